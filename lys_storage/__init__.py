@@ -1,0 +1,69 @@
+"""A memory-mapped, disk-backed array store for laboratories: a scan goes straight into the .npz that lys loads.
+
+Scripts use `create` and `open_wave`; a lys_instr set-up uses `DataStorage`, which loads Qt when it is first named.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .core._create import create
+from .core._errors import (
+    AxisLengthError,
+    BadFileError,
+    BindingError,
+    DiskFullError,
+    FrameIndexError,
+    FrameShapeError,
+    FrameTypeError,
+    LysStorageError,
+    NameTakenError,
+    NothingReservedError,
+    ScanClosedError,
+    ScanInUseError,
+    ScanShapeError,
+    StorageOSError,
+    UnsafeFileError,
+)
+from .core._finalize import FinalizeReport
+from .core._reader import StoredWave, open_wave
+from .core._recovery import Recovered, recover, resume
+from .core._scan import Scan
+
+if TYPE_CHECKING:
+    from .qt._storage import DataStorage
+
+__all__ = [
+    "AxisLengthError",
+    "BadFileError",
+    "BindingError",
+    "DataStorage",
+    "DiskFullError",
+    "FinalizeReport",
+    "FrameIndexError",
+    "FrameShapeError",
+    "FrameTypeError",
+    "LysStorageError",
+    "NameTakenError",
+    "NothingReservedError",
+    "Recovered",
+    "Scan",
+    "ScanClosedError",
+    "ScanInUseError",
+    "ScanShapeError",
+    "StorageOSError",
+    "StoredWave",
+    "UnsafeFileError",
+    "create",
+    "open_wave",
+    "recover",
+    "resume",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "DataStorage":
+        from .qt._storage import DataStorage
+
+        return DataStorage
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""The store itself: no Qt, no lys. Everything here runs without a display."""

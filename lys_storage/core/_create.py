@@ -1,0 +1,131 @@
+"""The beginning of a scan: everything is looked at first, then a name is claimed, and the file laid out."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from . import _fs, _numbering
+from ._errors import LysStorageError, ScanShapeError
+from ._frame import check_fill
+from ._index import Grid
+from ._journal import Description, Journal
+from ._layout import check_dtype, check_shape, journal_path, plan_data_member
+from ._metadata import check_axes, encode_axes, encode_note
+from ._part import Part
+from ._scan import MAX_FRAMES, TAIL_ROOM, Scan
+
+
+def _software() -> str:
+    try:
+        return f"lys_storage {version('lys_storage')}"
+    except PackageNotFoundError:
+        return "lys_storage"
+
+
+def create(
+    path: str | os.PathLike[str],
+    shape: Any,
+    dtype: Any = "float64",
+    *,
+    fill: Any = None,
+    axes: Iterable[Any] | None = None,
+    note: Mapping[Any, Any] | None = None,
+    grid_ndim: int | None = None,
+    flush_interval_s: float | None = 1.0,
+    overwrite: bool = False,
+) -> Scan:
+    """Begin a scan that becomes `path`, a .npz of `shape` and `dtype`. Use it in a `with` block.
+
+    The space is claimed now: DiskFullError where it is not there, with nothing left behind. `fill` (None: NaN for
+    floating and complex dtypes, else 0) is what frames that never came hold at the end. `grid_ndim`: how many of the
+    first dimensions make the grid; None: the first index tells. `flush_interval_s`: how old a frame may be and still be
+    lost to a power cut; 0 flushes after each write, None at the end only. An existing `path` raises NameTakenError,
+    with `overwrite` it stays until the new one is complete, and is replaced then.
+    """
+    final = Path(path)
+    if final.suffix != ".npz":
+        final = final.with_name(final.name + ".npz")
+    return begin_scan(
+        *(final.parent, final.name.removesuffix(".npz"), shape, dtype),
+        numbered=False,
+        replace_existing=overwrite,
+        fill=fill,
+        axes=axes,
+        note=note,
+        grid_ndim=grid_ndim,
+        flush_interval_s=flush_interval_s,
+    )
+
+
+def begin_scan(
+    folder: Path,
+    stem: str,
+    shape: Any,
+    dtype: Any,
+    *,
+    numbered: bool,
+    replace_existing: bool,
+    fill: Any = None,
+    axes: Iterable[Any] | None = None,
+    note: Mapping[Any, Any] | None = None,
+    grid_ndim: int | None = None,
+    flush_interval_s: float | None = 1.0,
+    failed: Callable[[LysStorageError], None] | None = None,
+    claim_space: bool = True,
+) -> Scan:
+    """Claim a name and its space, and lay the scan out.
+
+    1. everything that can be refused is; 2. the folder; 3. a look at the free space; 4. the name, by exclusive create;
+    5. the journal; 6. the header of the scan file; 7. its space. A failure undoes what was done. The names are made
+    durable by the first flush.
+    """
+    checked_dtype = check_dtype(dtype)
+    dims = check_shape(shape, checked_dtype)
+    fill_bytes = check_fill(fill, checked_dtype)
+    metadata = encode_axes(check_axes(axes, dims)), encode_note(note or {})
+    if grid_ndim is not None and not 0 <= grid_ndim <= len(dims):
+        raise ScanShapeError(f"grid_ndim {grid_ndim} for the {len(dims)} dimensions of shape {dims}")
+    now = datetime.now(UTC)
+    layout = plan_data_member(dims, checked_dtype, now.timestamp())
+    grid = Grid(dims, grid_ndim or 0)
+    if grid.frames > MAX_FRAMES:
+        raise ScanShapeError(f"a grid of {grid.frames:,} frames: at most {MAX_FRAMES:,}; make the frames larger")
+    size = layout.array_end + TAIL_ROOM + sum(map(len, metadata))
+    _fs.make_folder(folder)
+    if claim_space:
+        _fs.look_for_space(folder, size, folder / f"{stem}.npz")
+    number: int | None = None
+    if numbered:
+        number, file = _numbering.claim_number(folder, stem)
+        final = _numbering.numbered_name(stem, number)
+    else:
+        final = f"{stem}.npz"
+        file = _numbering.claim_path(folder / final, unique=replace_existing)
+    journal: Journal | None = None
+    try:
+        description = Description(
+            *(uuid.uuid4().hex, dims, checked_dtype, grid.ndim, fill_bytes, layout.array_offset, final, stem, number),
+            *(replace_existing and not numbered, now.isoformat(timespec="milliseconds"), _fs.boot_id(), _software()),
+        )
+        journal = Journal.create(journal_path(file.path), description, metadata)
+        file.write_at(layout.head, 0)
+        file.set_size(size)
+        scan = Scan(Part(file, journal), flush_interval_s=flush_interval_s, failed=failed)
+        scan._grid_is_known = grid_ndim is not None
+        scan._note = note if isinstance(note, dict) else None
+        if claim_space:
+            scan.claim_space()
+    except BaseException:
+        if journal is not None:
+            journal.close()
+            _fs.remove(journal.path)
+        _fs.remove(file.path)
+        file.close()
+        raise
+    return scan

@@ -1,0 +1,64 @@
+"""The thread behind the writer: takes checksums of what has arrived, and makes it survive a power cut in time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from ._errors import LysStorageError
+from ._part import Part
+
+log = logging.getLogger("lys_storage")
+
+KICK_BYTES = 32 << 20
+"""Checksums are taken each time so many bytes have come, so that little is left to do at the end."""
+
+
+class Follower:
+    """Checks at each KICK_BYTES and flushes every `flush_interval_s` (None: not before the end) while frames come."""
+
+    def __init__(self, part: Part, flush_interval_s: float | None, failed: Callable[[LysStorageError], None]) -> None:
+        self._part, self._interval, self._failed = part, flush_interval_s, failed
+        self._wake = threading.Event()
+        self._ended = False
+        self._dirty = False
+        self._thread = threading.Thread(target=self._run, name="lys_storage follower", daemon=True)
+        self._thread.start()
+
+    def frames_came(self, unchecked_bytes: int) -> None:
+        """To be called by the writer after each frame; costs it next to nothing."""
+        if not self._dirty:
+            self._dirty = True
+            self._wake.set()
+        elif unchecked_bytes >= KICK_BYTES and not self._wake.is_set():
+            self._wake.set()
+
+    def _run(self) -> None:
+        due: float | None = None
+        while True:
+            self._wake.wait(None if due is None else max(0.0, due - time.monotonic()))
+            self._wake.clear()
+            if self._ended:
+                return
+            try:
+                if due is None and self._dirty and self._interval is not None:
+                    due = time.monotonic() + self._interval
+                if due is not None and time.monotonic() >= due:
+                    due, self._dirty = None, False
+                    self._part.flush()
+                elif self._part.fresh_bytes >= KICK_BYTES:
+                    self._part.check()
+            except LysStorageError as error:
+                log.error(
+                    "scan %s: what came since the last flush may not survive a power cut: %s", self._part.path, error
+                )
+                self._failed(error)
+
+    def stop(self, *, wait: bool = True) -> None:
+        """End the thread and wait for it. Holding no lock that it could want."""
+        self._ended = True
+        self._wake.set()
+        if wait and threading.current_thread() is not self._thread:
+            self._thread.join()

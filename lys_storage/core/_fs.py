@@ -1,0 +1,350 @@
+"""Every operation on the disk that is durable or differs between systems: claim space, write, sync, publish, lock.
+
+Nothing else in the package calls `os` to change a file. Every failure is a StorageOSError that names the operation and
+the path. Linux is tested; what Windows and macOS lack is guarded here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+import sys
+import threading
+import weakref
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ._errors import DiskFullError, NameTakenError, os_error
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+Buffer = bytes | bytearray | memoryview
+
+_NO_SUCH_CALL = {errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
+_WRITE_LIMIT = 1 << 30  # one write call takes at most 2 GiB less a page
+_LOCK_AT = 1 << 62  # Windows' locks are mandatory: lock a byte that nobody reads
+_KEEP_SIZE, _PUNCH_HOLE = 1, 2
+_RENAME_NOREPLACE = 1
+_AT_FDCWD = -100
+
+
+def _libc(name: str) -> Any:
+    try:
+        return getattr(ctypes.CDLL(None, use_errno=True), name)
+    except (OSError, AttributeError, TypeError):
+        return None
+
+
+def _fallocate(fd: int, mode: int, offset: int, size: int) -> bool:
+    """fallocate(2) itself: glibc's posix_fallocate writes every block where the filesystem cannot. False: not here."""
+    call = _libc("fallocate") if sys.platform == "linux" else None
+    if call is None:
+        return False
+    while call(fd, mode, ctypes.c_int64(offset), ctypes.c_int64(size)):
+        code = ctypes.get_errno()
+        if code in _NO_SUCH_CALL:
+            return False
+        if code != errno.EINTR:
+            raise OSError(code, os.strerror(code))
+    return True
+
+
+class File:
+    """An open file of ours, read and written at offsets. Owns its descriptor; close() twice is harmless.
+
+    A forked child finds it closed, so that it neither writes nor keeps a dead writer's lock alive.
+    """
+
+    _open: ClassVar[weakref.WeakSet[File]] = weakref.WeakSet()
+
+    def __init__(self, path: Path, flags: int) -> None:
+        self.path = path
+        self._seek_lock = threading.Lock()  # guards the file position where there is no pwrite
+        mode = flags | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+        try:
+            self.fd = os.open(path, mode, 0o666)
+        except FileExistsError as error:
+            raise NameTakenError(error.errno, "exists already", os.fspath(path)) from error
+        except OSError as error:
+            raise os_error("open", path, error) from error
+        File._open.add(self)
+
+    @classmethod
+    def create(cls, path: Path) -> File:
+        """A new file, made by an exclusive create; raises NameTakenError where one exists."""
+        return cls(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+
+    @classmethod
+    def open(cls, path: Path, *, writable: bool) -> File:
+        return cls(path, os.O_RDWR if writable else os.O_RDONLY)
+
+    @property
+    def size(self) -> int:
+        try:
+            return os.fstat(self.fd).st_size
+        except OSError as error:
+            raise os_error("stat", self.path, error) from error
+
+    def write_at(self, data: Buffer, offset: int) -> None:
+        """Write all of `data` at `offset`."""
+        view = memoryview(data)
+        try:
+            while True:
+                if hasattr(os, "pwrite"):
+                    n = os.pwrite(self.fd, view[:_WRITE_LIMIT] if len(view) > _WRITE_LIMIT else view, offset)
+                else:
+                    with self._seek_lock:
+                        os.lseek(self.fd, offset, os.SEEK_SET)
+                        n = os.write(self.fd, view[:_WRITE_LIMIT])
+                if n == len(view):
+                    return
+                view, offset = view[n:], offset + n
+        except OSError as error:
+            raise os_error("write", self.path, error) from error
+
+    def read_into(self, buffer: bytearray | memoryview, offset: int) -> int:
+        """Fill `buffer` from `offset`; the number of bytes read, less than its length at the end of the file only."""
+        view, done = memoryview(buffer), 0
+        try:
+            while done < len(view):
+                if hasattr(os, "preadv"):
+                    n = os.preadv(self.fd, [view[done : done + _WRITE_LIMIT]], offset + done)
+                else:
+                    with self._seek_lock:
+                        os.lseek(self.fd, offset + done, os.SEEK_SET)
+                        chunk = os.read(self.fd, min(len(view) - done, 1 << 20))
+                    n = len(chunk)
+                    view[done : done + n] = chunk
+                if n == 0:
+                    break
+                done += n
+        except OSError as error:
+            raise os_error("read", self.path, error) from error
+        return done
+
+    def read_at(self, size: int, offset: int) -> bytes:
+        """Up to `size` bytes from `offset`; never allocates more than the file holds."""
+        buffer = bytearray(max(0, min(size, self.size - offset)))
+        return bytes(buffer[: self.read_into(buffer, offset)])
+
+    def set_size(self, size: int) -> None:
+        try:
+            os.truncate(self.fd, size)
+        except OSError as error:
+            raise os_error("set the size", self.path, error) from error
+
+    def claim(self, offset: int, size: int) -> bool:
+        """Have the filesystem set `size` bytes from `offset` aside. False where it cannot.
+
+        Raises DiskFullError where they are not there.
+        """
+        try:
+            return _fallocate(self.fd, 0, offset, size)
+        except OSError as error:
+            raise os_error(f"claim {size} bytes", self.path, error) from error
+
+    def punch_hole(self, offset: int, size: int) -> bool:
+        """Give the space of a range back; it reads as zeros afterwards. False where the filesystem cannot."""
+        try:
+            return _fallocate(self.fd, _PUNCH_HOLE | _KEEP_SIZE, offset, size)
+        except OSError as error:
+            raise os_error("punch a hole", self.path, error) from error
+
+    def sync(self) -> None:
+        """Make what was written survive a power cut (macOS: F_FULLFSYNC, its fsync stops at the drive's cache)."""
+        try:
+            if sys.platform == "darwin" and fcntl is not None:
+                fcntl.fcntl(self.fd, fcntl.F_FULLFSYNC)
+            elif hasattr(os, "fdatasync"):
+                os.fdatasync(self.fd)
+            else:
+                os.fsync(self.fd)
+        except OSError as error:
+            raise os_error("sync", self.path, error) from error
+
+    def map(self, size: int, *, writable: bool) -> mmap.mmap:
+        try:
+            return mmap.mmap(self.fd, size, access=mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:
+            reason = error if isinstance(error, OSError) else OSError(errno.EINVAL, str(error))
+            raise os_error("map", self.path, reason) from error
+
+    def try_lock(self) -> bool:
+        """Take the writer's lock, which dies with the process; False where a living one has it.
+
+        flock(2), not a POSIX lock, which any other close of the file would drop.
+        """
+        try:
+            if fcntl is not None:
+                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            else:
+                import msvcrt
+
+                with self._seek_lock:
+                    os.lseek(self.fd, _LOCK_AT, os.SEEK_SET)
+                    msvcrt.locking(self.fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+                return False
+            if error.errno in _NO_SUCH_CALL | {errno.ENOLCK}:
+                return True  # a share without locks: exclusive create is what decides there
+            raise os_error("lock", self.path, error) from error
+        return True
+
+    def close_for_rename(self) -> None:
+        """Windows renames no file that is open; elsewhere it stays open, and locked, until its new name is in place."""
+        if os.name == "nt":
+            self.close()
+
+    def is_at_path(self) -> bool:
+        """Whether the name still leads to this very file."""
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self.fd))
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        fd, self.fd = self.fd, -1
+        File._open.discard(self)
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        if getattr(self, "fd", -1) >= 0:
+            self.close()
+
+
+def _close_all_in_child() -> None:
+    for file in list(File._open):
+        file.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_all_in_child)
+
+
+def free_space(folder: Path) -> int | None:
+    """Bytes that this user can still write in `folder`; None where the system does not say."""
+    try:
+        if hasattr(os, "statvfs"):
+            stat = os.statvfs(folder)
+            return stat.f_bavail * stat.f_frsize
+        import shutil
+
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return None
+
+
+def look_for_space(folder: Path, size: int, path: Path) -> None:
+    """Raise DiskFullError where `size` bytes are not free: a claim that fails takes everybody's space for a moment."""
+    free = free_space(folder)
+    if free is not None and free < size:
+        text = f"not enough space: needs {size:,} bytes, {free:,} are free; free some, or choose another folder"
+        raise DiskFullError(errno.ENOSPC, text, os.fspath(path))
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` survive a power cut. Windows does it by itself, and cannot be asked."""
+    if os.name == "nt":
+        return
+    try:
+        fd = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+        try:
+            os.fsync(fd)
+        except OSError as error:
+            if error.errno not in _NO_SUCH_CALL:  # some network shares have no fsync of folders
+                raise
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise os_error("sync the folder", folder, error) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Create `folder` and its parents where missing; each new one is durable in its parent."""
+    missing = []
+    at = folder
+    while not at.exists() and at != at.parent:
+        missing.append(at)
+        at = at.parent
+    for new in reversed(missing):
+        try:
+            new.mkdir()
+        except FileExistsError:
+            pass  # somebody else made it meanwhile; whether it is a folder shows below
+        except OSError as error:
+            raise os_error("make the folder", new, error) from error
+        sync_folder(new.parent)
+    if not folder.is_dir():
+        raise os_error("use as a folder", folder, NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
+
+
+def remove(path: Path) -> None:
+    """Remove a file; that it is gone already is fine."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise os_error("remove", path, error) from error
+
+
+def replace(old: Path, new: Path) -> None:
+    """Rename `old` to `new` in one step; a file of that name is replaced."""
+    try:
+        os.replace(old, new)
+    except OSError as error:
+        raise os_error(f"rename to {new.name}", old, error) from error
+
+
+def publish_new(old: Path, new: Path) -> None:
+    """Rename `old` to `new` in one step; NameTakenError where `new` exists, which is never replaced."""
+    try:
+        if _rename_noreplace(old, new):
+            return
+        os.link(old, new)
+    except FileExistsError as error:
+        raise NameTakenError(errno.EEXIST, "exists already", os.fspath(new)) from error
+    except OSError as error:
+        raise os_error(f"publish as {new.name}", old, error) from error
+    try:
+        os.unlink(old)
+    except OSError as error:
+        if os.name != "nt":
+            raise os_error("remove", old, error) from error
+        # Windows keeps a name whose file is mapped by a reader; recovery removes it later.
+
+
+def _rename_noreplace(old: Path, new: Path) -> bool:
+    """One call where the system has it; False where a link and an unlink must do."""
+    if os.name == "nt":
+        os.rename(old, new)  # refuses an existing name there
+        return True
+    if sys.platform == "linux":
+        call = _libc("renameat2")
+        arguments: tuple[Any, ...] = (_AT_FDCWD, os.fsencode(old), _AT_FDCWD, os.fsencode(new), _RENAME_NOREPLACE)
+    else:
+        call = _libc("renamex_np")
+        arguments = (os.fsencode(old), os.fsencode(new), 4)
+    if call is None:
+        return False
+    if call(*arguments) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in _NO_SUCH_CALL:
+        return False
+    raise OSError(code, os.strerror(code))
+
+
+def boot_id() -> str:
+    """What this boot of the machine is called; empty where the system does not say (then every byte is checked)."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""

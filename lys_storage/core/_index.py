@@ -1,0 +1,108 @@
+"""From an index to frames: which of them it names, and what shape it leaves over. Pure arithmetic.
+
+A frame is what one index of the grid's full length names. It is the unit of bookkeeping: each has one mark and one
+CRC-32 in the journal. A shorter index names many frames; a longer one needs a finer grid.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ._errors import FrameIndexError
+
+Entry = int | slice
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The first `ndim` dimensions of `shape`, whose every point is a frame."""
+
+    shape: tuple[int, ...]
+    ndim: int
+
+    @property
+    def grid_shape(self) -> tuple[int, ...]:
+        return self.shape[: self.ndim]
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        return self.shape[self.ndim :]
+
+    @property
+    def frames(self) -> int:
+        return prod(self.grid_shape)
+
+    @property
+    def frame_elements(self) -> int:
+        return prod(self.frame_shape)
+
+    def index_of(self, frame: int) -> tuple[int, ...]:
+        """The grid index of frame number `frame` (C order)."""
+        index = []
+        for n in reversed(self.grid_shape):
+            frame, i = divmod(frame, n)
+            index.append(i)
+        return tuple(reversed(index))
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What an index names. `depth` dimensions are needed to name it by whole blocks; `shape` is what it leaves over."""
+
+    entries: tuple[int | range, ...]
+    depth: int
+    shape: tuple[int, ...]
+
+    def blocks(self, grid: Grid) -> Iterator[tuple[tuple[int, ...], int, int]]:
+        """(index into the value, first frame, number of frames) of each contiguous block, in C order.
+
+        Needs depth <= grid.ndim.
+        """
+        count = prod(grid.shape[self.depth : grid.ndim])
+        ranges = [(e,) if isinstance(e, int) else e for e in self.entries]
+        kept = [k for k, e in enumerate(self.entries) if not isinstance(e, int)]
+        for places in product(*(range(len(r)) for r in ranges)):
+            block = 0
+            for n, r, k in zip(grid.shape, ranges, places, strict=False):
+                block = block * n + r[k]
+            yield tuple(places[k] for k in kept), block * count, count
+
+
+def select(index: Any, shape: tuple[int, ...]) -> Selection:
+    """What `index` (an int, a slice, an Ellipsis, or a tuple of them) names in an array of `shape`.
+
+    Raises FrameIndexError for what is out of range or no such index.
+    """
+    given = index if isinstance(index, tuple) else (index,)
+    if sum(e is Ellipsis for e in given) > 1 or len(given) - (Ellipsis in given) > len(shape):
+        raise FrameIndexError(f"index {index!r} has more entries than the {len(shape)} dimensions of shape {shape}")
+    if Ellipsis in given:
+        k = given.index(Ellipsis)
+        given = given[:k] + (slice(None),) * (len(shape) - len(given) + 1) + given[k + 1 :]
+    entries = [_entry(e, n, index, shape) for e, n in zip(given, shape, strict=False)]
+    while entries and isinstance(entries[-1], range) and entries[-1] == range(shape[len(entries) - 1]):
+        entries.pop()  # a whole dimension at the end is not a part of anything
+    depth = len(entries)
+    left_over = tuple(len(e) for e in entries if not isinstance(e, int)) + shape[depth:]
+    return Selection(tuple(entries), depth, left_over)
+
+
+def _entry(entry: Any, n: int, index: Any, shape: tuple[int, ...]) -> int | range:
+    if isinstance(entry, slice):
+        return range(*entry.indices(n))
+    if isinstance(entry, bool | np.bool_):
+        raise FrameIndexError(f"index {index!r}: a mask cannot name frames; use ints or slices")
+    try:
+        i = operator.index(entry)
+    except TypeError:
+        raise FrameIndexError(f"index {index!r}: {entry!r} is no int, slice or Ellipsis") from None
+    if not -n <= i < n:
+        raise FrameIndexError(f"index {index!r} is out of range for shape {shape}")
+    return i + n if i < 0 else i

@@ -1,0 +1,203 @@
+"""Names and bytes of a scan file: pure encode and decode, no I/O.
+
+A scan file is a ZIP archive from its first byte on. Its first member, `data.npy`, is stored without compression, and the
+local header is padded so that the array begins on a page:
+
+    local ZIP header (ZIP64) | alignment field | .npy header | ARRAY | further members | central directory
+
+ZIP: PKWARE APPNOTE 6.3.10, sections 4.3.7 (local header), 4.3.12 (central directory), 4.3.14-16 (ends), 4.5.3 (ZIP64).
+.npy: NEP 1 / numpy.lib.format, versions 1.0, 2.0, 3.0. The alignment field is the one of Android's zipalign (0xD935).
+"""
+
+from __future__ import annotations
+
+import ast
+import struct
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy_format
+
+from ._checksum import combine, crc32
+from ._errors import BadFileError, ScanShapeError
+
+PAGE = 4096
+"""Bytes; the array of a scan file begins at a multiple of it."""
+
+PART_SUFFIX = ".part"
+JOURNAL_SUFFIX = ".journal"
+DATA_MEMBER = "data.npy"
+CRC_OFFSET = 14
+"""Where the CRC-32 of `data.npy` stands in the file (in its local header, which is the file's first)."""
+
+MAX_NPY_HEADER = 1 << 20
+
+_LOCAL = struct.Struct("<4s5H3I2H")
+_CENTRAL = struct.Struct("<4s6H3I5H2I")
+_END64 = struct.Struct("<4sQ2H2I4Q")
+_LOCATOR64 = struct.Struct("<4sIQI")
+_END = struct.Struct("<4s4H2IH")
+_ZIP64_ID, _ALIGN_ID = 0x0001, 0xD935
+_VERSION_ZIP64 = 45
+_UTF8_FLAG = 0x800
+_U32 = 0xFFFFFFFF
+
+
+def part_path(final: Path, unique: str = "") -> Path:
+    """The scan in progress of `final`: `data_3.npz.part`, or with a unique id `data.npz.1f2e3d4c.part`."""
+    middle = f".{unique}" if unique else ""
+    return final.with_name(f"{final.name}{middle}{PART_SUFFIX}")
+
+
+def journal_path(part: Path) -> Path:
+    return part.with_name(part.name + JOURNAL_SUFFIX)
+
+
+@dataclass(frozen=True)
+class DataLayout:
+    """Where the array of a scan lies: `head` (local header and .npy header) ends at `array_offset`, a multiple of 4096."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    head: bytes
+    npy_header: bytes
+
+    @property
+    def array_offset(self) -> int:
+        return len(self.head)
+
+    @property
+    def array_size(self) -> int:
+        """Bytes of the array."""
+        return int(np.prod(self.shape, dtype=object)) * self.dtype.itemsize
+
+    @property
+    def array_end(self) -> int:
+        return self.array_offset + self.array_size
+
+    def member_crc(self, array_crc: int) -> int:
+        """CRC-32 of the member `data.npy` (its .npy header, then the array)."""
+        return combine(crc32(self.npy_header), array_crc, self.array_size)
+
+
+def check_dtype(dtype: Any) -> np.dtype[Any]:
+    """`dtype` as a numpy dtype that a scan can have; object, sub-array, and empty dtypes are refused."""
+    try:
+        result: np.dtype[Any] = np.dtype(dtype)
+    except TypeError as error:
+        raise ScanShapeError(f"{dtype!r} is no numpy dtype") from error
+    if result.hasobject or result.subdtype is not None or result.itemsize == 0 or result.kind == "T":
+        raise ScanShapeError(f"a scan cannot be of dtype {result}: its elements need a fixed, non-zero size in bytes")
+    return result
+
+
+def check_shape(shape: Any, dtype: np.dtype[Any]) -> tuple[int, ...]:
+    """`shape` as a tuple of ints >= 1, of at most 2**62 bytes in all."""
+    dims = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
+    if any(isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1 for n in dims):
+        raise ScanShapeError(f"shape {tuple(dims)} cannot be a scan: every dimension is a whole number of at least 1")
+    dims = tuple(int(n) for n in dims)
+    if len(dims) > 32 or int(np.prod(dims, dtype=object)) * dtype.itemsize > 1 << 62:
+        raise ScanShapeError(f"shape {dims} of {dtype} is more than numpy can address")
+    return dims
+
+
+def encode_npy_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
+    """Magic and header of a C-ordered .npy array, a multiple of 64 bytes; version 1.0 where it can hold it."""
+    text = f"{{'descr': {npy_format.dtype_to_descr(dtype)!r}, 'fortran_order': False, 'shape': {shape!r}, }}"
+    try:
+        body, version = text.encode("latin1"), 1
+    except UnicodeEncodeError:
+        body, version = text.encode("utf8"), 3
+    prefix = 12 if version == 3 else 10
+    padded = -(-(prefix + len(body) + 1) // 64) * 64
+    if version == 1 and padded - prefix > 0xFFFF:
+        version, prefix = 2, 12
+        padded = -(-(prefix + len(body) + 1) // 64) * 64
+    size = padded - prefix
+    length = struct.pack("<H" if version == 1 else "<I", size)
+    return b"\x93NUMPY" + bytes([version, 0]) + length + body.ljust(size - 1) + b"\n"
+
+
+def decode_npy_header(head: bytes) -> tuple[tuple[int, ...], np.dtype[Any], bool, int]:
+    """(shape, dtype, Fortran order, length of the header) of a .npy whose first bytes are `head`.
+
+    Raises BadFileError where `head` is no .npy header, or is cut short.
+    """
+    if head[:6] != b"\x93NUMPY" or len(head) < 12 or head[6] not in (1, 2, 3):
+        raise BadFileError("no .npy header")
+    prefix = 10 if head[6] == 1 else 12
+    size = int.from_bytes(head[8:prefix], "little")
+    if size > MAX_NPY_HEADER or len(head) < prefix + size:
+        raise BadFileError(f".npy header of {size} bytes is cut short or too long")
+    try:
+        fields = ast.literal_eval(head[prefix : prefix + size].decode("utf8" if head[6] == 3 else "latin1").strip())
+        dtype: np.dtype[Any] = npy_format.descr_to_dtype(fields["descr"])
+        shape, fortran = fields["shape"], fields["fortran_order"]
+        if not isinstance(shape, tuple) or any(type(n) is not int or n < 0 for n in shape):
+            raise ValueError(f"shape {shape!r}")
+    except (ValueError, SyntaxError, KeyError, TypeError, IndexError, RecursionError, MemoryError) as error:
+        raise BadFileError(f".npy header cannot be read: {error}") from error
+    return shape, dtype, bool(fortran), prefix + size
+
+
+def _dos_time(when: float) -> tuple[int, int]:
+    t = time.localtime(when)
+    year = min(max(t.tm_year, 1980), 2107)
+    return t.tm_hour << 11 | t.tm_min << 5 | t.tm_sec // 2, (year - 1980) << 9 | t.tm_mon << 5 | t.tm_mday
+
+
+def _flags(name: bytes) -> int:
+    return 0 if name.isascii() else _UTF8_FLAG
+
+
+def _zip64(*values: int) -> bytes:
+    return struct.pack(f"<HH{len(values)}Q", _ZIP64_ID, 8 * len(values), *values)
+
+
+def plan_data_member(shape: tuple[int, ...], dtype: np.dtype[Any], when: float) -> DataLayout:
+    """The layout of a scan of `shape` and `dtype` begun at `when` (seconds since the epoch); its CRC is zero as yet."""
+    npy_header = encode_npy_header(shape, dtype)
+    size = len(npy_header) + int(np.prod(shape, dtype=object)) * dtype.itemsize
+    name, extra = DATA_MEMBER.encode(), _zip64(size, size)
+    unpadded = _LOCAL.size + len(name) + len(extra) + 6 + len(npy_header)
+    pad = -unpadded % PAGE
+    extra += struct.pack("<HHH", _ALIGN_ID, 2 + pad, PAGE) + bytes(pad)
+    clock, day = _dos_time(when)
+    local = _LOCAL.pack(b"PK\3\4", _VERSION_ZIP64, 0, 0, clock, day, 0, _U32, _U32, len(name), len(extra))
+    return DataLayout(shape, dtype, local + name + extra + npy_header, npy_header)
+
+
+def encode_tail(layout: DataLayout, member_crc: int, members: Sequence[tuple[str, bytes]], when: float) -> bytes:
+    """Everything after the array: further stored members, the central directory, and both of its ends."""
+    clock, day = _dos_time(when)
+    body, central = bytearray(), bytearray()
+
+    def entry(name: bytes, crc: int, sizes: tuple[int, int], offset: int, extra: bytes) -> bytes:
+        fixed = _CENTRAL.pack(
+            *(b"PK\1\2", 3 << 8 | _VERSION_ZIP64, _VERSION_ZIP64, _flags(name), 0, clock, day, crc),
+            *(*sizes, len(name), len(extra), 0, 0, 0, 0o600 << 16, offset),
+        )
+        return fixed + name + extra
+
+    size = len(layout.npy_header) + layout.array_size
+    central += entry(DATA_MEMBER.encode(), member_crc, (_U32, _U32), 0, _zip64(size, size))
+    for text, content in members:
+        name, crc, offset = text.encode(), crc32(content), layout.array_end + len(body)
+        body += _LOCAL.pack(
+            *(b"PK\3\4", _VERSION_ZIP64, _flags(name), 0, clock, day, crc, len(content), len(content), len(name), 0)
+        )
+        body += name + content
+        central += entry(name, crc, (len(content), len(content)), _U32, _zip64(offset))
+    start = layout.array_end + len(body)
+    count = 1 + len(members)
+    end64 = _END64.pack(
+        b"PK\6\6", _END64.size - 12, 3 << 8 | _VERSION_ZIP64, _VERSION_ZIP64, 0, 0, count, count, len(central), start
+    )
+    locator = _LOCATOR64.pack(b"PK\6\7", 0, start + len(central), 1)
+    end = _END.pack(b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, _U32, _U32, 0)
+    return bytes(body + central) + end64 + locator + end

@@ -1,0 +1,286 @@
+"""A scan in progress on disk: the scan file and its journal, kept in step. Frames go in; sums and syncs follow.
+
+What a frame's bytes and its mark are at any moment is decided here, and nowhere else:
+
+    first write    ABSENT -> COMING -> bytes -> WRITTEN
+    rewrite        WRITTEN or CHECKED -> REWRITING -> bytes -> WRITTEN
+    checksum       WRITTEN -> CHECKING -> read back from the file -> CHECKED, if no rewrite began meanwhile
+
+Checksums are taken from the file's bytes, never from the sender's memory, which a camera may already be changing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import _fs
+from ._checksum import crc32
+from ._errors import ScanClosedError, StorageOSError, os_error
+from ._index import Grid, select
+from ._journal import ABSENT, CHECKED, CHECKING, COMING, REWRITING, WRITTEN, Description, Journal
+
+Chunk = tuple[int, _fs.Buffer]
+"""Bytes, and where they go, relative to the first byte of the first frame."""
+
+_TABLE_STEP = 1 << 16
+_READ_SIZE = 1 << 20
+
+
+class LaidOutAnew(Exception):  # noqa: N818  a turn in the conversation between scan and part, no error
+    """The frames were counted on a grid that is no longer the scan's: count them again."""
+
+
+class Part:
+    """An open scan file with its journal. Any thread may put frames; one at a time checks and flushes."""
+
+    def __init__(self, file: _fs.File, journal: Journal) -> None:
+        self.file, self.journal = file, journal
+        self.changed = threading.Condition()  # guards marks, in_flight, held, refusal, grid, frames_written, fresh
+        self.in_flight: list[tuple[int, int]] = []
+        self.held = False
+        self.refusal: str | None = None
+        self.published: Path | None = None
+        self._folder_synced = False
+        self._working = threading.RLock()  # one thread at a time checks or flushes; never taken while `changed` is held
+        self._adopt(journal)
+
+    def _adopt(self, journal: Journal) -> None:
+        self.journal = journal
+        self.description: Description = journal.description
+        self.frame_bytes = self.description.frame_bytes
+        self.frames = self.description.frames
+        self.grid = Grid(self.description.shape, self.description.grid_ndim)
+        self._array_offset = self.description.array_offset
+        self._marks = journal.marks
+        marks = journal.mark_array
+        self.frames_written = sum(
+            int(np.count_nonzero(marks[at : at + _TABLE_STEP] > COMING)) for at in range(0, self.frames, _TABLE_STEP)
+        )
+        self.fresh: tuple[int, int] = (0, self.frames) if self.frames_written else (0, 0)
+        self.fresh_bytes = 0
+
+    @property
+    def path(self) -> Path:
+        return self.file.path
+
+    @property
+    def complete(self) -> bool:
+        return self.frames_written == self.frames
+
+    # -- frames ---------------------------------------------------------------------------------------------------
+
+    def put(self, grid: Grid, first: int, count: int, chunks: Iterable[Chunk]) -> None:
+        """Store the bytes of `count` frames from number `first`. When this returns they survive the death of the process.
+
+        Two threads that write one frame take turns. Raises LaidOutAnew where `grid` is no longer the scan's,
+        ScanClosedError once sealed, and StorageOSError where the system refuses; the frames are then missing.
+        """
+        stop, changed = first + count, self.changed
+        with changed:
+            if self.in_flight or self.held:
+                changed.wait_for(lambda: not self.held and not any(a < stop and first < b for a, b in self.in_flight))
+            if self.refusal is not None:
+                raise ScanClosedError(f"scan {self.path}: {self.refusal}")
+            if grid is not self.grid:
+                raise LaidOutAnew
+            marks = self._marks
+            self.in_flight.append((first, stop))
+            if count == 1:
+                new = int(marks[first] < WRITTEN)
+                marks[first] = COMING if new else REWRITING
+            else:
+                new = self._mark_begin(first, stop)
+        try:
+            base = self._array_offset + first * self.frame_bytes
+            for at, data in chunks:
+                self.file.write_at(data, base + at)
+        except BaseException:
+            with changed:
+                self._mark_all(first, stop, COMING)
+                self.frames_written -= count - new
+                self.in_flight.remove((first, stop))
+                changed.notify_all()
+            raise
+        with changed:
+            if count == 1:
+                marks[first] = WRITTEN
+            else:
+                self._mark_all(first, stop, WRITTEN)
+            self.frames_written += new
+            a, b = self.fresh
+            self.fresh = (min(a, first), max(b, stop)) if a < b else (first, stop)
+            self.fresh_bytes += count * self.frame_bytes
+            self.in_flight.remove((first, stop))
+            changed.notify_all()
+
+    def _mark_begin(self, first: int, stop: int) -> int:
+        table, new = self.journal.mark_array, 0
+        for at in range(first, stop, _TABLE_STEP):
+            marks = table[at : min(at + _TABLE_STEP, stop)]
+            missing = marks < WRITTEN
+            new += int(np.count_nonzero(missing))
+            marks[:] = np.where(missing, COMING, REWRITING)
+        return new
+
+    def _mark_all(self, first: int, stop: int, mark: int) -> None:
+        self.journal.mark_array[first:stop] = mark
+
+    def mark_is_data(self, frame: int) -> bool:
+        return self._marks[frame] >= WRITTEN
+
+    def missing(self) -> Iterator[tuple[int, int]]:
+        """Runs (first, stop) of frames that have not arrived, in order."""
+        begin: int | None = None
+        for at in range(0, self.frames, _TABLE_STEP):
+            absent = self.journal.mark_array[at : at + _TABLE_STEP] < WRITTEN
+            edges = np.flatnonzero(np.diff(absent)) + 1
+            for k in [0, *edges.tolist()]:
+                if absent[k] and begin is None:
+                    begin = at + k
+                elif not absent[k] and begin is not None:
+                    yield begin, at + k
+                    begin = None
+        if begin is not None:
+            yield begin, self.frames
+
+    # -- checksums and syncs --------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Take the checksum of every frame that is written and has none."""
+        with self._working:
+            with self.changed:
+                (first, stop), self.fresh, self.fresh_bytes = self.fresh, (0, 0), 0
+            for at in range(first, stop, _TABLE_STEP):
+                self._check_range(at, min(at + _TABLE_STEP, stop))
+
+    def _check_range(self, first: int, stop: int) -> None:
+        marks = self.journal.mark_array[first:stop]
+        with self.changed:
+            chosen = np.flatnonzero(marks == WRITTEN)
+            marks[chosen] = CHECKING
+        if not chosen.size:
+            return
+        try:
+            sums = np.fromiter(self._sums(first, chosen), np.uint32, chosen.size)
+        except BaseException:
+            with self.changed:
+                marks[chosen[marks[chosen] == CHECKING]] = WRITTEN
+                a, b = self.fresh
+                self.fresh = (min(a, first), max(b, stop)) if a < b else (first, stop)
+            raise
+        with self.changed:
+            still = marks[chosen] == CHECKING
+            self.journal.checksums[first:stop][chosen[still]] = sums[still]
+            marks[chosen[still]] = CHECKED
+
+    def _sums(self, first: int, chosen: np.ndarray[Any, np.dtype[np.intp]]) -> Iterator[int]:
+        """CRC-32 of each chosen frame, read from the file in as few calls as a buffer of 1 MiB allows."""
+        size = self.frame_bytes
+        buffer = memoryview(bytearray(min(_READ_SIZE, size * len(chosen)) if size <= _READ_SIZE else _READ_SIZE))
+        per_read = max(1, len(buffer) // size)
+        frames = chosen.tolist()
+        k = 0
+        while k < len(frames):
+            n = 1
+            while n < per_read and k + n < len(frames) and frames[k + n] == frames[k] + n:
+                n += 1
+            at = self._array_offset + (first + frames[k]) * size
+            if size <= _READ_SIZE:
+                self._read_whole(buffer[: n * size], at)
+                for j in range(0, n * size, size):
+                    yield crc32(buffer[j : j + size])
+            else:
+                crc = 0
+                for j in range(0, size, _READ_SIZE):
+                    view = buffer[: min(_READ_SIZE, size - j)]
+                    self._read_whole(view, at + j)
+                    crc = crc32(view, crc)
+                yield crc
+            k += n
+
+    def _read_whole(self, view: memoryview, offset: int) -> None:
+        if self.file.read_into(view, offset) != len(view):
+            raise StorageOSError(
+                5, f"the scan file ends before {offset + len(view)} bytes: it has been cut", str(self.path)
+            )
+
+    def flush(self) -> None:
+        """Make every frame written so far survive a power cut.
+
+        1. checksums of what is new; 2. sync of the scan file; 3. sync of the journal; 4. once, sync of the folder. The
+        kernel may have written marks and checksums in any order before: after a cut a frame is data only where its
+        bytes have its checksum.
+        """
+        with self._working:
+            self.check()
+            self.file.sync()
+            self.journal.sync()
+            if not self._folder_synced:
+                _fs.sync_folder(self.path.parent)
+                self._folder_synced = True
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    def refuse(self, why: str) -> None:
+        """Refuse new frames, with `why` as the reason, and wait for those in flight."""
+        with self.changed:
+            self.refusal = why
+            self.changed.wait_for(lambda: not self.in_flight)
+
+    def hold(self) -> None:
+        """Let new frames wait, and wait for those in flight, until let_go()."""
+        with self.changed:
+            self.held = True
+            self.changed.wait_for(lambda: not self.in_flight)
+
+    def let_go(self) -> None:
+        with self.changed:
+            self.held = False
+            self.changed.notify_all()
+
+    def replace_journal(self, journal: Journal) -> None:
+        """Go on with `journal`, which is in the old one's place. Only while frames are held."""
+        with self._working, self.changed:
+            old = self.journal
+            self._adopt(journal)
+            old.close()
+
+    def close(self) -> None:
+        with self._working:
+            self.journal.close()
+            self.file.close()
+
+
+def refine_marks(old: Journal, new: Journal) -> None:
+    """Carry marks over to a finer grid: every new frame has the mark of the old one that it is a part of."""
+    times = new.description.frames // old.description.frames
+    source, target = old.mark_array, new.mark_array
+    step = max(1, _TABLE_STEP // times)
+    for at in range(0, len(source), step):
+        marks = source[at : at + step].copy()
+        marks[marks > COMING] = WRITTEN  # the checksum of the whole says nothing of its parts
+        for k, mark in enumerate(marks.tolist()):
+            if mark != ABSENT:
+                begin = (at + k) * times
+                target[begin : begin + times] = mark
+
+
+def read_selection(
+    file: _fs.File, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], index: Any
+) -> np.ndarray[Any, Any]:
+    """What `index` names in an array stored in C order at `offset` of `file`, by reads that raise."""
+    selection = select(index, shape)
+    result = np.empty(selection.shape, dtype)
+    grid = Grid(shape, selection.depth)
+    size = grid.frame_elements * dtype.itemsize
+    flat = result.reshape(-1).view(np.uint8)
+    for k, (_, first, _count) in enumerate(selection.blocks(grid)):
+        view = flat.data[k * size : (k + 1) * size]
+        if file.read_into(view, offset + first * size) != size:
+            raise os_error("read", file.path, OSError(5, "the file ends before its array does"))
+    return result

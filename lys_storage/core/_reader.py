@@ -1,0 +1,144 @@
+"""Finished exports, read-only: the array as a memory map where it is stored, axes and note as plain data."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import struct
+import zipfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy_format
+
+from . import _fs
+from ._errors import BadFileError, ScanClosedError
+from ._layout import DATA_MEMBER, MAX_NPY_HEADER, decode_npy_header
+from ._metadata import decode_axes, decode_note
+from ._part import read_selection
+
+INFO_MEMBER = "acquisition.json"
+_MAX_MEMBER = 1 << 30
+
+
+class StoredWave:
+    """An export as it is on disk. `data` is a read-only np.memmap; of a compressed file (lys's own) it is in memory.
+
+    `axes`: one array for each dimension; `note`: a dict; `info`: what `acquisition.json` says ({} where there is none).
+    """
+
+    def __init__(self, path: Path, data: np.ndarray[Any, Any], offset: int | None, file: _fs.File) -> None:
+        self.path = path
+        self._data: np.ndarray[Any, Any] | None = data
+        self._offset, self._file = offset, file
+        self.shape: tuple[int, ...] = data.shape
+        self.dtype: np.dtype[Any] = data.dtype
+        self.axes: list[np.ndarray[Any, Any]] = []
+        self.note: dict[Any, Any] = {}
+        self.info: dict[str, Any] = {}
+
+    @property
+    def data(self) -> np.ndarray[Any, Any]:
+        if self._data is None:
+            raise ScanClosedError(f"{self.path} is closed")
+        return self._data
+
+    def read(self, *index: Any) -> np.ndarray[Any, Any]:
+        """What `index` names, as a copy. Trouble of the disk raises StorageOSError here; in a map it kills the process."""
+        if self._offset is None:
+            return np.array(self.data[index])
+        return read_selection(self._file, self._offset, self.shape, self.dtype, index)
+
+    def close(self) -> None:
+        """Let the file go; `data` handed out before stays valid. Twice is harmless."""
+        self._data = None
+        self._file.close()
+
+    def __enter__(self) -> StoredWave:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<StoredWave {self.path} {self.shape} {self.dtype}>"
+
+
+def open_wave(path: str | os.PathLike[str], *, trust: bool = False) -> StoredWave:
+    """Open an export. Its cost does not depend on the size of the data, which are not read.
+
+    Raises BadFileError where it is no sound .npz with a `data.npy`, and UnsafeFileError where axes or note hold pickles
+    of anything but plain data and numpy arrays; `trust=True` unpickles those, which runs what they say.
+    """
+    where = Path(path)
+    file = _fs.File.open(where, writable=False)
+    try:
+        with open(where, "rb") as stream, zipfile.ZipFile(stream) as archive:
+            wave = _open_data(where, archive, stream, file)
+            names = set(archive.namelist())
+            if "axes.npy" in names:
+                wave.axes = decode_axes(_member(archive, "axes.npy"), trust)
+            if "note.npy" in names:
+                wave.note = decode_note(_member(archive, "note.npy"), trust)
+            if INFO_MEMBER in names:
+                info = json.loads(_member(archive, INFO_MEMBER))
+                wave.info = info if isinstance(info, dict) else {}
+        return wave
+    except BadFileError as error:
+        file.close()
+        raise type(error)(f"{where}: {error}") from error
+    except (
+        zipfile.BadZipFile,
+        ValueError,
+        EOFError,
+        NotImplementedError,
+        KeyError,
+        RecursionError,
+        struct.error,
+    ) as error:
+        file.close()
+        raise BadFileError(f"{where} is no sound .npz: {error}") from error
+    except BaseException:
+        file.close()
+        raise
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    info = archive.getinfo(name)
+    if info.file_size > _MAX_MEMBER:
+        raise BadFileError(f"member {name} says that it has {info.file_size} bytes")
+    return archive.read(info)
+
+
+def _open_data(path: Path, archive: zipfile.ZipFile, stream: Any, file: _fs.File) -> StoredWave:
+    names = archive.namelist()
+    if DATA_MEMBER not in names:
+        raise BadFileError(f"has no member {DATA_MEMBER}; it holds {', '.join(names[:5]) or 'nothing'}")
+    info = archive.getinfo(DATA_MEMBER)
+    if info.compress_type != zipfile.ZIP_STORED:
+        with archive.open(info) as member:
+            data = npy_format.read_array(io.BufferedReader(member), allow_pickle=False)  # type: ignore[no-untyped-call,arg-type,unused-ignore]
+        data.flags.writeable = False
+        return StoredWave(path, data, None, file)
+    local = file.read_at(30, info.header_offset)
+    if len(local) < 30 or local[:4] != b"PK\3\4":
+        raise BadFileError(f"member {DATA_MEMBER} has no local header")
+    start = info.header_offset + 30 + sum(struct.unpack("<HH", local[26:30]))
+    shape, dtype, fortran, header_size = decode_npy_header(file.read_at(MAX_NPY_HEADER + 12, start))
+    offset = start + header_size
+    if dtype.hasobject:
+        raise BadFileError("data.npy holds Python objects")
+    size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    if header_size + size != info.file_size or offset + size > file.size:
+        raise BadFileError(
+            f"data.npy has {info.file_size} bytes, its shape {shape} of {dtype} needs {header_size + size}"
+        )
+    if size == 0 or fortran:
+        data = np.zeros(shape, dtype) if size == 0 else np.memmap(path, dtype, "r", offset, shape, order="F")
+        return StoredWave(path, data, None, file)
+    return StoredWave(path, np.memmap(path, dtype, "r", offset, shape), offset, file)

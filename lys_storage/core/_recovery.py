@@ -1,0 +1,191 @@
+"""Scans that were interrupted: go on with them, or export what there is of them.
+
+What a mark is worth depends on what happened. A dead process leaves every mark true; a machine that went down (told by the
+boot id, or unknown) leaves marks and bytes in any order, and there a frame is data only where its checksum is that of
+its bytes.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import _fs
+from ._checksum import crc32
+from ._errors import BadFileError, LysStorageError, ScanInUseError
+from ._finalize import Progress, layout_of
+from ._journal import CHECKED, COMING, REWRITING, WRITTEN, Journal
+from ._layout import JOURNAL_SUFFIX, PART_SUFFIX, journal_path, part_path
+from ._part import Part
+from ._scan import Scan
+
+_STEP = 1 << 12
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """One interrupted scan and what became of it: `path` is its export, or None; `said` tells it in words."""
+
+    part: Path
+    path: Path | None
+    frames_written: int
+    frames_expected: int
+    said: str
+
+
+def _find_part(path: Path) -> Path:
+    """The scan file of `path`, which may be the final name, the scan file, or the journal."""
+    if path.name.endswith(PART_SUFFIX + JOURNAL_SUFFIX):
+        return path.with_name(path.name.removesuffix(JOURNAL_SUFFIX))
+    if path.name.endswith(PART_SUFFIX):
+        return path
+    candidates = [part_path(path), *sorted(path.parent.glob(f"{glob.escape(path.name)}.*{PART_SUFFIX}"))]
+    found = [c for c in candidates if c.exists()]
+    if len(found) > 1:
+        raise BadFileError(f"{path} has {len(found)} scans in progress: name one of {', '.join(c.name for c in found)}")
+    return found[0] if found else candidates[0]
+
+
+def open_part(path: Path, *, verify: bool = False, progress: Progress | None = None) -> Part:
+    """Take over an interrupted scan: lock it, and settle which of its frames are data.
+
+    Raises ScanInUseError where a living process writes it, BadFileError where it is not sound.
+    """
+    part = _find_part(path)
+    file = _fs.File.open(part, writable=True)
+    try:
+        if not file.try_lock():
+            raise ScanInUseError(f"scan {part} is being written by a living process")
+        journal = Journal.open(journal_path(part), writable=True)
+        try:
+            description = journal.description
+            if layout_of(description).array_offset != description.array_offset:
+                raise BadFileError(
+                    f"journal {journal.path}: array at {description.array_offset} does not fit its shape"
+                )
+            same_boot = bool(description.boot_id) and description.boot_id == _fs.boot_id()
+            _settle(file, journal, trust_marks=same_boot and not verify, progress=progress)
+            return Part(file, journal)
+        except BaseException:
+            journal.close()
+            raise
+    except BaseException:
+        file.close()
+        raise
+
+
+def _settle(file: _fs.File, journal: Journal, *, trust_marks: bool, progress: Progress | None) -> None:
+    """Bring every mark to ABSENT, COMING (bytes that are not data), WRITTEN or CHECKED.
+
+    An interrupted first write or rewrite is not data. Without trust, data are the frames whose bytes have their checksum.
+    """
+    size, total = journal.description.frame_bytes, journal.description.frames
+    for at in range(0, total, _STEP):
+        marks = journal.mark_array[at : at + _STEP]
+        if trust_marks:
+            marks[marks == REWRITING] = COMING
+            marks[marks > CHECKED] = WRITTEN
+            continue
+        for k, mark in enumerate(marks.tolist()):
+            checksum = int(journal.checksums[at + k])
+            if mark == CHECKED or checksum:
+                marks[k] = CHECKED if _crc_of(file, journal, at + k) == checksum else COMING
+            else:
+                marks[k] = COMING  # its bytes may have reached the disk all the same
+            if progress is not None:
+                progress((at + k + 1) * size, total * size)
+
+
+def _crc_of(file: _fs.File, journal: Journal, frame: int) -> int | None:
+    size, crc = journal.description.frame_bytes, 0
+    offset = journal.description.array_offset + frame * size
+    for at in range(0, size, 1 << 20):
+        want = min(1 << 20, size - at)
+        piece = file.read_at(want, offset + at)
+        if len(piece) != want:
+            return None
+        crc = crc32(piece, crc)
+    return crc
+
+
+def resume(
+    path: str | os.PathLike[str], *, flush_interval_s: float | None = 1.0, progress: Progress | None = None
+) -> Scan:
+    """Go on with an interrupted scan: the same file; `missing()` gives the indices of the frames that are not there.
+
+    `path`: the final name it was made with, or its scan file. Raises ScanInUseError where a living process writes it,
+    BadFileError where it is not sound, StorageOSError where there is none.
+    """
+    part = open_part(Path(path), progress=progress)
+    return Scan(part, flush_interval_s=flush_interval_s)
+
+
+def interrupted(folder: Path) -> Iterator[Path]:
+    """The scan files in `folder` (or the one that is named); whether a living process has them shows by open_part."""
+    if not folder.is_dir():
+        yield _find_part(folder)
+        return
+    for entry in sorted(folder.rglob(f"*{PART_SUFFIX}")):
+        if entry.is_file():
+            yield entry
+
+
+def recover(
+    folder: str | os.PathLike[str],
+    dry_run: bool = False,
+    *,
+    verify: bool = False,
+    progress: Progress | None = None,
+    done: Callable[[Recovered], None] | None = None,
+) -> list[Recovered]:
+    """Export every interrupted scan below `folder` (or the one named), with the fill value where frames never came.
+
+    Scans that a living process writes are left alone. What cannot be recovered stays as it is, and is told in `said`;
+    nothing is raised for one scan's sake.
+    """
+    results = []
+    for path in interrupted(Path(folder)):
+        result = _recover_one(path, dry_run, verify, progress)
+        results.append(result)
+        if done is not None:
+            done(result)
+    return results
+
+
+def _recover_one(path: Path, dry_run: bool, verify: bool, progress: Progress | None) -> Recovered:
+    try:
+        if dry_run:
+            return _look_at(path)
+        scan = Scan(open_part(path, verify=verify, progress=progress))
+        written, expected = scan.frames_written, scan.frames_expected
+        try:
+            final = scan.close(progress)
+        except BaseException:
+            scan.suspend()
+            raise
+        return Recovered(path, final, written, expected, f"exported with {written} of {expected} frames")
+    except LysStorageError as error:
+        return Recovered(path, None, 0, 0, str(error))
+
+
+def _look_at(path: Path) -> Recovered:
+    file = _fs.File.open(path, writable=True)
+    try:
+        if not file.try_lock():
+            return Recovered(path, None, 0, 0, "a living process is writing it")
+        journal = Journal.open(journal_path(path), writable=False)
+        try:
+            counts: np.ndarray[Any, Any] = np.bincount(journal.mark_array, minlength=8)
+            written = int(counts[WRITTEN:].sum() - counts[REWRITING])
+            expected = journal.description.frames
+        finally:
+            journal.close()
+        return Recovered(path, None, written, expected, f"would be exported with {written} of {expected} frames")
+    finally:
+        file.close()

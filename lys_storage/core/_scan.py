@@ -1,0 +1,404 @@
+"""One acquisition in progress, as scripts see it: frames by index, axes and note, and the export at the end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from . import _fs
+from ._errors import LysStorageError, ScanClosedError, ScanShapeError
+from ._finalize import FinalizeReport, Progress, finalize, layout_of
+from ._follower import Follower
+from ._frame import as_frame, check_fill, check_frame_shape, chunks
+from ._index import Grid, select
+from ._journal import WRITTEN, Description, Journal
+from ._layout import check_dtype, plan_data_member
+from ._metadata import check_axes, decode_axes, decode_note, encode_axes, encode_note
+from ._part import LaidOutAnew, Part, read_selection, refine_marks
+from ._space import SpaceClaim
+
+log = logging.getLogger("lys_storage")
+
+MAX_FRAMES = 1 << 31
+"""Frames a grid may have: the journal holds five bytes for each."""
+
+TAIL_ROOM = 1 << 16
+"""Bytes claimed behind the array for what is appended at the end."""
+
+
+class Scan:
+    """A scan that is being written. Made by `create` or `resume`; frames may be written from several threads.
+
+    `path` is the final name; until it is published the scan is at `part_path`. A frame whose write has returned survives
+    the death of the process; one older than `flush_interval_s` survives a power cut.
+    """
+
+    def __init__(
+        self,
+        part: Part,
+        *,
+        flush_interval_s: float | None = 1.0,
+        failed: Callable[[LysStorageError], None] | None = None,
+    ) -> None:
+        self._part = part
+        self._flush_interval_s = flush_interval_s
+        self._failed = failed or (lambda error: None)
+        self._changing = threading.RLock()  # guards the layout, the metadata, the claim, the follower and the end
+        self._follower: Follower | None = None
+        self._state = "open"
+        self._axes: list[np.ndarray[Any, Any]] | None = None
+        self._note: dict[Any, Any] | None = None
+        self._map: np.memmap[Any, Any] | None = None
+        self._claim: SpaceClaim | None = None
+        self.report: FinalizeReport | None = None
+        self._grid_is_known = True
+        self._dtype_is_free, self._free_fill = False, None
+        self._adopt()
+
+    def _adopt(self) -> None:
+        d = self._part.description
+        self.dtype, self.shape = d.dtype, d.shape
+        self._final = self._part.path.with_name(d.final)
+
+    # -- what it is -----------------------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> Path:
+        """The final name; after close() where the export really is."""
+        return self.report.path if self.report is not None else self._final
+
+    @property
+    def part_path(self) -> Path:
+        return self._part.path
+
+    @property
+    def number(self) -> int | None:
+        return self._part.description.number
+
+    @property
+    def fill(self) -> Any:
+        """The value of frames that never came, as a numpy scalar."""
+        return np.frombuffer(self._part.description.fill, self.dtype)[0]
+
+    @property
+    def grid_shape(self) -> tuple[int, ...]:
+        return self._part.grid.grid_shape
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        return self._part.grid.frame_shape
+
+    @property
+    def frames_expected(self) -> int:
+        return self._part.frames
+
+    @property
+    def frames_written(self) -> int:
+        return self._part.frames_written
+
+    @property
+    def complete(self) -> bool:
+        """Whether every frame has been written."""
+        return self._part.complete
+
+    @property
+    def closed(self) -> bool:
+        return self._state != "open"
+
+    @property
+    def written(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Which frames have arrived: bool of shape `grid_shape`, as of now."""
+        self._refuse_if_gone()
+        return (self._part.journal.mark_array >= WRITTEN).reshape(self.grid_shape)
+
+    def missing(self) -> Iterator[tuple[int, ...]]:
+        """The grid indices of the frames that have not arrived, in C order."""
+        self._refuse_if_gone()
+        for first, stop in self._part.missing():
+            for frame in range(first, stop):
+                yield self._part.grid.index_of(frame)
+
+    @property
+    def array(self) -> np.memmap[Any, Any]:
+        """The scan as a read-only map of `shape` and `dtype`; zeros where nothing has come yet, `written` tells."""
+        with self._changing:
+            if self._map is None:
+                self._refuse_if_gone()
+                d = self._part.description
+                self._map = np.memmap(self.part_path, self.dtype, "r", d.array_offset, self.shape)
+            return self._map
+
+    def read(self, *index: Any) -> np.ndarray[Any, Any]:
+        """What `index` names, read from the file: trouble of the disk is an exception here, and a signal in a map."""
+        self._refuse_if_gone()
+        d = self._part.description
+        return read_selection(self._part.file, d.array_offset, d.shape, d.dtype, index)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Scan {self.path} {self.shape} {self.dtype}: {self.frames_written} of {self.frames_expected} frames, "
+            f"{self._state}>"
+        )
+
+    # -- axes and note --------------------------------------------------------------------------------------------
+
+    @property
+    def axes(self) -> list[np.ndarray[Any, Any]]:
+        """One coordinate array for each dimension. Set it as a whole; None entries become index coordinates."""
+        with self._changing:
+            if self._axes is None:
+                self._refuse_if_gone()
+                self._axes = decode_axes(self._part.journal.read_metadata()[0], trust=True)
+            return list(self._axes)
+
+    @axes.setter
+    def axes(self, axes: Iterable[Any] | None) -> None:
+        checked = check_axes(axes, self.shape)
+        with self._changing:
+            self._refuse_unless_open()
+            self._part.journal.write_metadata(encode_axes(checked), self._part.journal.read_metadata()[1])
+            self._axes = checked
+
+    @property
+    def note(self) -> dict[Any, Any]:
+        """The note of the wave. Set it as a whole, or change it in place: what is in it at close() counts."""
+        with self._changing:
+            if self._note is None:
+                self._refuse_if_gone()
+                self._note = decode_note(self._part.journal.read_metadata()[1], trust=True)
+            return self._note
+
+    @note.setter
+    def note(self, note: Mapping[Any, Any]) -> None:
+        with self._changing:
+            self._refuse_unless_open()
+            self._note = note if isinstance(note, dict) else dict(note)
+            self._store_note()
+
+    def _store_note(self) -> None:
+        axes, stored = self._part.journal.read_metadata()
+        note = encode_note(self._note or {})
+        if note != stored:
+            self._part.journal.write_metadata(axes, note)
+
+    # -- frames ---------------------------------------------------------------------------------------------------
+
+    def __setitem__(self, index: Any, frame: Any) -> None:
+        self.write(index, frame)
+
+    def write(self, index: Any, frame: Any) -> None:
+        """Store `frame` at `index`; when this returns it survives the death of the process, and may be reused.
+
+        `index`: ints, slices, Ellipsis, as for numpy, without masks and lists. The frame's shape is exactly what the
+        index leaves over (FrameShapeError), its dtype casts by same_kind (FrameTypeError), the index is in range
+        (FrameIndexError); otherwise nothing of it is stored, and the scan goes on. DiskFullError, StorageOSError: the
+        system refused; the frame is missing. ScanClosedError: it came too late.
+        """
+        while True:
+            part = self._part
+            selection = select(index, self.shape)
+            if self._dtype_is_free:
+                self._take_dtype(frame)
+            array = as_frame(frame, self.dtype)
+            check_frame_shape(array, index, selection.shape)
+            if not self._grid_is_known or selection.depth > part.grid.ndim:
+                self._refine(selection.depth)
+            grid, dtype = part.grid, self.dtype
+            try:
+                for place, first, count in selection.blocks(grid):
+                    part.put(grid, first, count, chunks(array[place] if place else array, dtype))
+                break
+            except LaidOutAnew:
+                continue
+        follower = self._follower or self._follow()
+        follower.frames_came(part.fresh_bytes)
+        if self._flush_interval_s == 0:
+            part.flush()
+
+    def update(self, data: Mapping[Any, Any]) -> None:
+        """Store every frame of `{index: frame}`. A bad one does not keep the others out: it is raised afterwards."""
+        faults: list[LysStorageError] = []
+        for index, frame in data.items():
+            try:
+                self.write(index, frame)
+            except LysStorageError as error:
+                faults.append(error)
+        if faults:
+            if len(faults) > 1:
+                faults[0].add_note(f"{len(faults) - 1} more frames of this update could not be stored")
+            raise faults[0]
+
+    def _follow(self) -> Follower:
+        with self._changing:
+            if self._follower is None:
+                self._follower = Follower(self._part, self._flush_interval_s, self._failed)
+            return self._follower
+
+    def flush(self) -> None:
+        """Make every frame written so far survive a power cut."""
+        self._refuse_if_gone()
+        self._part.flush()
+
+    # -- laid out anew --------------------------------------------------------------------------------------------
+
+    def _refine(self, depth: int) -> None:
+        """Make `depth` dimensions the grid: the first index says how many, a longer one later needs a finer grid."""
+        with self._changing:
+            self._refuse_unless_open()
+            if self._grid_is_known and depth <= self._part.grid.ndim:
+                return
+            grid = Grid(self.shape, depth)
+            if grid.frames > MAX_FRAMES:
+                raise ScanShapeError(f"an index of {depth} dimensions makes {grid.frames:,} frames: write larger ones")
+            if depth != self._part.grid.ndim:
+                self._lay_out(replace(self._part.description, grid_ndim=depth), refine_marks)
+            self._grid_is_known = True
+
+    def _lay_out(self, description: Description, carry: Callable[[Journal, Journal], None]) -> None:
+        """Go on with another description of the same scan file; waits for the frames that are being written."""
+        self._part.hold()
+        try:
+            old = self._part.journal
+            self._part.replace_journal(old.replaced_by(description, lambda new: carry(old, new)))
+            self._adopt()
+        finally:
+            self._part.let_go()
+
+    def change_dtype(self, dtype: Any, fill: Any = None) -> None:
+        """Lay the scan out anew for `dtype`. Only while nothing has been written: ScanShapeError otherwise."""
+        with self._changing:
+            self._refuse_unless_open()
+            if self._part.in_flight or self.frames_written:
+                raise ScanShapeError("the dtype of a scan can change only before its first frame")
+            self._end_claim()
+            old = self._part.description
+            new = check_dtype(dtype)
+            layout = plan_data_member(self.shape, new, datetime.fromisoformat(old.started).timestamp())
+            changed = replace(old, dtype=new, fill=check_fill(fill, new), array_offset=layout.array_offset)
+            _fs.look_for_space(self.part_path.parent, layout.array_size - layout_of(old).array_size, self.part_path)
+            self._map = None
+            self._part.file.set_size(0)
+            self._part.file.write_at(layout.head, 0)
+            self._part.file.set_size(layout.array_end + TAIL_ROOM)
+            self._lay_out(changed, lambda _old, _new: None)
+            self._dtype_is_free = False
+            self.claim_space()
+
+    def let_first_frame_choose(self, fill: Any = None) -> None:
+        """Until its first frame has come, the scan takes that frame's dtype instead of its own; `fill` as in create."""
+        self._dtype_is_free, self._free_fill = True, fill
+
+    def _take_dtype(self, frame: Any) -> None:
+        with self._changing:
+            if self._dtype_is_free:
+                dtype = np.asarray(frame).dtype
+                if dtype != self.dtype:
+                    self.change_dtype(dtype, self._free_fill)
+                self._dtype_is_free = False
+
+    # -- space ----------------------------------------------------------------------------------------------------
+
+    def claim_space(self) -> None:
+        """Have the filesystem set the scan's space aside: at once as far as some 40 ms go, the rest behind the writer."""
+        self._claim = SpaceClaim(self._part.file, layout_of(self._part.description).array_end + TAIL_ROOM, self._failed)
+
+    def _end_claim(self) -> None:
+        if self._claim is not None:
+            self._claim.stop()
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    def _refuse_unless_open(self) -> None:
+        if self._state != "open":
+            raise ScanClosedError(f"scan {self.path} is {self._state}")
+
+    def _refuse_if_gone(self) -> None:
+        if self._state in ("saved", "suspended"):
+            raise ScanClosedError(f"scan {self.path} is {self._state}; open_wave or resume reads it")
+
+    def seal(self) -> None:
+        """Refuse further frames and wait for those in flight. What is left to do is close()."""
+        self._part.refuse("it is being saved")
+        with self._changing:
+            if self._state == "open":
+                self._state = "sealed"
+
+    def close(self, progress: Progress | None = None) -> Path:
+        """Export the scan, with the fill value where frames never came, and return where it is. Twice is harmless.
+
+        Where this fails the scan stays in progress on disk, and close() can be called again.
+        """
+        if self.report is not None:
+            return self.report.path
+        if self._state == "suspended":
+            raise ScanClosedError(f"scan {self.part_path} is suspended: lys_storage.resume() opens it again")
+        self.seal()
+        follower = self._follower
+        if follower is not None:
+            follower.stop()
+        self._end_claim()
+        with self._changing:
+            if self.report is None:
+                if self._note is not None:
+                    self._store_note()
+                self.report = finalize(self._part, progress)
+                self._state = "saved"
+                self._let_go()
+        return self.report.path
+
+    def suspend(self) -> None:
+        """Stop writing, and keep the scan in progress on disk, for `resume` or `recover`. Twice is harmless."""
+        if self._state in ("saved", "suspended"):
+            return
+        self.seal()
+        if self._follower is not None:
+            self._follower.stop()
+        self._end_claim()
+        with self._changing:
+            try:
+                if self._note is not None:
+                    self._store_note()
+                self._part.flush()
+            finally:
+                self._state = "suspended"
+                self._let_go()
+
+    def _let_go(self) -> None:
+        self._map = None
+        self._part.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_state", "saved") in ("saved", "suspended"):
+            return
+        if self._follower is not None:
+            self._follower.stop(wait=False)
+        warnings.warn(
+            f"{self!r} was dropped: it is kept in progress at {self.part_path}", ResourceWarning, stacklevel=2
+        )
+
+    def __enter__(self) -> Scan:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+            return
+        self.suspend()
+        if self.report is None:
+            error.add_note(
+                f"The scan is kept in progress: {self.part_path} ({self.frames_written} of {self.frames_expected} frames). "
+                f"lys_storage.resume({os.fspath(self.path)!r}) goes on with it; "
+                f'"lys-storage recover {self.part_path.parent}" exports it.'
+            )

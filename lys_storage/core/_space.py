@@ -1,0 +1,52 @@
+"""Claiming a scan's space: at once where that is quick, the rest in the background while frames come already."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from . import _fs
+from ._errors import LysStorageError
+
+log = logging.getLogger("lys_storage")
+
+_STEP = 1 << 30
+_AT_ONCE_S = 0.04
+
+
+class SpaceClaim:
+    """The claim of the first `end` bytes of `file`. Raises DiskFullError at once, or tells `failed` later."""
+
+    def __init__(self, file: _fs.File, end: int, failed: Callable[[LysStorageError], None]) -> None:
+        self._file, self._end, self._failed = file, end, failed
+        self._stopped = False
+        self._at = 0
+        self._thread: threading.Thread | None = None
+        self._go_on(_AT_ONCE_S)
+        if self._at < end:
+            self._thread = threading.Thread(target=self._run, name="lys_storage claim", daemon=True)
+            self._thread.start()
+
+    def _go_on(self, seconds: float) -> None:
+        begin = time.monotonic()
+        while self._at < self._end and not self._stopped and time.monotonic() - begin < seconds:
+            size = min(_STEP, self._end - self._at)
+            if not self._file.claim(self._at, size):
+                self._at = self._end  # this filesystem claims nothing: a write that fails raises all the same
+                return
+            self._at += size
+
+    def _run(self) -> None:
+        try:
+            self._go_on(float("inf"))
+        except LysStorageError as error:
+            log.error("%s", error)
+            self._failed(error)
+
+    def stop(self) -> None:
+        """Claim no more, and wait for the claim under way."""
+        self._stopped = True
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
