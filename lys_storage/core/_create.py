@@ -81,7 +81,7 @@ def begin_scan(
 ) -> Scan:
     """Claim a name and its space, and lay the scan out.
 
-    1. everything that can be refused is; 2. the folder; 3. a look at the free space; 4. the name, by exclusive create;
+    1. everything that can be refused is; 2. a look at the free space; 3. the folder; 4. the name, by exclusive create;
     5. the journal; 6. the header of the scan file; 7. its space. A failure undoes what was done. The names are made
     durable by the first flush.
     """
@@ -97,9 +97,9 @@ def begin_scan(
     if grid.frames > MAX_FRAMES:
         raise ScanShapeError(f"a grid of {grid.frames:,} frames: at most {MAX_FRAMES:,}; make the frames larger")
     size = layout.array_end + TAIL_ROOM + sum(map(len, metadata))
-    _fs.make_folder(folder)
     if claim_space:
         _fs.look_for_space(folder, size, folder / f"{stem}.npz")
+    _fs.make_folder(folder)
     number: int | None = None
     if numbered:
         number, file = _numbering.claim_number(folder, stem)

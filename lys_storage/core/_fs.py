@@ -243,6 +243,8 @@ def free_space(folder: Path) -> int | None:
 
 def look_for_space(folder: Path, size: int, path: Path) -> None:
     """Raise DiskFullError where `size` bytes are not free: a claim that fails takes everybody's space for a moment."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent  # the folder is made only when there is space for what goes into it
     free = free_space(folder)
     if free is not None and free < size:
         text = f"not enough space: needs {size:,} bytes, {free:,} are free; free some, or choose another folder"

@@ -99,21 +99,23 @@ def encode_axes(axes: Sequence[np.ndarray[Any, Any]]) -> bytes:
     return encode_npy(array)
 
 
-def encode_note(note: Mapping[Any, Any]) -> bytes:
-    """The note as bytes; a value that cannot be pickled is replaced by its repr, with a logged warning."""
+def plain_note(note: Mapping[Any, Any]) -> dict[Any, Any]:
+    """A copy of the note in which what cannot be pickled is replaced by its repr, with a logged warning."""
     plain = dict(note)
-    try:
-        return encode_npy(np.array(plain, dtype=object))
-    except Exception:
-        for key, value in list(plain.items()):
-            try:
-                pickle.dumps(value)
-            except Exception as error:
-                log.warning("note %r cannot be pickled (%s): its repr is stored instead", key, error)
-                plain[key] = _repr(value)
-        if any(not _picklable(key) for key in plain):
-            plain = {key if _picklable(key) else _repr(key): value for key, value in plain.items()}
-        return encode_npy(np.array(plain, dtype=object))
+    if _picklable(plain):
+        return plain
+    result = {}
+    for key, value in plain.items():
+        if not _picklable(value):
+            log.warning("note %r cannot be pickled: its repr is stored instead", key)
+            value = _repr(value)
+        result[key if _picklable(key) else _repr(key)] = value
+    return result
+
+
+def encode_note(note: Mapping[Any, Any]) -> bytes:
+    """The note as bytes; see plain_note for what cannot be pickled."""
+    return encode_npy(np.array(plain_note(note), dtype=object))
 
 
 def _repr(value: Any) -> str:

@@ -165,7 +165,7 @@ class Scan:
     def axes(self, axes: Iterable[Any] | None) -> None:
         checked = check_axes(axes, self.shape)
         with self._changing:
-            self._refuse_unless_open()
+            self._refuse_if_gone()
             self._part.journal.write_metadata(encode_axes(checked), self._part.journal.read_metadata()[1])
             self._axes = checked
 
@@ -181,7 +181,7 @@ class Scan:
     @note.setter
     def note(self, note: Mapping[Any, Any]) -> None:
         with self._changing:
-            self._refuse_unless_open()
+            self._refuse_if_gone()
             self._note = note if isinstance(note, dict) else dict(note)
             self._store_note()
 
@@ -372,6 +372,22 @@ class Scan:
             finally:
                 self._state = "suspended"
                 self._let_go()
+
+    def discard(self) -> None:
+        """Give up a scan of which nothing has arrived: its files go, and its name is free again.
+
+        Raises ScanClosedError where it has frames.
+        """
+        self.seal()
+        self._end_claim()
+        with self._changing:
+            if self.frames_written or self._state != "sealed":
+                raise ScanClosedError(f"scan {self.part_path} has {self.frames_written} frames, and is not discarded")
+            self._state = "suspended"
+            journal = self._part.journal.path
+            self._let_go()
+            _fs.remove(self.part_path)
+            _fs.remove(journal)
 
     def _let_go(self) -> None:
         self._map = None

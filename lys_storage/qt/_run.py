@@ -1,0 +1,150 @@
+"""One acquisition of a storage: its scan, its tag, and what went wrong with its frames. Knows no Qt and no storage."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lys_storage.core._errors import LysStorageError, ScanClosedError
+from lys_storage.core._finalize import FinalizeReport
+from lys_storage.core._metadata import check_axes_leniently
+from lys_storage.core._scan import Scan
+
+log = logging.getLogger("lys_storage")
+
+Failed = Callable[[str, str], None]
+"""failed(path, message)"""
+
+
+@dataclass(frozen=True)
+class SaveResult:
+    """How a save ended: its report, or the message of what failed."""
+
+    run: Run
+    report: FinalizeReport | None
+    message: str
+
+
+class Run:
+    """From a reservation to the end of its save. `scan` is None where nothing is stored: disabled, or it failed."""
+
+    def __init__(self, path: str, failed: Failed, tag: dict[str, Any] | None = None) -> None:
+        self.path, self.tag = path, {} if tag is None else tag
+        self.scan: Scan | None = None
+        self.refused = False  # the reservation failed: its frames are counted
+        self.stopped = False
+        self.free_dtype = False  # no dtype was set by the user
+        self.fill: Any = None
+        self.known_axes: Any = None
+        self._failed = failed
+        self._lock = threading.Lock()  # guards _taken_over, _faults, _over
+        self._taken_over = True
+        self._over = False
+        self._faults: Counter[str] = Counter()
+        self.frames_lost = 0
+        self.frames_after = 0
+
+    def open(self, scan: Scan, *, fill: Any, free_dtype: bool) -> None:
+        """The reservation has succeeded: frames go to `scan` from now on."""
+        self.scan, self.path, self.fill, self.free_dtype = scan, str(scan.path), fill, free_dtype
+        self._taken_over = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether it takes no more frames."""
+        return self._taken_over
+
+    def take_over(self) -> bool:
+        """True for the one caller that is to end it."""
+        with self._lock:
+            first, self._taken_over = not self._taken_over, True
+        return first
+
+    # -- frames ---------------------------------------------------------------------------------------------------
+
+    def store(self, data: Mapping[Any, Any]) -> list[LysStorageError]:
+        """Store every frame of `{index: frame}`; what could not be stored, and why."""
+        faults: list[LysStorageError] = []
+        scan = self.scan
+        if scan is None:
+            return faults
+        for index, frame in data.items():
+            try:
+                if self.free_dtype and scan.dtype.kind != "c" and np.iscomplexobj(frame):
+                    self._make_complex(scan)
+                scan.write(index, frame)
+            except ScanClosedError:
+                self.frames_after += 1
+            except LysStorageError as error:
+                faults.append(error)
+        return faults
+
+    def _make_complex(self, scan: Scan) -> None:
+        if scan.frames_written == 0:
+            log.warning(
+                "%s: the first frame is complex, so the scan is stored as complex128 instead of %s",
+                self.path,
+                scan.dtype,
+            )
+            scan.change_dtype(np.complex128, self.fill)
+
+    # -- what went wrong ------------------------------------------------------------------------------------------
+
+    def complain(self, error: BaseException) -> None:
+        """Tell a fault at once the first time, and count its kind afterwards."""
+        kind = type(error).__name__
+        with self._lock:
+            self._faults[kind] += 1
+            first = self._faults[kind] == 1
+        if first:
+            log.error("%s: %s", self.path, error)
+            self._failed(self.path, str(error))
+
+    def tell_end(self) -> None:
+        """Say once, at the end, how many frames were not stored and why."""
+        with self._lock:
+            if self._over:
+                return
+            self._over = True
+            repeats = {kind: n - 1 for kind, n in self._faults.items() if n > 1}
+        for kind, n in repeats.items():
+            self._failed(self.path, f"{kind}: {n} more of them in this acquisition")
+        if self.frames_lost:
+            text = f"{self.frames_lost} frames of this acquisition were not stored, because its reservation had failed"
+            log.error("%s: %s", self.path, text)
+            self._failed(self.path, text)
+        if self.frames_after:
+            log.warning(
+                "%s: %d frames after the first full pass, or after the end of the scan, were not written",
+                *(self.path, self.frames_after),
+            )
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    def save(self, axes: Any) -> SaveResult:
+        """Export the scan. Where that fails it stays in progress on disk; never raises what a save can meet."""
+        scan = self.scan
+        assert scan is not None
+        try:
+            if axes is not None:
+                fitting, faults = check_axes_leniently(axes, scan.shape)
+                scan.axes = fitting
+                for fault in faults:
+                    self.complain(ValueError(fault))
+            scan.note = self.tag
+            scan.close()
+            return SaveResult(self, scan.report, "")
+        except Exception as error:
+            log.error("%s could not be saved: %s", self.path, error, exc_info=not isinstance(error, LysStorageError))
+            try:
+                scan.suspend()
+            except LysStorageError as second:
+                log.error("%s: %s", scan.part_path, second)
+            kept = f'the scan is kept in progress: "lys-storage recover {scan.part_path.parent}" exports it'
+            return SaveResult(self, None, f"{error}; {kept}")
