@@ -6,7 +6,6 @@ import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,8 @@ from ._scan import MAX_FRAMES, TAIL_ROOM, Scan
 
 
 def _software() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # 30 ms, which an import of the package need not pay
+
     try:
         return f"lys_storage {version('lys_storage')}"
     except PackageNotFoundError:

@@ -56,7 +56,7 @@ def finalize(part: Part, progress: Progress | None = None) -> FinalizeReport:
 
     1. the checksums that are still to be taken; 2. the fill value where frames never came; 3. the checksum of the whole;
     4. the tail behind the array; 5. the header, with the checksum; 6. sync of the file; 7. its final name, in one step;
-    8. sync of the folder; 9. the journal is removed. Killed anywhere, it can be run again from what is on disk; failed
+    8. sync of the folder; 9. redo file and journal are removed. Killed anywhere, it can be run again from what is on disk; failed
     anywhere, it can be called again.
     """
     begin = time.perf_counter()
@@ -68,8 +68,7 @@ def finalize(part: Part, progress: Progress | None = None) -> FinalizeReport:
     folder_from = time.perf_counter()
     _fs.sync_folder(part.published.parent)
     sync_seconds += time.perf_counter() - folder_from
-    part.journal.close()
-    _fs.remove(part.journal.path)
+    part.remove_companions()
     return FinalizeReport(
         path=part.published,
         seconds=time.perf_counter() - begin - sync_seconds,

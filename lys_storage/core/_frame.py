@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ._errors import FrameShapeError, FrameTypeError, ScanShapeError
-from ._part import Chunk
+from ._redo import Chunk
 
 SLAB_BYTES = 1 << 20
 """What a cast, or a frame that is not contiguous, takes of memory at a time."""
@@ -30,16 +30,17 @@ def check_fill(fill: Any, dtype: np.dtype[Any]) -> bytes:
     try:
         with np.errstate(all="ignore"):
             value = np.array(fill) if dtype.names is None else np.array(fill, dtype)
+            if dtype.kind in "biufc" and (
+                value.dtype.kind not in "biufc" or (value.dtype.kind == "c" and dtype.kind != "c")
+            ):
+                raise ScanShapeError(refusal)
             element = value.astype(dtype)
             if element.ndim:
                 raise ScanShapeError(f"fill value {fill!r} is not one element")
-            if dtype.kind in "biufc":
-                if value.dtype.kind not in "biufc" or (value.dtype.kind == "c" and dtype.kind != "c"):
-                    raise ScanShapeError(refusal)
-                same = bool(element == value) or bool(np.isnan(value) and np.isnan(element))
-                rounded = dtype.kind in "fc" and bool(np.isfinite(value) == np.isfinite(element))
-                if not (same or rounded) or (dtype.kind in "biu" and int(element) != fill):
-                    raise ScanShapeError(refusal)
+            if dtype.kind in "biu" and not (np.isfinite(value) and int(element) == fill):
+                raise ScanShapeError(refusal)
+            if dtype.kind in "fc" and bool(np.isfinite(value)) != bool(np.isfinite(element)):
+                raise ScanShapeError(refusal)
     except ScanShapeError:
         raise
     except (TypeError, ValueError, OverflowError) as error:

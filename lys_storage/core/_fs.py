@@ -27,6 +27,7 @@ Buffer = bytes | bytearray | memoryview
 
 _NO_SUCH_CALL = {errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 _WRITE_LIMIT = 1 << 30  # one write call takes at most 2 GiB less a page
+_HAS_PWRITE = hasattr(os, "pwrite")  # Windows has none
 _LOCK_AT = 1 << 62  # Windows' locks are mandatory: lock a byte that nobody reads
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2
 _RENAME_NOREPLACE = 1
@@ -91,19 +92,24 @@ class File:
             raise os_error("stat", self.path, error) from error
 
     def write_at(self, data: Buffer, offset: int) -> None:
-        """Write all of `data` at `offset`."""
-        view = memoryview(data)
+        """Write all of `data`, a contiguous buffer of any format, at `offset`."""
         try:
-            while True:
-                if hasattr(os, "pwrite"):
-                    n = os.pwrite(self.fd, view[:_WRITE_LIMIT] if len(view) > _WRITE_LIMIT else view, offset)
+            size = data.nbytes if isinstance(data, memoryview) else len(data)
+            if _HAS_PWRITE and size <= _WRITE_LIMIT:
+                done = os.pwrite(self.fd, data, offset)
+                if done == size:
+                    return
+            else:
+                done = 0
+            view = data.cast("B") if isinstance(data, memoryview) else memoryview(data)
+            while done < size:
+                piece = view[done : done + _WRITE_LIMIT]
+                if _HAS_PWRITE:
+                    done += os.pwrite(self.fd, piece, offset + done)
                 else:
                     with self._seek_lock:
-                        os.lseek(self.fd, offset, os.SEEK_SET)
-                        n = os.write(self.fd, view[:_WRITE_LIMIT])
-                if n == len(view):
-                    return
-                view, offset = view[n:], offset + n
+                        os.lseek(self.fd, offset + done, os.SEEK_SET)
+                        done += os.write(self.fd, piece)
         except OSError as error:
             raise os_error("write", self.path, error) from error
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from math import prod
 from typing import Any
@@ -27,11 +28,11 @@ class Grid:
     shape: tuple[int, ...]
     ndim: int
 
-    @property
+    @cached_property
     def grid_shape(self) -> tuple[int, ...]:
         return self.shape[: self.ndim]
 
-    @property
+    @cached_property
     def frame_shape(self) -> tuple[int, ...]:
         return self.shape[self.ndim :]
 
@@ -42,6 +43,17 @@ class Grid:
     @property
     def frame_elements(self) -> int:
         return prod(self.frame_shape)
+
+    def number(self, index: Any) -> int | None:
+        """The number of the frame that `index` names, where it is a tuple of exactly as many plain ints in range."""
+        if type(index) is not tuple or len(index) != self.ndim:
+            return None
+        frame = 0
+        for i, n in zip(index, self.shape, strict=False):
+            if type(i) is not int or not 0 <= i < n:
+                return None
+            frame = frame * n + i
+        return frame
 
     def index_of(self, frame: int) -> tuple[int, ...]:
         """The grid index of frame number `frame` (C order)."""

@@ -37,6 +37,8 @@ REWRITING: an older version is being overwritten. CHECKING: data, the checksum i
 _HEAD = struct.Struct("<8sIIIIQQQQ")
 _HEAD_CRC = struct.Struct("<I")
 _POINTER = struct.Struct("<QQIIII")
+_EPOCH = struct.Struct("<Q")
+_EPOCH_AT = 448
 _POINTER_AT = (512, 1024)  # a sector each: a torn write spoils one of them at most
 _TEXT_AT = 1536
 _MAX_TEXT = 1 << 24
@@ -144,6 +146,20 @@ class Journal:
     def mark_array(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """The marks as a view for numpy; not to be kept beyond the call."""
         return np.frombuffer(self.marks, np.uint8)
+
+    @property
+    def key(self) -> int:
+        """What the checks of this scan's records begin with, so that another scan's are none."""
+        return self._key
+
+    @property
+    def epoch(self) -> int:
+        """Which records of the redo file count: those of this epoch."""
+        return int(_EPOCH.unpack_from(self._map, _EPOCH_AT)[0])
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        _EPOCH.pack_into(self._map, _EPOCH_AT, epoch)
 
     @classmethod
     def create(cls, path: Path, description: Description, metadata: tuple[bytes, bytes]) -> Journal:

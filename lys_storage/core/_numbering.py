@@ -39,7 +39,9 @@ class _Taken:
 
     def __init__(self, folder: Path, stem: str) -> None:
         self.folder, self.stem = folder, stem
-        self.pattern = re.compile(re.escape(stem) + r"_(0|[1-9][0-9]*)\.npz(?:\.|$)")
+        self.pattern = re.compile(
+            re.escape(stem) + r"_(0|[1-9][0-9]*)\.npz(?:(?:\.[0-9a-f]{8})?\.part(?:\.journal)?)?$"
+        )
         self.used = bytearray()
         self.due = 0.0
         self.seen: int | None = None

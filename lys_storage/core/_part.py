@@ -3,7 +3,7 @@
 What a frame's bytes and its mark are at any moment is decided here, and nowhere else:
 
     first write    ABSENT -> COMING -> bytes -> WRITTEN
-    rewrite        WRITTEN or CHECKED -> REWRITING -> bytes -> WRITTEN
+    rewrite        WRITTEN or CHECKED -> redo file -> REWRITING -> bytes -> WRITTEN
     checksum       WRITTEN -> CHECKING -> read back from the file -> CHECKED, if no rewrite began meanwhile
 
 Checksums are taken from the file's bytes, never from the sender's memory, which a camera may already be changing.
@@ -23,12 +23,11 @@ from ._checksum import crc32
 from ._errors import ScanClosedError, StorageOSError, os_error
 from ._index import Grid, select
 from ._journal import ABSENT, CHECKED, CHECKING, COMING, REWRITING, WRITTEN, Description, Journal
-
-Chunk = tuple[int, _fs.Buffer]
-"""Bytes, and where they go, relative to the first byte of the first frame."""
+from ._redo import Chunk, Record, Redo, redo_path
 
 _TABLE_STEP = 1 << 16
 _READ_SIZE = 1 << 20
+_REDO_LIMIT = 64 << 20
 
 
 class LaidOutAnew(Exception):  # noqa: N818  a turn in the conversation between scan and part, no error
@@ -45,7 +44,10 @@ class Part:
         self.held = False
         self.refusal: str | None = None
         self.published: Path | None = None
-        self._folder_synced = False
+        self._flushed = False
+        self._redo: Redo | None = None
+        self._redo_lock = threading.Lock()  # guards _redo and _unsettled; may be taken while _working is held
+        self._unsettled: list[Record] = []
         self._working = threading.RLock()  # one thread at a time checks or flushes; never taken while `changed` is held
         self._adopt(journal)
 
@@ -92,17 +94,21 @@ class Part:
             self.in_flight.append((first, stop))
             if count == 1:
                 new = int(marks[first] < WRITTEN)
-                marks[first] = COMING if new else REWRITING
+                if new:
+                    marks[first] = COMING
             else:
-                new = self._mark_begin(first, stop)
+                new = self._count_missing(first, stop)
+                if new == count:
+                    self._mark_all(first, stop, COMING)
         try:
-            base = self._array_offset + first * self.frame_bytes
-            for at, data in chunks:
-                self.file.write_at(data, base + at)
+            if new == count:
+                base = self._array_offset + first * self.frame_bytes
+                for at, data in chunks:
+                    self.file.write_at(data, base + at)
+            else:
+                self._rewrite(first, stop, chunks)
         except BaseException:
             with changed:
-                self._mark_all(first, stop, COMING)
-                self.frames_written -= count - new
                 self.in_flight.remove((first, stop))
                 changed.notify_all()
             raise
@@ -118,14 +124,47 @@ class Part:
             self.in_flight.remove((first, stop))
             changed.notify_all()
 
-    def _mark_begin(self, first: int, stop: int) -> int:
-        table, new = self.journal.mark_array, 0
-        for at in range(first, stop, _TABLE_STEP):
-            marks = table[at : min(at + _TABLE_STEP, stop)]
-            missing = marks < WRITTEN
-            new += int(np.count_nonzero(missing))
-            marks[:] = np.where(missing, COMING, REWRITING)
-        return new
+    def _count_missing(self, first: int, stop: int) -> int:
+        marks, steps = self.journal.mark_array, range(first, stop, _TABLE_STEP)
+        return sum(int(np.count_nonzero(marks[at : min(at + _TABLE_STEP, stop)] < WRITTEN)) for at in steps)
+
+    def _rewrite(self, first: int, stop: int, chunks: Iterable[Chunk]) -> None:
+        """Replace frames of which an older version may have been promised already. All of them change, or none.
+
+        1. the new bytes go to the redo file; 2. where an older version survives a power cut by now, they are made to as
+        well; 3. marks REWRITING; 4. the bytes go to their place. From 3 on, what is in the redo file counts.
+        """
+        if self._redo is not None and self._redo.end > _REDO_LIMIT:
+            self.flush()
+        with self._redo_lock:
+            if self._redo is None:
+                self._redo = Redo.create(self.path, self.journal.key)
+                if self._flushed:
+                    _fs.sync_folder(self.path.parent)
+            offset, size = self._array_offset + first * self.frame_bytes, (stop - first) * self.frame_bytes
+            record = self._redo.append(offset, size, chunks, self.journal.epoch)
+            marks = self.journal.mark_array[first:stop]
+            if self._flushed and bool(((marks == CHECKED) | (marks == CHECKING)).any()):
+                self._redo.file.sync()
+            with self.changed:
+                marks[:] = REWRITING
+            try:
+                self._redo.apply(record, self.file)
+            except BaseException:
+                self._unsettled.append(record)
+                raise
+
+    def _settle_rewrites(self) -> None:
+        """Try again what a rewrite could not put in its place."""
+        with self._redo_lock:
+            while self._unsettled and self._redo is not None:
+                record = self._unsettled[0]
+                self._redo.apply(record, self.file)
+                first = (record.offset - self._array_offset) // self.frame_bytes
+                with self.changed:
+                    self._mark_all(first, first + record.size // self.frame_bytes, WRITTEN)
+                    self.fresh = (0, self.frames)
+                self._unsettled.pop(0)
 
     def _mark_all(self, first: int, stop: int, mark: int) -> None:
         self.journal.mark_array[first:stop] = mark
@@ -153,6 +192,8 @@ class Part:
     def check(self) -> None:
         """Take the checksum of every frame that is written and has none."""
         with self._working:
+            if self._unsettled:
+                self._settle_rewrites()
             with self.changed:
                 (first, stop), self.fresh, self.fresh_bytes = self.fresh, (0, 0), 0
             for at in range(first, stop, _TABLE_STEP):
@@ -212,17 +253,25 @@ class Part:
     def flush(self) -> None:
         """Make every frame written so far survive a power cut.
 
-        1. checksums of what is new; 2. sync of the scan file; 3. sync of the journal; 4. once, sync of the folder. The
+        1. checksums of what is new; 2. sync of the scan file; 3. sync of the journal; 4. once, sync of the folder;
+        5. where frames were rewritten, and no further ones since 2: a new epoch, by which the redo file is void. The
         kernel may have written marks and checksums in any order before: after a cut a frame is data only where its
-        bytes have its checksum.
+        bytes have its checksum, or where the redo file holds it.
         """
         with self._working:
             self.check()
+            with self._redo_lock:
+                redone = 0 if self._redo is None else self._redo.end
             self.file.sync()
             self.journal.sync()
-            if not self._folder_synced:
+            if not self._flushed:
                 _fs.sync_folder(self.path.parent)
-                self._folder_synced = True
+                self._flushed = True
+            with self._redo_lock:
+                if redone and self._redo is not None and self._redo.end == redone:
+                    self.journal.epoch += 1
+                    self.journal.sync()
+                    self._redo.begin_again()
 
     # -- the end --------------------------------------------------------------------------------------------------
 
@@ -250,14 +299,29 @@ class Part:
             self._adopt(journal)
             old.close()
 
+    def remove_companions(self) -> None:
+        """The export is in place: the redo file and the journal go, in this order."""
+        self._close_redo()
+        _fs.remove(redo_path(self.path))
+        self.journal.close()
+        _fs.remove(self.journal.path)
+
+    def _close_redo(self) -> None:
+        with self._redo_lock:
+            if self._redo is not None:
+                self._redo.close()
+                self._redo = None
+
     def close(self) -> None:
         with self._working:
+            self._close_redo()
             self.journal.close()
             self.file.close()
 
 
 def refine_marks(old: Journal, new: Journal) -> None:
     """Carry marks over to a finer grid: every new frame has the mark of the old one that it is a part of."""
+    new.epoch = old.epoch
     times = new.description.frames // old.description.frames
     source, target = old.mark_array, new.mark_array
     step = max(1, _TABLE_STEP // times)

@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from ._finalize import Progress, layout_of
 from ._journal import CHECKED, COMING, REWRITING, WRITTEN, Journal
 from ._layout import JOURNAL_SUFFIX, PART_SUFFIX, journal_path, part_path
 from ._part import Part
+from ._redo import Redo, read_records, redo_path
 from ._scan import Scan
 
 _STEP = 1 << 12
@@ -30,13 +30,14 @@ _STEP = 1 << 12
 
 @dataclass(frozen=True)
 class Recovered:
-    """One interrupted scan and what became of it: `path` is its export, or None; `said` tells it in words."""
+    """One scan in progress and what became of it: `path` is its export, or None; `said` tells it in words."""
 
     part: Path
     path: Path | None
     frames_written: int
     frames_expected: int
     said: str
+    running: bool = False
 
 
 def _find_part(path: Path) -> Path:
@@ -81,25 +82,56 @@ def open_part(path: Path, *, verify: bool = False, progress: Progress | None = N
 
 
 def _settle(file: _fs.File, journal: Journal, *, trust_marks: bool, progress: Progress | None) -> None:
-    """Bring every mark to ABSENT, COMING (bytes that are not data), WRITTEN or CHECKED.
+    """Bring every mark to ABSENT, COMING (bytes that are not data), WRITTEN or CHECKED. Can be killed, and run again.
 
-    An interrupted first write or rewrite is not data. Without trust, data are the frames whose bytes have their checksum.
+    1. rewrites that the redo file holds are put in their place; 2. marks: an interrupted first write is not data; without
+    trust, data are the frames whose bytes have their checksum; 3. all of it is made durable; 4. the redo file goes.
     """
+    redone = _redo(file, journal, only_torn=trust_marks)
     size, total = journal.description.frame_bytes, journal.description.frames
     for at in range(0, total, _STEP):
         marks = journal.mark_array[at : at + _STEP]
         if trust_marks:
-            marks[marks == REWRITING] = COMING
+            marks[marks == REWRITING] = COMING  # its record is not whole: the redo file is damaged
             marks[marks > CHECKED] = WRITTEN
             continue
         for k, mark in enumerate(marks.tolist()):
             checksum = int(journal.checksums[at + k])
-            if mark == CHECKED or checksum:
-                marks[k] = CHECKED if _crc_of(file, journal, at + k) == checksum else COMING
-            else:
-                marks[k] = COMING  # its bytes may have reached the disk all the same
+            sound = (mark == CHECKED or checksum) and _crc_of(file, journal, at + k) == checksum
+            marks[k] = CHECKED if sound else COMING  # bytes of it may have reached the disk all the same
             if progress is not None:
                 progress((at + k + 1) * size, total * size)
+    if redone is not None:
+        file.sync()
+        journal.epoch += 1
+        journal.sync()
+        redone.close()
+        _fs.remove(redone.file.path)
+
+
+def _redo(file: _fs.File, journal: Journal, *, only_torn: bool) -> Redo | None:
+    """Put what the redo file holds in its place, with marks and checksums; the redo file, where there is one.
+
+    `only_torn`: after the death of a process every rewrite whose mark is back at WRITTEN is in its place already.
+    """
+    path = redo_path(file.path)
+    if not path.exists():
+        return None
+    redo = Redo(_fs.File.open(path, writable=True), journal.key)
+    size, offset = journal.description.frame_bytes, journal.description.array_offset
+    marks = journal.mark_array
+    if only_torn and not any((marks[at : at + _STEP] == REWRITING).any() for at in range(0, len(marks), _STEP)):
+        return redo
+    for record in read_records(redo, journal.epoch):
+        first, over = divmod(record.offset - offset, size)
+        count, rest = divmod(record.size, size)
+        if first < 0 or over or rest or first + count > len(marks):
+            continue
+        redo.apply(record, file)
+        for frame in range(first, first + count):
+            journal.checksums[frame] = _crc_of(file, journal, frame)
+            marks[frame] = CHECKED
+    return redo
 
 
 def _crc_of(file: _fs.File, journal: Journal, frame: int) -> int | None:
@@ -161,7 +193,7 @@ def recover(
 def _recover_one(path: Path, dry_run: bool, verify: bool, progress: Progress | None) -> Recovered:
     try:
         if dry_run:
-            return _look_at(path)
+            return look_at(path)
         scan = Scan(open_part(path, verify=verify, progress=progress))
         written, expected = scan.frames_written, scan.frames_expected
         try:
@@ -170,22 +202,25 @@ def _recover_one(path: Path, dry_run: bool, verify: bool, progress: Progress | N
             scan.suspend()
             raise
         return Recovered(path, final, written, expected, f"exported with {written} of {expected} frames")
+    except ScanInUseError as error:
+        return Recovered(path, None, 0, 0, str(error), running=True)
     except LysStorageError as error:
         return Recovered(path, None, 0, 0, str(error))
 
 
-def _look_at(path: Path) -> Recovered:
+def look_at(path: Path) -> Recovered:
+    """What recover would find in a scan in progress; changes nothing. Raises BadFileError where it is not sound."""
     file = _fs.File.open(path, writable=True)
     try:
-        if not file.try_lock():
-            return Recovered(path, None, 0, 0, "a living process is writing it")
-        journal = Journal.open(journal_path(path), writable=False)
-        try:
-            counts: np.ndarray[Any, Any] = np.bincount(journal.mark_array, minlength=8)
-            written = int(counts[WRITTEN:].sum() - counts[REWRITING])
-            expected = journal.description.frames
-        finally:
-            journal.close()
-        return Recovered(path, None, written, expected, f"would be exported with {written} of {expected} frames")
+        running = not file.try_lock()
     finally:
         file.close()
+    journal = Journal.open(journal_path(path), writable=False)
+    try:
+        marks, expected = journal.mark_array, journal.description.frames
+        written = sum(int(np.count_nonzero(marks[at : at + _STEP] >= WRITTEN)) for at in range(0, expected, _STEP))
+        del marks
+    finally:
+        journal.close()
+    said = "a living process is writing it" if running else "would be exported"
+    return Recovered(path, None, written, expected, f"{said}, {written} of {expected} frames", running)

@@ -68,6 +68,8 @@ class Scan:
     def _adopt(self) -> None:
         d = self._part.description
         self.dtype, self.shape = d.dtype, d.shape
+        as_buffer = d.dtype.kind in "biuf" and d.dtype.isnative and d.dtype.char != "g"
+        self._buffer_dtype = d.dtype if as_buffer else None  # one that a memoryview can be cast from
         self._final = self._part.path.with_name(d.final)
 
     # -- what it is -----------------------------------------------------------------------------------------------
@@ -204,26 +206,43 @@ class Scan:
         (FrameIndexError); otherwise nothing of it is stored, and the scan goes on. DiskFullError, StorageOSError: the
         system refused; the frame is missing. ScanClosedError: it came too late.
         """
-        while True:
-            part = self._part
-            selection = select(index, self.shape)
-            if self._dtype_is_free:
-                self._take_dtype(frame)
-            array = as_frame(frame, self.dtype)
-            check_frame_shape(array, index, selection.shape)
-            if not self._grid_is_known or selection.depth > part.grid.ndim:
-                self._refine(selection.depth)
-            grid, dtype = part.grid, self.dtype
-            try:
-                for place, first, count in selection.blocks(grid):
-                    part.put(grid, first, count, chunks(array[place] if place else array, dtype))
-                break
-            except LaidOutAnew:
-                continue
+        part = self._part
+        while not self._write_one_frame(part, index, frame) and not self._write_any(part, index, frame):
+            continue  # it was laid out anew meanwhile
         follower = self._follower or self._follow()
         follower.frames_came(part.fresh_bytes)
         if self._flush_interval_s == 0:
             part.flush()
+
+    def _write_one_frame(self, part: Part, index: Any, frame: Any) -> bool:
+        """The way of nearly every frame: an array as it is to be, at an index of the grid. False where it is not that."""
+        grid = part.grid
+        number = grid.number(index)
+        if number is None or type(frame) is not np.ndarray or self._dtype_is_free or not self._grid_is_known:
+            return False
+        if frame.dtype is not self._buffer_dtype or frame.shape != grid.frame_shape or not frame.flags.c_contiguous:
+            return False
+        try:
+            part.put(grid, number, 1, ((0, frame.data),))
+        except LaidOutAnew:
+            return False
+        return True
+
+    def _write_any(self, part: Part, index: Any, frame: Any) -> bool:
+        selection = select(index, self.shape)
+        if self._dtype_is_free:
+            self._take_dtype(frame)
+        array = as_frame(frame, self.dtype)
+        check_frame_shape(array, index, selection.shape)
+        if not self._grid_is_known or selection.depth > part.grid.ndim:
+            self._refine(selection.depth)
+        grid, dtype = part.grid, self.dtype
+        try:
+            for place, first, count in selection.blocks(grid):
+                part.put(grid, first, count, chunks(array[place] if place else array, dtype))
+        except LaidOutAnew:
+            return False
+        return True
 
     def update(self, data: Mapping[Any, Any]) -> None:
         """Store every frame of `{index: frame}`. A bad one does not keep the others out: it is raised afterwards."""
@@ -268,6 +287,7 @@ class Scan:
         """Go on with another description of the same scan file; waits for the frames that are being written."""
         self._part.hold()
         try:
+            self._part.flush()  # the redo file has its records by the old layout's epoch
             old = self._part.journal
             self._part.replace_journal(old.replaced_by(description, lambda new: carry(old, new)))
             self._adopt()
@@ -384,10 +404,9 @@ class Scan:
             if self.frames_written or self._state != "sealed":
                 raise ScanClosedError(f"scan {self.part_path} has {self.frames_written} frames, and is not discarded")
             self._state = "suspended"
-            journal = self._part.journal.path
-            self._let_go()
             _fs.remove(self.part_path)
-            _fs.remove(journal)
+            self._part.remove_companions()
+            self._let_go()
 
     def _let_go(self) -> None:
         self._map = None

@@ -1,0 +1,5 @@
+"""`python -m lys_storage` is `lys-storage`."""
+
+from .cli import main
+
+main(prog_name="lys-storage")

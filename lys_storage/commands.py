@@ -1,0 +1,103 @@
+"""What the commands do with scans on disk, beside the demo. Each returns the exit code: 0 fine, 1 problems found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from .core._errors import LysStorageError
+from .core._layout import PART_SUFFIX
+from .core._reader import open_wave
+from .core._recovery import Recovered, look_at, recover
+
+
+def _console(*, stderr: bool = False) -> Console:
+    return Console(highlight=False, markup=False, soft_wrap=True, stderr=stderr)
+
+
+def run_recover(folder: Path, *, dry_run: bool, verify: bool, as_json: bool) -> int:
+    """Export what was interrupted below `folder`; Ctrl-C leaves everything such that it can be run again."""
+    out, messages = _console(), _console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=messages, transient=True, disable=not messages.is_terminal) as bar:
+        task = bar.add_task("checking and filling", total=None)
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        def tell(result: Recovered) -> None:
+            if not as_json:
+                out.print(f"{result.path or result.part}: {result.said}")
+
+        try:
+            results = recover(folder, dry_run, verify=verify, progress=progress, done=tell)
+        except KeyboardInterrupt:
+            messages.print("stopped; nothing is lost, run it again to go on")
+            return 1
+    if as_json:
+        out.print(json.dumps([_as_json(r) for r in results], indent=1))
+    elif not results:
+        out.print(f"{folder}: no scan was interrupted here")
+    failed = [r for r in results if r.path is None and not r.running and not dry_run]
+    return 1 if failed else 0
+
+
+def _as_json(result: Recovered) -> dict[str, Any]:
+    return {
+        "part": str(result.part),
+        "path": None if result.path is None else str(result.path),
+        "frames_written": result.frames_written,
+        "frames_expected": result.frames_expected,
+        "running": result.running,
+        "said": result.said,
+    }
+
+
+def run_info(path: Path, *, as_json: bool) -> int:
+    """Tell what an export or a scan in progress holds, without reading its data."""
+    out = _console()
+    try:
+        facts = _facts_of_part(path) if path.name.endswith(PART_SUFFIX) else _facts_of_export(path)
+    except LysStorageError as error:
+        _console(stderr=True).print(str(error))
+        return 1
+    if as_json:
+        out.print(json.dumps(facts, indent=1, default=str))
+    else:
+        width = max(map(len, facts))
+        for name, value in facts.items():
+            out.print(f"{name:<{width}}  {value}")
+    return 0
+
+
+def _facts_of_export(path: Path) -> dict[str, Any]:
+    with open_wave(path) as wave:
+        facts: dict[str, Any] = {
+            "file": str(path),
+            "size": f"{path.stat().st_size:,} bytes",
+            "shape": wave.shape,
+            "dtype": str(wave.dtype),
+        }
+        for k, axis in enumerate(wave.axes):
+            if axis.ndim == 1 and axis.size:
+                facts[f"axis {k}"] = f"{axis[0]} ... {axis[-1]} ({axis.size} points)"
+        facts["note"] = wave.note
+        for name in ("started", "ended", "frames_written", "frames_expected", "missing", "software"):
+            if name in wave.info:
+                facts[name.replace("_", " ")] = wave.info[name]
+        return facts
+
+
+def _facts_of_part(path: Path) -> dict[str, Any]:
+    found = look_at(path)
+    return {
+        "file": str(path),
+        "state": "running" if found.running else "interrupted",
+        "frames written": found.frames_written,
+        "frames expected": found.frames_expected,
+        "note": found.said,
+    }

@@ -1,0 +1,116 @@
+"""The redo file: a frame that is rewritten goes there first, so that a crash leaves the old version or the new one.
+
+    data_3.npz.part.redo      records, each a header of 64 bytes and the new bytes
+
+It is made at the first rewrite; first writes pay nothing for it. A record counts while its epoch is the journal's: a
+flush, which makes the rewritten frames durable in their place, begins a new epoch, and the records before it are void.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import _fs
+from ._checksum import crc32
+from ._errors import StorageOSError
+
+MAGIC = b"\x93LYSREDO"
+SUFFIX = ".redo"
+_HEADER = struct.Struct("<8sQQQI")
+_HEADER_SIZE = 64
+_STEP = 1 << 20
+
+Chunk = tuple[int, _fs.Buffer]
+
+
+def redo_path(part: Path) -> Path:
+    return part.with_name(part.name + SUFFIX)
+
+
+@dataclass(frozen=True)
+class Record:
+    """`size` new bytes for `offset` of the scan file, at `at` of the redo file."""
+
+    offset: int
+    size: int
+    at: int
+
+
+class Redo:
+    """The open redo file of one scan. One thread at a time uses it."""
+
+    def __init__(self, file: _fs.File, key: int) -> None:
+        self.file, self._key = file, key
+        self.end = 0
+
+    @classmethod
+    def create(cls, part: Path, key: int) -> Redo:
+        path = redo_path(part)
+        _fs.remove(path)  # void: a scan that is taken over has settled its records before
+        return cls(_fs.File.create(path), key)
+
+    def append(self, offset: int, size: int, chunks: Iterable[Chunk], epoch: int) -> Record:
+        """Write a record. 1. its bytes; 2. their checksum, of what the file holds; 3. the header, which makes it count."""
+        at = self.end + _HEADER_SIZE
+        self.file.write_at(bytes(_HEADER_SIZE), self.end)
+        for place, data in chunks:
+            self.file.write_at(data, at + place)
+        record = Record(offset, size, at)
+        crc = 0
+        for piece in _pieces(self.file, record):
+            crc = crc32(piece, crc)
+        self.file.write_at(_encode(self._key, epoch, offset, size, crc), self.end)
+        self.end = at + size + -size % _HEADER_SIZE
+        return record
+
+    def apply(self, record: Record, file: _fs.File) -> None:
+        """Put a record's bytes in their place in the scan file."""
+        at = record.offset
+        for piece in _pieces(self.file, record):
+            file.write_at(piece, at)
+            at += len(piece)
+
+    def begin_again(self) -> None:
+        """The records are void, their epoch is over."""
+        self.end = 0
+        self.file.set_size(0)
+
+    def close(self) -> None:
+        self.file.close()
+
+
+def _encode(key: int, epoch: int, offset: int, size: int, crc: int) -> bytes:
+    head = _HEADER.pack(MAGIC, epoch, offset, size, crc)
+    return (head + struct.pack("<I", crc32(head, key))).ljust(_HEADER_SIZE, b"\0")
+
+
+def _pieces(file: _fs.File, record: Record) -> Iterator[memoryview]:
+    buffer = memoryview(bytearray(min(_STEP, record.size)))
+    for done in range(0, record.size, _STEP):
+        view = buffer[: min(_STEP, record.size - done)]
+        if file.read_into(view, record.at + done) != len(view):
+            raise StorageOSError(5, "the redo file ends in a record", str(file.path))
+        yield view
+
+
+def read_records(redo: Redo, epoch: int) -> list[Record]:
+    """The records of `epoch` that are whole, in the order they were written."""
+    records: list[Record] = []
+    at, size = 0, redo.file.size
+    while at + _HEADER_SIZE <= size:
+        raw = redo.file.read_at(_HEADER_SIZE, at)
+        magic, its_epoch, offset, length, crc = _HEADER.unpack(raw[: _HEADER.size])
+        check = struct.unpack("<I", raw[_HEADER.size : _HEADER.size + 4])[0]
+        if magic != MAGIC or check != crc32(raw[: _HEADER.size], redo._key) or at + _HEADER_SIZE + length > size:
+            break
+        record = Record(offset, length, at + _HEADER_SIZE)
+        actual = 0
+        for piece in _pieces(redo.file, record):
+            actual = crc32(piece, actual)
+        if its_epoch == epoch and actual == crc:
+            records.append(record)
+        at += _HEADER_SIZE + length + -length % _HEADER_SIZE
+    return records

@@ -1,0 +1,116 @@
+"""The demo's scan without Qt, and what a scan with or without it has come to."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+
+from ..core._create import create
+from ..core._errors import LysStorageError, NameTakenError
+from ..core._finalize import FinalizeReport
+from ..core._scan import Scan
+from ._progress import Meter
+from ._simulation import SimulatedMeasurement
+
+NAME = "data"
+"""The files are data_0.npz, data_1.npz, ..."""
+
+
+@dataclass
+class Outcome:
+    """How the acquisition went. `path` and `report` are None where nothing was saved."""
+
+    path: Path | None = None
+    report: FinalizeReport | None = None
+    seconds: float = 0.0
+    """From the first frame's making to the last one's storing."""
+    failures: list[str] = field(default_factory=list)
+
+
+class Interrupt:
+    """Ctrl-C, as something to ask for between two frames; in its with-block it raises nothing anywhere."""
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+        self._before: Any = None
+
+    def is_set(self) -> bool:
+        return self._asked.is_set()
+
+    def wait(self, timeout_s: float) -> bool:
+        return self._asked.wait(timeout_s)
+
+    def set(self) -> None:
+        self._asked.set()
+
+    def __enter__(self) -> Self:
+        # Python delivers signals to the main thread only, and lets no other one ask for them.
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, lambda number, frame: self.set())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+
+def acquire_without_qt(
+    measurement: SimulatedMeasurement, folder: Path, rate: float | None, console: Console, interrupt: Interrupt
+) -> Outcome:
+    """Take all frames through `lys_storage.create`; what came before an interrupt or a failure is saved or kept."""
+    outcome = Outcome()
+    try:
+        scan = _create_next(measurement, folder)
+        start = time.monotonic()
+        try:
+            with scan, Meter(console, "scanning", measurement.frame_count, measurement.frame_bytes) as meter:
+                _take_frames(scan, measurement, rate, interrupt, meter)
+                outcome.seconds = time.monotonic() - start
+        finally:
+            outcome.report = scan.report
+            outcome.path = scan.report.path if scan.report else None
+    except (LysStorageError, OSError) as error:
+        outcome.failures += [str(error), *getattr(error, "__notes__", ())]
+    return outcome
+
+
+def _create_next(measurement: SimulatedMeasurement, folder: Path) -> Scan:
+    """A scan of the first number that is free."""
+    for number in itertools.count():
+        try:
+            return create(
+                folder / f"{NAME}_{number}.npz",
+                measurement.shape,
+                measurement.dtype,
+                axes=measurement.axes,
+                note=measurement.note,
+                grid_ndim=len(measurement.grid_shape),
+            )
+        except NameTakenError:
+            continue
+    raise AssertionError("unreachable")
+
+
+def _take_frames(
+    scan: Scan, measurement: SimulatedMeasurement, rate: float | None, interrupt: Interrupt, meter: Meter
+) -> None:
+    buffer = measurement.empty_frame()
+    due = time.monotonic()
+    for done, index in enumerate(measurement.indices(), 1):
+        if rate is not None:
+            due += 1 / rate
+            interrupt.wait(max(0.0, due - time.monotonic()))
+        if interrupt.is_set():
+            return
+        scan[index] = measurement.frame(index, buffer)
+        meter.update(done)

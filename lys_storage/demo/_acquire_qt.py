@@ -1,0 +1,141 @@
+"""The demo's scan as in a laboratory: a detector's acquisition thread, a DataStorage, a Qt event loop.
+
+Importing it loads Qt, and raises BindingError where that cannot be.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ..qt._binding import QtCore
+from ..qt._storage import DataStorage
+from ._acquire import NAME, Interrupt, Outcome
+from ._detector import SimulatedDetector
+from ._progress import Meter
+from ._simulation import SimulatedMeasurement
+
+_TICK_MS = 100
+
+
+def acquire_with_qt(
+    measurement: SimulatedMeasurement, folder: Path, rate: float | None, console: Console, interrupt: Interrupt
+) -> Outcome:
+    """Take all frames through a DataStorage; what came before an interrupt or a failure is saved."""
+    application = QtCore.QCoreApplication.instance() or QtCore.QCoreApplication(sys.argv[:1])
+    storage = DataStorage(base=str(folder.parent), folder=folder.name, name=NAME, dtype=measurement.dtype)
+    detector = SimulatedDetector(measurement, rate)
+    try:
+        with Meter(console, "scanning", measurement.frame_count, measurement.frame_bytes) as meter:
+            session = _Session(storage, detector, measurement.note, meter, interrupt)
+            session.run()
+    finally:
+        detector.stop()
+        storage.close()
+    del application  # not before here: without an application no queued signal arrives
+    if session.error is not None:
+        raise session.error
+    return session.outcome
+
+
+def _kept(slot: Callable[..., None]) -> Callable[..., None]:
+    """Keep what a slot raises, for the caller of run(): leaving a slot by an exception ends the process."""
+
+    @functools.wraps(slot)
+    def kept(self: _Session, *args: Any) -> None:
+        try:
+            slot(self, *args)
+        except Exception as error:
+            self.error = self.error or error
+            self._loop.quit()
+
+    return kept
+
+
+class _Session(QtCore.QObject):
+    """One acquisition, from the start to the end of the last save. Its slots run in the thread of the event loop."""
+
+    def __init__(
+        self,
+        storage: DataStorage,
+        detector: SimulatedDetector,
+        note: dict[str, Any],
+        meter: Meter,
+        interrupt: Interrupt,
+    ) -> None:
+        super().__init__()
+        self.outcome = Outcome()
+        self.error: Exception | None = None
+        self._storage, self._detector, self._note = storage, detector, note
+        self._meter, self._interrupt = meter, interrupt
+        self._scan: Any = None
+        self._stopping = False
+        self._loop = QtCore.QEventLoop()
+        # Python sees Ctrl-C when it runs next, and in an idle event loop it does not run: the tick is for that.
+        self._tick = QtCore.QTimer(self)
+        self._tick.setInterval(_TICK_MS)
+        self._tick.timeout.connect(self._look_for_interrupt)
+        storage.connect(detector)
+        storage.tagRequest.connect(self._fill_tag)
+        storage.frameWritten.connect(self._frame_written)
+        storage.saved.connect(self._saved)
+        # Queued: the reservation may fail while startAcq is still on its way to start the thread.
+        storage.failed.connect(self._failed, QtCore.Qt.ConnectionType.QueuedConnection)  # type: ignore[call-arg]
+        storage.savingStateChanged.connect(self._end_when_over)
+        detector.busyStateChanged.connect(self._busy_changed)
+
+    def run(self) -> None:
+        """Acquire one pass, and return when it is saved or has failed."""
+        self._started = time.monotonic()
+        self._tick.start()
+        self._detector.startAcq()
+        self._loop.exec()
+        self._tick.stop()
+
+    @_kept
+    def _fill_tag(self, tag: dict[Any, Any]) -> None:
+        tag.update(self._note)
+
+    @_kept
+    def _frame_written(self, done: int, total: int) -> None:
+        self._meter.update(done)
+
+    @_kept
+    def _saved(self, path: str) -> None:
+        self.outcome.path = Path(path)
+        self.outcome.report = None if self._scan is None else self._scan.report
+
+    @_kept
+    def _failed(self, path: str, message: str) -> None:
+        self.outcome.failures.append(f"{path}: {message}")
+        self._stop()
+
+    @_kept
+    def _busy_changed(self, busy: bool) -> None:
+        if busy:
+            self._scan = self._storage._running_scan()
+        else:
+            self.outcome.seconds = time.monotonic() - self._started
+            self._end_when_over()
+
+    @_kept
+    def _look_for_interrupt(self) -> None:
+        if self._interrupt.is_set():
+            self._stop()
+
+    def _stop(self) -> None:
+        if not self._stopping:
+            self._stopping = True
+            self._detector.stop()
+            self._end_when_over()
+
+    @_kept
+    def _end_when_over(self, *_: Any) -> None:
+        if not self._detector.isBusy and not self._storage.saving:
+            self._loop.quit()

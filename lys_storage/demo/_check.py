@@ -1,0 +1,121 @@
+"""Is what was stored what was measured? Every frame again, from the simulation, against the file."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+
+from ..core._reader import open_wave
+from ._acquire import Interrupt
+from ._glance import Frames
+from ._memory import available_bytes
+from ._progress import Meter, rate_text
+from ._simulation import SimulatedMeasurement
+
+_LOAD_UNASKED_BYTES = 256 << 20
+_LYS_TIMEOUT_S = 900
+
+
+class Finding(NamedTuple):
+    """What a check has found: whether all is well (None: it could not be tried), and in words."""
+
+    well: bool | None
+    text: str
+
+
+def identical(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> bool:
+    """Whether two arrays have the same dtype, shape and bits; a NaN equals itself."""
+    if first.dtype != second.dtype or first.shape != second.shape:
+        return False
+    left, right = (np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in (first, second))
+    return bool(np.array_equal(left, right))
+
+
+def check_frames(path: Path, measurement: SimulatedMeasurement, console: Console, interrupt: Interrupt) -> Finding:
+    """Compare each frame that came with the same frame made anew, bit for bit, through `open_wave`."""
+    with open_wave(path) as wave:
+        if wave.shape != measurement.shape or wave.dtype != measurement.dtype:
+            return Finding(False, f"holds {wave.shape} {wave.dtype}, not {measurement.shape} {measurement.dtype}")
+        frames = Frames(wave.data, len(measurement.grid_shape), wave.info.get("missing", ()))
+        buffer = measurement.empty_frame()
+        wrong: list[tuple[int, ...]] = []
+        compared = 0
+        start = time.monotonic()
+        with Meter(console, "checking", measurement.frame_count, measurement.frame_bytes) as meter:
+            for done, index in enumerate(measurement.indices(), 1):
+                if interrupt.is_set():
+                    return Finding(None, f"interrupted after {compared:,} frames, {len(wrong):,} of them wrong")
+                if frames.came(index):
+                    compared += 1
+                    if not identical(wave.read(*index), measurement.frame(index, buffer)):
+                        wrong.append(index)
+                meter.update(done)
+        if wrong:
+            return Finding(False, f"{len(wrong):,} of {compared:,} frames are NOT what was measured, first {wrong[:5]}")
+    speed = rate_text(compared / max(time.monotonic() - start, 1e-9), measurement.frame_bytes)
+    return Finding(True, f"{compared:,} frames, each identical bit for bit ({speed})")
+
+
+def check_with_lys(path: Path, measurement: SimulatedMeasurement) -> Finding:
+    """Let `lys.Wave` load the file, and compare some frames, the axes and the note. In a process of its own.
+
+    lys makes a QApplication, and ends the process where it cannot: that must not end the demo.
+    """
+    if importlib.util.find_spec("lys") is None:
+        return Finding(None, "not tried: lys is not installed (lys-python can be for Python < 3.13)")
+    size, free = path.stat().st_size, available_bytes()
+    if size > (_LOAD_UNASKED_BYTES if free is None else free // 4):
+        limit = "256 MiB (free memory unknown)" if free is None else f"a quarter of the {free / 2**30:.1f} GiB free"
+        return Finding(
+            None, f"not tried: lys.Wave loads all of it, {size / 2**30:.1f} GiB, and that is more than {limit}"
+        )
+    spec = {
+        "path": str(path.resolve()),
+        "grid_shape": measurement.grid_shape,
+        "frame_shape": measurement.frame_shape,
+        "dtype": measurement.dtype.str,
+        "seed": measurement.seed,
+    }
+    command = [sys.executable, "-m", "lys_storage.demo._with_lys", json.dumps(spec)]
+    here = str(Path(__file__).resolve().parents[2])
+    paths = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {"QT_QPA_PLATFORM": "offscreen", **os.environ, "PYTHONPATH": paths}
+    with tempfile.TemporaryDirectory() as folder:  # lys keeps its settings where it is started
+        try:
+            child = subprocess.run(
+                command,
+                cwd=folder,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=_LYS_TIMEOUT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return Finding(False, f"lys.Wave had not loaded it after {_LYS_TIMEOUT_S} s")
+    return _child_finding(child.stdout, child.stderr, child.returncode)
+
+
+def _child_finding(output: str, complaint: str, code: int) -> Finding:
+    """What the child has found; its last line of JSON counts."""
+    last: dict[str, Any] = {}
+    for line in output.splitlines():
+        if line.startswith("{"):
+            last = json.loads(line)
+    if "well" in last:
+        return Finding(last["well"], str(last["text"]))
+    reason = (complaint.strip().splitlines() or [f"its process ended with code {code}"])[-1]
+    if last.get("imported"):
+        return Finding(False, f"lys.Wave could not load it: {reason}")
+    return Finding(None, f"not tried: lys cannot be imported here: {reason}")

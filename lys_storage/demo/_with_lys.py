@@ -1,0 +1,62 @@
+"""What `lys.Wave` makes of an export of the demo. A program of its own: `python -m lys_storage.demo._with_lys JSON`.
+
+Prints lines of JSON: {"imported": true} once lys is there, and at the end {"well": ..., "text": ...}.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from typing import Any
+
+import numpy as np
+
+from ..core._errors import BindingError
+from ..core._reader import open_wave
+from ._glance import Frames
+from ._simulation import SimulatedMeasurement
+
+_FRAMES = 64
+
+
+def main(spec: dict[str, Any]) -> None:
+    """Load spec["path"], compare, and print what was found."""
+    # PyQt6 where there is one: with it, lys works because this module has prepared it.
+    with contextlib.suppress(BindingError):
+        from ..qt import _binding  # noqa: F401
+    import lys
+
+    if not hasattr(lys, "Wave"):
+        print(json.dumps({"well": None, "text": f"not tried: {lys.__file__} is another lys (lys-python is meant)"}))
+        return
+    print(json.dumps({"imported": True}), flush=True)
+    path = spec.pop("path")
+    measurement = SimulatedMeasurement(**spec)
+    wave = lys.Wave(path)
+    with open_wave(path) as stored:
+        missing, note = stored.info.get("missing", ()), stored.note
+    faults = []
+    if wave.data.dtype != measurement.dtype or wave.data.shape != measurement.shape:
+        faults.append(f"the data are {wave.data.shape} {wave.data.dtype}")
+    else:
+        frames = Frames(wave.data, len(measurement.grid_shape), missing)
+        some = np.unique(np.linspace(0, measurement.frame_count - 1, _FRAMES).astype(int)).tolist()
+        indices = [tuple(int(i) for i in np.unravel_index(k, measurement.grid_shape)) for k in some]
+        compared = [index for index in indices if frames.came(index)]
+        wrong = [i for i in compared if frames.whole(i).tobytes() != measurement.frame(i).tobytes()]
+        if wrong:
+            faults.append(f"frames {wrong} are not what was measured")
+    axes = [np.asarray(axis) for axis in wave.axes]
+    if len(axes) != len(measurement.axes) or any(
+        not np.array_equal(a, b) for a, b in zip(axes, measurement.axes, strict=True)
+    ):
+        faults.append("the axes are not the detector's")
+    if dict(wave.note) != note:
+        faults.append("the note is not what was stored")
+    text = "; ".join(faults) or f"loads all of it; {len(compared)} frames compared, axes and note too: all agree"
+    print(json.dumps({"well": not faults, "text": text}))
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
