@@ -128,5 +128,7 @@ def begin_scan(
             _fs.remove(journal.path)
         _fs.remove(file.path)
         file.close()
+        if number is not None:
+            _numbering.give_back(folder, stem, number)
         raise
     return scan

@@ -83,7 +83,7 @@ def finalize(part: Part, progress: Progress | None = None) -> FinalizeReport:
 def _complete_file(part: Part, progress: Progress | None) -> float:
     """Steps 1 to 6; how long the sync took, in seconds."""
     description, layout = part.description, layout_of(part.description)
-    part.check()
+    part.check(all_frames=True)
     missing = list(_missing(part))
     fill_missing(part, progress)
     member_crc = layout.member_crc(_array_crc(part, layout))

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from ._errors import LysStorageError
+from ._errors import LysStorageError, ScanClosedError
 from ._part import Part
 
 log = logging.getLogger("lys_storage")
@@ -50,11 +50,12 @@ class Follower:
                     self._part.flush()
                 elif self._part.fresh_bytes >= KICK_BYTES:
                     self._part.check()
-            except LysStorageError as error:
-                log.error(
-                    "scan %s: what came since the last flush may not survive a power cut: %s", self._part.path, error
-                )
-                self._failed(error)
+            except ScanClosedError:
+                return
+            except Exception as error:
+                what = "what came since the last flush may not survive a power cut"
+                log.error("scan %s: %s: %s", self._part.path, what, error)
+                self._failed(error if isinstance(error, LysStorageError) else LysStorageError(repr(error)))
 
     def stop(self, *, wait: bool = True) -> None:
         """End the thread and wait for it. Holding no lock that it could want."""

@@ -14,6 +14,9 @@ SLAB_BYTES = 1 << 20
 """What a cast, or a frame that is not contiguous, takes of memory at a time."""
 
 
+_CASTS = {"b": "biuf", "i": "biuf", "u": "biuf", "f": "biuf", "c": "biufc"}
+
+
 def default_fill(dtype: np.dtype[Any]) -> Any:
     """NaN for floating and complex dtypes, zero (all bytes) for the others."""
     return dtype.type(np.nan) if dtype.kind in "fc" else np.zeros((), dtype)[()]
@@ -29,17 +32,17 @@ def check_fill(fill: Any, dtype: np.dtype[Any]) -> bytes:
     refusal = f"fill value {fill!r} cannot be held by dtype {dtype}"
     try:
         with np.errstate(all="ignore"):
-            value = np.array(fill) if dtype.names is None else np.array(fill, dtype)
-            if dtype.kind in "biufc" and (
-                value.dtype.kind not in "biufc" or (value.dtype.kind == "c" and dtype.kind != "c")
-            ):
+            value = np.array(fill, dtype if dtype.names is not None or isinstance(fill, int) else None)
+            if value.ndim:
+                raise ScanShapeError(f"fill value {fill!r} is not one element")
+            if value.dtype.kind not in _CASTS.get(dtype.kind, value.dtype.kind):
                 raise ScanShapeError(refusal)
             element = value.astype(dtype)
-            if element.ndim:
-                raise ScanShapeError(f"fill value {fill!r} is not one element")
-            if dtype.kind in "biu" and not (np.isfinite(value) and int(element) == fill):
-                raise ScanShapeError(refusal)
-            if dtype.kind in "fc" and bool(np.isfinite(value)) != bool(np.isfinite(element)):
+            if dtype.kind in "fc":  # rounding is fine, overflow is not
+                held = bool(np.isfinite(value)) == bool(np.isfinite(element))
+            else:
+                held = bool(element == value) or bool(element != element and value != value)
+            if not held or (isinstance(fill, int) and dtype.kind in "biu" and int(element) != fill):
                 raise ScanShapeError(refusal)
     except ScanShapeError:
         raise
@@ -61,16 +64,14 @@ def as_frame(frame: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
             array = np.asarray(frame)
         except ValueError as error:
             raise FrameShapeError(f"a frame given as {type(frame).__name__} is no array: {error}") from error
-    if array.dtype == dtype or np.can_cast(array.dtype, dtype, "same_kind"):
+    has_dtype = isinstance(frame, np.ndarray | np.generic)
+    if array.dtype == dtype or (np.can_cast(array.dtype, dtype, "same_kind") and (has_dtype or dtype.kind not in "iu")):
         return array
-    if not isinstance(frame, np.ndarray | np.generic) and not array.dtype.hasobject:
+    if not has_dtype and array.dtype.kind in _CASTS.get(dtype.kind, "") and dtype.kind != "b":
         with np.errstate(all="ignore"):
-            try:
-                cast = array.astype(dtype)
-                if np.array_equal(cast, array) and dtype.kind != "b":
-                    return cast
-            except (TypeError, ValueError):
-                pass  # said below, as for any other frame that cannot be cast
+            cast = array.astype(dtype)
+        if np.array_equal(cast, array):
+            return cast
     raise FrameTypeError(
         f"a frame of dtype {array.dtype} cannot be stored as {dtype} without loss beyond same_kind casting; "
         f"convert it, or make the scan with dtype={array.dtype.name!r}"

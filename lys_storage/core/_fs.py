@@ -164,6 +164,8 @@ class File:
     def sync(self) -> None:
         """Make what was written survive a power cut (macOS: F_FULLFSYNC, its fsync stops at the drive's cache)."""
         try:
+            if self.fd < 0:
+                raise OSError(errno.EBADF, "the file is closed in this process")
             if sys.platform == "darwin" and fcntl is not None:
                 fcntl.fcntl(self.fd, fcntl.F_FULLFSYNC)
             elif hasattr(os, "fdatasync"):
@@ -318,7 +320,8 @@ def publish_new(old: Path, new: Path) -> None:
             return
         os.link(old, new)
     except FileExistsError as error:
-        raise NameTakenError(errno.EEXIST, "exists already", os.fspath(new)) from error
+        if not _same_file(old, new):  # else an earlier call has linked it, and could not remove the old name
+            raise NameTakenError(errno.EEXIST, "exists already", os.fspath(new)) from error
     except OSError as error:
         raise os_error(f"publish as {new.name}", old, error) from error
     try:
@@ -327,6 +330,13 @@ def publish_new(old: Path, new: Path) -> None:
         if os.name != "nt":
             raise os_error("remove", old, error) from error
         # Windows keeps a name whose file is mapped by a reader; recovery removes it later.
+
+
+def _same_file(a: Path, b: Path) -> bool:
+    try:
+        return os.path.samefile(a, b)
+    except OSError:
+        return False
 
 
 def _rename_noreplace(old: Path, new: Path) -> bool:

@@ -93,10 +93,10 @@ def select(index: Any, shape: tuple[int, ...]) -> Selection:
     Raises FrameIndexError for what is out of range or no such index.
     """
     given = index if isinstance(index, tuple) else (index,)
-    if sum(e is Ellipsis for e in given) > 1 or len(given) - (Ellipsis in given) > len(shape):
+    dots = [k for k, e in enumerate(given) if e is Ellipsis]
+    if len(dots) > 1 or len(given) - len(dots) > len(shape):
         raise FrameIndexError(f"index {index!r} has more entries than the {len(shape)} dimensions of shape {shape}")
-    if Ellipsis in given:
-        k = given.index(Ellipsis)
+    for k in dots:
         given = given[:k] + (slice(None),) * (len(shape) - len(given) + 1) + given[k + 1 :]
     entries = [_entry(e, n, index, shape) for e, n in zip(given, shape, strict=False)]
     while entries and isinstance(entries[-1], range) and entries[-1] == range(shape[len(entries) - 1]):

@@ -90,8 +90,11 @@ def decode_description(data: bytes) -> Description:
             raise ValueError(f"grid of {description.grid_ndim} dimensions in shape {description.shape}")
         if len(description.fill) != description.dtype.itemsize or description.array_offset % PAGE:
             raise ValueError("fill or array offset does not fit")
-        if Path(description.final).name != description.final or not isinstance(description.number, int | None):
-            raise ValueError(f"name {description.final!r}")
+        names = (description.final, description.stem)
+        if any(type(name) is not str or Path(name).name != name for name in names):
+            raise ValueError(f"names {names}")
+        if not isinstance(description.number, int | None):
+            raise ValueError(f"number {description.number!r}")
     except (ValueError, KeyError, TypeError, SyntaxError, RecursionError, MemoryError, AttributeError) as error:
         raise BadFileError(f"description of the scan cannot be read: {error}") from error
     return description
@@ -160,6 +163,9 @@ class Journal:
     @epoch.setter
     def epoch(self, epoch: int) -> None:
         _EPOCH.pack_into(self._map, _EPOCH_AT, epoch)
+
+    def mark_all(self, mark: int) -> None:
+        self.mark_array[:] = mark
 
     @classmethod
     def create(cls, path: Path, description: Description, metadata: tuple[bytes, bytes]) -> Journal:
@@ -236,11 +242,10 @@ class Journal:
         head = _POINTER.pack(seq, offset, len(axes), len(note), crc32(blob), 0)[:-4]
         self.file.write_at(head + struct.pack("<I", crc32(head, self._key)), _POINTER_AT[slot])
 
-    def replaced_by(self, description: Description, carry: Callable[[Journal], None]) -> Journal:
-        """A new journal for `description` in this one's place, in one step; `carry` fills in its marks before.
+    def successor(self, description: Description, carry: Callable[[Journal], None]) -> Journal:
+        """A new journal for `description`, written beside this one and durable; `carry` fills in its marks.
 
-        1. the new one is written beside; 2. made durable; 3. renamed over the old one. This one stays open for its owner
-        to close.
+        take_place() puts it in this one's place, in one step. This one stays open for its owner to close.
         """
         beside = self.path.with_name(self.path.name + ".new")
         _fs.remove(beside)  # left by a crash in the middle of this; it never counted
@@ -248,13 +253,15 @@ class Journal:
         try:
             carry(journal)
             journal.sync()
-            _fs.replace(beside, self.path)
         except BaseException:
             journal.close()
             _fs.remove(beside)
             raise
-        journal.file.path = self.path
         return journal
+
+    def take_place(self, of: Journal) -> None:
+        _fs.replace(self.path, of.path)
+        self.file.path = of.path
 
     def sync(self) -> None:
         """Make marks, checksums and metadata survive a power cut."""

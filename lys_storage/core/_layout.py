@@ -92,12 +92,21 @@ def check_dtype(dtype: Any) -> np.dtype[Any]:
         raise ScanShapeError(f"{dtype!r} is no numpy dtype") from error
     if result.hasobject or result.subdtype is not None or result.itemsize == 0 or result.kind == "T":
         raise ScanShapeError(f"a scan cannot be of dtype {result}: its elements need a fixed, non-zero size in bytes")
+    try:
+        described = npy_format.descr_to_dtype(npy_format.dtype_to_descr(result))
+    except (TypeError, ValueError) as error:
+        raise ScanShapeError(f"dtype {result} cannot be described in a .npy: {error}") from error
+    if described != result:
+        raise ScanShapeError(f"dtype {result} cannot be described in a .npy: it would be read as {described}")
     return result
 
 
 def check_shape(shape: Any, dtype: np.dtype[Any]) -> tuple[int, ...]:
     """`shape` as a tuple of ints >= 1, of at most 2**62 bytes in all."""
-    dims = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
+    try:
+        dims = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
+    except TypeError as error:
+        raise ScanShapeError(f"{shape!r} is no shape") from error
     if any(isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1 for n in dims):
         raise ScanShapeError(f"shape {tuple(dims)} cannot be a scan: every dimension is a whole number of at least 1")
     dims = tuple(int(n) for n in dims)

@@ -11,33 +11,16 @@ import io
 import logging
 import pickle
 from collections.abc import Iterable, Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from ._errors import AxisLengthError, BadFileError, UnsafeFileError
 from ._layout import decode_npy_header
+from ._plain import load_plain
 
 log = logging.getLogger("lys_storage")
-
-_NUMPY = {"dtype", "ndarray", "bool_", "datetime64", "timedelta64", "str_", "bytes_", "void"}
-_PLAIN = {
-    "builtins": {"set", "frozenset", "complex", "bytearray", "slice", "range"},
-    "collections": {"OrderedDict"},
-    "datetime": {"datetime", "date", "time", "timedelta", "timezone"},
-    "numpy": _NUMPY,
-    "numpy.core.multiarray": {"_reconstruct", "scalar"},
-    "numpy._core.multiarray": {"_reconstruct", "scalar"},
-    "numpy.core.numeric": {"_frombuffer"},
-    "numpy._core.numeric": {"_frombuffer"},
-}
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if name not in _PLAIN.get(module, ()):
-            raise UnsafeFileError(f"a pickle names {module}.{name}, which is no plain data; trust=True reads it")
-        return super().find_class(module, name)
 
 
 def encode_npy(array: np.ndarray[Any, Any]) -> bytes:
@@ -63,8 +46,10 @@ def check_axes(axes: Iterable[Any] | None, shape: tuple[int, ...]) -> list[np.nd
     result = []
     for k, n in enumerate(shape):
         axis = np.array(given[k]) if k < len(given) else np.array(None)
-        if axis.ndim == 0:
+        if axis.ndim == 0 and axis[()] is None:
             axis = index_axis(n)
+        elif axis.ndim == 0:
+            raise AxisLengthError(f"axis {k} is the single value {axis}, dimension {k} of shape {shape} has {n} points")
         elif len(axis) != n:
             raise AxisLengthError(f"axis {k} has {len(axis)} points, dimension {k} of shape {shape} has {n}")
         result.append(axis)
@@ -141,10 +126,11 @@ def _decode(data: bytes, what: str, trust: bool) -> np.ndarray[Any, Any]:
     shape, dtype, _, start = decode_npy_header(data[: 1 << 20])
     try:
         if not dtype.hasobject:
+            if len(data) - start != prod(shape) * dtype.itemsize:
+                raise BadFileError(f"{what} has {len(data) - start} bytes, its shape {shape} needs another number")
             plain: np.ndarray[Any, Any] = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
             return plain
-        reader = (pickle.Unpickler if trust else _PlainUnpickler)(io.BytesIO(data[start:]))
-        array = reader.load()
+        array = pickle.loads(data[start:]) if trust else load_plain(data[start:])
         if not isinstance(array, np.ndarray):
             raise BadFileError(f"{what} holds a {type(array).__name__}, expected an array")
         result: np.ndarray[Any, Any] = array.reshape(shape)

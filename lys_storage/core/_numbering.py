@@ -76,6 +76,10 @@ class _Taken:
             self.used.extend(bytes(number + 1024 - len(self.used)))
         self.used[number] = 1
 
+    def forget(self, number: int) -> None:
+        if number < len(self.used):
+            self.used[number] = 0
+
     def first_free(self) -> int:
         """The smallest number of which neither the export nor a scan in progress is there now."""
         self.refresh()
@@ -110,6 +114,12 @@ def free_number(folder: Path, stem: str) -> int:
     """The smallest N >= 0 for which neither `<stem>_N.npz` nor a scan in progress of that name exists. Changes nothing."""
     with _known_lock:
         return _taken(folder, stem).first_free()
+
+
+def give_back(folder: Path, stem: str, number: int) -> None:
+    """A number that was claimed is free again: its scan has left no trace."""
+    with _known_lock:
+        _taken(folder, stem).forget(number)
 
 
 @contextlib.contextmanager

@@ -11,10 +11,14 @@ Checksums are taken from the file's bytes, never from the sender's memory, which
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
+import weakref
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -30,33 +34,58 @@ _READ_SIZE = 1 << 20
 _REDO_LIMIT = 64 << 20
 
 
+FORKED = "it is written by the process that this one was forked from"
+
+
+@dataclass(frozen=True, eq=False)
+class Form:
+    """How the frames lie: what has to be read together, and changes together, when a scan is laid out anew.
+
+    `buffer_dtype`: the dtype again, where a frame of it can be written as it is, without a view as bytes.
+    """
+
+    grid: Grid
+    dtype: np.dtype[Any]
+    buffer_dtype: np.dtype[Any] | None
+
+    @classmethod
+    def of(cls, description: Description) -> Form:
+        dtype = description.dtype
+        plain = dtype.kind in "biuf" and dtype.isnative and dtype.char != "g"
+        return cls(Grid(description.shape, description.grid_ndim), dtype, dtype if plain else None)
+
+
 class LaidOutAnew(Exception):  # noqa: N818  a turn in the conversation between scan and part, no error
-    """The frames were counted on a grid that is no longer the scan's: count them again."""
+    """The frames were made for a form that is no longer the scan's: make them again."""
 
 
 class Part:
     """An open scan file with its journal. Any thread may put frames; one at a time checks and flushes."""
 
+    _live: ClassVar[weakref.WeakSet[Part]] = weakref.WeakSet()
+
     def __init__(self, file: _fs.File, journal: Journal) -> None:
         self.file, self.journal = file, journal
-        self.changed = threading.Condition()  # guards marks, in_flight, held, refusal, grid, frames_written, fresh
+        self.changed = threading.Condition()  # guards marks, in_flight, held, refusal, form, frames_written, fresh
         self.in_flight: list[tuple[int, int]] = []
         self.held = False
         self.refusal: str | None = None
         self.published: Path | None = None
         self._flushed = False
+        self._closed = False
         self._redo: Redo | None = None
         self._redo_lock = threading.Lock()  # guards _redo and _unsettled; may be taken while _working is held
         self._unsettled: list[Record] = []
         self._working = threading.RLock()  # one thread at a time checks or flushes; never taken while `changed` is held
         self._adopt(journal)
+        Part._live.add(self)
 
     def _adopt(self, journal: Journal) -> None:
         self.journal = journal
         self.description: Description = journal.description
         self.frame_bytes = self.description.frame_bytes
         self.frames = self.description.frames
-        self.grid = Grid(self.description.shape, self.description.grid_ndim)
+        self.form = Form.of(self.description)
         self._array_offset = self.description.array_offset
         self._marks = journal.marks
         marks = journal.mark_array
@@ -71,15 +100,32 @@ class Part:
         return self.file.path
 
     @property
+    def grid(self) -> Grid:
+        return self.form.grid
+
+    @property
+    def forked(self) -> bool:
+        return self.refusal is FORKED
+
+    def _is_forked(self) -> None:
+        """In a forked child: its locks may be held by threads that it does not have, and the marks are its parent's."""
+        self.changed, self._working, self._redo_lock = threading.Condition(), threading.RLock(), threading.Lock()
+        self.in_flight, self.held, self.refusal = [], False, FORKED
+
+    def _refuse_if_forked(self) -> None:
+        if self.forked:
+            raise ScanClosedError(f"scan {self.path}: {FORKED}")
+
+    @property
     def complete(self) -> bool:
         return self.frames_written == self.frames
 
     # -- frames ---------------------------------------------------------------------------------------------------
 
-    def put(self, grid: Grid, first: int, count: int, chunks: Iterable[Chunk]) -> None:
+    def put(self, form: Form, first: int, count: int, chunks: Iterable[Chunk]) -> None:
         """Store the bytes of `count` frames from number `first`. When this returns they survive the death of the process.
 
-        Two threads that write one frame take turns. Raises LaidOutAnew where `grid` is no longer the scan's,
+        Two threads that write one frame take turns. Raises LaidOutAnew where `form` is no longer the scan's,
         ScanClosedError once sealed, and StorageOSError where the system refuses; the frames are then missing.
         """
         stop, changed = first + count, self.changed
@@ -88,7 +134,7 @@ class Part:
                 changed.wait_for(lambda: not self.held and not any(a < stop and first < b for a, b in self.in_flight))
             if self.refusal is not None:
                 raise ScanClosedError(f"scan {self.path}: {self.refusal}")
-            if grid is not self.grid:
+            if form is not self.form:
                 raise LaidOutAnew
             marks = self._marks
             self.in_flight.append((first, stop))
@@ -118,11 +164,14 @@ class Part:
             else:
                 self._mark_all(first, stop, WRITTEN)
             self.frames_written += new
-            a, b = self.fresh
-            self.fresh = (min(a, first), max(b, stop)) if a < b else (first, stop)
+            self._add_fresh(first, stop)
             self.fresh_bytes += count * self.frame_bytes
             self.in_flight.remove((first, stop))
             changed.notify_all()
+
+    def _add_fresh(self, first: int, stop: int) -> None:
+        a, b = self.fresh
+        self.fresh = (min(a, first), max(b, stop)) if a < b else (first, stop)
 
     def _count_missing(self, first: int, stop: int) -> int:
         marks, steps = self.journal.mark_array, range(first, stop, _TABLE_STEP)
@@ -189,15 +238,23 @@ class Part:
 
     # -- checksums and syncs --------------------------------------------------------------------------------------
 
-    def check(self) -> None:
-        """Take the checksum of every frame that is written and has none."""
+    def check(self, *, all_frames: bool = False) -> None:
+        """Take the checksum of every frame that is written and has none; of those that are new, or of all."""
         with self._working:
+            self._refuse_if_forked()
             if self._unsettled:
                 self._settle_rewrites()
             with self.changed:
                 (first, stop), self.fresh, self.fresh_bytes = self.fresh, (0, 0), 0
+            if all_frames:
+                first, stop = 0, self.frames
             for at in range(first, stop, _TABLE_STEP):
-                self._check_range(at, min(at + _TABLE_STEP, stop))
+                try:
+                    self._check_range(at, min(at + _TABLE_STEP, stop))
+                except BaseException:
+                    with self.changed:
+                        self._add_fresh(at, stop)
+                    raise
 
     def _check_range(self, first: int, stop: int) -> None:
         marks = self.journal.mark_array[first:stop]
@@ -211,8 +268,6 @@ class Part:
         except BaseException:
             with self.changed:
                 marks[chosen[marks[chosen] == CHECKING]] = WRITTEN
-                a, b = self.fresh
-                self.fresh = (min(a, first), max(b, stop)) if a < b else (first, stop)
             raise
         with self.changed:
             still = marks[chosen] == CHECKING
@@ -259,6 +314,9 @@ class Part:
         bytes have its checksum, or where the redo file holds it.
         """
         with self._working:
+            self._refuse_if_forked()
+            if self._closed:
+                raise ScanClosedError(f"scan {self.path} is closed")
             self.check()
             with self._redo_lock:
                 redone = 0 if self._redo is None else self._redo.end
@@ -277,27 +335,35 @@ class Part:
 
     def refuse(self, why: str) -> None:
         """Refuse new frames, with `why` as the reason, and wait for those in flight."""
+        self._refuse_if_forked()
         with self.changed:
             self.refusal = why
             self.changed.wait_for(lambda: not self.in_flight)
 
-    def hold(self) -> None:
-        """Let new frames wait, and wait for those in flight, until let_go()."""
+    @contextlib.contextmanager
+    def held_still(self) -> Iterator[None]:
+        """New frames wait, and those in flight have been written, until the end of the block."""
+        self._refuse_if_forked()
         with self.changed:
             self.held = True
             self.changed.wait_for(lambda: not self.in_flight)
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.held = False
+                self.changed.notify_all()
 
-    def let_go(self) -> None:
-        with self.changed:
-            self.held = False
-            self.changed.notify_all()
-
-    def replace_journal(self, journal: Journal) -> None:
-        """Go on with `journal`, which is in the old one's place. Only while frames are held."""
+    def go_on_with(self, journal: Journal, file: _fs.File | None = None) -> None:
+        """Go on with `journal` (and `file`), which are in the old ones' place. Only while held still."""
         with self._working, self.changed:
-            old = self.journal
+            old_journal, old_file = self.journal, self.file
+            if file is not None:
+                self.file = file
             self._adopt(journal)
-            old.close()
+            old_journal.close()
+            if file is not None:
+                old_file.close()
 
     def remove_companions(self) -> None:
         """The export is in place: the redo file and the journal go, in this order."""
@@ -314,9 +380,19 @@ class Part:
 
     def close(self) -> None:
         with self._working:
+            self._closed = True
             self._close_redo()
             self.journal.close()
             self.file.close()
+
+
+def _after_fork_in_child() -> None:
+    for part in list(Part._live):
+        part._is_forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def refine_marks(old: Journal, new: Journal) -> None:

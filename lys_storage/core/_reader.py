@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import lzma
 import os
 import struct
+import tokenize
 import zipfile
+import zlib
+from math import prod
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,13 +19,18 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from . import _fs
-from ._errors import BadFileError, ScanClosedError
+from ._errors import BadFileError, LysStorageError, ScanClosedError, os_error
 from ._layout import DATA_MEMBER, MAX_NPY_HEADER, decode_npy_header
 from ._metadata import decode_axes, decode_note
 from ._part import read_selection
 
 INFO_MEMBER = "acquisition.json"
 _MAX_MEMBER = 1 << 30
+_FIRST_BYTES = 1 << 16
+_WHAT_A_BAD_FILE_RAISES = (
+    *(zipfile.BadZipFile, ValueError, EOFError, KeyError, IndexError, TypeError, RuntimeError, RecursionError),
+    *(MemoryError, OverflowError, SyntaxError, struct.error, zlib.error, lzma.LZMAError, tokenize.TokenError),
+)
 
 
 class StoredWave:
@@ -92,17 +101,14 @@ def open_wave(path: str | os.PathLike[str], *, trust: bool = False) -> StoredWav
     except BadFileError as error:
         file.close()
         raise type(error)(f"{where}: {error}") from error
-    except (
-        zipfile.BadZipFile,
-        ValueError,
-        EOFError,
-        NotImplementedError,
-        KeyError,
-        RecursionError,
-        struct.error,
-    ) as error:
+    except _WHAT_A_BAD_FILE_RAISES as error:
         file.close()
-        raise BadFileError(f"{where} is no sound .npz: {error}") from error
+        if isinstance(error, LysStorageError):
+            raise
+        raise BadFileError(f"{where} is no sound .npz: {type(error).__name__}: {error}") from error
+    except OSError as error:
+        file.close()
+        raise error if isinstance(error, LysStorageError) else os_error("read", where, error) from error
     except BaseException:
         file.close()
         raise
@@ -122,6 +128,12 @@ def _open_data(path: Path, archive: zipfile.ZipFile, stream: Any, file: _fs.File
     info = archive.getinfo(DATA_MEMBER)
     if info.compress_type != zipfile.ZIP_STORED:
         with archive.open(info) as member:
+            shape, dtype, _, header_size = decode_npy_header(member.read(_FIRST_BYTES))
+        if dtype.hasobject or header_size + prod(shape) * dtype.itemsize != info.file_size:
+            raise BadFileError(
+                f"data.npy has {info.file_size} bytes, which is not what its shape {shape} of {dtype} needs"
+            )
+        with archive.open(info) as member:
             data = npy_format.read_array(io.BufferedReader(member), allow_pickle=False)  # type: ignore[no-untyped-call,arg-type,unused-ignore]
         data.flags.writeable = False
         return StoredWave(path, data, None, file)
@@ -133,7 +145,7 @@ def _open_data(path: Path, archive: zipfile.ZipFile, stream: Any, file: _fs.File
     offset = start + header_size
     if dtype.hasobject:
         raise BadFileError("data.npy holds Python objects")
-    size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    size = prod(shape) * dtype.itemsize
     if header_size + size != info.file_size or offset + size > file.size:
         raise BadFileError(
             f"data.npy has {info.file_size} bytes, its shape {shape} of {dtype} needs {header_size + size}"

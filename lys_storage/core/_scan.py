@@ -6,12 +6,13 @@ import logging
 import os
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,9 +22,10 @@ from ._finalize import FinalizeReport, Progress, finalize, layout_of
 from ._follower import Follower
 from ._frame import as_frame, check_fill, check_frame_shape, chunks
 from ._index import Grid, select
-from ._journal import WRITTEN, Description, Journal
+from ._journal import ABSENT, COMING, WRITTEN, Description
 from ._layout import check_dtype, plan_data_member
 from ._metadata import check_axes, decode_axes, decode_note, encode_axes, encode_note
+from ._numbering import give_back
 from ._part import LaidOutAnew, Part, read_selection, refine_marks
 from ._space import SpaceClaim
 
@@ -36,12 +38,18 @@ TAIL_ROOM = 1 << 16
 """Bytes claimed behind the array for what is appended at the end."""
 
 
+_FORKED = "open in another process, from which this one was forked"
+_GONE = ("saved", "suspended", "discarded", _FORKED)
+
+
 class Scan:
     """A scan that is being written. Made by `create` or `resume`; frames may be written from several threads.
 
     `path` is the final name; until it is published the scan is at `part_path`. A frame whose write has returned survives
     the death of the process; one older than `flush_interval_s` survives a power cut.
     """
+
+    _live: ClassVar[weakref.WeakSet[Scan]] = weakref.WeakSet()
 
     def __init__(
         self,
@@ -63,21 +71,24 @@ class Scan:
         self.report: FinalizeReport | None = None
         self._grid_is_known = True
         self._dtype_is_free, self._free_fill = False, None
-        self._adopt()
+        Scan._live.add(self)
 
-    def _adopt(self) -> None:
-        d = self._part.description
-        self.dtype, self.shape = d.dtype, d.shape
-        as_buffer = d.dtype.kind in "biuf" and d.dtype.isnative and d.dtype.char != "g"
-        self._buffer_dtype = d.dtype if as_buffer else None  # one that a memoryview can be cast from
-        self._final = self._part.path.with_name(d.final)
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._part.description.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._part.form.dtype
 
     # -- what it is -----------------------------------------------------------------------------------------------
 
     @property
     def path(self) -> Path:
         """The final name; after close() where the export really is."""
-        return self.report.path if self.report is not None else self._final
+        if self.report is not None:
+            return self.report.path
+        return self.part_path.with_name(self._part.description.final)
 
     @property
     def part_path(self) -> Path:
@@ -210,20 +221,24 @@ class Scan:
         while not self._write_one_frame(part, index, frame) and not self._write_any(part, index, frame):
             continue  # it was laid out anew meanwhile
         follower = self._follower or self._follow()
-        follower.frames_came(part.fresh_bytes)
+        if follower is not None:
+            follower.frames_came(part.fresh_bytes)
         if self._flush_interval_s == 0:
-            part.flush()
+            try:
+                part.flush()
+            except ScanClosedError:
+                log.debug("%s was closed, and synced by that, while its last frame was written", self.path)
 
     def _write_one_frame(self, part: Part, index: Any, frame: Any) -> bool:
         """The way of nearly every frame: an array as it is to be, at an index of the grid. False where it is not that."""
-        grid = part.grid
-        number = grid.number(index)
+        form = part.form
+        number = form.grid.number(index)
         if number is None or type(frame) is not np.ndarray or self._dtype_is_free or not self._grid_is_known:
             return False
-        if frame.dtype is not self._buffer_dtype or frame.shape != grid.frame_shape or not frame.flags.c_contiguous:
+        if frame.dtype is not form.buffer_dtype or frame.shape != form.grid.frame_shape or not frame.flags.c_contiguous:
             return False
         try:
-            part.put(grid, number, 1, ((0, frame.data),))
+            part.put(form, number, 1, ((0, frame.data),))
         except LaidOutAnew:
             return False
         return True
@@ -231,15 +246,16 @@ class Scan:
     def _write_any(self, part: Part, index: Any, frame: Any) -> bool:
         selection = select(index, self.shape)
         if self._dtype_is_free:
-            self._take_dtype(frame)
-        array = as_frame(frame, self.dtype)
+            self._take_dtype(frame, index, selection.shape)
+        form = part.form
+        array = as_frame(frame, form.dtype)
         check_frame_shape(array, index, selection.shape)
-        if not self._grid_is_known or selection.depth > part.grid.ndim:
+        if not self._grid_is_known or selection.depth > form.grid.ndim:
             self._refine(selection.depth)
-        grid, dtype = part.grid, self.dtype
+            return False
         try:
-            for place, first, count in selection.blocks(grid):
-                part.put(grid, first, count, chunks(array[place] if place else array, dtype))
+            for place, first, count in selection.blocks(form.grid):
+                part.put(form, first, count, chunks(array[place] if place else array, form.dtype))
         except LaidOutAnew:
             return False
         return True
@@ -257,9 +273,9 @@ class Scan:
                 faults[0].add_note(f"{len(faults) - 1} more frames of this update could not be stored")
             raise faults[0]
 
-    def _follow(self) -> Follower:
+    def _follow(self) -> Follower | None:
         with self._changing:
-            if self._follower is None:
+            if self._follower is None and self._state == "open":
                 self._follower = Follower(self._part, self._flush_interval_s, self._failed)
             return self._follower
 
@@ -280,50 +296,66 @@ class Scan:
             if grid.frames > MAX_FRAMES:
                 raise ScanShapeError(f"an index of {depth} dimensions makes {grid.frames:,} frames: write larger ones")
             if depth != self._part.grid.ndim:
-                self._lay_out(replace(self._part.description, grid_ndim=depth), refine_marks)
+                with self._part.held_still():
+                    self._part.flush()  # the redo file has its records by the old layout's epoch
+                    old = self._part.journal
+                    new = old.successor(
+                        replace(self._part.description, grid_ndim=depth), lambda j: refine_marks(old, j)
+                    )
+                    new.take_place(old)
+                    self._part.go_on_with(new)
             self._grid_is_known = True
 
-    def _lay_out(self, description: Description, carry: Callable[[Journal, Journal], None]) -> None:
-        """Go on with another description of the same scan file; waits for the frames that are being written."""
-        self._part.hold()
-        try:
-            self._part.flush()  # the redo file has its records by the old layout's epoch
-            old = self._part.journal
-            self._part.replace_journal(old.replaced_by(description, lambda new: carry(old, new)))
-            self._adopt()
-        finally:
-            self._part.let_go()
-
     def change_dtype(self, dtype: Any, fill: Any = None) -> None:
-        """Lay the scan out anew for `dtype`. Only while nothing has been written: ScanShapeError otherwise."""
+        """Lay the scan out anew for `dtype`. Only while nothing has been written: ScanShapeError otherwise.
+
+        1. a new scan file and a new journal are written beside the old ones; its marks say that what is in the file is no
+        data; 2. the journal takes its place; 3. the scan file takes its place: maps of the old one stay what they were;
+        4. marks ABSENT.
+        """
         with self._changing:
             self._refuse_unless_open()
-            if self._part.in_flight or self.frames_written:
-                raise ScanShapeError("the dtype of a scan can change only before its first frame")
             self._end_claim()
-            old = self._part.description
-            new = check_dtype(dtype)
-            layout = plan_data_member(self.shape, new, datetime.fromisoformat(old.started).timestamp())
-            changed = replace(old, dtype=new, fill=check_fill(fill, new), array_offset=layout.array_offset)
-            _fs.look_for_space(self.part_path.parent, layout.array_size - layout_of(old).array_size, self.part_path)
-            self._map = None
-            self._part.file.set_size(0)
-            self._part.file.write_at(layout.head, 0)
-            self._part.file.set_size(layout.array_end + TAIL_ROOM)
-            self._lay_out(changed, lambda _old, _new: None)
-            self._dtype_is_free = False
+            with self._part.held_still():
+                if self.frames_written:
+                    raise ScanShapeError("the dtype of a scan can change only before its first frame")
+                self._go_on_as(self._part.description, check_dtype(dtype), fill)
+            self._dtype_is_free, self._map = False, None
             self.claim_space()
+
+    def _go_on_as(self, old: Description, dtype: np.dtype[Any], fill: Any) -> None:
+        layout = plan_data_member(self.shape, dtype, datetime.fromisoformat(old.started).timestamp())
+        new = replace(old, dtype=dtype, fill=check_fill(fill, dtype), array_offset=layout.array_offset)
+        _fs.look_for_space(self.part_path.parent, layout.array_size - layout_of(old).array_size, self.part_path)
+        beside = self.part_path.with_name(self.part_path.name + ".new")
+        _fs.remove(beside)  # left by a crash in the middle of this; it never counted
+        file = _fs.File.create(beside)
+        try:
+            file.try_lock()
+            file.write_at(layout.head, 0)
+            file.set_size(layout.array_end + TAIL_ROOM)
+            journal = self._part.journal.successor(new, lambda j: j.mark_all(COMING))
+            journal.take_place(self._part.journal)
+            _fs.replace(beside, self.part_path)
+            file.path = self.part_path
+            journal.mark_all(ABSENT)
+        except BaseException:
+            file.close()
+            _fs.remove(beside)
+            raise
+        self._part.go_on_with(journal, file)
 
     def let_first_frame_choose(self, fill: Any = None) -> None:
         """Until its first frame has come, the scan takes that frame's dtype instead of its own; `fill` as in create."""
         self._dtype_is_free, self._free_fill = True, fill
 
-    def _take_dtype(self, frame: Any) -> None:
+    def _take_dtype(self, frame: Any, index: Any, expected: tuple[int, ...]) -> None:
+        array = np.asarray(frame)
+        check_frame_shape(array, index, expected)
         with self._changing:
             if self._dtype_is_free:
-                dtype = np.asarray(frame).dtype
-                if dtype != self.dtype:
-                    self.change_dtype(dtype, self._free_fill)
+                if array.dtype != self.dtype:
+                    self.change_dtype(array.dtype, self._free_fill)
                 self._dtype_is_free = False
 
     # -- space ----------------------------------------------------------------------------------------------------
@@ -343,15 +375,27 @@ class Scan:
             raise ScanClosedError(f"scan {self.path} is {self._state}")
 
     def _refuse_if_gone(self) -> None:
-        if self._state in ("saved", "suspended"):
+        if self._state in _GONE:
             raise ScanClosedError(f"scan {self.path} is {self._state}; open_wave or resume reads it")
+
+    def _is_forked(self) -> None:
+        """In a forked child, which neither writes nor finalizes. A thread that it does not have may hold the lock."""
+        self._changing = threading.RLock()
+        if self._state not in _GONE:
+            self._state = _FORKED
 
     def seal(self) -> None:
         """Refuse further frames and wait for those in flight. What is left to do is close()."""
+        self._refuse_if_gone()
         self._part.refuse("it is being saved")
         with self._changing:
             if self._state == "open":
                 self._state = "sealed"
+
+    def _end_threads(self) -> None:
+        if self._follower is not None:
+            self._follower.stop()
+        self._end_claim()
 
     def close(self, progress: Progress | None = None) -> Path:
         """Export the scan, with the fill value where frames never came, and return where it is. Twice is harmless.
@@ -360,16 +404,12 @@ class Scan:
         """
         if self.report is not None:
             return self.report.path
-        if self._state == "suspended":
-            raise ScanClosedError(f"scan {self.part_path} is suspended: lys_storage.resume() opens it again")
         self.seal()
-        follower = self._follower
-        if follower is not None:
-            follower.stop()
-        self._end_claim()
+        self._end_threads()
         with self._changing:
             if self.report is None:
-                if self._note is not None:
+                self._refuse_if_gone()
+                if self._note is not None and self._part.published is None:
                     self._store_note()
                 self.report = finalize(self._part, progress)
                 self._state = "saved"
@@ -378,17 +418,18 @@ class Scan:
 
     def suspend(self) -> None:
         """Stop writing, and keep the scan in progress on disk, for `resume` or `recover`. Twice is harmless."""
-        if self._state in ("saved", "suspended"):
+        if self._state in _GONE and self._state != _FORKED:
             return
         self.seal()
-        if self._follower is not None:
-            self._follower.stop()
-        self._end_claim()
+        self._end_threads()
         with self._changing:
+            if self._state in _GONE:
+                return
             try:
-                if self._note is not None:
-                    self._store_note()
-                self._part.flush()
+                if self._part.published is None:
+                    if self._note is not None:
+                        self._store_note()
+                    self._part.flush()
             finally:
                 self._state = "suspended"
                 self._let_go()
@@ -399,13 +440,15 @@ class Scan:
         Raises ScanClosedError where it has frames.
         """
         self.seal()
-        self._end_claim()
+        self._end_threads()
         with self._changing:
             if self.frames_written or self._state != "sealed":
                 raise ScanClosedError(f"scan {self.part_path} has {self.frames_written} frames, and is not discarded")
-            self._state = "suspended"
+            self._state = "discarded"
             _fs.remove(self.part_path)
             self._part.remove_companions()
+            if self.number is not None:
+                give_back(self.part_path.parent, self._part.description.stem, self.number)
             self._let_go()
 
     def _let_go(self) -> None:
@@ -413,7 +456,7 @@ class Scan:
         self._part.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_state", "saved") in ("saved", "suspended"):
+        if getattr(self, "_state", "saved") in _GONE:
             return
         if self._follower is not None:
             self._follower.stop(wait=False)
@@ -427,13 +470,27 @@ class Scan:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._state == "suspended":
+            return
         if error is None:
             self.close()
             return
-        self.suspend()
+        try:
+            self.suspend()
+        except LysStorageError as second:
+            error.add_note(f"And the last flush failed: {second}")
         if self.report is None:
             error.add_note(
                 f"The scan is kept in progress: {self.part_path} ({self.frames_written} of {self.frames_expected} frames). "
                 f"lys_storage.resume({os.fspath(self.path)!r}) goes on with it; "
                 f'"lys-storage recover {self.part_path.parent}" exports it.'
             )
+
+
+def _after_fork_in_child() -> None:
+    for scan in list(Scan._live):
+        scan._is_forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

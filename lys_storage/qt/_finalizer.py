@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import queue
 import threading
 from collections import deque
@@ -80,8 +81,13 @@ class Finalizer(QtCore.QThread):
         Finalizer._kept.discard(self)
 
 
+_PROCESS = os.getpid()
+
+
 @atexit.register
 def _wait_for_all() -> None:
+    if os.getpid() != _PROCESS:
+        return  # a forked child has not the threads that it would wait for
     for finalizer in list(Finalizer._kept):
         finalizer.end()
         finalizer.join()

@@ -15,6 +15,7 @@ import numpy as np
 
 from lys_storage.core._create import begin_scan
 from lys_storage.core._errors import LysStorageError, NothingReservedError, ScanClosedError
+from lys_storage.core._finalize import FinalizeReport
 from lys_storage.core._layout import check_dtype
 from lys_storage.core._metadata import check_axes, check_axes_leniently, plain_note
 from lys_storage.core._numbering import free_number
@@ -62,6 +63,7 @@ class DataStorage(QtCore.QObject):
         self._known_axes: Any = None
         self._links: weakref.WeakKeyDictionary[Any, DetectorLink] = weakref.WeakKeyDictionary()
         self._told_at = 0.0
+        self._report: FinalizeReport | None = None
         self._closed = False
         self._finalizer = Finalizer()
         queued = QtCore.Qt.ConnectionType.QueuedConnection
@@ -164,6 +166,11 @@ class DataStorage(QtCore.QObject):
     def _running_scan(self) -> Any:
         run = self._state.run
         return None if run is None else run.scan
+
+    @property
+    def report(self) -> FinalizeReport | None:
+        """How the latest export came about: path, size, frames, seconds with and without sync; None before the first."""
+        return self._report
 
     @property
     def _arr(self) -> np.memmap[Any, Any] | None:
@@ -352,6 +359,7 @@ class DataStorage(QtCore.QObject):
             if result.report is None:
                 self.failed.emit(result.run.path, result.message)
             else:
+                self._report = result.report
                 self.saved.emit(str(result.report.path))
                 if result.report.renumbered:
                     log.warning("%s was taken meanwhile: saved as %s", result.run.path, result.report.path)
@@ -437,10 +445,13 @@ class _State:
         self.lock = threading.Lock()  # guards run and saves
         self.run: Run | None = None
         self.saves: list[Run] = []
+        self.process = os.getpid()
 
 
 def _abandon(state: _State, finalizer: Finalizer) -> None:
     """The storage is gone, or the interpreter exits: what has come of its running scan is saved all the same."""
+    if os.getpid() != state.process:
+        return  # a forked child saves nothing
     run = state.run
     if run is not None and run.scan is not None and run.take_over():
         run.scan.seal()

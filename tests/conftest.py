@@ -1,0 +1,133 @@
+"""What all tests share: nothing may outlive a test, and child processes run this checkout."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).parents[1]
+DEADLINE_S = 20.0
+
+settings.register_profile(
+    "here",
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("here")
+
+
+# -- nothing is left behind --------------------------------------------------------------------------------------------
+
+_HAS_PASSED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Any:
+    report = yield
+    if call.when == "call":
+        item.stash[_HAS_PASSED] = report.passed
+    return report
+
+
+def open_below(folder: Path) -> list[str]:
+    """Files below `folder` that this process has open or mapped (Linux)."""
+    found = []
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            found.append(os.readlink(f"/proc/self/fd/{fd}"))
+        except OSError:
+            continue  # the descriptor of the listing itself
+    found += [line.split(maxsplit=5)[-1].strip() for line in Path("/proc/self/maps").read_text().splitlines()]
+    return sorted({name for name in found if name.startswith(f"{folder}{os.sep}")})
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_open(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
+    """A thread of ours, a descriptor or a map that outlives its test fails it."""
+    before = set(threading.enumerate())
+    yield
+    if not request.node.stash.get(_HAS_PASSED, False):
+        return  # its traceback keeps things alive
+    for thread in set(threading.enumerate()) - before:
+        if thread.name.startswith("lys_storage"):
+            thread.join(DEADLINE_S)
+            assert not thread.is_alive(), f"{thread} is still running"
+    if sys.platform == "linux":
+        if open_below(tmp_path):
+            gc.collect()
+        assert open_below(tmp_path) == []
+
+
+# -- child processes ---------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Finished:
+    code: int
+    out: str
+    err: str
+
+
+def child_environment(home: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "QT_QPA_PLATFORM": "offscreen",
+        "PYTHONPATH": str(ROOT),
+        "PYTHONFAULTHANDLER": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HOME": str(home),
+    }
+
+
+@pytest.fixture
+def run_child(tmp_path: Path) -> Callable[..., Finished]:
+    """Run Python source in a child process that starts in `tmp_path`."""
+
+    def run(source: str, *args: object) -> Finished:
+        result = subprocess.run(
+            [sys.executable, "-c", source, *map(str, args)],
+            cwd=tmp_path,
+            env=child_environment(tmp_path),
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+        return Finished(result.returncode, result.stdout, result.stderr)
+
+    return run
+
+
+@pytest.fixture
+def start_child(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start Python source in a child process that can be talked to; it does not outlive the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(source: str, *args: object) -> subprocess.Popen[str]:
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-c", source, *map(str, args)],
+                cwd=tmp_path,
+                env=child_environment(tmp_path),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        )
+        return started[-1]
+
+    yield start
+    for child in started:
+        if child.poll() is None:
+            child.kill()
+        child.communicate()

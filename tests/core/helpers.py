@@ -1,0 +1,95 @@
+"""What the core tests ask of a file: read with nothing of ours, compared whole."""
+
+from __future__ import annotations
+
+import json
+import threading
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+DEADLINE_S = 20.0
+
+
+@dataclass
+class Export:
+    """What a .npz holds, read with nothing of ours and nothing of lys."""
+
+    data: np.ndarray[Any, Any]
+    axes: list[np.ndarray[Any, Any]]
+    note: dict[Any, Any]
+    info: dict[str, Any]
+
+
+def load_export(path: Path) -> Export:
+    """Read a .npz as `lys.Wave(path)` does, after its checksums have been found right."""
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        info = json.loads(archive.read("acquisition.json"))
+    with np.load(path, allow_pickle=True) as members:
+        axes = [np.array(axis, dtype=type(axis[0])) for axis in members["axes"]]
+        return Export(members["data"], axes, members["note"][()], info)
+
+
+def assert_same_array(actual: Any, expected: Any) -> None:
+    """Equal in dtype, shape and every byte, NaN included."""
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
+    assert actual.tobytes() == expected.tobytes()
+
+
+def files(folder: Path) -> set[str]:
+    """Every file below `folder`, by its path with "/"; the hidden lock files count for nothing."""
+    found = (path for path in Path(folder).rglob("*") if path.is_file() and not path.name.startswith("."))
+    return {path.relative_to(folder).as_posix() for path in found}
+
+
+def some(shape: tuple[int, ...], dtype: Any, seed: int = 0) -> np.ndarray[Any, Any]:
+    """Random values of any dtype that is made of numbers, times, or text."""
+    dtype = np.dtype(dtype)
+    if dtype.names is not None:
+        result = np.zeros(shape, dtype)
+        for k, name in enumerate(dtype.names):
+            part = dtype[name]
+            inner, extra = part.subdtype or (part, ())
+            result[name] = some(shape + extra, inner, seed + k)
+        return result
+    random = np.random.default_rng(seed)
+    whole = random.integers(1, 120, shape)
+    if dtype.kind == "b":
+        return np.asarray(whole % 2 == 0)
+    if dtype.kind in "iu":
+        return np.asarray(whole).astype(dtype)
+    if dtype.kind in "fc":
+        return np.asarray(whole / 8 if dtype.kind == "f" else whole / 8 + 0.5j).astype(dtype)
+    if dtype.kind in "mM":
+        return np.asarray(whole).astype("i8").astype(dtype.newbyteorder("=")).astype(dtype)
+    if dtype.kind in "SU":
+        return np.asarray(whole).astype("U").astype(dtype)
+    return np.frombuffer(random.bytes(int(np.prod(shape)) * dtype.itemsize), dtype).reshape(shape)
+
+
+def in_threads(*work: Callable[[], object]) -> None:
+    """Run each in a thread of its own, all begun at once; the first exception is raised here."""
+    faults: list[BaseException] = []
+    barrier = threading.Barrier(len(work))
+
+    def run(one: Callable[[], object]) -> None:
+        try:
+            barrier.wait(DEADLINE_S)
+            one()
+        except BaseException as error:
+            faults.append(error)
+
+    threads = [threading.Thread(target=run, args=(one,)) for one in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(DEADLINE_S)
+        assert not thread.is_alive(), "a thread hangs"
+    if faults:
+        raise faults[0]

@@ -1,0 +1,160 @@
+"""The simulated detector keeps the protocol of lys_instr's detectors, as DESIGN.md has it."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from lys_storage.demo import SimulatedMeasurement
+
+GRID, FRAME = (3, 4), (8, 9)
+
+
+@pytest.fixture
+def make_detector(qtbot):
+    """Detectors that have come to rest when the test is over."""
+    from lys_storage.demo._detector import SimulatedDetector
+
+    made = []
+
+    def make(measurement=None, **options):
+        made.append(SimulatedDetector(measurement or SimulatedMeasurement(GRID, FRAME), **options))
+        return made[-1]
+
+    yield make
+    for detector in made:
+        detector.stop()
+
+
+def listen(detector):
+    """What the detector emits, in the thread that emits, as [(name, value, thread)]."""
+    from lys_storage.qt._binding import QtCore
+
+    seen = []
+    direct = QtCore.Qt.ConnectionType.DirectConnection
+
+    def copied(data):
+        seen.append(("data", {i: frame.copy() for i, frame in data.items()}, threading.get_ident()))
+
+    detector.dataAcquired.connect(copied, direct)
+    detector.busyStateChanged.connect(lambda busy: seen.append(("busy", busy, threading.get_ident())), direct)
+    detector.stopped.connect(lambda: seen.append(("stopped", None, threading.get_ident())), direct)
+    return seen
+
+
+def test_a_full_run_is_busy_then_every_frame_then_idle(make_detector):
+    """busyStateChanged(True) comes before startAcq returns, False after the last frame; no `stopped`."""
+    detector = make_detector()
+    seen = listen(detector)
+    detector.startAcq()
+    assert seen[0] == ("busy", True, threading.get_ident())
+    assert detector.waitForReady(10)
+    assert [name for name, *_ in seen] == ["busy", *["data"] * 12, "busy"]
+    assert seen[-1][1] is False
+    assert not detector.isBusy
+    expected = SimulatedMeasurement(GRID, FRAME)
+    for index, (_, data, _) in zip(np.ndindex(GRID), seen[1:-1], strict=True):
+        assert list(data) == [index]
+        assert data[index].tobytes() == expected.frame(index).tobytes()
+
+
+def test_frames_come_in_the_acquisition_thread(make_detector):
+    """Every frame, and the last busyStateChanged, is emitted in one thread that is not the caller's."""
+    detector = make_detector()
+    seen = listen(detector)
+    detector.startAcq()
+    detector.waitForReady(10)
+    threads = {thread for _, _, thread in seen[1:]}
+    assert len(threads) == 1
+    assert threads != {threading.get_ident()}
+
+
+def test_the_buffer_of_a_frame_is_reused(make_detector):
+    """Who keeps a frame instead of its bytes sees it change."""
+    from lys_storage.qt._binding import QtCore
+
+    detector = make_detector()
+    kept = []
+    detector.dataAcquired.connect(lambda data: kept.extend(data.values()), QtCore.Qt.ConnectionType.DirectConnection)
+    detector.startAcq()
+    detector.waitForReady(10)
+    assert len(kept) == 12
+    assert all(frame is kept[0] for frame in kept)
+
+
+def test_after_stop_has_returned_no_frame_comes(make_detector):
+    """stop() waits for the frame in the making, then says `stopped`, in the caller's thread and last of all."""
+    detector = make_detector(rate=200)
+    seen = listen(detector)
+    detector.startAcq()
+    while len(seen) < 3:
+        time.sleep(0.001)
+    detector.stop()
+    assert [name for name, *_ in seen][-2:] == ["busy", "stopped"]
+    assert seen[-1] == ("stopped", None, threading.get_ident())
+    count = len(seen)
+    assert count < 14
+    time.sleep(0.05)
+    assert len(seen) == count
+
+
+def test_stop_on_an_idle_detector_is_harmless(make_detector):
+    """It says `stopped`, as lys_instr's does, and nothing else."""
+    detector = make_detector()
+    seen = listen(detector)
+    detector.stop()
+    assert [name for name, *_ in seen] == ["stopped"]
+
+
+def test_a_busy_detector_starts_nothing_anew(make_detector, caplog):
+    """startAcq while busy is a warning, and one run."""
+    detector = make_detector(rate=100)
+    seen = listen(detector)
+    detector.startAcq()
+    detector.startAcq()
+    detector.waitForReady(10)
+    assert "is busy" in caplog.text
+    assert [value for name, value, _ in seen if name == "busy"] == [True, False]
+
+
+def test_passes_are_repeated(make_detector):
+    """iter=3 gives the grid three times in one run; -1 goes on until stop()."""
+    detector = make_detector()
+    seen = listen(detector)
+    detector.startAcq(iter=3)
+    detector.waitForReady(10)
+    assert [name for name, *_ in seen].count("data") == 36
+    detector.startAcq(iter=-1)
+    while len(seen) < 200:
+        time.sleep(0.001)
+    detector.stop()
+    assert not detector.isBusy
+
+
+def test_a_rate_is_kept(make_detector):
+    """`rate` frames a second: the n-th frame comes n/rate after the start, not earlier."""
+    detector = make_detector(rate=100)
+    began = time.monotonic()
+    detector.startAcq()
+    detector.waitForReady(10)
+    assert 0.11 < time.monotonic() - began < 5
+
+
+def test_a_failing_measurement_ends_the_run_and_not_the_process(make_detector, caplog):
+    """What is raised in the acquisition thread is logged, and the detector is idle again."""
+    measurement = SimulatedMeasurement(GRID, FRAME)
+    measurement.frame = lambda index, out=None: 1 / 0
+    detector = make_detector(measurement)
+    seen = listen(detector)
+    detector.startAcq()
+    detector.waitForReady(10)
+    assert [(name, value) for name, value, _ in seen] == [("busy", True), ("busy", False)]
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_shapes_and_axes_are_the_measurement_s(make_detector):
+    """dataShape is indexShape and frameShape; one axis for each dimension of it."""
+    detector = make_detector()
+    assert (detector.indexShape, detector.frameShape, detector.dataShape) == (GRID, FRAME, GRID + FRAME)
+    assert tuple(map(len, detector.axes)) == detector.dataShape

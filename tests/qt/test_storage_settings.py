@@ -1,0 +1,187 @@
+"""What a storage is set to, and the number it would take next."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lys_storage
+from lys_storage.qt._binding import QtCore
+from tests.qt.helpers import files, listen_to
+
+# -- properties --------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_storage_has_the_defaults_of_lys_instr(qapp: Any) -> None:
+    """base ".", folder "folder", name "data", numbered, enabled; nothing reserved; float64."""
+    storage = lys_storage.DataStorage()
+    told = {
+        name: getattr(storage, name) for name in ("base", "folder", "name", "numbered", "enabled", "saving", "array")
+    }
+    assert told == {
+        "base": ".",
+        "folder": "folder",
+        "name": "data",
+        "numbered": True,
+        "enabled": True,
+        "saving": False,
+        "array": None,
+    }
+    assert np.dtype(storage.dtype) == np.float64
+    assert isinstance(storage, QtCore.QObject)
+    storage.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("base", "elsewhere"),
+        ("folder", "Ordner µ"),
+        ("name", "y_[2]/x_[1]"),
+        ("numbered", False),
+        ("enabled", False),
+        ("dtype", "detector"),
+    ],
+)
+def test_every_setting_is_readable_and_writable_and_a_keyword(make_storage: Any, name: str, value: Any) -> None:
+    """Keyword arguments of the constructor set properties."""
+    storage = make_storage()
+    setattr(storage, name, value)
+    assert getattr(storage, name) == value
+    assert getattr(make_storage(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize("dtype", ["uint16", np.float32, np.dtype(">i4"), complex], ids=str)
+def test_the_dtype_is_anything_that_numpy_takes_for_one(make_storage: Any, dtype: Any) -> None:
+    """It reads as what was set."""
+    assert np.dtype(make_storage(dtype=dtype).dtype) == np.dtype(dtype)
+
+
+def test_an_object_dtype_is_refused_before_anything_is_reserved(make_storage: Any, tmp_path: Path) -> None:
+    """Objects have no bytes of a known size. Refused when set, or when reserved."""
+    with pytest.raises((TypeError, ValueError)):
+        make_storage(dtype=object).reserve((2, 2))
+    assert files(tmp_path) == set()
+
+
+def test_a_keyword_that_is_no_property_is_refused(make_storage: Any) -> None:
+    """A typing error must not be a setting that does nothing."""
+    with pytest.raises((TypeError, AttributeError)):
+        make_storage(nmae="data")
+
+
+def test_a_pathlib_path_will_do_for_the_base(make_storage: Any, tmp_path: Path, folder: Path) -> None:
+    """Scripts have their folders as Path."""
+    storage = make_storage(base=tmp_path)
+    storage.reserve((2,))
+    storage.update({(): np.ones(2)})
+    assert storage.waitForSaved()
+    assert files(tmp_path) == {"folder/data_0.npz"}
+
+
+# -- getNumber ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_number_is_0_in_a_folder_that_does_not_exist_and_is_not_made(storage: Any, tmp_path: Path) -> None:
+    """getNumber asks and changes nothing on disk."""
+    log = listen_to(storage)
+    assert storage.getNumber() == 0
+    assert list(tmp_path.iterdir()) == []
+    assert log == []
+
+
+def test_the_number_is_the_smallest_without_an_export(storage: Any, folder: Path) -> None:
+    """Gaps are filled; files of other names, and what only looks like a number, do not count."""
+    folder.mkdir()
+    for name in ("data_0.npz", "data_1.npz", "data_3.npz", "data_02.npz", "data_2.npz.txt", "data.npz", "other_2.npz"):
+        (folder / name).touch()
+    assert storage.getNumber() == 2
+
+
+def test_without_numbering_there_is_no_number(make_storage: Any) -> None:
+    """None, so that the file is <name>.npz."""
+    assert make_storage(numbered=False).getNumber() is None
+
+
+def test_a_reserved_number_is_taken_and_gaps_are_filled(storage: Any, folder: Path) -> None:
+    """0 and 2 exist: the scan takes 1, the next one would be 3."""
+    folder.mkdir()
+    (folder / "data_0.npz").touch()
+    (folder / "data_2.npz").touch()
+    assert storage.getNumber() == 1
+    storage.reserve((2, 2))
+    assert storage.getNumber() == 3
+
+
+def test_a_number_reserved_by_another_storage_is_taken(make_storage: Any) -> None:
+    """Two storages of one process."""
+    one, other = make_storage(), make_storage()
+    one.reserve((2, 2))
+    assert other.getNumber() == 1
+
+
+def test_a_scan_in_progress_of_another_process_is_taken(storage: Any, folder: Path, run_child: Any) -> None:
+    """What a killed process has left in progress keeps its number."""
+    child = run_child(
+        "import lys_storage, os, sys; scan = lys_storage.create(sys.argv[1], (2, 2)); scan[0] = [1, 2]; os._exit(0)",
+        str(folder / "data_0.npz"),
+    )
+    assert child.code == 0, child.err
+    assert storage.getNumber() == 1
+
+
+def test_each_name_and_each_folder_has_its_own_numbers(storage: Any, tmp_path: Path) -> None:
+    """Numbers belong to <base>/<folder>/<name>."""
+    storage.reserve((2, 2))
+    storage.name = "other"
+    assert storage.getNumber() == 0
+    storage.name, storage.folder = "data", "other"
+    assert storage.getNumber() == 0
+    storage.folder, storage.base = "folder", str(tmp_path / "other")
+    assert storage.getNumber() == 0
+
+
+def test_the_number_can_be_asked_while_a_file_is_being_saved(storage: Any, disk: Any) -> None:
+    """lys_instr's storage raises there, and the next scan is lost."""
+    disk.hold()
+    storage.reserve((2, 2))
+    storage.save([])
+    assert storage.getNumber() == 1
+    disk.release()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts system calls of Linux")
+def test_asking_costs_no_stat_for_each_number_and_few_scans_of_the_folder(folder: Path, run_child: Any) -> None:
+    """A thousand numbers asked in a folder of 20,000 exports, against an empty one, in one process."""
+    folder.mkdir()
+    for number in range(20_000):
+        (folder / f"data_{number}.npz").touch()
+    child = run_child(
+        """
+import os, sys, time
+from lys_storage import DataStorage
+from lys_storage.qt._binding import QtCore
+app = QtCore.QCoreApplication([])
+scans = []
+sys.addaudithook(lambda event, args: scans.append(args) if event in ("os.scandir", "os.listdir") else None)
+
+def seconds(storage):
+    begin = time.perf_counter()
+    numbers = {storage.getNumber() for _ in range(1000)}
+    return numbers, time.perf_counter() - begin
+
+empty = DataStorage(base=sys.argv[1], folder="empty")
+full = DataStorage(base=sys.argv[1], folder="folder")
+print(seconds(empty)[0], seconds(full)[0], len(scans) < 50)
+first, again = seconds(empty)[1], seconds(full)[1]
+print(again < 10 * first + 0.2, first, again)
+""",
+        str(folder.parent),
+    )
+    assert child.code == 0, child.err
+    assert child.out.splitlines()[0] == "{0} {20000} True"
+    assert child.out.splitlines()[1].startswith("True"), child.out
