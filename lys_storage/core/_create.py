@@ -89,7 +89,7 @@ def begin_scan(
     checked_dtype = check_dtype(dtype)
     dims = check_shape(shape, checked_dtype)
     fill_bytes = check_fill(fill, checked_dtype)
-    metadata = encode_axes(check_axes(axes, dims)), encode_note(note or {})
+    metadata = encode_axes(check_axes(axes, dims), dims), encode_note(note or {})
     if grid_ndim is not None and not 0 <= grid_ndim <= len(dims):
         raise ScanShapeError(f"grid_ndim {grid_ndim} for the {len(dims)} dimensions of shape {dims}")
     now = datetime.now(UTC)

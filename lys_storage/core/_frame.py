@@ -51,19 +51,25 @@ def check_fill(fill: Any, dtype: np.dtype[Any]) -> bytes:
     return element.tobytes()
 
 
+def as_array(frame: Any) -> np.ndarray[Any, Any]:
+    """`frame` as an array of the dtype that it has; raises FrameTypeError or FrameShapeError where it is none."""
+    if isinstance(frame, np.ndarray):
+        return frame
+    try:
+        return np.asarray(frame)
+    except ValueError as error:
+        raise FrameShapeError(f"a frame given as {type(frame).__name__} is no array: {error}") from error
+    except Exception as error:  # whatever the frame's own __array__ raises
+        raise FrameTypeError(f"a frame given as {type(frame).__name__} is no array: {error!r}") from error
+
+
 def as_frame(frame: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     """`frame` as an array that can be cast to `dtype` by `same_kind`. Copies nothing that is an array already.
 
     Lists and Python numbers have no dtype of their own: they pass where `dtype` holds their values.
     Raises FrameTypeError.
     """
-    if isinstance(frame, np.ndarray):
-        array = frame
-    else:
-        try:
-            array = np.asarray(frame)
-        except ValueError as error:
-            raise FrameShapeError(f"a frame given as {type(frame).__name__} is no array: {error}") from error
+    array = as_array(frame)
     has_dtype = isinstance(frame, np.ndarray | np.generic)
     if array.dtype == dtype or (np.can_cast(array.dtype, dtype, "same_kind") and (has_dtype or dtype.kind not in "iu")):
         return array

@@ -22,6 +22,13 @@ from ._plain import load_plain
 
 log = logging.getLogger("lys_storage")
 
+Axes = list[np.ndarray[Any, Any] | None]
+"""One for each dimension; None stands for index coordinates."""
+
+_TABLE_POINTS = 1 << 16
+_PYTHON_DTYPES = {"f": "f8", "i": "i8", "u": "i8", "c": "c16"}
+"""What numpy makes of Python's numbers; unsigned ones beyond int64 aside."""
+
 
 def encode_npy(array: np.ndarray[Any, Any]) -> bytes:
     """A whole .npy; object arrays are pickled."""
@@ -35,28 +42,26 @@ def index_axis(n: int) -> np.ndarray[Any, Any]:
     return np.arange(n).astype(float)
 
 
-def check_axes(axes: Iterable[Any] | None, shape: tuple[int, ...]) -> list[np.ndarray[Any, Any]]:
-    """One array for each dimension; None (and what is missing at the end) becomes index coordinates.
+def check_axes(axes: Iterable[Any] | None, shape: tuple[int, ...]) -> Axes:
+    """One array for each dimension, or None (also for what is missing at the end): index coordinates.
 
     Raises AxisLengthError where an axis has not the length of its dimension, which lys would pad or cut silently.
     """
     given = list(axes) if axes is not None else []
     if len(given) > len(shape):
         raise AxisLengthError(f"{len(given)} axes for the {len(shape)} dimensions of shape {shape}")
-    result = []
+    result: Axes = []
     for k, n in enumerate(shape):
         axis = np.array(given[k]) if k < len(given) else np.array(None)
-        if axis.ndim == 0 and axis[()] is None:
-            axis = index_axis(n)
-        elif axis.ndim == 0:
+        if axis.ndim == 0 and axis[()] is not None:
             raise AxisLengthError(f"axis {k} is the single value {axis}, dimension {k} of shape {shape} has {n} points")
-        elif len(axis) != n:
+        if axis.ndim and len(axis) != n:
             raise AxisLengthError(f"axis {k} has {len(axis)} points, dimension {k} of shape {shape} has {n}")
-        result.append(axis)
+        result.append(axis if axis.ndim else None)
     return result
 
 
-def check_axes_leniently(axes: Any, shape: tuple[int, ...]) -> tuple[list[np.ndarray[Any, Any]], list[str]]:
+def check_axes_leniently(axes: Any, shape: tuple[int, ...]) -> tuple[Axes, list[str]]:
     """As check_axes, but an axis that does not fit becomes index coordinates; and what was wrong, in words."""
     faults = []
     try:
@@ -65,7 +70,7 @@ def check_axes_leniently(axes: Any, shape: tuple[int, ...]) -> tuple[list[np.nda
         given, faults = [], [f"axes: {error}"]
     if len(given) > len(shape):
         faults.append(f"{len(given)} axes for the {len(shape)} dimensions of shape {shape}")
-    fitting: list[Any] = []
+    fitting: Axes = []
     for k, axis in enumerate(given[: len(shape)]):
         try:
             fitting.append(check_axes([*[None] * k, axis], shape)[k])
@@ -75,12 +80,30 @@ def check_axes_leniently(axes: Any, shape: tuple[int, ...]) -> tuple[list[np.nda
     return check_axes(fitting, shape), faults
 
 
-def encode_axes(axes: Sequence[np.ndarray[Any, Any]]) -> bytes:
-    try:
-        array = np.array(list(axes), dtype=object)
-    except ValueError:  # axes of several dimensions that numpy cannot stack
-        array = np.empty(len(axes), dtype=object)
-        array[:] = list(axes)
+def with_coordinates(axes: Sequence[np.ndarray[Any, Any] | None], shape: tuple[int, ...]) -> list[np.ndarray[Any, Any]]:
+    """The axes with index coordinates where there are none."""
+    known = list(axes) + [None] * (len(shape) - len(axes))
+    return [index_axis(n) if axis is None else axis for axis, n in zip(known, shape, strict=False)]
+
+
+def encode_axes(axes: Axes, shape: tuple[int, ...]) -> bytes:
+    """axes.npy such that lys.Wave has the same axes, and dtypes, as from its own export of them.
+
+    numpy makes a table of Python numbers of axes of one length, 100 bytes a point. Where there are many points, the
+    arrays are stored as they are, in the dtypes that this would have given them, and None where lys makes index
+    coordinates by itself: memory does not go with the length of a dimension.
+    """
+    if sum(shape) <= _TABLE_POINTS:
+        full = with_coordinates(axes, shape)
+        try:
+            return encode_npy(np.array(full, dtype=object))
+        except ValueError:  # axes of several dimensions that numpy cannot stack
+            axes = list(full)
+    stacked = len({axis.shape if axis is not None else (n,) for axis, n in zip(axes, shape, strict=True)}) == 1
+    array = np.empty(len(axes), dtype=object)
+    for k, axis in enumerate(axes):
+        python_dtype = None if axis is None else _PYTHON_DTYPES.get(axis.dtype.kind)
+        array[k] = axis.astype(python_dtype) if stacked and axis is not None and python_dtype else axis
     return encode_npy(array)
 
 
@@ -143,15 +166,15 @@ def _decode(data: bytes, what: str, trust: bool) -> np.ndarray[Any, Any]:
         raise BadFileError(f"{what} cannot be read: {type(error).__name__}: {error}") from error
 
 
-def decode_axes(data: bytes, trust: bool = False) -> list[np.ndarray[Any, Any]]:
-    """The axes as `lys.Wave` would have them after loading: each of the dtype of its first element."""
-    result = []
+def decode_axes(data: bytes, trust: bool = False) -> Axes:
+    """The axes as `lys.Wave` would have them after loading, each of the dtype of its first element; None: index coordinates."""
+    result: Axes = []
     array = _decode(data, "axes.npy", trust)
     for axis in array if array.ndim else ():
-        if axis is None or np.ndim(axis) == 0 or len(axis) == 0:
-            result.append(np.array(axis))
+        if axis is None or np.ndim(axis) == 0:
+            result.append(None)
         else:
-            result.append(np.array(axis, dtype=type(axis[0])))
+            result.append(np.array(axis, dtype=type(axis[0])) if len(axis) else np.array(axis))
     return result
 
 

@@ -21,7 +21,7 @@ from numpy.lib import format as npy_format
 from . import _fs
 from ._errors import BadFileError, LysStorageError, ScanClosedError, os_error
 from ._layout import DATA_MEMBER, MAX_NPY_HEADER, decode_npy_header
-from ._metadata import decode_axes, decode_note
+from ._metadata import Axes, decode_axes, decode_note, with_coordinates
 from ._part import read_selection
 
 INFO_MEMBER = "acquisition.json"
@@ -45,9 +45,13 @@ class StoredWave:
         self._offset, self._file = offset, file
         self.shape: tuple[int, ...] = data.shape
         self.dtype: np.dtype[Any] = data.dtype
-        self.axes: list[np.ndarray[Any, Any]] = []
+        self._axes: Axes = []
         self.note: dict[Any, Any] = {}
         self.info: dict[str, Any] = {}
+
+    @property
+    def axes(self) -> list[np.ndarray[Any, Any]]:
+        return with_coordinates(self._axes, self.shape)
 
     @property
     def data(self) -> np.ndarray[Any, Any]:
@@ -91,7 +95,7 @@ def open_wave(path: str | os.PathLike[str], *, trust: bool = False) -> StoredWav
             wave = _open_data(where, archive, stream, file)
             names = set(archive.namelist())
             if "axes.npy" in names:
-                wave.axes = decode_axes(_member(archive, "axes.npy"), trust)
+                wave._axes = decode_axes(_member(archive, "axes.npy"), trust)
             if "note.npy" in names:
                 wave.note = decode_note(_member(archive, "note.npy"), trust)
             if INFO_MEMBER in names:

@@ -20,11 +20,11 @@ from . import _fs
 from ._errors import LysStorageError, ScanClosedError, ScanShapeError
 from ._finalize import FinalizeReport, Progress, finalize, layout_of
 from ._follower import Follower
-from ._frame import as_frame, check_fill, check_frame_shape, chunks
+from ._frame import as_array, as_frame, check_fill, check_frame_shape, chunks
 from ._index import Grid, select
 from ._journal import ABSENT, COMING, WRITTEN, Description
 from ._layout import check_dtype, plan_data_member
-from ._metadata import check_axes, decode_axes, decode_note, encode_axes, encode_note
+from ._metadata import Axes, check_axes, decode_axes, decode_note, encode_axes, encode_note, with_coordinates
 from ._numbering import give_back
 from ._part import LaidOutAnew, Part, read_selection, refine_marks
 from ._space import SpaceClaim
@@ -64,13 +64,13 @@ class Scan:
         self._changing = threading.RLock()  # guards the layout, the metadata, the claim, the follower and the end
         self._follower: Follower | None = None
         self._state = "open"
-        self._axes: list[np.ndarray[Any, Any]] | None = None
+        self._axes: Axes | None = None
         self._note: dict[Any, Any] | None = None
         self._map: np.memmap[Any, Any] | None = None
         self._claim: SpaceClaim | None = None
         self.report: FinalizeReport | None = None
         self._grid_is_known = True
-        self._dtype_is_free, self._free_fill = False, None
+        self._dtype_is_free, self._free_fill, self._only_complex = False, None, False
         Scan._live.add(self)
 
     @property
@@ -172,14 +172,14 @@ class Scan:
             if self._axes is None:
                 self._refuse_if_gone()
                 self._axes = decode_axes(self._part.journal.read_metadata()[0], trust=True)
-            return list(self._axes)
+            return with_coordinates(self._axes, self.shape)
 
     @axes.setter
     def axes(self, axes: Iterable[Any] | None) -> None:
         checked = check_axes(axes, self.shape)
         with self._changing:
             self._refuse_if_gone()
-            self._part.journal.write_metadata(encode_axes(checked), self._part.journal.read_metadata()[1])
+            self._part.journal.write_metadata(encode_axes(checked, self.shape), self._part.journal.read_metadata()[1])
             self._axes = checked
 
     @property
@@ -345,17 +345,23 @@ class Scan:
             raise
         self._part.go_on_with(journal, file)
 
-    def let_first_frame_choose(self, fill: Any = None) -> None:
-        """Until its first frame has come, the scan takes that frame's dtype instead of its own; `fill` as in create."""
-        self._dtype_is_free, self._free_fill = True, fill
+    def let_first_frame_choose(self, fill: Any = None, *, only_complex: bool = False) -> None:
+        """The scan takes its first frame's dtype instead of its own; or complex128, only where that frame is complex.
+
+        `fill` as in create.
+        """
+        self._dtype_is_free, self._free_fill, self._only_complex = True, fill, only_complex
 
     def _take_dtype(self, frame: Any, index: Any, expected: tuple[int, ...]) -> None:
-        array = np.asarray(frame)
+        array = as_array(frame)
         check_frame_shape(array, index, expected)
         with self._changing:
             if self._dtype_is_free:
-                if array.dtype != self.dtype:
+                if not self._only_complex and array.dtype != self.dtype:
                     self.change_dtype(array.dtype, self._free_fill)
+                elif self._only_complex and array.dtype.kind == "c" and self.dtype.kind != "c":
+                    log.warning("%s: its first frame is complex: stored as complex128, not %s", self.path, self.dtype)
+                    self.change_dtype(np.complex128, self._free_fill)
                 self._dtype_is_free = False
 
     # -- space ----------------------------------------------------------------------------------------------------

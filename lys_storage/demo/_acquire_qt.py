@@ -74,7 +74,6 @@ class _Session(QtCore.QObject):
         self.error: Exception | None = None
         self._storage, self._detector, self._note = storage, detector, note
         self._meter, self._interrupt = meter, interrupt
-        self._scan: Any = None
         self._stopping = False
         self._loop = QtCore.QEventLoop()
         # Python sees Ctrl-C when it runs next, and in an idle event loop it does not run: the tick is for that.
@@ -109,7 +108,7 @@ class _Session(QtCore.QObject):
     @_kept
     def _saved(self, path: str) -> None:
         self.outcome.path = Path(path)
-        self.outcome.report = None if self._scan is None else self._scan.report
+        self.outcome.report = self._storage.report
 
     @_kept
     def _failed(self, path: str, message: str) -> None:
@@ -118,9 +117,7 @@ class _Session(QtCore.QObject):
 
     @_kept
     def _busy_changed(self, busy: bool) -> None:
-        if busy:
-            self._scan = self._storage._running_scan()
-        else:
+        if not busy:
             self.outcome.seconds = time.monotonic() - self._started
             self._end_when_over()
 

@@ -68,12 +68,19 @@ class DetectorLink(QtCore.QObject):
             self._run = run = self._storage._begin_for(self._detector())
             self._awaiting.append(run)
             self._marked.emit(run)
-        elif self._awaiting:
+        elif self._awaiting and not (self._awaiting[0] is self._run and self._is_busy()):
             run = self._awaiting.popleft()
             if run is self._run:
                 self._late.stop()
             self._end(run)
             run.tell_end()
+
+    def _is_busy(self) -> bool:
+        """A detector that knows it, and is busy, has not told the end of its run: the False is an older one's.
+
+        lys_instr's is not busy any more before it says so; a script that looks may start the next run in between.
+        """
+        return getattr(self._detector(), "isBusy", False) is True
 
     @_guarded
     def _falls_have_come(self, run: Run) -> None:

@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from lys_storage.core._errors import LysStorageError, ScanClosedError
 from lys_storage.core._finalize import FinalizeReport
 from lys_storage.core._metadata import check_axes_leniently
@@ -39,8 +37,6 @@ class Run:
         self.scan: Scan | None = None
         self.refused = False  # the reservation failed: its frames are counted
         self.stopped = False
-        self.free_dtype = False  # no dtype was set by the user
-        self.fill: Any = None
         self.known_axes: Any = None
         self._failed = failed
         self._lock = threading.Lock()  # guards _taken_over, _faults, _over
@@ -50,9 +46,9 @@ class Run:
         self.frames_lost = 0
         self.frames_after = 0
 
-    def open(self, scan: Scan, *, fill: Any, free_dtype: bool) -> None:
+    def open(self, scan: Scan) -> None:
         """The reservation has succeeded: frames go to `scan` from now on."""
-        self.scan, self.path, self.fill, self.free_dtype = scan, str(scan.path), fill, free_dtype
+        self.scan, self.path = scan, str(scan.path)
         self._taken_over = False
 
     @property
@@ -76,23 +72,12 @@ class Run:
             return faults
         for index, frame in data.items():
             try:
-                if self.free_dtype and scan.dtype.kind != "c" and np.iscomplexobj(frame):
-                    self._make_complex(scan)
                 scan.write(index, frame)
             except ScanClosedError:
                 self.frames_after += 1
             except LysStorageError as error:
                 faults.append(error)
         return faults
-
-    def _make_complex(self, scan: Scan) -> None:
-        if scan.frames_written == 0:
-            log.warning(
-                "%s: the first frame is complex, so the scan is stored as complex128 instead of %s",
-                self.path,
-                scan.dtype,
-            )
-            scan.change_dtype(np.complex128, self.fill)
 
     # -- what went wrong ------------------------------------------------------------------------------------------
 
@@ -137,8 +122,7 @@ class Run:
                 scan.axes = fitting
                 for fault in faults:
                     self.complain(ValueError(fault))
-            scan.note = self.tag
-            scan.close()
+            scan.close()  # what is in the tag by now is the note
             return SaveResult(self, scan.report, "")
         except Exception as error:
             log.error("%s could not be saved: %s", self.path, error, exc_info=not isinstance(error, LysStorageError))

@@ -249,13 +249,14 @@ class DataStorage(QtCore.QObject):
             failed=run.complain,
             claim_space=not by_detector,
         )
-        if by_detector:
-            scan.let_first_frame_choose(fill)
-        run.open(scan, fill=fill, free_dtype=wanted is None)
+        if by_detector or wanted is None:
+            scan.let_first_frame_choose(fill, only_complex=not by_detector)
+        run.open(scan)
         run.known_axes = self._known_axes if axes is None else axes
         with self._state.lock:
             self._state.run = run
-        self.numberChanged.emit()
+        if numbered:
+            self.numberChanged.emit()
         self._tell_state()
         return run
 
