@@ -29,6 +29,7 @@ from .core._finalize import FinalizeReport
 from .core._reader import StoredWave, open_wave
 from .core._recovery import Recovered, recover, resume
 from .core._scan import Scan
+from .core._verify import Problem, verify
 
 if TYPE_CHECKING:
     from .qt._storage import DataStorage
@@ -46,6 +47,7 @@ __all__ = [
     "LysStorageError",
     "NameTakenError",
     "NothingReservedError",
+    "Problem",
     "Recovered",
     "Scan",
     "ScanClosedError",
@@ -58,6 +60,7 @@ __all__ = [
     "open_wave",
     "recover",
     "resume",
+    "verify",
 ]
 
 

@@ -139,8 +139,9 @@ def demo(
 @click.argument("folder", type=click.Path(exists=True, path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Only tell what is there and what would be done.")
 @click.option("--verify", is_flag=True, help="Check every frame against its checksum, also after a mere crash.")
+@click.option("--trim", is_flag=True, help="Cut each scan to the part of its grid that has frames, axes too.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-def recover(folder: Path, dry_run: bool, verify: bool, as_json: bool) -> None:
+def recover(folder: Path, dry_run: bool, verify: bool, trim: bool, as_json: bool) -> None:
     """Export every interrupted scan below FOLDER.
 
     A scan whose process died, or whose machine lost its power, becomes its .npz: with every frame that arrived, the
@@ -151,7 +152,7 @@ def recover(folder: Path, dry_run: bool, verify: bool, as_json: bool) -> None:
     """
     from .commands import run_recover
 
-    sys.exit(run_recover(folder, dry_run=dry_run, verify=verify, as_json=as_json))
+    sys.exit(run_recover(folder, dry_run=dry_run, verify=verify, trim=trim, machine=as_json))
 
 
 @main.command()
@@ -161,4 +162,37 @@ def info(file: Path, as_json: bool) -> None:
     """Tell what FILE, an export or a scan in progress (.npz.part), holds. Reads no data."""
     from .commands import run_info
 
-    sys.exit(run_info(file, as_json=as_json))
+    sys.exit(run_info(file, machine=as_json))
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def verify(paths: tuple[Path, ...], as_json: bool) -> None:
+    """Check exports and scans in progress, or all of them below a folder, byte by byte.
+
+    Structure, and the CRC-32 of every member of an export; journal, and the checksum of every frame of a scan in
+    progress. Reads at the disk's speed, and changes nothing. Exit code 1: something is wrong, and it says what.
+    """
+    from .commands import run_verify
+
+    sys.exit(run_verify(paths, machine=as_json))
+
+
+@main.command()
+@click.argument("folder", type=click.Path(exists=True, path_type=Path), default=".")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def ls(folder: Path, as_json: bool) -> None:
+    """List exports and scans in progress below FOLDER, with their states.
+
+    \b
+    finalized     an export, complete and valid
+    running       a living process is writing it
+    interrupted   its process died: "lys-storage recover" exports it
+    damaged       it is not sound, and the line below says why
+
+    Exit code 1: something is damaged.
+    """
+    from .commands import run_ls
+
+    sys.exit(run_ls(folder, machine=as_json))

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.filesize import decimal
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.table import Table
 
 from .core._errors import LysStorageError
 from .core._layout import PART_SUFFIX
+from .core._listing import DAMAGED, list_scans
 from .core._reader import open_wave
 from .core._recovery import Recovered, look_at, recover
+from .core._verify import Problem, as_json, verify
 
 
 def _console(*, stderr: bool = False) -> Console:
     return Console(highlight=False, markup=False, soft_wrap=True, stderr=stderr)
 
 
-def run_recover(folder: Path, *, dry_run: bool, verify: bool, as_json: bool) -> int:
+def run_recover(folder: Path, *, dry_run: bool, verify: bool, trim: bool, machine: bool) -> int:
     """Export what was interrupted below `folder`; Ctrl-C leaves everything such that it can be run again."""
     out, messages = _console(), _console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
@@ -30,19 +36,19 @@ def run_recover(folder: Path, *, dry_run: bool, verify: bool, as_json: bool) -> 
             bar.update(task, completed=done, total=total)
 
         def tell(result: Recovered) -> None:
-            if not as_json:
+            if not machine:
                 out.print(f"{result.path or result.part}: {result.said}")
 
         try:
-            results = recover(folder, dry_run, verify=verify, progress=progress, done=tell)
+            results = recover(folder, dry_run, verify=verify, trim=trim, progress=progress, done=tell)
         except KeyboardInterrupt:
             messages.print("stopped; nothing is lost, run it again to go on")
             return 1
-    if as_json:
+    if machine:
         out.print(json.dumps([_as_json(r) for r in results], indent=1))
     elif not results:
         out.print(f"{folder}: no scan was interrupted here")
-    failed = [r for r in results if r.path is None and not r.running and not dry_run]
+    failed = [r for r in results if r.path is None and not (r.running or r.settled or dry_run)]
     return 1 if failed else 0
 
 
@@ -57,7 +63,70 @@ def _as_json(result: Recovered) -> dict[str, Any]:
     }
 
 
-def run_info(path: Path, *, as_json: bool) -> int:
+def run_verify(paths: tuple[Path, ...], *, machine: bool) -> int:
+    """Check everything that is named, at the disk's speed."""
+    out, messages = _console(), _console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=messages, transient=True, disable=not messages.is_terminal) as bar:
+        task = bar.add_task("checking", total=None)
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        def tell(path: Path, found: list[Problem]) -> None:
+            if not machine:
+                out.print(f"{path}: sound" if not found else "\n".join(map(str, found)))
+
+        try:
+            problems = verify(*paths, progress=progress, looked_at=tell)
+        except KeyboardInterrupt:
+            messages.print("stopped; not everything has been looked at")
+            return 1
+    if machine:
+        out.print(as_json(problems))
+    return 1 if problems else 0
+
+
+def run_ls(folder: Path, *, machine: bool) -> int:
+    """A table of what is below `folder`."""
+    out = _console()
+    entries = list(list_scans(folder))
+    if machine:
+        out.print(json.dumps([{**asdict(e), "path": str(e.path)} for e in entries], indent=1))
+    elif not entries:
+        out.print(f"{folder}: neither exports nor scans in progress here")
+    else:
+        table = Table(box=None, pad_edge=False)
+        for title in ("state", "shape", "dtype", "frames", "size", "age", "file"):
+            table.add_column(title, justify="right" if title in ("frames", "size", "age") else "left", overflow="fold")
+        for e in entries:
+            shape = "" if e.shape is None else " x ".join(map(str, e.shape)) or "one value"
+            known = e.frames_expected is not None
+            frames = f"{e.frames_written:,} of {e.frames_expected:,}" if known else ""
+            name = str(e.path.relative_to(folder)) if e.path != folder else str(e.path)
+            table.add_row(e.state, shape, e.dtype, frames, decimal(e.size_bytes), _age(e.changed), name)
+        out.print(table, soft_wrap=False)
+        for e in entries:
+            if e.said:
+                out.print(f"{e.path}: {e.said}")
+    return 1 if any(e.state == DAMAGED for e in entries) else 0
+
+
+def _age(changed: float) -> str:
+    seconds = max(0.0, time.time() - changed)
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def run_info(path: Path, *, machine: bool) -> int:
     """Tell what an export or a scan in progress holds, without reading its data."""
     out = _console()
     try:
@@ -65,7 +134,7 @@ def run_info(path: Path, *, as_json: bool) -> int:
     except LysStorageError as error:
         _console(stderr=True).print(str(error))
         return 1
-    if as_json:
+    if machine:
         out.print(json.dumps(facts, indent=1, default=str))
     else:
         width = max(map(len, facts))

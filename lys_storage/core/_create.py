@@ -40,6 +40,7 @@ def create(
     grid_ndim: int | None = None,
     flush_interval_s: float | None = 1.0,
     overwrite: bool = False,
+    partial: str = "fill",
 ) -> Scan:
     """Begin a scan that becomes `path`, a .npz of `shape` and `dtype`. Use it in a `with` block.
 
@@ -47,12 +48,15 @@ def create(
     floating and complex dtypes, else 0) is what frames that never came hold at the end. `grid_ndim`: how many of the
     first dimensions make the grid; None: the first index tells. `flush_interval_s`: how old a frame may be and still be
     lost to a power cut; 0 flushes after each write, None at the end only. An existing `path` raises NameTakenError,
-    with `overwrite` it stays until the new one is complete, and is replaced then.
+    with `overwrite` it stays until the new one is complete, and is replaced then. `partial`: what close() makes of a scan
+    that is not complete, "fill" or "trim": cut to the part of the grid that has frames.
     """
+    if partial not in ("fill", "trim"):
+        raise ScanShapeError(f'partial is "fill" or "trim", not {partial!r}')
     final = Path(path)
     if final.suffix != ".npz":
         final = final.with_name(final.name + ".npz")
-    return begin_scan(
+    scan = begin_scan(
         *(final.parent, final.name.removesuffix(".npz"), shape, dtype),
         numbered=False,
         replace_existing=overwrite,
@@ -62,6 +66,8 @@ def create(
         grid_ndim=grid_ndim,
         flush_interval_s=flush_interval_s,
     )
+    scan.trim = partial == "trim"
+    return scan
 
 
 def begin_scan(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,12 +15,13 @@ import numpy as np
 
 from . import _fs
 from ._checksum import combine, crc32_repeated, fold
-from ._errors import NameTakenError, StorageOSError
+from ._errors import StorageOSError
 from ._journal import CHECKED, COMING, WRITTEN, Description
 from ._layout import CRC_OFFSET, DataLayout, encode_tail, plan_data_member
 from ._metadata import ALLOW_PICKLE_NPY, encode_npy
-from ._numbering import claim_number, numbered_name
 from ._part import Part
+from ._publish import publish
+from ._trim import trim_axes, trimmed
 
 Progress = Callable[[int, int], None]
 """progress(done, total) in bytes of fill value written."""
@@ -51,20 +52,27 @@ def layout_of(description: Description) -> DataLayout:
     return plan_data_member(description.shape, description.dtype, started)
 
 
-def finalize(part: Part, progress: Progress | None = None) -> FinalizeReport:
+def finalize(
+    part: Part, progress: Progress | None = None, *, trim: bool = False, recovering: bool = False
+) -> FinalizeReport:
     """Turn `part`, which takes no more frames, into its export.
 
     1. the checksums that are still to be taken; 2. the fill value where frames never came; 3. the checksum of the whole;
     4. the tail behind the array; 5. the header, with the checksum; 6. sync of the file; 7. its final name, in one step;
-    8. sync of the folder; 9. redo file and journal are removed. Killed anywhere, it can be run again from what is on disk; failed
-    anywhere, it can be called again.
+    8. sync of the folder; 9. redo file and journal are removed. Killed anywhere, it can be run again from what is on
+    disk; failed anywhere, it can be called again. `trim` cuts it to the part of the grid that has frames. `recovering`
+    replaces nothing.
     """
     begin = time.perf_counter()
+    description = part.description
+    if trim and not part.complete:
+        cut = trimmed(description, part.last_frame())
+        description = cut if layout_of(cut).array_offset == description.array_offset else description
     sync_seconds = 0.0
     if part.published is None:
-        sync_seconds = _complete_file(part, progress)
+        sync_seconds = _complete_file(part, description, progress)
         part.file.close_for_rename()
-        part.published = _publish(part)
+        part.published = publish(part.path, description, recovering=recovering)
     folder_from = time.perf_counter()
     _fs.sync_folder(part.published.parent)
     sync_seconds += time.perf_counter() - folder_from
@@ -74,56 +82,48 @@ def finalize(part: Part, progress: Progress | None = None) -> FinalizeReport:
         seconds=time.perf_counter() - begin - sync_seconds,
         sync_seconds=sync_seconds,
         frames_written=part.frames_written,
-        frames_expected=part.frames,
+        frames_expected=description.frames,
         size_bytes=part.published.stat().st_size,
-        renumbered=part.published.name != part.description.final,
+        renumbered=part.published.name != description.final,
     )
 
 
-def _complete_file(part: Part, progress: Progress | None) -> float:
-    """Steps 1 to 6; how long the sync took, in seconds."""
-    description, layout = part.description, layout_of(part.description)
+def _complete_file(part: Part, description: Description, progress: Progress | None) -> float:
+    """Steps 1 to 6; how long the sync took, in seconds. `description` may have fewer frames than the scan."""
+    layout, frames = layout_of(description), description.frames
     part.check(all_frames=True)
-    missing = list(_missing(part))
-    fill_missing(part, progress)
-    member_crc = layout.member_crc(_array_crc(part, layout))
+    missing = list(itertools.islice(part.missing(frames), _MAX_RANGES + 1))
+    fill_missing(part, frames, progress)
+    member_crc = layout.member_crc(_array_crc(part, frames))
     axes, note = part.journal.read_metadata()
+    if description.shape != part.description.shape:
+        axes = trim_axes(axes, part.description.shape, description.shape)
     members = [("axes.npy", axes), ("note.npy", note), ("allow_pickle.npy", ALLOW_PICKLE_NPY)]
-    members.append((INFO_MEMBER, _describe(part, missing)))
+    members.append((INFO_MEMBER, _describe(part, description, missing)))
     if len(missing) > _MAX_RANGES:
-        members.append(("missing.npy", encode_npy(np.packbits(part.journal.mark_array < WRITTEN))))
+        members.append(("missing.npy", encode_npy(np.packbits(part.journal.mark_array[:frames] < WRITTEN))))
     started = datetime.fromisoformat(description.started).timestamp()
     tail = encode_tail(layout, member_crc, members, started)
+    part.file.set_size(layout.array_end)  # what an earlier attempt has left behind the array goes
     part.file.write_at(tail, layout.array_end)
-    part.file.set_size(layout.array_end + len(tail))
     crc = member_crc.to_bytes(4, "little")
     part.file.write_at(layout.head[:CRC_OFFSET] + crc + layout.head[CRC_OFFSET + 4 :], 0)
     begin = time.perf_counter()
-    part.file.sync()
+    part.sync_file()
     return time.perf_counter() - begin
 
 
-def _missing(part: Part) -> list[tuple[int, int]]:
-    """Runs of missing frames; at most one more than are written out."""
-    runs = []
-    for run in part.missing():
-        runs.append(run)
-        if len(runs) > _MAX_RANGES:
-            break
-    return runs
-
-
-def fill_missing(part: Part, progress: Progress | None = None) -> None:
+def fill_missing(part: Part, frames: int, progress: Progress | None = None) -> None:
     """Put the fill value where frames never came. Zeros cost nothing: what has not been written reads as zeros.
 
     A frame whose first write was cut off has bytes of it in the file; these go too.
     """
     description, size = part.description, part.frame_bytes
     zero = not any(description.fill)
-    total = (part.frames - part.frames_written) * size
+    total = sum(stop - first for first, stop in part.missing(frames)) * size
     pattern = memoryview(description.fill * max(1, min(_FILL_CHUNK, total) // len(description.fill)))
     done = 0
-    for first, stop in part.missing():
+    for first, stop in part.missing(frames):
         begin, end = description.array_offset + first * size, description.array_offset + stop * size
         marks = part.journal.mark_array[first:stop]
         hole = zero and (end - begin >= _HOLE_MIN or bool((marks == COMING).any()))
@@ -140,22 +140,21 @@ def fill_missing(part: Part, progress: Progress | None = None) -> None:
                 progress(done, total)
 
 
-def _array_crc(part: Part, layout: DataLayout) -> int:
-    """CRC-32 of the whole array, from the frames' checksums and that of a frame of fill values."""
+def _array_crc(part: Part, frames: int) -> int:
+    """CRC-32 of the array of the first `frames` frames, from the frames' checksums and that of a frame of fill values."""
     size, total = part.frame_bytes, 0
-    fill_crc = crc32_repeated(part.description.fill, size // layout.dtype.itemsize)
-    for at in range(0, part.frames, _STEP):
-        marks = part.journal.mark_array[at : at + _STEP]
+    fill_crc = crc32_repeated(part.description.fill, size // len(part.description.fill))
+    for at in range(0, frames, _STEP):
+        marks = part.journal.mark_array[at : min(at + _STEP, frames)]
         absent = marks < WRITTEN
         if not np.all(absent | (marks == CHECKED)):
             raise StorageOSError(5, "frames without a checksum after all were taken", str(part.path))
-        sums = np.where(absent, np.uint32(fill_crc), part.journal.checksums[at : at + _STEP])
+        sums = np.where(absent, np.uint32(fill_crc), part.journal.checksums[at : at + len(marks)])
         total = combine(total, fold(sums, size), size * len(marks))
     return total
 
 
-def _describe(part: Part, missing: list[tuple[int, int]]) -> bytes:
-    d = part.description
+def _describe(part: Part, d: Description, missing: list[tuple[int, int]]) -> bytes:
     info: dict[str, Any] = {
         "format": INFO_FORMAT,
         "version": INFO_VERSION,
@@ -164,36 +163,11 @@ def _describe(part: Part, missing: list[tuple[int, int]]) -> bytes:
         "started": d.started,
         "ended": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "grid_shape": d.shape[: d.grid_ndim],
-        "frames_expected": part.frames,
+        "frames_expected": d.frames,
         "frames_written": part.frames_written,
         "missing": missing[:_MAX_RANGES],
         "missing_complete": len(missing) <= _MAX_RANGES,
     }
+    if d.shape != part.description.shape:
+        info["trimmed_from"] = part.description.shape
     return json.dumps(info, indent=1).encode()
-
-
-def _publish(part: Part) -> Path:
-    """Give the file its final name. A number that has been taken meanwhile is passed over for the next free one."""
-    d, folder = part.description, part.path.parent
-    final = folder / d.final
-    if d.replace:
-        _fs.replace(part.path, final)
-        return final
-    try:
-        _fs.publish_new(part.path, final)
-        return final
-    except NameTakenError as error:
-        if d.number is None:
-            hint = f'exists already, and is not replaced: move it away, then "lys-storage recover {folder}"'
-            raise NameTakenError(17, hint, os.fspath(final)) from error
-    while True:
-        number, claimed = claim_number(folder, d.stem)
-        final = folder / numbered_name(d.stem, number)
-        try:
-            _fs.publish_new(part.path, final)
-            return final
-        except NameTakenError:
-            continue
-        finally:
-            _fs.remove(claimed.path)
-            claimed.close()

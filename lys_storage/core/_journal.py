@@ -263,6 +263,14 @@ class Journal:
         _fs.replace(self.path, of.path)
         self.file.path = of.path
 
+    def dirty_all(self) -> None:
+        """Store everything again as it is, after a failed sync: the kernel takes what it could not write for written."""
+        step = 1 << 20
+        for at in range(0, len(self._map), step):
+            self._map[at : at + step] = self._map[at : at + step]
+        metadata = self.file.read_at(self.file.size - self._plan.metadata, self._plan.metadata)
+        self.file.write_at(metadata, self._plan.metadata)
+
     def sync(self) -> None:
         """Make marks, checksums and metadata survive a power cut."""
         if sys.platform != "linux":

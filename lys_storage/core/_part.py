@@ -73,6 +73,7 @@ class Part:
         self.published: Path | None = None
         self._flushed = False
         self._closed = False
+        self._sync_failed = self._journal_sync_failed = False
         self._redo: Redo | None = None
         self._redo_lock = threading.Lock()  # guards _redo and _unsettled; may be taken while _working is held
         self._unsettled: list[Record] = []
@@ -94,6 +95,7 @@ class Part:
         )
         self.fresh: tuple[int, int] = (0, self.frames) if self.frames_written else (0, 0)
         self.fresh_bytes = 0
+        self._unsynced = (0, 0)
 
     @property
     def path(self) -> Path:
@@ -164,14 +166,10 @@ class Part:
             else:
                 self._mark_all(first, stop, WRITTEN)
             self.frames_written += new
-            self._add_fresh(first, stop)
+            self.fresh = _join(self.fresh, (first, stop))
             self.fresh_bytes += count * self.frame_bytes
             self.in_flight.remove((first, stop))
             changed.notify_all()
-
-    def _add_fresh(self, first: int, stop: int) -> None:
-        a, b = self.fresh
-        self.fresh = (min(a, first), max(b, stop)) if a < b else (first, stop)
 
     def _count_missing(self, first: int, stop: int) -> int:
         marks, steps = self.journal.mark_array, range(first, stop, _TABLE_STEP)
@@ -221,11 +219,20 @@ class Part:
     def mark_is_data(self, frame: int) -> bool:
         return self._marks[frame] >= WRITTEN
 
-    def missing(self) -> Iterator[tuple[int, int]]:
-        """Runs (first, stop) of frames that have not arrived, in order."""
+    def last_frame(self) -> int | None:
+        """The number of the last frame that has arrived, None where none has."""
+        for at in reversed(range(0, self.frames, _TABLE_STEP)):
+            arrived = np.flatnonzero(self.journal.mark_array[at : at + _TABLE_STEP] >= WRITTEN)
+            if arrived.size:
+                return at + int(arrived[-1])
+        return None
+
+    def missing(self, of: int | None = None) -> Iterator[tuple[int, int]]:
+        """Runs (first, stop) of frames that have not arrived, in order; of the first `of` frames, or of all."""
         begin: int | None = None
-        for at in range(0, self.frames, _TABLE_STEP):
-            absent = self.journal.mark_array[at : at + _TABLE_STEP] < WRITTEN
+        frames = self.frames if of is None else of
+        for at in range(0, frames, _TABLE_STEP):
+            absent = self.journal.mark_array[at : min(at + _TABLE_STEP, frames)] < WRITTEN
             edges = np.flatnonzero(np.diff(absent)) + 1
             for k in [0, *edges.tolist()]:
                 if absent[k] and begin is None:
@@ -234,7 +241,7 @@ class Part:
                     yield begin, at + k
                     begin = None
         if begin is not None:
-            yield begin, self.frames
+            yield begin, frames
 
     # -- checksums and syncs --------------------------------------------------------------------------------------
 
@@ -246,6 +253,7 @@ class Part:
                 self._settle_rewrites()
             with self.changed:
                 (first, stop), self.fresh, self.fresh_bytes = self.fresh, (0, 0), 0
+                self._unsynced = _join(self._unsynced, (first, stop))
             if all_frames:
                 first, stop = 0, self.frames
             for at in range(first, stop, _TABLE_STEP):
@@ -253,7 +261,7 @@ class Part:
                     self._check_range(at, min(at + _TABLE_STEP, stop))
                 except BaseException:
                     with self.changed:
-                        self._add_fresh(at, stop)
+                        self.fresh = _join(self.fresh, (at, stop))
                     raise
 
     def _check_range(self, first: int, stop: int) -> None:
@@ -320,16 +328,78 @@ class Part:
             self.check()
             with self._redo_lock:
                 redone = 0 if self._redo is None else self._redo.end
-            self.file.sync()
-            self.journal.sync()
+            self.sync_file()
+            self.sync_journal()
             if not self._flushed:
                 _fs.sync_folder(self.path.parent)
                 self._flushed = True
             with self._redo_lock:
                 if redone and self._redo is not None and self._redo.end == redone:
                     self.journal.epoch += 1
-                    self.journal.sync()
+                    self.sync_journal()
                     self._redo.begin_again()
+
+    def sync_file(self) -> None:
+        """Sync the scan file. A failed sync is not forgotten by a second one that succeeds.
+
+        The kernel drops what it could not write, and takes it for written: so the frames since the last good sync are
+        written again before the next one. Where their bytes are no longer those that came, they are missing from then on,
+        and StorageOSError says so.
+        """
+        with self._working:
+            with self.changed:
+                (first, stop), self._unsynced = self._unsynced, (0, 0)
+            try:
+                lost = self._write_again(first, stop) if self._sync_failed else 0
+                self.file.sync()
+            except BaseException:
+                with self.changed:
+                    self._unsynced = _join(self._unsynced, (first, stop))
+                self._sync_failed = True
+                raise
+            self._sync_failed = False
+        if lost:
+            text = f"{lost} frames were lost by a sync that failed: write them again, or they will be missing"
+            raise StorageOSError(5, text, str(self.path))
+
+    def sync_journal(self) -> None:
+        try:
+            if self._journal_sync_failed:
+                self.journal.dirty_all()
+            self.journal.sync()
+        except BaseException:
+            self._journal_sync_failed = True
+            raise
+        self._journal_sync_failed = False
+
+    def _write_again(self, first: int, stop: int) -> int:
+        """Write the frames of a range again, from what the file reads as; how many of them were found to be lost."""
+        lost, size = 0, self.frame_bytes
+        buffer = memoryview(bytearray(min(_READ_SIZE, size)))
+        for frame in range(first, stop):
+            with self.changed:
+                while any(a <= frame < b for a, b in self.in_flight):
+                    self.changed.wait()
+                if self._marks[frame] not in (WRITTEN, CHECKED):
+                    continue
+                checked = self._marks[frame] == CHECKED
+                self.in_flight.append((frame, frame + 1))
+            crc, at = 0, self._array_offset + frame * size
+            try:
+                for j in range(0, size, len(buffer)):
+                    view = buffer[: min(len(buffer), size - j)]
+                    self._read_whole(view, at + j)
+                    crc = crc32(view, crc)
+                    self.file.write_at(view, at + j)
+            finally:
+                with self.changed:
+                    if checked and crc != self.journal.checksums[frame]:
+                        self._marks[frame] = COMING
+                        self.frames_written -= 1
+                        lost += 1
+                    self.in_flight.remove((frame, frame + 1))
+                    self.changed.notify_all()
+        return lost
 
     # -- the end --------------------------------------------------------------------------------------------------
 
@@ -384,6 +454,13 @@ class Part:
             self._close_redo()
             self.journal.close()
             self.file.close()
+
+
+def _join(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
+    """The range that covers both; one that is empty covers nothing."""
+    if a[0] >= a[1]:
+        return b
+    return (min(a[0], b[0]), max(a[1], b[1])) if b[0] < b[1] else a
 
 
 def _after_fork_in_child() -> None:

@@ -8,29 +8,37 @@ its bytes.
 from __future__ import annotations
 
 import glob
+import logging
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from . import _fs
 from ._checksum import crc32
-from ._errors import BadFileError, LysStorageError, ScanInUseError
+from ._errors import BadFileError, LysStorageError, ScanInUseError, ScanShapeError
 from ._finalize import Progress, layout_of
 from ._journal import CHECKED, COMING, REWRITING, WRITTEN, Journal
 from ._layout import JOURNAL_SUFFIX, PART_SUFFIX, journal_path, part_path
 from ._part import Part
+from ._redo import SUFFIX as REDO_SUFFIX
 from ._redo import Redo, read_records, redo_path
 from ._scan import Scan
+
+log = logging.getLogger("lys_storage")
 
 _STEP = 1 << 12
 
 
 @dataclass(frozen=True)
 class Recovered:
-    """One scan in progress and what became of it: `path` is its export, or None; `said` tells it in words."""
+    """One scan in progress and what became of it: `path` is its export, or None; `said` tells it in words.
+
+    `running`: a living process writes it. `settled`: there was nothing to export, and nothing is left of it.
+    """
 
     part: Path
     path: Path | None
@@ -38,6 +46,7 @@ class Recovered:
     frames_expected: int
     said: str
     running: bool = False
+    settled: bool = False
 
 
 def _find_part(path: Path) -> Path:
@@ -63,22 +72,47 @@ def open_part(path: Path, *, verify: bool = False, progress: Progress | None = N
     try:
         if not file.try_lock():
             raise ScanInUseError(f"scan {part} is being written by a living process")
-        journal = Journal.open(journal_path(part), writable=True)
-        try:
-            description = journal.description
-            if layout_of(description).array_offset != description.array_offset:
-                raise BadFileError(
-                    f"journal {journal.path}: array at {description.array_offset} does not fit its shape"
-                )
-            same_boot = bool(description.boot_id) and description.boot_id == _fs.boot_id()
-            _settle(file, journal, trust_marks=same_boot and not verify, progress=progress)
-            return Part(file, journal)
-        except BaseException:
-            journal.close()
-            raise
+        if not file.is_at_path():
+            raise ScanInUseError(f"scan {part} has just been finished by another process")
+        return _settled(file, verify, progress)
     except BaseException:
         file.close()
         raise
+
+
+def _settled(file: _fs.File, verify: bool, progress: Progress | None) -> Part:
+    journal = Journal.open(journal_path(file.path), writable=True)
+    try:
+        description = journal.description
+        if layout_of(description).array_offset != description.array_offset:
+            raise BadFileError(f"journal {journal.path}: array at {description.array_offset} does not fit its shape")
+        boot = _fs.boot_id()
+        same_boot = bool(boot) and description.boot_id == boot
+        _settle(file, journal, trust_marks=same_boot and not verify, progress=progress)
+        if not same_boot:
+            journal = _of_this_boot(journal, boot)
+        for stale in (file.path, journal.path):
+            _fs.remove(
+                stale.with_name(stale.name + ".new")
+            )  # on its way into the old one's place when the process died
+        return Part(file, journal)
+    except BaseException:
+        journal.close()
+        raise
+
+
+def _of_this_boot(journal: Journal, boot: str) -> Journal:
+    """What the marks say is settled and durable: from now on a dead process leaves them true."""
+
+    def carry(new: Journal) -> None:
+        new.mark_array[:] = journal.mark_array
+        new.checksums[:] = journal.checksums
+        new.epoch = journal.epoch
+
+    new = journal.successor(replace(journal.description, boot_id=boot), carry)
+    new.take_place(journal)
+    journal.close()
+    return new
 
 
 def _settle(file: _fs.File, journal: Journal, *, trust_marks: bool, progress: Progress | None) -> None:
@@ -101,10 +135,11 @@ def _settle(file: _fs.File, journal: Journal, *, trust_marks: bool, progress: Pr
             marks[k] = CHECKED if sound else COMING  # bytes of it may have reached the disk all the same
             if progress is not None:
                 progress((at + k + 1) * size, total * size)
-    if redone is not None:
+    if redone is not None or not trust_marks:
         file.sync()
         journal.epoch += 1
         journal.sync()
+    if redone is not None:
         redone.close()
         _fs.remove(redone.file.path)
 
@@ -147,25 +182,53 @@ def _crc_of(file: _fs.File, journal: Journal, frame: int) -> int | None:
 
 
 def resume(
-    path: str | os.PathLike[str], *, flush_interval_s: float | None = 1.0, progress: Progress | None = None
+    path: str | os.PathLike[str],
+    *,
+    shape: Any = None,
+    dtype: Any = None,
+    flush_interval_s: float | None = 1.0,
+    progress: Progress | None = None,
 ) -> Scan:
     """Go on with an interrupted scan: the same file; `missing()` gives the indices of the frames that are not there.
 
-    `path`: the final name it was made with, or its scan file. Raises ScanInUseError where a living process writes it,
-    BadFileError where it is not sound, StorageOSError where there is none.
+    `path`: the final name it was made with, or its scan file. Where `shape` or `dtype` are given they have to be the scan's
+    (ScanShapeError). Raises ScanInUseError where a living process writes it, BadFileError where it is not sound,
+    StorageOSError where there is none.
     """
     part = open_part(Path(path), progress=progress)
+    d = part.description
+    wanted = (d.shape if shape is None else tuple(shape), d.dtype if dtype is None else np.dtype(dtype))
+    if wanted != (d.shape, d.dtype):
+        part.close()
+        raise ScanShapeError(f"scan {part.path} is of {d.dtype} {d.shape}, not of {wanted[1]} {wanted[0]}")
     return Scan(part, flush_interval_s=flush_interval_s)
 
 
 def interrupted(folder: Path) -> Iterator[Path]:
-    """The scan files in `folder` (or the one that is named); whether a living process has them shows by open_part."""
+    """The scan files in `folder` (or the one that is named), and journals whose scan file is gone."""
     if not folder.is_dir():
         yield _find_part(folder)
         return
-    for entry in sorted(folder.rglob(f"*{PART_SUFFIX}")):
-        if entry.is_file():
-            yield entry
+    found = set()
+    for entry in folder.rglob(f"*{PART_SUFFIX}*"):
+        name = entry.name
+        for suffix in (JOURNAL_SUFFIX, REDO_SUFFIX):
+            name = name.removesuffix(suffix)
+        if name.endswith(PART_SUFFIX) and entry.is_file():
+            found.add(entry.with_name(name))
+    yield from sorted(found)
+
+
+def find_interrupted(folder: Path) -> list[str]:
+    """The scan files right in `folder` that no living process writes; reads, and changes nothing."""
+    found = []
+    for path in sorted(folder.glob(f"*{PART_SUFFIX}")):
+        try:
+            if not look_at(path).running:
+                found.append(str(path))
+        except LysStorageError as error:
+            log.info("%s: %s", path, error)
+    return found
 
 
 def recover(
@@ -173,39 +236,77 @@ def recover(
     dry_run: bool = False,
     *,
     verify: bool = False,
+    trim: bool = False,
     progress: Progress | None = None,
     done: Callable[[Recovered], None] | None = None,
 ) -> list[Recovered]:
     """Export every interrupted scan below `folder` (or the one named), with the fill value where frames never came.
 
-    Scans that a living process writes are left alone. What cannot be recovered stays as it is, and is told in `said`;
-    nothing is raised for one scan's sake.
+    `verify`: every frame is checked against its checksum, also after a mere crash. `trim`: each is cut to the part of
+    its grid that has frames. Scans that a living process writes are left alone, and nothing is replaced: where a name is
+    taken it becomes `<name>.recovered_N.npz`. What cannot be recovered stays as it is, and is told in `said`; nothing is
+    raised for one scan's sake. It can be killed at any time, and run again.
     """
     results = []
     for path in interrupted(Path(folder)):
-        result = _recover_one(path, dry_run, verify, progress)
+        result = _recover_one(path, dry_run, verify, trim, progress)
         results.append(result)
         if done is not None:
             done(result)
     return results
 
 
-def _recover_one(path: Path, dry_run: bool, verify: bool, progress: Progress | None) -> Recovered:
+def _recover_one(path: Path, dry_run: bool, verify: bool, trim: bool, progress: Progress | None) -> Recovered:
     try:
+        if not path.exists():
+            return _clear_away(path, dry_run)
         if dry_run:
             return look_at(path)
+        empty = _remove_if_nothing_in_it(path)
+        if empty is not None:
+            return empty
         scan = Scan(open_part(path, verify=verify, progress=progress))
-        written, expected = scan.frames_written, scan.frames_expected
+        written = scan.frames_written
         try:
-            final = scan.close(progress)
+            final = scan.close(progress, trim=trim, recovering=True)
         except BaseException:
             scan.suspend()
             raise
-        return Recovered(path, final, written, expected, f"exported with {written} of {expected} frames")
+        expected = scan.report.frames_expected if scan.report else 0
+        said = f"exported with {written} of {expected} frames"
+        if scan.report and scan.report.renumbered:
+            said += f"; its own name was taken, so it is {final.name}"
+        return Recovered(path, final, written, expected, said)
     except ScanInUseError as error:
         return Recovered(path, None, 0, 0, str(error), running=True)
     except LysStorageError as error:
         return Recovered(path, None, 0, 0, str(error))
+
+
+def _clear_away(path: Path, dry_run: bool) -> Recovered:
+    """The scan file has its final name already, and what was beside it was left by a crash just then."""
+    journal = journal_path(path)
+    if journal.exists() and not any(path.parent.glob("*.npz")):
+        return Recovered(
+            path, None, 0, 0, f"{journal.name} has lost its scan file, and no export is here: left as it is"
+        )
+    if not dry_run:
+        _fs.remove(redo_path(path))
+        _fs.remove(journal)
+    return Recovered(path, None, 0, 0, "was exported before; what was left beside it is removed", settled=True)
+
+
+def _remove_if_nothing_in_it(path: Path) -> Recovered | None:
+    """A scan file of no bytes was left between the claim of its name and its first byte: no frame can have come."""
+    file = _fs.File.open(path, writable=True)
+    try:
+        if file.size or not file.try_lock() or not file.is_at_path():
+            return None
+        _fs.remove(path)
+        _fs.remove(journal_path(path))
+    finally:
+        file.close()
+    return Recovered(path, None, 0, 0, "was only just begun, and held nothing: removed", settled=True)
 
 
 def look_at(path: Path) -> Recovered:
@@ -217,9 +318,10 @@ def look_at(path: Path) -> Recovered:
         file.close()
     journal = Journal.open(journal_path(path), writable=False)
     try:
-        marks, expected = journal.mark_array, journal.description.frames
-        written = sum(int(np.count_nonzero(marks[at : at + _STEP] >= WRITTEN)) for at in range(0, expected, _STEP))
-        del marks
+        expected = journal.description.frames
+        written = sum(
+            int(np.count_nonzero(journal.mark_array[at : at + _STEP] >= WRITTEN)) for at in range(0, expected, _STEP)
+        )
     finally:
         journal.close()
     said = "a living process is writing it" if running else "would be exported"

@@ -68,6 +68,7 @@ class Scan:
         self._note: dict[Any, Any] | None = None
         self._map: np.memmap[Any, Any] | None = None
         self._claim: SpaceClaim | None = None
+        self.trim = False  # whether close() cuts it to the part of the grid that has frames
         self.report: FinalizeReport | None = None
         self._grid_is_known = True
         self._dtype_is_free, self._free_fill, self._only_complex = False, None, False
@@ -403,10 +404,11 @@ class Scan:
             self._follower.stop()
         self._end_claim()
 
-    def close(self, progress: Progress | None = None) -> Path:
+    def close(self, progress: Progress | None = None, *, trim: bool = False, recovering: bool = False) -> Path:
         """Export the scan, with the fill value where frames never came, and return where it is. Twice is harmless.
 
-        Where this fails the scan stays in progress on disk, and close() can be called again.
+        `trim` cuts it to the part of its grid that has frames; `recovering` replaces nothing. Where this fails the scan
+        stays in progress on disk, and close() can be called again.
         """
         if self.report is not None:
             return self.report.path
@@ -417,7 +419,7 @@ class Scan:
                 self._refuse_if_gone()
                 if self._note is not None and self._part.published is None:
                     self._store_note()
-                self.report = finalize(self._part, progress)
+                self.report = finalize(self._part, progress, trim=trim or self.trim, recovering=recovering)
                 self._state = "saved"
                 self._let_go()
         return self.report.path

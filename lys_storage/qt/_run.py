@@ -7,11 +7,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lys_storage.core._errors import LysStorageError, ScanClosedError
 from lys_storage.core._finalize import FinalizeReport
 from lys_storage.core._metadata import check_axes_leniently
+from lys_storage.core._recovery import resume
 from lys_storage.core._scan import Scan
 
 log = logging.getLogger("lys_storage")
@@ -25,6 +27,7 @@ class SaveResult:
     """How a save ended: its report, or the message of what failed."""
 
     run: Run
+    part: Path
     report: FinalizeReport | None
     message: str
 
@@ -37,6 +40,7 @@ class Run:
         self.scan: Scan | None = None
         self.refused = False  # the reservation failed: its frames are counted
         self.stopped = False
+        self.resumed = False  # an interrupted scan that waits for its detector
         self.known_axes: Any = None
         self._failed = failed
         self._lock = threading.Lock()  # guards _taken_over, _faults, _over
@@ -123,12 +127,25 @@ class Run:
                 for fault in faults:
                     self.complain(ValueError(fault))
             scan.close()  # what is in the tag by now is the note
-            return SaveResult(self, scan.report, "")
+            return SaveResult(self, scan.part_path, scan.report, "")
         except Exception as error:
-            log.error("%s could not be saved: %s", self.path, error, exc_info=not isinstance(error, LysStorageError))
-            try:
-                scan.suspend()
-            except LysStorageError as second:
-                log.error("%s: %s", scan.part_path, second)
-            kept = f'the scan is kept in progress: "lys-storage recover {scan.part_path.parent}" exports it'
-            return SaveResult(self, None, f"{error}; {kept}")
+            return self._kept(scan, error)
+
+    def save_again(self, part: str) -> SaveResult:
+        """Export a scan whose save has failed before."""
+        scan: Scan | None = None
+        try:
+            scan = resume(part)
+            scan.close()
+            return SaveResult(self, scan.part_path, scan.report, "")
+        except Exception as error:
+            return self._kept(scan, error) if scan is not None else SaveResult(self, Path(part), None, str(error))
+
+    def _kept(self, scan: Scan, error: Exception) -> SaveResult:
+        log.error("%s could not be saved: %s", self.path, error, exc_info=not isinstance(error, LysStorageError))
+        try:
+            scan.suspend()
+        except LysStorageError as second:
+            log.error("%s: %s", scan.part_path, second)
+        kept = f'the scan is kept in progress: retry(), or "lys-storage recover {scan.part_path.parent}", exports it'
+        return SaveResult(self, scan.part_path, None, f"{error}; {kept}")

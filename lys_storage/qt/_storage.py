@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import threading
@@ -14,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from lys_storage.core._create import begin_scan
-from lys_storage.core._errors import LysStorageError, NothingReservedError, ScanClosedError
+from lys_storage.core._errors import LysStorageError, NothingReservedError, ScanClosedError, ScanShapeError
 from lys_storage.core._finalize import FinalizeReport
 from lys_storage.core._layout import check_dtype
 from lys_storage.core._metadata import check_axes, check_axes_leniently, plain_note
 from lys_storage.core._numbering import free_number
+from lys_storage.core._recovery import find_interrupted, resume
 
 from ._binding import QtCore, Signal
 from ._finalizer import Finalizer
@@ -51,6 +53,9 @@ class DataStorage(QtCore.QObject):
     #: (int, int) frames done and in all, at most about 20 a second.
     frameWritten = Signal(int, int)
 
+    #: (list) paths of interrupted scans (.part) in the folder; nobody writes them. Looked for in the background.
+    interruptedFound = Signal(list)
+
     _stateIsStale = Signal()
 
     def __init__(self, **properties: Any) -> None:
@@ -64,6 +69,12 @@ class DataStorage(QtCore.QObject):
         self._links: weakref.WeakKeyDictionary[Any, DetectorLink] = weakref.WeakKeyDictionary()
         self._told_at = 0.0
         self._report: FinalizeReport | None = None
+        self._partial = "fill"
+        self._unsaved: list[str] = []
+        self._looked_into: str | None = None
+        self._look = QtCore.QTimer(self)
+        self._look.setSingleShot(True)
+        self._look.timeout.connect(self._look_for_interrupted)
         self._closed = False
         self._finalizer = Finalizer()
         queued = QtCore.Qt.ConnectionType.QueuedConnection
@@ -77,6 +88,7 @@ class DataStorage(QtCore.QObject):
                 raise TypeError(f"DataStorage has no property {name!r}")
             setattr(self, name, value)
         weakref.finalize(self, _abandon, self._state, self._finalizer)
+        self._look.start(0)
 
     # -- properties -----------------------------------------------------------------------------------------------
 
@@ -88,6 +100,7 @@ class DataStorage(QtCore.QObject):
     @base.setter
     def base(self, value: str | os.PathLike[str]) -> None:
         self._base = os.fspath(value)
+        self._look_again()
 
     @property
     def folder(self) -> str:
@@ -97,6 +110,7 @@ class DataStorage(QtCore.QObject):
     @folder.setter
     def folder(self, value: str | os.PathLike[str]) -> None:
         self._folder = os.fspath(value)
+        self._look_again()
 
     @property
     def name(self) -> str:
@@ -144,6 +158,17 @@ class DataStorage(QtCore.QObject):
         if value is not None and not value >= 0:
             raise ValueError(f"flushInterval {value!r} is no number of seconds")
         self._flush_interval_s = value
+
+    @property
+    def partial(self) -> str:
+        """What becomes of a scan that is not complete: "fill" (default), or "trim": cut to the part that has frames."""
+        return self._partial
+
+    @partial.setter
+    def partial(self, value: str) -> None:
+        if value not in ("fill", "trim"):
+            raise ValueError(f'partial is "fill" or "trim", not {value!r}')
+        self._partial = value
 
     @property
     def saving(self) -> bool:
@@ -249,6 +274,7 @@ class DataStorage(QtCore.QObject):
             failed=run.complain,
             claim_space=not by_detector,
         )
+        scan.trim = self._partial == "trim"
         if by_detector or wanted is None:
             scan.let_first_frame_choose(fill, only_complex=not by_detector)
         run.open(scan)
@@ -258,6 +284,40 @@ class DataStorage(QtCore.QObject):
         if numbered:
             self.numberChanged.emit()
         self._tell_state()
+        return run
+
+    def resume(self, path: str | os.PathLike[str]) -> list[tuple[int, ...]]:
+        """Go on with an interrupted scan, and return the indices of the frames that are still missing.
+
+        `path`: the name it was to have, or its .part. It is the running scan from now on: update() adds to it, and a
+        detector that gets busy goes on with it where its dataShape is the scan's, instead of beginning a new one. Raises
+        ScanInUseError where a living process writes it, BadFileError where it is not sound.
+        """
+        if self._closed:
+            raise ScanClosedError("the storage is closed")
+        self._end_running()
+        scan = resume(path, flush_interval_s=self._flush_interval_s)
+        scan.trim = self._partial == "trim"
+        run = self._new_run(scan.note)
+        run.open(scan)
+        run.resumed = True
+        run.known_axes = scan.axes
+        with self._state.lock:
+            self._state.run = run
+        self._tell_state()
+        return list(scan.missing())
+
+    def _resumed_for(self, shape: tuple[int, ...]) -> Run | None:
+        """The resumed scan that waits for a detector; ScanShapeError where the detector's shape is another."""
+        run = self._state.run
+        if run is None or not run.resumed or run.scan is None:
+            return None
+        if run.scan.shape != shape:
+            raise ScanShapeError(
+                f"the resumed scan {run.path} is of shape {run.scan.shape}, the detector delivers {shape}: set the detector "
+                "as it was, or save the scan as it is"
+            )
+        run.resumed = False
         return run
 
     def _end_running(self) -> None:
@@ -352,12 +412,16 @@ class DataStorage(QtCore.QObject):
     def _drain(self) -> None:
         """In the storage's own thread: tell of the saves that have ended."""
         while self._finalizer.results:
-            result: SaveResult | None = self._finalizer.results.popleft()
+            result: SaveResult | list[str] | None = self._finalizer.results.popleft()
+            if isinstance(result, list):
+                self.interruptedFound.emit(result)
+                continue
             if result is None:
                 continue
             with self._state.lock:
                 self._state.saves.remove(result.run)
             if result.report is None:
+                self._unsaved.append(str(result.part))
                 self.failed.emit(result.run.path, result.message)
             else:
                 self._report = result.report
@@ -366,6 +430,34 @@ class DataStorage(QtCore.QObject):
                     log.warning("%s was taken meanwhile: saved as %s", result.run.path, result.report.path)
                     self.numberChanged.emit()
             self._tell_state()
+
+    def retry(self) -> int:
+        """Save again what could not be saved; how many scans that is. `saved` or `failed` tells how each one ended."""
+        again, self._unsaved = self._unsaved, []
+        for part in again:
+            run = self._new_run()
+            run.path = part
+            with self._state.lock:
+                self._state.saves.append(run)
+            self._finalizer.submit(functools.partial(run.save_again, part))
+        if again:
+            self._tell_state()
+        return len(again)
+
+    # -- interrupted scans ----------------------------------------------------------------------------------------
+
+    def _look_again(self) -> None:
+        if QtCore.QThread.currentThread() == self.thread():
+            self._look.start(0)
+
+    def _look_for_interrupted(self) -> None:
+        """In the finalizer's thread, once the event loop runs: what a crash has left in the folder."""
+        folder = Path(self._base, self._folder)
+        if self._closed or str(folder) == self._looked_into:
+            return
+        self._looked_into = str(folder)
+        if folder.is_dir():
+            self._finalizer.submit(lambda: find_interrupted(folder) or None)
 
     # -- detectors ------------------------------------------------------------------------------------------------
 
@@ -389,6 +481,9 @@ class DataStorage(QtCore.QObject):
         """A reservation that a signal asks for: where it fails, `failed` says so, and the frames are counted."""
         try:
             shape = tuple(detector.dataShape)
+            resumed = self._resumed_for(shape)
+            if resumed is not None:
+                return resumed
             grid = getattr(detector, "indexShape", None)
             return self._begin(shape, None, None, None if grid is None else len(grid), self._axes_so_far(detector))
         except Exception as error:

@@ -1,0 +1,71 @@
+"""What is in a folder: exports and scans in progress, each with its state. Reads; changes nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ._errors import LysStorageError, UnsafeFileError
+from ._journal import Journal
+from ._layout import PART_SUFFIX, journal_path
+from ._reader import open_wave
+from ._recovery import look_at
+
+FINALIZED, RUNNING, INTERRUPTED, DAMAGED = "finalized", "running", "interrupted", "damaged"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One export or scan in progress. `size_bytes` is what it takes on disk; `changed` in seconds since the epoch."""
+
+    path: Path
+    state: str
+    shape: tuple[int, ...] | None
+    dtype: str
+    frames_written: int | None
+    frames_expected: int | None
+    size_bytes: int
+    changed: float
+    said: str = ""
+
+
+def list_scans(folder: str | os.PathLike[str]) -> Iterator[Entry]:
+    """Everything below `folder`, by name. Whether a writer lives is told by its lock, never by a clock or a process id."""
+    root = Path(folder)
+    files = [root] if root.is_file() else sorted(root.rglob("*"))
+    for path in files:
+        try:
+            if not path.is_file() or not path.name.endswith((".npz", PART_SUFFIX)):
+                continue
+            stat = path.stat()
+        except FileNotFoundError:
+            continue  # it has just got its final name
+        taken = getattr(stat, "st_blocks", 0) * 512 or stat.st_size
+        facts = (taken, stat.st_mtime)
+        try:
+            yield _part(path, *facts) if path.name.endswith(PART_SUFFIX) else _export(path, *facts)
+        except LysStorageError as error:
+            if path.exists():
+                yield Entry(path, DAMAGED, None, "", None, None, *facts, str(error))
+
+
+def _part(path: Path, size: int, changed: float) -> Entry:
+    found = look_at(path)
+    journal = Journal.open(journal_path(path), writable=False)
+    description = journal.description
+    journal.close()
+    state = RUNNING if found.running else INTERRUPTED
+    counts = (found.frames_written, found.frames_expected)
+    return Entry(path, state, description.shape, str(description.dtype), *counts, size, changed)
+
+
+def _export(path: Path, size: int, changed: float) -> Entry:
+    try:
+        with open_wave(path) as wave:
+            info = wave.info
+            counts = (info.get("frames_written"), info.get("frames_expected"))
+            return Entry(path, FINALIZED, wave.shape, str(wave.dtype), *counts, size, changed)
+    except UnsafeFileError as error:
+        return Entry(path, FINALIZED, None, "", None, None, size, changed, str(error))

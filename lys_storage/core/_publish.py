@@ -1,0 +1,62 @@
+"""The last step of a scan: its file gets its final name. Only a scan that was told to replaces a file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from . import _fs
+from ._errors import NameTakenError
+from ._journal import Description
+from ._numbering import claim_number, numbered_name
+
+_MANY = 1_000_000
+
+
+def publish(part: Path, d: Description, *, recovering: bool) -> Path:
+    """Rename `part` to its final name and return it.
+
+    A number that has been taken meanwhile is passed over for the next free one. What is recovered replaces nothing: where
+    its name is taken, also by the file that it was to replace, it becomes `<name>.recovered_N.npz`. Raises NameTakenError
+    where the name of a scan without a number is taken.
+    """
+    final = part.with_name(d.final)
+    if d.replace and not recovering:
+        _fs.replace(part, final)
+        return final
+    try:
+        _fs.publish_new(part, final)
+        return final
+    except NameTakenError as error:
+        if recovering:
+            return _publish_recovered(part, final)
+        if d.number is None:
+            hint = f'exists already, and is not replaced: move it away, or "lys-storage recover {part.parent}"'
+            raise NameTakenError(17, hint, os.fspath(final)) from error
+    return _publish_under_next_number(part, d.stem)
+
+
+def _publish_recovered(part: Path, final: Path) -> Path:
+    stem = final.name.removesuffix(".npz")
+    for n in range(_MANY):
+        name = final.with_name(f"{stem}.recovered_{n}.npz")
+        try:
+            _fs.publish_new(part, name)
+            return name
+        except NameTakenError:
+            continue
+    raise NameTakenError(17, f"and {_MANY} recovered ones too", os.fspath(final))
+
+
+def _publish_under_next_number(part: Path, stem: str) -> Path:
+    while True:
+        number, claimed = claim_number(part.parent, stem)
+        final = part.with_name(numbered_name(stem, number))
+        try:
+            _fs.publish_new(part, final)
+            return final
+        except NameTakenError:
+            continue
+        finally:
+            _fs.remove(claimed.path)
+            claimed.close()

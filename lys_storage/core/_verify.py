@@ -1,0 +1,168 @@
+"""The full check of what is on disk: structure, and every byte that has a checksum. Reads; changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import _fs
+from ._checksum import crc32
+from ._errors import BadFileError, LysStorageError, UnsafeFileError
+from ._finalize import INFO_FORMAT, INFO_MEMBER, layout_of
+from ._journal import CHECKED, CHECKING, Journal
+from ._layout import PART_SUFFIX, journal_path
+from ._reader import open_wave
+
+Progress = Callable[[int, int], None]
+
+_STEP = 1 << 20
+_EXPORT_SUFFIX = ".npz"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is wrong with a file: which, and what in words."""
+
+    path: Path
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.what}"
+
+
+def verify(
+    *paths: str | os.PathLike[str],
+    progress: Progress | None = None,
+    looked_at: Callable[[Path, list[Problem]], None] | None = None,
+) -> list[Problem]:
+    """Check exports (any .npz) and scans in progress, or all of them below a folder; [] where nothing is wrong.
+
+    Exports: structure, axes, note, description, and the CRC-32 of every member. Scans in progress: the journal, and every
+    frame that has a checksum; one that a living process writes is looked at without its bytes, which may be changing.
+    `progress(done, total)`: bytes.
+    """
+    files = [file for path in paths for file in _files(Path(path))]
+    total, done = sum(file.stat().st_size for file in files if file.exists()), 0
+    problems = []
+    for file in files:
+
+        def tell(bytes_done: int, before: int = done) -> None:
+            if progress is not None:
+                progress(min(total, before + bytes_done), total)
+
+        try:
+            look = _verify_part if file.name.endswith(PART_SUFFIX) else _verify_export
+            found = [Problem(file, what) for what in look(file, tell)]
+        except LysStorageError as error:
+            found = [Problem(file, str(error))]
+        problems += found
+        done += file.stat().st_size if file.exists() else 0
+        if looked_at is not None:
+            looked_at(file, found)
+    return problems
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+        return
+    for entry in sorted(path.rglob("*")):
+        if entry.name.endswith((_EXPORT_SUFFIX, PART_SUFFIX)) and entry.is_file():
+            yield entry
+
+
+def _verify_export(path: Path, tell: Callable[[int], None]) -> Iterable[str]:
+    try:
+        with open_wave(path) as wave:
+            shape, info = wave.shape, wave.info
+            yield from _check_info(shape, info)
+            yield from _check_axes(wave.axes, shape)
+    except UnsafeFileError as error:
+        yield f"not all of it is looked at: {error}"
+    done = 0
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            if len(set(names)) != len(names):
+                yield "it has two members of one name"
+            for member in archive.infolist():
+                with archive.open(member) as stream:
+                    while piece := stream.read(_STEP):  # the last one raises where the CRC-32 is not right
+                        done += len(piece)
+                        tell(done)
+    except Exception as error:  # whatever a rotten archive makes zipfile and its decoders raise
+        yield f"{type(error).__name__}: {error}"
+
+
+def _check_info(shape: tuple[int, ...], info: dict[str, Any]) -> Iterator[str]:
+    if info.get("format") != INFO_FORMAT:
+        return
+    try:
+        grid, expected, written = tuple(info["grid_shape"]), info["frames_expected"], info["frames_written"]
+        missing = sum(stop - first for first, stop in info["missing"])
+        if grid != shape[: len(grid)] or expected != int(np.prod(grid, dtype=object)):
+            yield f"{INFO_MEMBER} tells of a grid {grid} of {expected} frames, the array is {shape}"
+        if info["missing_complete"] and written + missing != expected:
+            yield f"{INFO_MEMBER} tells of {expected} frames, {written} written and {missing} missing"
+    except (KeyError, TypeError, ValueError) as error:
+        yield f"{INFO_MEMBER} cannot be understood: {error!r}"
+
+
+def _check_axes(axes: list[np.ndarray[Any, Any]], shape: tuple[int, ...]) -> Iterator[str]:
+    for k, (axis, n) in enumerate(zip(axes, shape, strict=False)):
+        if len(axis) != n:
+            yield f"axis {k} has {len(axis)} points, dimension {k} of shape {shape} has {n}"
+
+
+def _verify_part(path: Path, tell: Callable[[int], None]) -> Iterator[str]:
+    file = _fs.File.open(path, writable=False)
+    try:
+        if file.size == 0:
+            return  # between the claim of its name and its first byte
+        running = not file.try_lock()
+        journal = Journal.open(journal_path(path), writable=False)
+        try:
+            d = journal.description
+            if layout_of(d).array_offset != d.array_offset:
+                raise BadFileError(f"journal: an array at {d.array_offset} does not fit its shape")
+            journal.read_metadata()
+            if not running:
+                yield from _check_frames(file, journal, tell)
+        finally:
+            journal.close()
+    finally:
+        file.close()
+
+
+def _check_frames(file: _fs.File, journal: Journal, tell: Callable[[int], None]) -> Iterator[str]:
+    d, bad, unknown = journal.description, [], 0
+    size = d.frame_bytes
+    buffer = memoryview(bytearray(min(_STEP, size)))
+    for frame in range(d.frames):
+        mark = journal.marks[frame]
+        unknown += mark > CHECKING
+        if mark != CHECKED:
+            continue
+        crc, at = 0, d.array_offset + frame * size
+        for j in range(0, size, len(buffer)):
+            view = buffer[: min(len(buffer), size - j)]
+            crc = crc32(view[: file.read_into(view, at + j)], crc)
+        if crc != journal.checksums[frame]:
+            bad.append(frame)
+        tell(at + size)
+    if unknown:
+        yield f"{unknown} frames have a mark that does not exist"
+    if bad:
+        more = f" and {len(bad) - 10} more" if len(bad) > 10 else ""
+        yield f"frames {', '.join(map(str, bad[:10]))}{more} are not what their checksums say"
+
+
+def as_json(problems: list[Problem]) -> str:
+    return json.dumps([{"path": str(p.path), "what": p.what} for p in problems], indent=1)
