@@ -28,6 +28,7 @@ class SaveResult:
 
     run: Run
     part: Path
+    axes: Any
     report: FinalizeReport | None
     message: str
 
@@ -127,25 +128,24 @@ class Run:
                 for fault in faults:
                     self.complain(ValueError(fault))
             scan.close()  # what is in the tag by now is the note
-            return SaveResult(self, scan.part_path, scan.report, "")
+            return SaveResult(self, scan.part_path, axes, scan.report, "")
         except Exception as error:
-            return self._kept(scan, error)
+            return self._kept(scan, axes, error)
 
-    def save_again(self, part: str) -> SaveResult:
+    def save_again(self, part: Path, axes: Any) -> SaveResult:
         """Export a scan whose save has failed before."""
-        scan: Scan | None = None
         try:
             scan = resume(part)
-            scan.close()
-            return SaveResult(self, scan.part_path, scan.report, "")
         except Exception as error:
-            return self._kept(scan, error) if scan is not None else SaveResult(self, Path(part), None, str(error))
+            return SaveResult(self, part, axes, None, str(error))
+        self.scan = scan
+        return self.save(axes)
 
-    def _kept(self, scan: Scan, error: Exception) -> SaveResult:
+    def _kept(self, scan: Scan, axes: Any, error: Exception) -> SaveResult:
         log.error("%s could not be saved: %s", self.path, error, exc_info=not isinstance(error, LysStorageError))
         try:
             scan.suspend()
         except LysStorageError as second:
             log.error("%s: %s", scan.part_path, second)
         kept = f'the scan is kept in progress: retry(), or "lys-storage recover {scan.part_path.parent}", exports it'
-        return SaveResult(self, scan.part_path, None, f"{error}; {kept}")
+        return SaveResult(self, scan.part_path, axes, None, f"{error}; {kept}")

@@ -70,7 +70,7 @@ class DataStorage(QtCore.QObject):
         self._told_at = 0.0
         self._report: FinalizeReport | None = None
         self._partial = "fill"
-        self._unsaved: list[str] = []
+        self._unsaved: list[SaveResult] = []
         self._looked_into: str | None = None
         self._look = QtCore.QTimer(self)
         self._look.setSingleShot(True)
@@ -421,7 +421,7 @@ class DataStorage(QtCore.QObject):
             with self._state.lock:
                 self._state.saves.remove(result.run)
             if result.report is None:
-                self._unsaved.append(str(result.part))
+                self._unsaved.append(result)
                 self.failed.emit(result.run.path, result.message)
             else:
                 self._report = result.report
@@ -434,12 +434,10 @@ class DataStorage(QtCore.QObject):
     def retry(self) -> int:
         """Save again what could not be saved; how many scans that is. `saved` or `failed` tells how each one ended."""
         again, self._unsaved = self._unsaved, []
-        for part in again:
-            run = self._new_run()
-            run.path = part
+        for result in again:
             with self._state.lock:
-                self._state.saves.append(run)
-            self._finalizer.submit(functools.partial(run.save_again, part))
+                self._state.saves.append(result.run)
+            self._finalizer.submit(functools.partial(result.run.save_again, result.part, result.axes))
         if again:
             self._tell_state()
         return len(again)
