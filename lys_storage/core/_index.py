@@ -45,8 +45,10 @@ class Grid:
         return prod(self.frame_shape)
 
     def number(self, index: Any) -> int | None:
-        """The number of the frame that `index` names, where it is a tuple of exactly as many plain ints in range."""
-        if type(index) is not tuple or len(index) != self.ndim:
+        """The number of the frame that `index` names, where it is an int or a tuple of ints, plain and in range."""
+        if type(index) is not tuple:
+            index = (index,)
+        if len(index) != self.ndim:
             return None
         frame = 0
         for i, n in zip(index, self.shape, strict=False):

@@ -15,7 +15,7 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -66,8 +66,12 @@ class Part:
 
     def __init__(self, file: _fs.File, journal: Journal) -> None:
         self.file, self.journal = file, journal
-        self.changed = threading.Condition()  # guards marks, in_flight, held, refusal, form, frames_written, fresh
+        self._lock = threading.Lock()
+        self.changed = threading.Condition(
+            self._lock
+        )  # guards marks, in_flight, held, refusal, form, frames_written, fresh
         self.in_flight: list[tuple[int, int]] = []
+        self._waiting = 0
         self.held = False
         self.refusal: str | None = None
         self.published: Path | None = None
@@ -111,7 +115,8 @@ class Part:
 
     def _is_forked(self) -> None:
         """In a forked child: its locks may be held by threads that it does not have, and the marks are its parent's."""
-        self.changed, self._working, self._redo_lock = threading.Condition(), threading.RLock(), threading.Lock()
+        self._lock, self._working, self._redo_lock = threading.Lock(), threading.RLock(), threading.Lock()
+        self.changed = threading.Condition(self._lock)
         self.in_flight, self.held, self.refusal = [], False, FORKED
 
     def _refuse_if_forked(self) -> None:
@@ -124,30 +129,55 @@ class Part:
 
     # -- frames ---------------------------------------------------------------------------------------------------
 
+    def put_frame(self, form: Form, number: int, data: _fs.Buffer) -> None:
+        """put() of one frame that lies as it is to be stored: the way of nearly every frame, so nothing is in it twice."""
+        with self._lock:
+            marks = self._marks
+            if self.in_flight or self.held or self.refusal is not None or form is not self.form:
+                alone = False
+            elif alone := marks[number] < WRITTEN:
+                marks[number] = COMING
+                span = (number, number + 1)
+                self.in_flight.append(span)
+        if not alone:
+            self.put(form, number, 1, ((0, data),))
+            return
+        size = self.frame_bytes
+        try:
+            self.file.write_at(data, self._array_offset + number * size)
+        except BaseException:
+            with self.changed:
+                self._end_flight(span)
+            raise
+        with self._lock:
+            marks[number] = WRITTEN
+            self.frames_written += 1
+            first, stop = self.fresh
+            if number == stop:
+                self.fresh = (first, number + 1)
+            else:
+                self.fresh = _join(self.fresh, span)
+            self.fresh_bytes += size
+            self._end_flight(span)
+
     def put(self, form: Form, first: int, count: int, chunks: Iterable[Chunk]) -> None:
         """Store the bytes of `count` frames from number `first`. When this returns they survive the death of the process.
 
         Two threads that write one frame take turns. Raises LaidOutAnew where `form` is no longer the scan's,
-        ScanClosedError once sealed, and StorageOSError where the system refuses; the frames are then missing.
+        ScanClosedError once sealed, and StorageOSError where the system refuses; a frame that is new is missing then, and
+        one that is rewritten is the old one or the new one.
         """
-        stop, changed = first + count, self.changed
-        with changed:
-            if self.in_flight or self.held:
-                changed.wait_for(lambda: not self.held and not any(a < stop and first < b for a, b in self.in_flight))
+        stop = first + count
+        with self.changed:
+            self._wait_for(lambda: not self.held and not any(a < stop and first < b for a, b in self.in_flight))
             if self.refusal is not None:
                 raise ScanClosedError(f"scan {self.path}: {self.refusal}")
             if form is not self.form:
                 raise LaidOutAnew
-            marks = self._marks
             self.in_flight.append((first, stop))
-            if count == 1:
-                new = int(marks[first] < WRITTEN)
-                if new:
-                    marks[first] = COMING
-            else:
-                new = self._count_missing(first, stop)
-                if new == count:
-                    self._mark_all(first, stop, COMING)
+            new = self._count_missing(first, stop)
+            if new == count:
+                self._mark_all(first, stop, COMING)
         try:
             if new == count:
                 base = self._array_offset + first * self.frame_bytes
@@ -156,20 +186,33 @@ class Part:
             else:
                 self._rewrite(first, stop, chunks)
         except BaseException:
-            with changed:
-                self.in_flight.remove((first, stop))
-                changed.notify_all()
+            with self.changed:
+                self.frames_written += new - self._count_missing(first, stop)
+                self._end_flight((first, stop))
             raise
-        with changed:
-            if count == 1:
-                marks[first] = WRITTEN
-            else:
-                self._mark_all(first, stop, WRITTEN)
+        with self.changed:
+            self._mark_all(first, stop, WRITTEN)
             self.frames_written += new
             self.fresh = _join(self.fresh, (first, stop))
             self.fresh_bytes += count * self.frame_bytes
-            self.in_flight.remove((first, stop))
-            changed.notify_all()
+            self._end_flight((first, stop))
+        if self._redo is not None and self._redo.end > _REDO_LIMIT:
+            self.flush()
+
+    def _wait_for(self, condition: Callable[[], bool]) -> None:
+        """Holding `changed`: wait until `condition`."""
+        if not condition():
+            self._waiting += 1
+            try:
+                self.changed.wait_for(condition)
+            finally:
+                self._waiting -= 1
+
+    def _end_flight(self, span: tuple[int, int]) -> None:
+        """Holding `changed`: the frames of `span` are no longer being written."""
+        self.in_flight.remove(span)
+        if self._waiting:
+            self.changed.notify_all()
 
     def _count_missing(self, first: int, stop: int) -> int:
         marks, steps = self.journal.mark_array, range(first, stop, _TABLE_STEP)
@@ -181,8 +224,6 @@ class Part:
         1. the new bytes go to the redo file; 2. where an older version survives a power cut by now, they are made to as
         well; 3. marks REWRITING; 4. the bytes go to their place. From 3 on, what is in the redo file counts.
         """
-        if self._redo is not None and self._redo.end > _REDO_LIMIT:
-            self.flush()
         with self._redo_lock:
             if self._redo is None:
                 self._redo = Redo.create(self.path, self.journal.key)
@@ -378,8 +419,7 @@ class Part:
         buffer = memoryview(bytearray(min(_READ_SIZE, size)))
         for frame in range(first, stop):
             with self.changed:
-                while any(a <= frame < b for a, b in self.in_flight):
-                    self.changed.wait()
+                self._wait_for(lambda: not self._is_in_flight(frame))  # noqa: B023  used before the next turn
                 if self._marks[frame] not in (WRITTEN, CHECKED):
                     continue
                 checked = self._marks[frame] == CHECKED
@@ -397,9 +437,11 @@ class Part:
                         self._marks[frame] = COMING
                         self.frames_written -= 1
                         lost += 1
-                    self.in_flight.remove((frame, frame + 1))
-                    self.changed.notify_all()
+                    self._end_flight((frame, frame + 1))
         return lost
+
+    def _is_in_flight(self, frame: int) -> bool:
+        return any(a <= frame < b for a, b in self.in_flight)
 
     # -- the end --------------------------------------------------------------------------------------------------
 
@@ -408,7 +450,7 @@ class Part:
         self._refuse_if_forked()
         with self.changed:
             self.refusal = why
-            self.changed.wait_for(lambda: not self.in_flight)
+            self._wait_for(lambda: not self.in_flight)
 
     @contextlib.contextmanager
     def held_still(self) -> Iterator[None]:
@@ -416,7 +458,7 @@ class Part:
         self._refuse_if_forked()
         with self.changed:
             self.held = True
-            self.changed.wait_for(lambda: not self.in_flight)
+            self._wait_for(lambda: not self.in_flight)
         try:
             yield
         finally:

@@ -239,7 +239,7 @@ class Scan:
         if frame.dtype is not form.buffer_dtype or frame.shape != form.grid.frame_shape or not frame.flags.c_contiguous:
             return False
         try:
-            part.put(form, number, 1, ((0, frame.data),))
+            part.put_frame(form, number, frame.data)
         except LaidOutAnew:
             return False
         return True
