@@ -53,7 +53,7 @@ def check_fill(fill: Any, dtype: np.dtype[Any]) -> bytes:
 
 def as_array(frame: Any) -> np.ndarray[Any, Any]:
     """`frame` as an array of the dtype that it has; raises FrameTypeError or FrameShapeError where it is none."""
-    if isinstance(frame, np.ndarray):
+    if type(frame) is np.ndarray:
         return frame
     try:
         return np.asarray(frame)

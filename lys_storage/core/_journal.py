@@ -15,6 +15,7 @@ import struct
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -91,10 +92,11 @@ def decode_description(data: bytes) -> Description:
         if len(description.fill) != description.dtype.itemsize or description.array_offset % PAGE:
             raise ValueError("fill or array offset does not fit")
         names = (description.final, description.stem)
-        if any(type(name) is not str or Path(name).name != name for name in names):
+        if any(type(name) is not str or Path(name).name != name or name in ("", "..") for name in names):
             raise ValueError(f"names {names}")
-        if not isinstance(description.number, int | None):
+        if description.number is not None and not (type(description.number) is int and description.number >= 0):
             raise ValueError(f"number {description.number!r}")
+        datetime.fromisoformat(description.started)
     except (ValueError, KeyError, TypeError, SyntaxError, RecursionError, MemoryError, AttributeError) as error:
         raise BadFileError(f"description of the scan cannot be read: {error}") from error
     return description

@@ -119,10 +119,19 @@ def _frombuffer(content: Any, described: Any, shape: Any, order: Any) -> _Array:
     return _Array((shape, described, order == "F", bytes(content)))
 
 
+def _bytearray(content: Any = b"", encoding: Any = None) -> bytearray:
+    """Of bytes, or of text that stands for bytes; never of a number, which would be its length."""
+    if isinstance(content, str) and encoding == "latin-1":
+        return bytearray(content, "latin-1")
+    if not isinstance(content, bytes):
+        raise UnsafeFileError("a pickle makes a bytearray of something else than bytes")
+    return bytearray(content)
+
+
 _MULTIARRAY = {"_reconstruct": _reconstruct, "scalar": _scalar}
 _NUMERIC = {"_frombuffer": _frombuffer}
 _KNOWN: dict[str, dict[str, Any]] = {
-    "builtins": {"set": set, "frozenset": frozenset, "complex": complex, "slice": slice, "range": range},
+    "builtins": {"set": set, "frozenset": frozenset, "complex": complex, "slice": slice, "range": range, "bytearray": _bytearray},
     "collections": {"OrderedDict": collections.OrderedDict},
     "datetime": {name: getattr(datetime, name) for name in ("datetime", "date", "time", "timedelta", "timezone")},
     "numpy": {"ndarray": _NDARRAY, "dtype": _Dtype},

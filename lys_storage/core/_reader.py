@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import lzma
@@ -61,8 +62,9 @@ class StoredWave:
 
     def read(self, *index: Any) -> np.ndarray[Any, Any]:
         """What `index` names, as a copy. Trouble of the disk raises StorageOSError here; in a map it kills the process."""
+        data = self.data
         if self._offset is None:
-            return np.array(self.data[index])
+            return np.array(data[index])
         return read_selection(self._file, self._offset, self.shape, self.dtype, index)
 
     def close(self) -> None:
@@ -112,6 +114,8 @@ def open_wave(path: str | os.PathLike[str], *, trust: bool = False) -> StoredWav
         raise BadFileError(f"{where} is no sound .npz: {type(error).__name__}: {error}") from error
     except OSError as error:
         file.close()
+        if error.errno == errno.EINVAL:  # a seek to before the file's beginning, where an offset in it says so
+            raise BadFileError(f"{where} is no sound .npz: it points outside of itself") from error
         raise error if isinstance(error, LysStorageError) else os_error("read", where, error) from error
     except BaseException:
         file.close()
@@ -156,5 +160,6 @@ def _open_data(path: Path, archive: zipfile.ZipFile, stream: Any, file: _fs.File
         )
     if size == 0 or fortran:
         data = np.zeros(shape, dtype) if size == 0 else np.memmap(path, dtype, "r", offset, shape, order="F")
+        data.flags.writeable = False
         return StoredWave(path, data, None, file)
     return StoredWave(path, np.memmap(path, dtype, "r", offset, shape), offset, file)

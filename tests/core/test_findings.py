@@ -81,7 +81,7 @@ def test_a_frame_that_waits_while_the_dtype_changes_is_stored_in_the_new_one(
 ) -> None:
     """Grid and dtype are taken in one: bytes of the old dtype under the new layout would pass as data, with a right CRC."""
     scan = lys_storage.create(tmp_path / "data.npz", (2, 8), "f8", fill=0, grid_ndim=1, flush_interval_s=None)
-    entered, real_put, real_replace = threading.Event(), Part.put, Part.go_on_with
+    entered, real_put, real_replace = threading.Event(), Part.put_frame, Part.go_on_with
     writer = threading.Thread(target=lambda: scan.write(0, np.full(8, 1.5)))
 
     def put(part: Part, *args: Any) -> None:
@@ -93,7 +93,7 @@ def test_a_frame_that_waits_while_the_dtype_changes_is_stored_in_the_new_one(
         writer.start()
         entered.wait(1.0)  # not reached where the writer waits earlier, which is right too
 
-    monkeypatch.setattr(Part, "put", put)
+    monkeypatch.setattr(Part, "put_frame", put)
     monkeypatch.setattr(Part, "go_on_with", go_on_with)
     scan.change_dtype("f4", 0)
     writer.join(DEADLINE_S)
@@ -108,7 +108,7 @@ def test_a_frame_that_comes_while_the_dtype_changes_is_not_dropped(
     scan = lys_storage.create(tmp_path / "data.npz", (2, 8), "f8", fill=0, grid_ndim=1, flush_interval_s=None)
     real_hold, stored = Part.held_still, threading.Event()
     writer = threading.Thread(target=lambda: scan.write(0, np.full(8, 1.5)))
-    real_put = Part.put
+    real_put = Part.put_frame
 
     def put(part: Part, *args: Any) -> None:
         real_put(part, *args)
@@ -119,7 +119,7 @@ def test_a_frame_that_comes_while_the_dtype_changes_is_not_dropped(
         assert stored.wait(DEADLINE_S)
         return real_hold(part)
 
-    monkeypatch.setattr(Part, "put", put)
+    monkeypatch.setattr(Part, "put_frame", put)
     monkeypatch.setattr(Part, "held_still", held_still)
     with pytest.raises(lys_storage.ScanShapeError, match="before its first frame"):
         scan.change_dtype("f4", 0)
@@ -199,7 +199,7 @@ def test_a_scan_that_is_closed_while_its_first_write_returns_starts_no_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scan = lys_storage.create(tmp_path / "data.npz", (1, 8), "u1", grid_ndim=1, flush_interval_s=0.001)
-    real_put = Part.put
+    real_put = Part.put_frame
 
     def put(part: Part, *args: Any) -> None:
         real_put(part, *args)
@@ -207,7 +207,7 @@ def test_a_scan_that_is_closed_while_its_first_write_returns_starts_no_thread(
         closer.start()
         closer.join(DEADLINE_S)
 
-    monkeypatch.setattr(Part, "put", put)
+    monkeypatch.setattr(Part, "put_frame", put)
     scan[0] = np.arange(8, dtype="u1")
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("lys_storage")] == []
     assert_same_array(load_export(scan.path).data, np.arange(8, dtype="u1")[None])
