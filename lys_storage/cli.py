@@ -196,3 +196,31 @@ def ls(folder: Path, as_json: bool) -> None:
     from .commands import run_ls
 
     sys.exit(run_ls(folder, machine=as_json))
+
+
+@main.command("resume")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def resume_(path: Path, as_json: bool) -> None:
+    """Look at an interrupted scan as one goes on with it, and tell how a script or a detector does.
+
+    PATH is the name that the scan was to have, or its .npz.part. Its frames are settled as for a resume (after a power
+    cut each one is checked), and it is left in progress.
+    """
+    from .commands import run_resume
+
+    sys.exit(run_resume(path, machine=as_json))
+
+
+@main.command("check-disk")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=".")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def check_disk(folder: Path, as_json: bool) -> None:
+    """Try out whether the disk or share of FOLDER does what the promises are built on, and how fast.
+
+    Exclusive creates, locks between processes, claiming of space, publishing without replacing, maps, syncs. Works in a
+    folder of its own, which it removes again. Exit code 1: something does not hold, and it says what follows.
+    """
+    from .commands import run_check_disk
+
+    sys.exit(run_check_disk(folder, machine=as_json))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from dataclasses import asdict
@@ -13,11 +14,12 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
+from .core._check_disk import check_disk
 from .core._errors import LysStorageError
 from .core._layout import PART_SUFFIX
 from .core._listing import DAMAGED, list_scans
 from .core._reader import open_wave
-from .core._recovery import Recovered, look_at, recover
+from .core._recovery import Recovered, look_at, recover, resume
 from .core._verify import Problem, as_json, verify
 
 
@@ -116,6 +118,47 @@ def run_ls(folder: Path, *, machine: bool) -> int:
             if e.said:
                 out.print(f"{e.path}: {e.said}")
     return 1 if any(e.state == DAMAGED for e in entries) else 0
+
+
+def run_check_disk(folder: Path, *, machine: bool) -> int:
+    """A table of what holds in `folder`, and what follows where something does not."""
+    out = _console()
+    findings = []
+    for finding in check_disk(folder):
+        findings.append(finding)
+        if not machine:
+            out.print(f"{'holds' if finding.holds else 'FAILS'}  {finding.what}: {finding.seen}")
+            if not finding.holds:
+                out.print(f"       then: {finding.else_}")
+    if machine:
+        out.print(json.dumps([asdict(finding) for finding in findings], indent=1))
+    return 0 if all(finding.holds for finding in findings) else 1
+
+
+def run_resume(path: Path, *, machine: bool) -> int:
+    """What a script needs to go on with an interrupted scan; it is settled, and left in progress."""
+    out, messages = _console(), _console(stderr=True)
+    try:
+        scan = resume(path)
+    except LysStorageError as error:
+        messages.print(str(error))
+        return 1
+    missing = list(itertools.islice(scan.missing(), 10))
+    written, expected = scan.frames_written, scan.frames_expected
+    name, shape, dtype = scan.path, scan.shape, scan.dtype
+    scan.suspend()
+    if machine:
+        facts = {"path": str(name), "shape": shape, "dtype": str(dtype), "frames_written": written}
+        out.print(json.dumps({**facts, "frames_expected": expected, "first_missing": missing}, indent=1))
+        return 0
+    out.print(f"{name}: {written:,} of {expected:,} frames are there, of {dtype} {shape}")
+    if missing:
+        out.print(f"the first that are missing: {', '.join(map(str, missing))}")
+    out.print(f"a script goes on with it:    scan = lys_storage.resume({str(path)!r})")
+    out.print("                             for index in scan.missing(): scan[index] = ...")
+    out.print(f"a detector goes on with it:  storage.resume({str(path)!r}), then start the detector")
+    out.print(f"or export it as it is:       lys-storage recover {path}")
+    return 0
 
 
 def _age(changed: float) -> str:

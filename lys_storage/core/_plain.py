@@ -131,7 +131,14 @@ def _bytearray(content: Any = b"", encoding: Any = None) -> bytearray:
 _MULTIARRAY = {"_reconstruct": _reconstruct, "scalar": _scalar}
 _NUMERIC = {"_frombuffer": _frombuffer}
 _KNOWN: dict[str, dict[str, Any]] = {
-    "builtins": {"set": set, "frozenset": frozenset, "complex": complex, "slice": slice, "range": range, "bytearray": _bytearray},
+    "builtins": {
+        "set": set,
+        "frozenset": frozenset,
+        "complex": complex,
+        "slice": slice,
+        "range": range,
+        "bytearray": _bytearray,
+    },
     "collections": {"OrderedDict": collections.OrderedDict},
     "datetime": {name: getattr(datetime, name) for name in ("datetime", "date", "time", "timedelta", "timezone")},
     "numpy": {"ndarray": _NDARRAY, "dtype": _Dtype},
