@@ -129,7 +129,7 @@ def run_check_disk(folder: Path, *, machine: bool) -> int:
         if not machine:
             out.print(f"{'holds' if finding.holds else 'FAILS'}  {finding.what}: {finding.seen}")
             if not finding.holds:
-                out.print(f"       then: {finding.else_}")
+                out.print(f"       then: {finding.follows}")
     if machine:
         out.print(json.dumps([asdict(finding) for finding in findings], indent=1))
     return 0 if all(finding.holds for finding in findings) else 1

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import mmap
+import os
+import subprocess
+import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import _fs
-from ._errors import os_error
+from ._errors import LysStorageError, NameTakenError, os_error
+from ._numbering import claim_number
 
 _SPEED_BYTES = 64 << 20
 _OTHER_PROCESS = "import sys; from pathlib import Path; from lys_storage.core import _fs; " + (
@@ -18,12 +25,12 @@ _OTHER_PROCESS = "import sys; from pathlib import Path; from lys_storage.core im
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was tried: whether it holds, what was seen, and what it means where it does not."""
+    """One thing that was tried: whether it holds, what was seen, and what follows where it does not."""
 
     what: str
     holds: bool
     seen: str
-    else_: str
+    follows: str
 
 
 def check_disk(folder: Path) -> Iterator[Finding]:
@@ -34,32 +41,124 @@ def check_disk(folder: Path) -> Iterator[Finding]:
     except OSError as error:
         raise os_error("make a folder", folder, error) from error
     with work:
-        for check in _CHECKS:
-            tuple[tuple[Callable[[Path], tuple[bool, str]], str, str], ...] = (
-                (
-                    _creates_exclusively,
-                    "of 8 threads that claim numbers at once, no two get the same",
-                    "never let two processes write one folder",
-                ),
-                (_locks, "a writer's lock keeps another process out", "recover only when no scan is running"),
-                (
-                    _claims_space,
-                    "space is claimed",
-                    "a disk that fills up during a scan is an exception in the middle of it",
-                ),
-                (
-                    _publishes_without_replacing,
-                    "a file gets its final name in one step that cannot replace another",
-                    "a file of that name could be lost",
-                ),
-                (
-                    _maps_are_coherent,
-                    "a map shows what is written to the file",
-                    "a live view of a scan can show old frames",
-                ),
-                (_syncs, "files and folders are synced", "nothing is promised after a power cut"),
-                (_writes, "writing, with a sync", "see above"),
+        for what, check, follows in _CHECKS:
+            begin = time.perf_counter()
+            try:
+                holds, seen = check(Path(work.name))
+            except (LysStorageError, OSError) as error:
+                holds, seen = False, str(error)
+            yield Finding(
+                what, holds, seen or f"{1e3 * (time.perf_counter() - begin):.1f} ms", "" if holds else follows
             )
 
 
-"""What is tried; what it says where it holds; and what follows where it does not."""
+def _numbers(work: Path) -> tuple[bool, str]:
+    numbers: list[int] = []
+
+    def claim() -> None:
+        for _ in range(10):
+            number, file = claim_number(work, "claim")
+            numbers.append(number)
+            file.close()
+
+    threads = [threading.Thread(target=claim) for _ in range(8)]
+    begin = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    each = 1e3 * (time.perf_counter() - begin) / 80
+    return len(set(numbers)) == 80, f"{len(set(numbers))} of 80, {each:.1f} ms each"
+
+
+def _locks(work: Path) -> tuple[bool, str]:
+    file = _fs.File.create(work / "lock")
+    try:
+        mine = file.try_lock()
+        command = [sys.executable, "-c", _OTHER_PROCESS, str(file.path)]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    finally:
+        file.close()
+    other = result.stdout.strip()
+    holds = mine and other == "False"
+    return holds, "" if holds else f"the other process got {other or result.stderr}"
+
+
+def _claims(work: Path) -> tuple[bool, str]:
+    file = _fs.File.create(work / "claim")
+    try:
+        begin = time.perf_counter()
+        claimed = file.claim(0, _SPEED_BYTES)
+        seconds = time.perf_counter() - begin
+    finally:
+        file.close()
+    return claimed, f"{1e3 * seconds * (1 << 30) / _SPEED_BYTES:.1f} ms a GiB" if claimed else "not supported here"
+
+
+def _publishes(work: Path) -> tuple[bool, str]:
+    for name, content in (("old", b"old"), ("new", b"new")):
+        file = _fs.File.create(work / name)
+        file.write_at(content, 0)
+        file.close()
+    try:
+        _fs.publish_new(work / "new", work / "old")
+    except NameTakenError:
+        _fs.publish_new(work / "new", work / "third")
+        return (work / "old").read_bytes() == b"old" and (work / "third").read_bytes() == b"new", ""
+    return False, "it was replaced"
+
+
+def _maps(work: Path) -> tuple[bool, str]:
+    file = _fs.File.create(work / "map")
+    try:
+        file.set_size(mmap.PAGESIZE)
+        view = file.map(mmap.PAGESIZE, writable=True)
+        file.write_at(b"written", 100)
+        seen = view[100:107] == b"written"
+        view[200:206] = b"stored"
+        seen = seen and file.read_at(6, 200) == b"stored"
+        view.close()
+    finally:
+        file.close()
+    return seen, ""
+
+
+def _syncs(work: Path) -> tuple[bool, str]:
+    file = _fs.File.create(work / "sync")
+    try:
+        times = []
+        for k in range(10):
+            file.write_at(bytes(4096), 4096 * k)
+            begin = time.perf_counter()
+            file.sync()
+            times.append(time.perf_counter() - begin)
+        _fs.sync_folder(work)
+    finally:
+        file.close()
+    return True, f"{1e3 * sorted(times)[5]:.2f} ms for 4 KiB (median of 10)"
+
+
+def _writes(work: Path) -> tuple[bool, str]:
+    file, block = _fs.File.create(work / "speed"), os.urandom(1 << 20)
+    try:
+        file.claim(0, _SPEED_BYTES)
+        begin = time.perf_counter()
+        for at in range(0, _SPEED_BYTES, len(block)):
+            file.write_at(block, at)
+        file.sync()
+        seconds = time.perf_counter() - begin
+    finally:
+        file.close()
+    return True, f"{_SPEED_BYTES / seconds / 1e6:,.0f} MB/s ({_SPEED_BYTES >> 20} MiB)"
+
+
+_CHECKS: tuple[tuple[str, Callable[[Path], tuple[bool, str]], str], ...] = (
+    ("of 8 threads that claim numbers, no two get the same", _numbers, "let no two processes write to one folder"),
+    ("a writer's lock keeps another process out", _locks, "recover only while no scan is running"),
+    ("space is claimed", _claims, "a disk that fills up is an exception in the middle of a scan, not before it"),
+    ("a file gets its name without replacing another", _publishes, "a file of the same name could be lost"),
+    ("a map shows what is written", _maps, "a live view of a scan can show old frames"),
+    ("files and folders are synced", _syncs, "nothing is promised after a power cut"),
+    ("speed of writing, with a sync", _writes, "scans cannot be faster"),
+)
+"""What is tried, and what follows where it does not hold."""
