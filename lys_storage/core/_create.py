@@ -18,6 +18,7 @@ from ._layout import check_dtype, check_shape, journal_path, plan_data_member
 from ._metadata import check_axes, encode_axes, encode_note
 from ._part import Part
 from ._scan import MAX_FRAMES, TAIL_ROOM, Scan
+from ._space import SpaceClaim, log_only
 
 
 def _software() -> str:
@@ -123,11 +124,8 @@ def begin_scan(
         journal = Journal.create(journal_path(file.path), description, metadata)
         file.write_at(layout.head, 0)
         file.set_size(size)
-        scan = Scan(Part(file, journal), flush_interval_s=flush_interval_s, failed=failed)
-        scan._grid_is_known = grid_ndim is not None
-        scan._note = note if isinstance(note, dict) else None
-        if claim_space:
-            scan.claim_space()
+        part = Part(file, journal)
+        claim = SpaceClaim(file, size, failed or log_only) if claim_space else None
     except BaseException:
         if journal is not None:
             journal.close()
@@ -137,4 +135,7 @@ def begin_scan(
         if number is not None:
             _numbering.give_back(folder, stem, number)
         raise
+    scan = Scan(part, flush_interval_s=flush_interval_s, failed=failed, claim=claim)
+    scan._grid_is_known = grid_ndim is not None
+    scan._note = note if isinstance(note, dict) else None
     return scan

@@ -27,7 +27,7 @@ from ._layout import check_dtype, plan_data_member
 from ._metadata import Axes, check_axes, decode_axes, decode_note, encode_axes, encode_note, with_coordinates
 from ._numbering import give_back
 from ._part import LaidOutAnew, Part, read_selection, refine_marks
-from ._space import SpaceClaim
+from ._space import SpaceClaim, log_only
 
 log = logging.getLogger("lys_storage")
 
@@ -57,17 +57,18 @@ class Scan:
         *,
         flush_interval_s: float | None = 1.0,
         failed: Callable[[LysStorageError], None] | None = None,
+        claim: SpaceClaim | None = None,
     ) -> None:
         self._part = part
         self._flush_interval_s = flush_interval_s
-        self._failed = failed or (lambda error: None)
+        self._failed = failed or log_only
         self._changing = threading.RLock()  # guards the layout, the metadata, the claim, the follower and the end
         self._follower: Follower | None = None
         self._state = "open"
         self._axes: Axes | None = None
         self._note: dict[Any, Any] | None = None
         self._map: np.memmap[Any, Any] | None = None
-        self._claim: SpaceClaim | None = None
+        self._claim = claim
         self.trim = False  # whether close() cuts it to the part of the grid that has frames
         self.report: FinalizeReport | None = None
         self._grid_is_known = True

@@ -16,6 +16,10 @@ _STEP = 1 << 30
 _AT_ONCE_S = 0.04
 
 
+def log_only(error: LysStorageError) -> None:
+    """Whom trouble behind the writer is told where nobody else asked: it has been logged, and is raised at the end."""
+
+
 class SpaceClaim:
     """The claim of the first `end` bytes of `file`. Raises DiskFullError at once, or tells `failed` later."""
 
