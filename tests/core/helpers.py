@@ -31,8 +31,12 @@ def load_export(path: Path) -> Export:
         assert archive.testzip() is None
         info = json.loads(archive.read("acquisition.json"))
     with np.load(path, allow_pickle=True) as members:
-        axes = [np.array(axis, dtype=type(axis[0])) for axis in members["axes"]]
-        return Export(members["data"], axes, members["note"][()], info)
+        data, stored = members["data"], members["axes"]
+        axes = [
+            np.arange(n).astype(float) if axis is None else np.array(axis, dtype=type(axis[0]))
+            for axis, n in zip(stored, data.shape, strict=True)
+        ]
+        return Export(data, axes, members["note"][()], info)
 
 
 def assert_same_array(actual: Any, expected: Any) -> None:

@@ -1,0 +1,388 @@
+"""Reading finished exports, ours and others': read-only, without running what a file says, and by an exception at worst."""
+
+from __future__ import annotations
+
+import collections
+import datetime
+import io
+import os
+import pickle
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lys_storage
+from lys_storage import BadFileError, ScanClosedError, StorageOSError, UnsafeFileError
+from tests.core.helpers import assert_same_array, some
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Path:
+    """An export of 4 x 5 frames of 2 x 3."""
+    with lys_storage.create(tmp_path / "data.npz", (4, 5, 2, 3), "i4", axes=[[1.5, 2, 3, 4]], note={"a": [1]}) as scan:
+        scan[...] = some((4, 5, 2, 3), "i4")
+    return scan.path
+
+
+def with_members(path: Path, changes: dict[str, bytes | None], source: Path | None = None) -> Path:
+    """A .npz with the members of `source`, some of them changed, added, or (None) left out."""
+    members: dict[str, bytes | None] = {}
+    if source is not None:
+        with zipfile.ZipFile(source) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in (members | changes).items():
+            if content is not None:
+                archive.writestr(name, content)
+    return path
+
+
+def npy(array: Any, pickled: bytes | None = None) -> bytes:
+    """A .npy, with these bytes in the place of its pickle."""
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, np.asarray(array, object) if pickled else np.asarray(array), allow_pickle=True)
+    return stream.getvalue() if pickled is None else stream.getvalue()[: stream.getvalue().index(b"\n") + 1] + pickled
+
+
+# -- what it gives -----------------------------------------------------------------------------------------------------
+
+
+def test_an_export_is_a_read_only_map_with_axes_note_and_info(export: Path) -> None:
+    with lys_storage.open_wave(export) as wave:
+        assert isinstance(wave.data, np.memmap)
+        assert (wave.data.flags.writeable, wave.shape, wave.dtype, wave.path) == (
+            False,
+            (4, 5, 2, 3),
+            np.dtype("i4"),
+            export,
+        )
+        assert_same_array(wave.data, some((4, 5, 2, 3), "i4"))
+        assert_same_array(wave.axes[0], np.array([1.5, 2, 3, 4]))
+        assert [axis.tolist() for axis in wave.axes[1:]] == [[0, 1, 2, 3, 4], [0, 1], [0, 1, 2]]
+        assert (wave.note, wave.info["frames_written"], wave.info["version"]) == ({"a": [1]}, 1, 1)
+        with pytest.raises(ValueError, match="read-only"):
+            wave.data[0, 0, 0, 0] = 1
+        assert repr(wave) == f"<StoredWave {export} (4, 5, 2, 3) int32>"
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        (),
+        (1,),
+        (1, 2),
+        (-1, -1, -1, -1),
+        (slice(1, 3),),
+        (slice(None), 2),
+        (..., 1),
+        (slice(None, None, -2), slice(0, 0)),
+        (0, slice(1, None, 2), ..., slice(2)),
+        (np.int64(2),),
+    ],
+    ids=str,
+)
+def test_read_is_what_numpy_would_index_as_a_copy(export: Path, index: Any) -> None:
+    with lys_storage.open_wave(export) as wave:
+        result = wave.read(*index)
+        assert_same_array(result, np.array(wave.data[index]))
+        assert result.flags.owndata or result.base.flags.owndata
+        assert result.flags.writeable
+
+
+@pytest.mark.parametrize("index", [(4,), (0, 0, 0, 0, 0), ("a",), (None,), ([0, 1],)], ids=str)
+def test_an_index_that_names_nothing_is_an_index_error(export: Path, index: Any) -> None:
+    with lys_storage.open_wave(export) as wave, pytest.raises(IndexError):
+        wave.read(*index)
+
+
+def test_a_closed_wave_says_so_and_what_was_handed_out_stays(export: Path) -> None:
+    wave = lys_storage.open_wave(export)
+    data = wave.data
+    wave.close()
+    wave.close()
+    assert_same_array(data, some((4, 5, 2, 3), "i4"))
+    for deed in (lambda: wave.data, lambda: wave.read(0)):
+        with pytest.raises(ScanClosedError):
+            deed()
+    del data
+
+
+def test_any_number_of_readers_can_have_a_file_open(export: Path) -> None:
+    waves = [lys_storage.open_wave(export) for _ in range(5)]
+    assert len({wave.read().tobytes() for wave in waves}) == 1
+    for wave in waves:
+        wave.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a file that is mapped cannot be cut there")
+def test_read_raises_where_a_map_would_kill(export: Path, run_child: Callable[..., Any]) -> None:
+    """A file that is cut behind the reader's back, as one on a share can be."""
+    child = run_child(
+        """
+import os, sys, lys_storage
+with lys_storage.open_wave(sys.argv[1]) as wave:
+    os.truncate(sys.argv[1], 4096 + 50)
+    print(wave.read(0, 0).size)
+    for index in [(0, 2), (), (3, 4), (slice(None), 0)]:
+        try:
+            wave.read(*index)
+        except lys_storage.StorageOSError as error:
+            print(type(error).__name__, error.errno, error.filename)
+print("alive")
+""",
+        export,
+    )
+    assert (child.code, child.out.splitlines()) == (0, ["6", *[f"StorageOSError 5 {export}"] * 4, "alive"])
+
+
+# -- files of others ---------------------------------------------------------------------------------------------------
+
+
+def test_a_compressed_npz_as_lys_writes_it_is_read_into_memory(tmp_path: Path) -> None:
+    """`numpy.savez_compressed` with the members of `lys.Wave.export`."""
+    data, axes = some((3, 4), "f8"), [np.arange(3) * 0.5, np.arange(4, dtype="f4")]
+    stored = np.array(axes, dtype=object)
+    np.savez_compressed(tmp_path / "a.npz", data=data, axes=stored, note={"名": 1})  # type: ignore[arg-type]
+    with lys_storage.open_wave(tmp_path / "a.npz") as wave:
+        assert_same_array(wave.data, data)
+        assert_same_array(wave.read(1), data[1])
+        assert not wave.data.flags.writeable
+        assert ([a.tolist() for a in wave.axes], wave.note, wave.info) == ([a.tolist() for a in axes], {"名": 1}, {})
+        assert [a.dtype for a in wave.axes] == [np.dtype("f8"), np.dtype("f4")]
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed], ids=["stored", "compressed"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(np.asfortranarray(some((3, 4, 5), "f8")), id="Fortran order"),
+        pytest.param(some((3, 4), ">i2"), id="big-endian"),
+        pytest.param(np.array(7.5), id="0-d"),
+        pytest.param(np.zeros((0, 3)), id="empty"),
+        pytest.param(some((3,), [("a", "f4"), ("b", "u1", (2,))]), id="structured"),
+    ],
+)
+def test_what_numpy_saved_is_read_as_it_is(tmp_path: Path, data: Any, save: Callable[..., None]) -> None:
+    """With no axes and no note: those are None, or index coordinates, and empty."""
+    save(tmp_path / "a.npz", data=data)
+    with lys_storage.open_wave(tmp_path / "a.npz") as wave:
+        assert_same_array(wave.data, data)
+        assert_same_array(wave.read(), data)
+        assert not wave.data.flags.writeable
+        assert (wave.note, wave.info) == ({}, {})
+
+
+@pytest.mark.parametrize("name", ["axes.npy", "note.npy", "allow_pickle.npy", "acquisition.json"])
+def test_without_one_of_the_other_members_the_data_are_read(tmp_path: Path, export: Path, name: str) -> None:
+    with lys_storage.open_wave(with_members(tmp_path / "less.npz", {name: None}, export)) as wave:
+        assert_same_array(wave.data, some((4, 5, 2, 3), "i4"))
+
+
+@pytest.mark.parametrize(
+    "info", [b"", b"[]", b"{", b"\xff", b"[" * 100_000], ids=["empty", "a list", "half", "noise", "deep"]
+)
+def test_an_acquisition_that_is_none_gives_no_info_or_a_bad_file(tmp_path: Path, export: Path, info: bytes) -> None:
+    path = with_members(tmp_path / "a.npz", {"acquisition.json": info}, export)
+    try:
+        with lys_storage.open_wave(path) as wave:
+            assert wave.info == {}
+    except BadFileError:
+        pass
+
+
+# -- what is no export -------------------------------------------------------------------------------------------------
+
+
+def header(shape: str = "(3,)", descr: str = "'<f8'") -> bytes:
+    text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}".encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"no header", id="no header"),
+        pytest.param(header(), id="no array"),
+        pytest.param(header() + bytes(23), id="too short"),
+        pytest.param(header() + bytes(25), id="too long"),
+        pytest.param(header("(1 << 60,)"), id="arithmetic"),
+        pytest.param(header(f"({1 << 62}, {1 << 62})"), id="a shape beyond all memory"),
+        pytest.param(header(f"(0, {1 << 62}, {1 << 62})"), id="an empty one with huge dimensions"),
+        pytest.param(header("(" + "1," * 100 + ")") + bytes(8), id="100 dimensions"),
+        pytest.param(header("()", "'|O'") + pickle.dumps(1), id="objects"),
+        pytest.param(header("(1,)", "[('a', '|O')]") + bytes(8), id="objects in a field"),
+    ],
+)
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED], ids=["stored", "compressed"])
+def test_data_that_are_none_are_a_bad_file(tmp_path: Path, data: bytes, method: int) -> None:
+    """Never another exception, nor memory by what a header claims."""
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", method) as archive:
+        archive.writestr("data.npy", data)
+    with pytest.raises(BadFileError) as caught:
+        lys_storage.open_wave(tmp_path / "a.npz")
+    assert isinstance(caught.value, ValueError)
+    assert str(tmp_path / "a.npz") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"garbage" * 1000, b"PK\x05\x06" + bytes(18)], ids=["empty", "garbage", "no member"]
+)
+def test_a_file_that_is_no_npz_is_a_bad_file(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(BadFileError):
+        lys_storage.open_wave(tmp_path / "a.npz")
+
+
+def test_an_export_that_is_cut_anywhere_is_a_bad_file(tmp_path: Path, export: Path) -> None:
+    data = export.read_bytes()
+    for size in range(0, len(data), 97):
+        (tmp_path / "cut.npz").write_bytes(data[:size])
+        with pytest.raises(BadFileError):
+            lys_storage.open_wave(tmp_path / "cut.npz")
+
+
+def test_any_byte_of_the_tail_may_rot_and_it_is_read_or_a_bad_file(tmp_path: Path, export: Path) -> None:
+    """Names, sizes, offsets, checksums, pickles: whatever they claim then, nothing else is raised and nothing is run."""
+    data = bytearray(export.read_bytes())
+    for at in range(4096 + 480, len(data)):
+        data[at] ^= 0xFF
+        (tmp_path / "rotten.npz").write_bytes(data)
+        data[at] ^= 0xFF
+        try:
+            lys_storage.open_wave(tmp_path / "rotten.npz").close()
+        except BadFileError:
+            pass
+
+
+def test_a_file_that_is_not_there_is_an_os_error_of_the_family(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.npz", tmp_path):
+        with pytest.raises(StorageOSError) as caught:
+            lys_storage.open_wave(path)
+        assert caught.value.filename == os.fspath(path)
+
+
+# -- pickles -----------------------------------------------------------------------------------------------------------
+
+PLAIN: dict[str, Any] = {
+    "numbers": [0, -5, 1 << 100, 2.5, float("inf"), 1 + 2j, True, None],
+    "text and bytes": ["", "µ温", b"\x00\xff", bytearray(b"ab")],
+    "containers": [
+        {1: {2: [3, (4, {5})]}},
+        (),
+        set(),
+        frozenset([1]),
+        collections.OrderedDict(a=1),
+        range(3),
+        slice(1, 2),
+    ],
+    "dates": [
+        datetime.datetime(2024, 1, 2, 3, 4, 5, 6, tzinfo=datetime.UTC),
+        datetime.date(2024, 1, 2),
+        datetime.time(1, 2),
+        datetime.timedelta(1, 2),
+    ],
+    "numpy scalars": [np.float32(1.5), np.int64(-3), np.bool_(True), np.str_("µ"), np.bytes_(b"x"), np.complex64(1j)],
+    "numpy dates": [np.datetime64("2024-01-02T03:04"), np.timedelta64(5, "ms"), np.datetime64("NaT", "s")],
+    "dtypes": [np.dtype("f4"), np.dtype(">i2"), np.dtype([("a", "f4"), ("b", "U3", (2,))]), np.dtype("M8[25s]")],
+}
+
+
+def same(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and (one == other or (one != one and other != other))
+
+
+@pytest.mark.parametrize("values", PLAIN.values(), ids=PLAIN)
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+def test_plain_data_in_a_note_come_back(tmp_path: Path, export: Path, values: list[Any], protocol: int) -> None:
+    """In the protocols that the versions of numpy have written since Python 3."""
+    boxed = np.empty((), object)
+    boxed[()] = {"values": values}
+    note = npy(boxed, pickle.dumps(boxed, protocol))
+    with lys_storage.open_wave(with_members(tmp_path / "a.npz", {"note.npy": note}, export)) as wave:
+        actual = wave.note["values"]
+    assert len(actual) == len(values)
+    assert [same(one, other) for one, other in zip(actual, values, strict=True)] == [True] * len(values)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        *(some((2, 3), dtype) for dtype in ("f8", ">i4", "?", "c8", "U3", "S2", "M8[ns]", "m8[s]", "V3", ">U2")),
+        np.asfortranarray(some((2, 3), "f8")),
+        some((4,), [("a", "f4"), ("b", "i2", (2,))]),
+        np.zeros((0, 3)),
+        np.array(5),
+        np.array([1, "a", None, [2]], dtype=object),
+        np.arange(12.0)[::2],
+    ],
+    ids=lambda a: f"{a.dtype} {a.shape}",
+)
+def test_arrays_in_a_note_come_back(tmp_path: Path, array: Any) -> None:
+    with lys_storage.create(tmp_path / "data.npz", (2,), note={"array": array}):
+        pass
+    with lys_storage.open_wave(tmp_path / "data.npz") as wave:
+        actual = wave.note["array"]
+    assert (actual.dtype, actual.shape, repr(actual.tolist())) == (array.dtype, array.shape, repr(array.tolist()))
+
+
+class Evil:
+    """A pickle that runs a command when it is loaded."""
+
+    def __init__(self, function: Any, *args: Any) -> None:
+        self.call = function, args
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+HOSTILE = {
+    "os.system": Evil(os.system, "touch hacked"),
+    "eval": Evil(eval, "open('hacked', 'w')"),
+    "getattr": Evil(getattr, "a", "upper"),
+    "numpy's own loader": Evil(np.load, "hacked"),
+    "import": Evil(__import__, "antigravity"),
+    "a path": Path("hacked"),
+    "numpy.core.multiarray": Evil(np.fromfile, "hacked"),
+}
+
+
+@pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("member", ["note.npy", "axes.npy"])
+def test_a_pickle_of_more_than_plain_data_is_refused_by_name_and_not_run(
+    tmp_path: Path, export: Path, value: Any, member: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    boxed = np.empty((), object)
+    boxed[()] = {"x": value}
+    path = with_members(tmp_path / "a.npz", {member: npy(boxed, pickle.dumps(boxed))}, export)
+    with pytest.raises(UnsafeFileError, match=r"names [\w.]+, which is no plain data; trust=True reads it") as caught:
+        lys_storage.open_wave(path)
+    assert (str(path) in str(caught.value), member in str(caught.value)) == (True, True)
+    assert not (tmp_path / "hacked").exists()
+
+
+def test_trust_reads_what_it_says(tmp_path: Path) -> None:
+    """The user's own files, with objects of the user's own."""
+    note = {"path": Path("a"), "counter": collections.Counter("aab")}
+    with lys_storage.create(tmp_path / "data.npz", (2,), note=note):
+        pass
+    with pytest.raises(UnsafeFileError):
+        lys_storage.open_wave(tmp_path / "data.npz")
+    with lys_storage.open_wave(tmp_path / "data.npz", trust=True) as wave:
+        assert wave.note == note
+
+
+def test_recovery_never_unpickles(tmp_path: Path) -> None:
+    """Axes and note are copied as they are: a scan with a note that cannot be read again is exported all the same."""
+    scan = lys_storage.create(tmp_path / "data.npz", (2,), note={"x": Evil(os.abort)})
+    scan.suspend()
+    (result,) = lys_storage.recover(tmp_path)
+    assert result.path == tmp_path / "data.npz"
+    with pytest.raises(UnsafeFileError):
+        lys_storage.open_wave(result.path)
