@@ -21,9 +21,9 @@ from numpy.lib import format as npy_format
 
 from . import _fs
 from ._errors import BadFileError, LysStorageError, ScanClosedError, os_error
+from ._form import read_selection
 from ._layout import DATA_MEMBER, MAX_NPY_HEADER, decode_npy_header
 from ._metadata import Axes, decode_axes, decode_note, with_coordinates
-from ._part import read_selection
 
 INFO_MEMBER = "acquisition.json"
 _MAX_MEMBER = 1 << 30

@@ -20,13 +20,14 @@ from . import _fs
 from ._errors import LysStorageError, ScanClosedError, ScanShapeError
 from ._finalize import FinalizeReport, Progress, finalize, layout_of
 from ._follower import Follower
+from ._form import LaidOutAnew, read_selection, refine_marks
 from ._frame import as_array, as_frame, check_fill, check_frame_shape, chunks
 from ._index import Grid, select
 from ._journal import ABSENT, COMING, WRITTEN, Description
 from ._layout import check_dtype, plan_data_member
 from ._metadata import Axes, check_axes, decode_axes, decode_note, encode_axes, encode_note, with_coordinates
 from ._numbering import give_back
-from ._part import LaidOutAnew, Part, read_selection, refine_marks
+from ._part import Part
 from ._space import SpaceClaim, log_only
 
 log = logging.getLogger("lys_storage")

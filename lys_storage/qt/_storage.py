@@ -17,23 +17,21 @@ import numpy as np
 from lys_storage.core._create import begin_scan
 from lys_storage.core._errors import LysStorageError, NothingReservedError, ScanClosedError, ScanShapeError
 from lys_storage.core._finalize import FinalizeReport
-from lys_storage.core._layout import check_dtype
 from lys_storage.core._metadata import check_axes, check_axes_leniently, plain_note
-from lys_storage.core._numbering import free_number
 from lys_storage.core._recovery import find_interrupted, resume
 
 from ._binding import QtCore, Signal
 from ._finalizer import Finalizer
 from ._link import DetectorLink
 from ._run import Run, SaveResult
+from ._settings import Settings, is_detector
 
 log = logging.getLogger("lys_storage")
 
 _TELL_EVERY_S = 0.05
-_DETECTOR_DTYPE = "detector"
 
 
-class DataStorage(QtCore.QObject):
+class DataStorage(Settings):
     """Stores the frames of a detector as they arrive, and saves each scan as a .npz that lys.Wave loads.
 
     The properties, signals and methods of lys_instr's storage, and: `dtype`, `array`, `written`, `saved`, `failed`,
@@ -60,16 +58,11 @@ class DataStorage(QtCore.QObject):
 
     def __init__(self, **properties: Any) -> None:
         super().__init__()
-        self._base, self._folder, self._name = ".", "folder", "data"
-        self._numbered = self._enabled = True
-        self._dtype: Any = None
-        self._flush_interval_s: float | None = 1.0
         self._state = _State()
         self._known_axes: Any = None
         self._links: weakref.WeakKeyDictionary[Any, DetectorLink] = weakref.WeakKeyDictionary()
         self._told_at = 0.0
         self._report: FinalizeReport | None = None
-        self._partial = "fill"
         self._unsaved: list[SaveResult] = []
         self._looked_into: str | None = None
         self._look = QtCore.QTimer(self)
@@ -90,85 +83,7 @@ class DataStorage(QtCore.QObject):
         weakref.finalize(self, _abandon, self._state, self._finalizer)
         self._look.start(0)
 
-    # -- properties -----------------------------------------------------------------------------------------------
-
-    @property
-    def base(self) -> str:
-        """The folder that everything goes to. Default "."."""
-        return self._base
-
-    @base.setter
-    def base(self, value: str | os.PathLike[str]) -> None:
-        self._base = os.fspath(value)
-        self._look_again()
-
-    @property
-    def folder(self) -> str:
-        """The folder of the data, below `base`. Default "folder"."""
-        return self._folder
-
-    @folder.setter
-    def folder(self, value: str | os.PathLike[str]) -> None:
-        self._folder = os.fspath(value)
-        self._look_again()
-
-    @property
-    def name(self) -> str:
-        """The name of the file, without number and ".npz"; a "/" in it makes folders. Default "data"."""
-        return self._name
-
-    @name.setter
-    def name(self, value: str) -> None:
-        self._name = value
-
-    @property
-    def numbered(self) -> bool:
-        """Whether each scan gets a number of its own; where not, a file of the same name is replaced. Default True."""
-        return self._numbered
-
-    @numbered.setter
-    def numbered(self, value: bool) -> None:
-        self._numbered = bool(value)
-
-    @property
-    def enabled(self) -> bool:
-        """Whether scans are stored; counts when they are reserved. Default True."""
-        return self._enabled
-
-    @enabled.setter
-    def enabled(self, value: bool) -> None:
-        self._enabled = bool(value)
-
-    @property
-    def dtype(self) -> Any:
-        """The dtype that scans are stored with: a numpy dtype (default float64), or "detector" for the first frame's."""
-        return np.dtype(np.float64) if self._dtype is None else self._dtype
-
-    @dtype.setter
-    def dtype(self, value: Any) -> None:
-        self._dtype = value if value is None or _is_detector(value) else check_dtype(value)
-
-    @property
-    def flushInterval(self) -> float | None:
-        """Seconds after which a frame survives a power cut (default 1; 0: at once; None: when it is saved)."""
-        return self._flush_interval_s
-
-    @flushInterval.setter
-    def flushInterval(self, value: float | None) -> None:
-        if value is not None and not value >= 0:
-            raise ValueError(f"flushInterval {value!r} is no number of seconds")
-        self._flush_interval_s = value
-
-    @property
-    def partial(self) -> str:
-        """What becomes of a scan that is not complete: "fill" (default), or "trim": cut to the part that has frames."""
-        return self._partial
-
-    @partial.setter
-    def partial(self, value: str) -> None:
-        if value not in ("fill", "trim"):
-            raise ValueError(f'partial is "fill" or "trim", not {value!r}')
-        self._partial = value
+    # -- what there is now ----------------------------------------------------------------------------------------
 
     @property
     def saving(self) -> bool:
@@ -213,13 +128,6 @@ class DataStorage(QtCore.QObject):
         with self._state.lock:
             return [run.path for run in self._state.saves]
 
-    # -- names ----------------------------------------------------------------------------------------------------
-
-    def _place(self) -> tuple[Path, str]:
-        """The folder and the stem that the properties name now."""
-        whole = Path(self._base, self._folder, self._name + ".npz")
-        return whole.parent, whole.name.removesuffix(".npz")
-
     def _new_run(self, tag: dict[str, Any] | None = None) -> Run:
         """A run that has no scan yet; its faults are told as long as the storage lives."""
         folder, stem = self._place()
@@ -230,13 +138,6 @@ class DataStorage(QtCore.QObject):
                 alive.failed.emit(path, message)
 
         return Run(str(folder / f"{stem}.npz"), tell, tag)
-
-    def getNumber(self) -> int | None:
-        """The smallest number that neither an export nor a scan in progress has; None where not `numbered`.
-
-        It asks, and changes nothing on disk.
-        """
-        return free_number(*self._place()) if self._numbered else None
 
     # -- one scan -------------------------------------------------------------------------------------------------
 
@@ -261,7 +162,7 @@ class DataStorage(QtCore.QObject):
             return run
         self.tagRequest.emit(tag)
         tag.update(plain_note(tag))
-        by_detector = _is_detector(wanted)
+        by_detector = is_detector(wanted)
         scan = begin_scan(
             *(folder, stem, shape, np.float64 if wanted is None or by_detector else wanted),
             numbered=numbered,
@@ -526,10 +427,6 @@ class DataStorage(QtCore.QObject):
 
     def _about_to_quit(self) -> None:
         self.waitForSaved()
-
-
-def _is_detector(dtype: Any) -> bool:
-    return isinstance(dtype, str) and dtype == _DETECTOR_DTYPE
 
 
 class _State:

@@ -355,7 +355,7 @@ def test_on_a_finer_grid_every_frame_has_the_mark_of_the_one_it_is_a_part_of(
     tmp_path: Path, old: int, new: int
 ) -> None:
     """Without its checksum, which says nothing of the parts."""
-    from lys_storage.core._part import refine_marks
+    from lys_storage.core._form import refine_marks
 
     coarse = Journal.create(tmp_path / "a", dataclasses.replace(HERE, grid_ndim=1), METADATA)
     fine = Journal.create(tmp_path / "b", HERE, METADATA)

@@ -1,0 +1,68 @@
+"""How the frames of a scan lie in its file: what has to be read together, and changes together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import _fs
+from ._errors import os_error
+from ._index import Grid, select
+from ._journal import ABSENT, COMING, WRITTEN, Description, Journal
+
+_TABLE_STEP = 1 << 16
+
+
+@dataclass(frozen=True, eq=False)
+class Form:
+    """How the frames lie: what has to be read together, and changes together, when a scan is laid out anew.
+
+    `buffer_dtype`: the dtype again, where a frame of it can be written as it is, without a view as bytes.
+    """
+
+    grid: Grid
+    dtype: np.dtype[Any]
+    buffer_dtype: np.dtype[Any] | None
+
+    @classmethod
+    def of(cls, description: Description) -> Form:
+        dtype = description.dtype
+        plain = dtype.kind in "biuf" and dtype.isnative and dtype.char != "g"
+        return cls(Grid(description.shape, description.grid_ndim), dtype, dtype if plain else None)
+
+
+class LaidOutAnew(Exception):  # noqa: N818  a turn in the conversation between scan and part, no error
+    """The frames were made for a form that is no longer the scan's: make them again."""
+
+
+def refine_marks(old: Journal, new: Journal) -> None:
+    """Carry marks over to a finer grid: every new frame has the mark of the old one that it is a part of."""
+    new.epoch = old.epoch
+    times = new.description.frames // old.description.frames
+    source, target = old.mark_array, new.mark_array
+    step = max(1, _TABLE_STEP // times)
+    for at in range(0, len(source), step):
+        marks = source[at : at + step].copy()
+        marks[marks > COMING] = WRITTEN  # the checksum of the whole says nothing of its parts
+        for k, mark in enumerate(marks.tolist()):
+            if mark != ABSENT:
+                begin = (at + k) * times
+                target[begin : begin + times] = mark
+
+
+def read_selection(
+    file: _fs.File, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], index: Any
+) -> np.ndarray[Any, Any]:
+    """What `index` names in an array stored in C order at `offset` of `file`, by reads that raise."""
+    selection = select(index, shape)
+    result = np.empty(selection.shape, dtype)
+    grid = Grid(shape, selection.depth)
+    size = grid.frame_elements * dtype.itemsize
+    flat = result.reshape(-1).view(np.uint8)
+    for k, (_, first, _count) in enumerate(selection.blocks(grid)):
+        view = flat.data[k * size : (k + 1) * size]
+        if file.read_into(view, offset + first * size) != size:
+            raise os_error("read", file.path, OSError(5, "the file ends before its array does"))
+    return result
