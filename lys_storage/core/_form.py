@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from . import _fs
+from ._checksum import crc32
 from ._errors import os_error
 from ._index import Grid, select
-from ._journal import ABSENT, COMING, WRITTEN, Description, Journal
+from ._journal import CHECKED, COMING, Description, Journal
 
-_TABLE_STEP = 1 << 16
+_READ_SIZE = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,19 +38,29 @@ class LaidOutAnew(Exception):  # noqa: N818  a turn in the conversation between 
     """The frames were made for a form that is no longer the scan's: make them again."""
 
 
-def refine_marks(old: Journal, new: Journal) -> None:
-    """Carry marks over to a finer grid: every new frame has the mark of the old one that it is a part of."""
+def refine_marks(old: Journal, new: Journal, file: _fs.File) -> None:
+    """Carry marks over to a finer grid: every new frame has the mark of the old one that it is a part of.
+
+    Checksums are taken anew, from the file: what was promised by the old ones is by these before they take their place.
+    """
     new.epoch = old.epoch
-    times = new.description.frames // old.description.frames
+    times, size = new.description.frames // old.description.frames, new.description.frame_bytes
     source, target = old.mark_array, new.mark_array
-    step = max(1, _TABLE_STEP // times)
-    for at in range(0, len(source), step):
-        marks = source[at : at + step].copy()
-        marks[marks > COMING] = WRITTEN  # the checksum of the whole says nothing of its parts
-        for k, mark in enumerate(marks.tolist()):
-            if mark != ABSENT:
-                begin = (at + k) * times
-                target[begin : begin + times] = mark
+    buffer = memoryview(bytearray(min(_READ_SIZE, size)))
+    for frame in np.flatnonzero(source).tolist():
+        begin = frame * times
+        target[begin : begin + times] = source[frame]
+        if source[frame] <= COMING:
+            continue
+        for k in range(begin, begin + times):
+            crc, at = 0, new.description.array_offset + k * size
+            for done in range(0, size, _READ_SIZE):
+                view = buffer[: min(_READ_SIZE, size - done)]
+                if file.read_into(view, at + done) != len(view):
+                    raise os_error("read", file.path, OSError(5, "the scan file ends before its array does"))
+                crc = crc32(view, crc)
+            new.checksums[k] = crc
+        target[begin : begin + times] = CHECKED
 
 
 def read_selection(

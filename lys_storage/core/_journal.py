@@ -291,6 +291,8 @@ class Journal:
 
 def _read_head(file: _fs.File) -> tuple[Description, _Plan]:
     raw = file.read_at(_HEAD.size + _HEAD_CRC.size, 0)
+    if not any(raw):
+        raise BadFileError("is empty: it was cut off before its first flush, and nothing of this scan was promised yet")
     if raw[:8] != MAGIC:
         raise BadFileError("does not begin as a journal does")
     if len(raw) < _HEAD.size + _HEAD_CRC.size:

@@ -219,6 +219,9 @@ class Part:
             except BaseException:
                 self._unsettled.append(record)
                 raise
+            with self.changed:  # still holding _redo_lock: a flush that sees the record sees these as new, too
+                self._mark_all(first, stop, WRITTEN)
+                self.fresh = _join(self.fresh, (first, stop))
 
     def _settle_rewrites(self) -> None:
         """Try again what a rewrite could not put in its place."""
@@ -335,25 +338,33 @@ class Part:
     def flush(self) -> None:
         """Make every frame written so far survive a power cut.
 
-        1. checksums of what is new; 2. sync of the scan file; 3. sync of the journal; 4. once, sync of the folder;
-        5. where frames were rewritten, and no further ones since 2: a new epoch, by which the redo file is void. The
-        kernel may have written marks and checksums in any order before: after a cut a frame is data only where its
-        bytes have its checksum, or where the redo file holds it.
+        1. how far the redo file goes; 2. checksums of what is new; 3. sync of the scan file; 4. sync of the journal; 5. once,
+        sync of the folder; 6. where there are records from before 1 only, their frames are durable in their place: a new
+        epoch, by which the redo file is void. Where there are later ones, 2 may have met a frame in the middle of its
+        rewrite, of which the old version is promised by this flush: the redo file is synced, and goes on. The kernel may
+        have written marks and checksums in any order before: after a cut a frame is data only where its bytes have its
+        checksum, or where the redo file holds it.
         """
         with self._working:
             self._refuse_if_forked()
             if self._closed:
                 raise ScanClosedError(f"scan {self.path} is closed")
-            self.check()
             with self._redo_lock:
                 redone = 0 if self._redo is None else self._redo.end
+            self.check()
             self.sync_file()
             self.sync_journal()
             if not self._flushed:
-                _fs.sync_folder(self.path.parent)
-                self._flushed = True
+                self._flushed = True  # first: whoever makes a redo file from now on syncs its name, and its records
+                try:
+                    _fs.sync_folder(self.path.parent)
+                except BaseException:
+                    self._flushed = False
+                    raise
             with self._redo_lock:
-                if redone and self._redo is not None and self._redo.end == redone:
+                if self._redo is not None and self._redo.end != redone:
+                    self._redo.file.sync()
+                elif self._redo is not None and redone:
                     self.journal.epoch += 1
                     self.sync_journal()
                     self._redo.begin_again()

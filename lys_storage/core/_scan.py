@@ -299,14 +299,16 @@ class Scan:
             if grid.frames > MAX_FRAMES:
                 raise ScanShapeError(f"an index of {depth} dimensions makes {grid.frames:,} frames: write larger ones")
             if depth != self._part.grid.ndim:
-                with self._part.held_still():
-                    self._part.flush()  # the redo file has its records by the old layout's epoch
+                part = self._part
+                with part.held_still():
+                    part.flush()  # the redo file has its records by the old layout's epoch
                     old = self._part.journal
                     new = old.successor(
-                        replace(self._part.description, grid_ndim=depth), lambda j: refine_marks(old, j)
+                        replace(self._part.description, grid_ndim=depth), lambda j: refine_marks(old, j, part.file)
                     )
                     new.take_place(old)
-                    self._part.go_on_with(new)
+                    _fs.sync_folder(self.part_path.parent)  # the first flush has done it already, for the old one
+                    part.go_on_with(new)
             self._grid_is_known = True
 
     def change_dtype(self, dtype: Any, fill: Any = None) -> None:
@@ -341,6 +343,7 @@ class Scan:
             journal.take_place(self._part.journal)
             _fs.replace(beside, self.part_path)
             file.path = self.part_path
+            _fs.sync_folder(self.part_path.parent)  # a flush may have done it already, for the old ones
             journal.mark_all(ABSENT)
         except BaseException:
             file.close()

@@ -7,6 +7,7 @@ import json
 import struct
 import zlib
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 import lys_storage
 from lys_storage import BadFileError
-from lys_storage.core import _journal
+from lys_storage.core import _fs, _journal
 from lys_storage.core._journal import (
     ABSENT,
     CHECKED,
@@ -348,20 +349,26 @@ def test_a_pointer_of_another_scan_is_no_pointer(tmp_path: Path, journal: Journa
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [(ABSENT, ABSENT), (COMING, COMING), (WRITTEN, WRITTEN), (CHECKED, WRITTEN), (CHECKING, WRITTEN)],
+    [(ABSENT, ABSENT), (COMING, COMING), (WRITTEN, CHECKED), (CHECKED, CHECKED), (CHECKING, CHECKED)],
     ids=["absent", "coming", "written", "checked", "being checked"],
 )
 def test_on_a_finer_grid_every_frame_has_the_mark_of_the_one_it_is_a_part_of(
     tmp_path: Path, old: int, new: int
 ) -> None:
-    """Without its checksum, which says nothing of the parts."""
+    """With a checksum of its own, from the file: what was promised by that of the whole stays promised."""
     from lys_storage.core._form import refine_marks
 
     coarse = Journal.create(tmp_path / "a", dataclasses.replace(HERE, grid_ndim=1), METADATA)
     fine = Journal.create(tmp_path / "b", HERE, METADATA)
     coarse.marks[1], coarse.epoch = old, 5
-    refine_marks(coarse, fine)
+    data = np.arange(prod(HERE.shape), dtype=np.uint8).astype(HERE.dtype)
+    (tmp_path / "data").write_bytes(bytes(HERE.array_offset) + data.tobytes())
+    file = _fs.File.open(tmp_path / "data", writable=False)
+    refine_marks(coarse, fine, file)
     assert (fine.mark_array.tolist(), fine.epoch) == ([0] * 4 + [new] * 4 + [0] * 4, 5)
+    sums = [zlib.crc32(frame.tobytes()) for frame in data.reshape(12, -1)]
+    assert fine.checksums.tolist() == [0] * 4 + (sums[4:8] if new == CHECKED else [0] * 4) + [0] * 4
+    file.close()
     coarse.close()
     fine.close()
 
