@@ -21,7 +21,7 @@ from . import _fs
 from ._checksum import crc32
 from ._errors import BadFileError, LysStorageError, ScanInUseError, ScanShapeError
 from ._finalize import Progress, layout_of
-from ._journal import CHECKED, COMING, REWRITING, WRITTEN, Journal
+from ._journal import CHECKED, CHECKING, COMING, REWRITING, WRITTEN, Journal
 from ._layout import JOURNAL_SUFFIX, PART_SUFFIX, journal_path, part_path
 from ._part import Part
 from ._redo import SUFFIX as REDO_SUFFIX
@@ -127,7 +127,8 @@ def _settle(file: _fs.File, journal: Journal, *, trust_marks: bool, progress: Pr
         marks = journal.mark_array[at : at + _STEP]
         if trust_marks:
             marks[marks == REWRITING] = COMING  # its record is not whole: the redo file is damaged
-            marks[marks > CHECKED] = WRITTEN
+            marks[marks > CHECKING] = COMING  # no mark of ours: the byte has rotted
+            marks[marks == CHECKING] = WRITTEN
             continue
         for k, mark in enumerate(marks.tolist()):
             checksum = int(journal.checksums[at + k])

@@ -20,6 +20,10 @@ import os, signal, sys
 import numpy as np
 from lys_storage import DataStorage
 from lys_storage.qt._binding import QtCore
+if sys.argv[2] == "SIGINT":  # a shell in the background lets its children ignore some
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+elif sys.argv[2] != "SIGKILL":
+    signal.signal(getattr(signal, sys.argv[2]), signal.SIG_DFL)
 app = QtCore.QCoreApplication([])
 storage = DataStorage(base=sys.argv[1])
 storage.reserve((3, 4))
