@@ -61,6 +61,7 @@ class Part:
         self._unsettled: list[Record] = []
         self._working = threading.RLock()  # one thread at a time checks or flushes; never taken while `changed` is held
         self._adopt(journal)
+        self._promised = self.frames_written > 0  # resumed: versions may survive a power cut before our first flush
         Part._live.add(self)
 
     def _adopt(self, journal: Journal) -> None:
@@ -205,12 +206,12 @@ class Part:
         with self._redo_lock:
             if self._redo is None:
                 self._redo = Redo.create(self.path, self.journal.key)
-                if self._flushed:
+                if self._flushed or self._promised:
                     _fs.sync_folder(self.path.parent)
             offset, size = self._array_offset + first * self.frame_bytes, (stop - first) * self.frame_bytes
             record = self._redo.append(offset, size, chunks, self.journal.epoch)
             marks = self.journal.mark_array[first:stop]
-            if self._flushed and bool(((marks == CHECKED) | (marks == CHECKING)).any()):
+            if (self._flushed or self._promised) and bool(((marks == CHECKED) | (marks == CHECKING)).any()):
                 self._redo.file.sync()
             with self.changed:
                 marks[:] = REWRITING
@@ -468,10 +469,12 @@ class Part:
 
     def remove_companions(self) -> None:
         """The export is in place: the redo file and the journal go, in this order."""
-        self._close_redo()
-        _fs.remove(redo_path(self.path))
-        self.journal.close()
-        _fs.remove(self.journal.path)
+        with self._working:
+            self._closed = True  # a writer may be on its way from its last frame to a flush
+            self._close_redo()
+            _fs.remove(redo_path(self.path))
+            self.journal.close()
+            _fs.remove(self.journal.path)
 
     def _close_redo(self) -> None:
         with self._redo_lock:

@@ -19,7 +19,7 @@ import numpy as np
 
 from . import _fs
 from ._checksum import crc32
-from ._errors import BadFileError, LysStorageError, ScanInUseError, ScanShapeError
+from ._errors import BadFileError, LysStorageError, NameTakenError, ScanInUseError, ScanShapeError
 from ._finalize import Progress, layout_of
 from ._journal import CHECKED, CHECKING, COMING, REWRITING, WRITTEN, Journal
 from ._layout import JOURNAL_SUFFIX, PART_SUFFIX, journal_path, part_path
@@ -74,6 +74,11 @@ def open_part(path: Path, *, verify: bool = False, progress: Progress | None = N
             raise ScanInUseError(f"scan {part} is being written by a living process")
         if not file.is_at_path():
             raise ScanInUseError(f"scan {part} has just been finished by another process")
+        final = _export_of(part)
+        if final is not None:
+            raise NameTakenError(
+                17, f'is {final.name} already: "lys-storage recover" removes its other name', str(part)
+            )
         return _settled(file, verify, progress)
     except BaseException:
         file.close()
@@ -111,6 +116,7 @@ def _of_this_boot(journal: Journal, boot: str) -> Journal:
 
     new = journal.successor(replace(journal.description, boot_id=boot), carry)
     new.take_place(journal)
+    _fs.sync_folder(new.path.parent)
     journal.close()
     return new
 
@@ -121,7 +127,7 @@ def _settle(file: _fs.File, journal: Journal, *, trust_marks: bool, progress: Pr
     1. rewrites that the redo file holds are put in their place; 2. marks: an interrupted first write is not data; without
     trust, data are the frames whose bytes have their checksum; 3. all of it is made durable; 4. the redo file goes.
     """
-    redone = _redo(file, journal, only_torn=trust_marks)
+    redone = _redo(file, journal)
     size, total = journal.description.frame_bytes, journal.description.frames
     for at in range(0, total, _STEP):
         marks = journal.mark_array[at : at + _STEP]
@@ -138,6 +144,7 @@ def _settle(file: _fs.File, journal: Journal, *, trust_marks: bool, progress: Pr
                 progress((at + k + 1) * size, total * size)
     if redone is not None or not trust_marks:
         file.sync()
+        journal.sync()  # before the epoch, which may reach the disk first: by it the redo file is void
         journal.epoch += 1
         journal.sync()
     if redone is not None:
@@ -145,10 +152,11 @@ def _settle(file: _fs.File, journal: Journal, *, trust_marks: bool, progress: Pr
         _fs.remove(redone.file.path)
 
 
-def _redo(file: _fs.File, journal: Journal, *, only_torn: bool) -> Redo | None:
+def _redo(file: _fs.File, journal: Journal) -> Redo | None:
     """Put what the redo file holds in its place, with marks and checksums; the redo file, where there is one.
 
-    `only_torn`: after the death of a process every rewrite whose mark is back at WRITTEN is in its place already.
+    After the death of a process as well, where it may all be in its place: the checksums are not yet, and once the redo
+    file is void, a power cut would find the bytes of one version and the checksum of another.
     """
     path = redo_path(file.path)
     if not path.exists():
@@ -156,8 +164,6 @@ def _redo(file: _fs.File, journal: Journal, *, only_torn: bool) -> Redo | None:
     redo = Redo(_fs.File.open(path, writable=True), journal.key)
     size, offset = journal.description.frame_bytes, journal.description.array_offset
     marks = journal.mark_array
-    if only_torn and not any((marks[at : at + _STEP] == REWRITING).any() for at in range(0, len(marks), _STEP)):
-        return redo
     for record in read_records(redo, journal.epoch):
         first, over = divmod(record.offset - offset, size)
         count, rest = divmod(record.size, size)
@@ -263,6 +269,9 @@ def _recover_one(path: Path, dry_run: bool, verify: bool, trim: bool, progress: 
             return _clear_away(path, dry_run)
         if dry_run:
             return look_at(path)
+        exported = _finish_publishing(path)
+        if exported is not None:
+            return exported
         empty = _remove_if_nothing_in_it(path)
         if empty is not None:
             return empty
@@ -284,6 +293,30 @@ def _recover_one(path: Path, dry_run: bool, verify: bool, trim: bool, progress: 
         return Recovered(path, None, 0, 0, str(error))
 
 
+def _export_of(path: Path) -> Path | None:
+    """The export that the scan file is already: a crash came between the link of its final name and the unlink.
+
+    It must not be written to any more: a file under a final name is never bad.
+    """
+    if path.stat().st_nlink < 2:
+        return None
+    return next((name for name in path.parent.glob("*.npz") if os.path.samefile(name, path)), None)
+
+
+def _finish_publishing(path: Path) -> Recovered | None:
+    """Where the scan file is its export already, what is left of publishing it."""
+    final = _export_of(path)
+    file = _fs.File.open(path, writable=True)
+    try:
+        if final is None or not file.try_lock():
+            return None
+        _fs.sync_folder(path.parent)
+        _fs.remove(path)
+    finally:
+        file.close()
+    return replace(_clear_away(path, dry_run=False), path=final)
+
+
 def _clear_away(path: Path, dry_run: bool) -> Recovered:
     """The scan file has its final name already, and what was beside it was left by a crash just then."""
     journal = journal_path(path)
@@ -303,8 +336,8 @@ def _remove_if_nothing_in_it(path: Path) -> Recovered | None:
     try:
         if file.size or not file.try_lock() or not file.is_at_path():
             return None
+        _fs.remove(journal_path(path))  # first: a journal without its scan file would stay for ever
         _fs.remove(path)
-        _fs.remove(journal_path(path))
     finally:
         file.close()
     return Recovered(path, None, 0, 0, "was only just begun, and held nothing: removed", settled=True)

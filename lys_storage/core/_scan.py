@@ -307,8 +307,8 @@ class Scan:
                         replace(self._part.description, grid_ndim=depth), lambda j: refine_marks(old, j, part.file)
                     )
                     new.take_place(old)
+                    part.go_on_with(new)  # first: a sync that fails must not leave us with a journal that has no name
                     _fs.sync_folder(self.part_path.parent)  # the first flush has done it already, for the old one
-                    part.go_on_with(new)
             self._grid_is_known = True
 
     def change_dtype(self, dtype: Any, fill: Any = None) -> None:
@@ -339,17 +339,18 @@ class Scan:
             file.try_lock()
             file.write_at(layout.head, 0)
             file.set_size(layout.array_end + TAIL_ROOM)
+            file.sync()  # under the scan's name, an empty file would be taken for one that was only just begun
             journal = self._part.journal.successor(new, lambda j: j.mark_all(COMING))
             journal.take_place(self._part.journal)
             _fs.replace(beside, self.part_path)
             file.path = self.part_path
-            _fs.sync_folder(self.part_path.parent)  # a flush may have done it already, for the old ones
             journal.mark_all(ABSENT)
         except BaseException:
             file.close()
             _fs.remove(beside)
             raise
         self._part.go_on_with(journal, file)
+        _fs.sync_folder(self.part_path.parent)  # a flush may have done it already, for the old ones
 
     def let_first_frame_choose(self, fill: Any = None, *, only_complex: bool = False) -> None:
         """The scan takes its first frame's dtype instead of its own; or complex128, only where that frame is complex.

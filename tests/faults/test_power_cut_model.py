@@ -1,0 +1,210 @@
+"""The power is cut at every operation of a scan, on a modelled disk; `tools/power_cut_model.py --cuts 10000` goes on."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lys_storage.core import _fs
+from lys_storage.core._journal import Journal
+from tests.conftest import ROOT, child_environment
+from tests.faults.disk_model import Disk, Recorder, read_files
+from tools.power_cut_model import SCENARIOS, Scenario, Tally, cut_everywhere, in_order, in_random_order, rewrites
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what is recorded are Linux's system calls")
+
+MANY = 200
+
+
+def states(events: list[tuple[Any, ...]], *, any_names: bool = False) -> set[tuple[tuple[str, Any], ...]]:
+    """What a power cut after `events` can leave."""
+    disk = Disk()
+    for event in events:
+        disk.apply(event)
+    rng = random.Random(0)
+    return {tuple(sorted(disk.choose(rng, any_names=any_names).items())) for _ in range(MANY)}
+
+
+# -- the promises -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_a_power_cut_at_any_point_breaks_no_promise(scenario: Scenario, tmp_path: Path) -> None:
+    """Frames older than the last flush are there bit for bit; nothing torn or absent is passed off as data."""
+    tally = Tally()
+    cut_everywhere(scenario, "test", tmp_path, tally, choices=1, most=50)
+    assert tally.faults == []
+    assert tally.cuts.total() > 30
+
+
+def test_no_promise_needs_names_to_survive_in_their_order(tmp_path: Path) -> None:
+    """Creates, renames and removes that were not synced survive in any order: what is promised does not depend on it."""
+    tally = Tally()
+    for k, scenario in enumerate(SCENARIOS):
+        cut_everywhere(scenario, f"names {k}", tmp_path, tally, choices=1, most=6, any_names=True)
+    assert tally.faults == []
+
+
+def test_the_tool_ends_with_0_where_no_promise_broke(tmp_path: Path) -> None:
+    """Its last line says how many cuts were made, at how many points, and how many broke a promise."""
+    command = [sys.executable, str(ROOT / "tools" / "power_cut_model.py"), "--cuts", "30", "--only", "in order"]
+    done = subprocess.run(
+        [*command, "--dir", str(tmp_path)], env=child_environment(tmp_path), capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].endswith(" 0 cuts with a promise broken")
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- the model would see it ---------------------------------------------------------------------------------------------
+
+
+def _nothing(*args: Any, **options: Any) -> None:
+    return None
+
+
+def _publishes_first(old: Path, new: Path) -> bool:
+    return False  # a link and an unlink: fine as well, and another way of the code
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "scenario"),
+    [
+        pytest.param(_fs.File, "sync", in_order, id="the files are never synced"),
+        pytest.param(Journal, "sync", in_order, id="the journal is never synced"),
+        pytest.param(_fs, "sync_folder", in_random_order, id="the folder is never synced"),
+    ],
+)
+def test_the_model_sees_a_sync_that_is_missing(
+    owner: Any, name: str, scenario: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each sync is there for a reason, and a program without it does not pass."""
+    monkeypatch.setattr(owner, name, _nothing)
+    tally = Tally()
+    cut_everywhere(Scenario(scenario), "test", tmp_path, tally, choices=2, most=100)
+    assert tally.faults
+
+
+def test_the_model_sees_a_rewrite_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the redo file a promised frame is torn by its rewrite."""
+    from lys_storage.core import _part
+
+    monkeypatch.setattr(_part, "Redo", _part.Redo)
+    monkeypatch.setattr(_part.Redo, "create", classmethod(lambda cls, part, key: _Forgetful(part, key)))
+    tally = Tally()
+    cut_everywhere(Scenario(rewrites), "test", tmp_path, tally, choices=2, most=160)
+    assert any("is missing, version" in fault for fault in tally.faults), tally.faults
+
+
+class _Forgetful:
+    """A redo file that is never on disk."""
+
+    def __init__(self, part: Path, key: int) -> None:
+        self.end = 0
+        self.file = self
+        self._chunks: dict[int, list[tuple[int, bytes]]] = {}
+
+    def append(self, offset: int, size: int, chunks: Any, epoch: int) -> Any:
+        from lys_storage.core._redo import Record
+
+        record = Record(offset, size, self.end)
+        self._chunks[self.end] = [(at, bytes(memoryview(data).cast("B"))) for at, data in chunks]
+        self.end += 64
+        return record
+
+    def apply(self, record: Any, file: Any) -> None:
+        for at, data in self._chunks[record.at]:
+            file.write_at(data, record.offset + at)
+
+    def begin_again(self) -> None:
+        self.end = 0
+
+    def sync(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_scan_published_by_link_and_unlink_keeps_its_promises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the system has no rename that refuses, the two names of a moment are no harm."""
+    monkeypatch.setattr(_fs, "_rename_noreplace", _publishes_first)
+    tally = Tally()
+    cut_everywhere(Scenario(in_order), "test", tmp_path, tally, choices=1, most=200)
+    assert tally.faults == []
+
+
+# -- the model itself ---------------------------------------------------------------------------------------------------
+
+
+def test_what_was_synced_is_always_there() -> None:
+    """A sync of the file and one of its folder, and every choice keeps it."""
+    events = [("disk", {}), ("create", "a", 0), ("write", 0, 0, b"new"), ("sync", 0), ("sync folder", ".")]
+    assert states(events) == {(("a", b"new"),)}
+
+
+def test_a_name_is_lost_without_a_sync_of_its_folder() -> None:
+    """A sync of the file does not make its name durable."""
+    assert states([("disk", {}), ("create", "a", 0), ("write", 0, 0, b"new"), ("sync", 0)]) == {(), (("a", b"new"),)}
+
+
+def test_an_unsynced_write_is_kept_dropped_or_torn_at_sectors() -> None:
+    """Each sector is old or new by itself."""
+    events = [("disk", {"a": b"1" * 1024}), ("write", 0, 0, b"2" * 1024)]
+    halves = [(x + y).encode() for x in ("1" * 512, "2" * 512) for y in ("1" * 512, "2" * 512)]
+    assert states(events) == {(("a", half),) for half in halves}
+
+
+def test_a_sector_is_in_a_state_that_it_has_had() -> None:
+    """Two writes in one sector: never the second without the first, since the kernel writes whole sectors."""
+    events = [("disk", {"a": b"......"}), ("write", 0, 0, b"1"), ("write", 0, 3, b"2")]
+    assert states(events) == {(("a", content),) for content in (b"......", b"1.....", b"1..2..")}
+
+
+def test_a_file_may_be_longer_than_what_was_written_of_it() -> None:
+    """The size can survive without the bytes, which then are zeros."""
+    left = states([("disk", {"a": b""}), ("write", 0, 0, b"x" * 600)])
+    assert (("a", bytes(600)),) in left
+    assert (("a", b""),) in left
+
+
+def test_names_survive_in_their_order_or_in_any() -> None:
+    """`any_names` is the disk that promises less than ext4."""
+    events = [("disk", {"a": b"1"}), ("rename", "a", "b"), ("create", "c", 1)]
+    b, c = ("b", b"1"), ("c", b"")
+    assert states(events) == {(("a", b"1"),), (b,), (b, c)}
+    assert states(events, any_names=True) == {(("a", b"1"),), (b,), (b, c), (("a", b"1"), c)}
+
+
+def test_stores_through_a_map_are_recorded(tmp_path: Path) -> None:
+    """What changed in a mapped file is a write like any other, seen at the next operation on the disk."""
+    record = Recorder(tmp_path)
+    with record:
+        file = _fs.File.create(tmp_path / "a")
+        file.set_size(2048)
+        file.sync()
+        mapped = file.map(2048, writable=True)
+        mapped[600] = 7
+        file.write_at(b"x", 0)
+        mapped.close()
+        file.close()
+    stored = [event for event in record.events if event[0] == "stores"]
+    assert stored == [("stores", 0, [(512, bytes(88) + b"\7" + bytes(423))])]
+    assert bytes(record.disk.inodes[0].now) == read_files(tmp_path)["a"] == b"x" + bytes(599) + b"\7" + bytes(1447)
+
+
+def test_everything_is_as_before_after_a_record(tmp_path: Path) -> None:
+    """The recorder puts back what it has changed."""
+    before = (_fs.os, _fs.mmap, _fs._fallocate, _fs._rename_noreplace, os.mkdir)
+    with Recorder(tmp_path):
+        assert (_fs.os, _fs.mmap, _fs._fallocate, _fs._rename_noreplace, os.mkdir) != before
+    assert (_fs.os, _fs.mmap, _fs._fallocate, _fs._rename_noreplace, os.mkdir) == before
