@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")  # before any test makes an application: no display is needed
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parents[1]
