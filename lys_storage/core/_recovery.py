@@ -129,8 +129,10 @@ def _settle(file: _fs.File, journal: Journal, *, trust_marks: bool, progress: Pr
     """
     redone = _redo(file, journal)
     size, total = journal.description.frame_bytes, journal.description.frames
+    held = max(0, file.size - journal.description.array_offset) // size
     for at in range(0, total, _STEP):
         marks = journal.mark_array[at : at + _STEP]
+        marks[max(0, held - at) :] = COMING  # behind the end of a file that was cut, whatever their marks say
         if trust_marks:
             marks[marks == REWRITING] = COMING  # its record is not whole: the redo file is damaged
             marks[marks > CHECKING] = COMING  # no mark of ours: the byte has rotted

@@ -410,3 +410,15 @@ def test_the_resume_command_tells_how_to_go_on(tmp_path: Path) -> None:
     assert "(1,), (3,)" in result.output
     with lys_storage.resume(tmp_path / "data.npz") as scan:
         assert list(scan.missing()) == [(1,), (3,)]
+
+
+def test_frames_behind_the_end_of_a_scan_file_that_was_cut_are_missing(tmp_path: Path) -> None:
+    """Their marks are true and their bytes are gone: no export may have a checksum of what is not in it."""
+    part = interrupt(tmp_path / "data.npz", frames=(0, 1, 2, 3), fill=7)
+    os.truncate(part, 4096 + 2 * 6 + 5)
+    (found,) = lys_storage.recover(tmp_path)
+    assert (found.frames_written, found.frames_expected) == (2, 4)
+    export = load_export(tmp_path / "data.npz")
+    assert_same_array(export.data, np.array([[1] * 3, [2] * 3, [7] * 3, [7] * 3], "u2"))
+    assert export.info["missing"] == [[2, 4]]
+    assert lys_storage.verify(tmp_path) == []
