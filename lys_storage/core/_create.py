@@ -136,6 +136,7 @@ def begin_scan(
             _numbering.give_back(folder, stem, number)
         raise
     scan = Scan(part, flush_interval_s=flush_interval_s, failed=failed, claim=claim)
+    scan.made_here = True
     scan._grid_is_known = grid_ndim is not None
     scan._note = note if isinstance(note, dict) else None
     return scan

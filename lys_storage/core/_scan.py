@@ -70,6 +70,7 @@ class Scan:
         self._note: dict[Any, Any] | None = None
         self._map: np.memmap[Any, Any] | None = None
         self._claim = claim
+        self.made_here = False  # whether its axes and note are this process's own; of a file, nothing is run
         self.trim = False  # whether close() cuts it to the part of the grid that has frames
         self.report: FinalizeReport | None = None
         self._grid_is_known = True
@@ -174,7 +175,7 @@ class Scan:
         with self._changing:
             if self._axes is None:
                 self._refuse_if_gone()
-                self._axes = decode_axes(self._part.journal.read_metadata()[0], trust=True)
+                self._axes = decode_axes(self._part.journal.read_metadata()[0], trust=self.made_here)
             return with_coordinates(self._axes, self.shape)
 
     @axes.setter
@@ -191,7 +192,7 @@ class Scan:
         with self._changing:
             if self._note is None:
                 self._refuse_if_gone()
-                self._note = decode_note(self._part.journal.read_metadata()[1], trust=True)
+                self._note = decode_note(self._part.journal.read_metadata()[1], trust=self.made_here)
             return self._note
 
     @note.setter

@@ -199,10 +199,9 @@ class DataStorage(Settings):
         self._end_running()
         scan = resume(path, flush_interval_s=self._flush_interval_s)
         scan.trim = self._partial == "trim"
-        run = self._new_run(scan.note)
+        run = self._new_run()
         run.open(scan)
         run.resumed = True
-        run.known_axes = scan.axes
         with self._state.lock:
             self._state.run = run
         self._tell_state()

@@ -422,3 +422,14 @@ def test_frames_behind_the_end_of_a_scan_file_that_was_cut_are_missing(tmp_path:
     assert_same_array(export.data, np.array([[1] * 3, [2] * 3, [7] * 3, [7] * 3], "u2"))
     assert export.info["missing"] == [[2, 4]]
     assert lys_storage.verify(tmp_path) == []
+
+
+def test_a_resumed_scan_runs_nothing_that_its_journal_says(tmp_path: Path) -> None:
+    """The note is a pickle: what is no plain data in it is refused by name, and still exported as it is."""
+    interrupt(tmp_path / "data.npz", note={"where": Path("a")})
+    scan = lys_storage.resume(tmp_path / "data.npz")
+    with pytest.raises(lys_storage.UnsafeFileError, match="pathlib"):
+        _ = scan.note
+    scan.close()
+    with lys_storage.open_wave(tmp_path / "data.npz", trust=True) as wave:
+        assert wave.note == {"where": Path("a")}
