@@ -178,12 +178,31 @@ def run_info(path: Path, *, machine: bool) -> int:
         _console(stderr=True).print(str(error))
         return 1
     if machine:
-        out.print(json.dumps(facts, indent=1, default=str))
+        out.print(json.dumps(_for_json(facts), indent=1))
     else:
         width = max(map(len, facts))
         for name, value in facts.items():
-            out.print(f"{name:<{width}}  {value}")
+            out.print(f"{name:<{width}}  {_for_people(value)}")
     return 0
+
+
+def _for_people(value: Any) -> str:
+    """What a file says, such that any terminal can show it and none obeys it."""
+    try:
+        text = str(value)
+    except ValueError:  # a number of too many digits
+        return f"<{type(value).__name__} that is too long>"
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def _for_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_for_people(key): _for_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_for_json(item) for item in value]
+    if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 1 << 64):
+        return value
+    return _for_people(value)
 
 
 def _facts_of_export(path: Path) -> dict[str, Any]:
@@ -194,8 +213,10 @@ def _facts_of_export(path: Path) -> dict[str, Any]:
             "shape": wave.shape,
             "dtype": str(wave.dtype),
         }
-        for k, axis in enumerate(wave.axes):
-            if axis.ndim == 1 and axis.size:
+        for k, (axis, n) in enumerate(itertools.zip_longest(wave.stored_axes, wave.shape)):
+            if axis is None and n:
+                facts[f"axis {k}"] = f"0.0 ... {n - 1}.0 ({n} points)"
+            elif axis is not None and axis.ndim == 1 and axis.size:
                 facts[f"axis {k}"] = f"{axis[0]} ... {axis[-1]} ({axis.size} points)"
         facts["note"] = wave.note
         for name in ("started", "ended", "frames_written", "frames_expected", "missing", "software"):

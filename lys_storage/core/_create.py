@@ -13,11 +13,11 @@ from . import _fs, _numbering
 from ._errors import LysStorageError, ScanShapeError
 from ._frame import check_fill
 from ._index import Grid
-from ._journal import Description, Journal
+from ._journal import MAX_FRAMES, Description, Journal
 from ._layout import check_dtype, check_shape, journal_path, plan_data_member
 from ._metadata import check_axes, encode_axes, encode_note
 from ._part import Part
-from ._scan import MAX_FRAMES, TAIL_ROOM, Scan
+from ._scan import TAIL_ROOM, Scan
 from ._space import SpaceClaim, log_only
 
 

@@ -94,12 +94,13 @@ def _complete_file(part: Part, description: Description, progress: Progress | No
     part.check(all_frames=True)
     missing = list(itertools.islice(part.missing(frames), _MAX_RANGES + 1))
     fill_missing(part, frames, progress)
-    member_crc = layout.member_crc(_array_crc(part, frames))
+    array_crc = _array_crc(part, frames)
+    member_crc = layout.member_crc(array_crc)
     axes, note = part.journal.read_metadata()
     if description.shape != part.description.shape:
         axes = trim_axes(axes, part.description.shape, description.shape)
     members = [("axes.npy", axes), ("note.npy", note), ("allow_pickle.npy", ALLOW_PICKLE_NPY)]
-    members.append((INFO_MEMBER, _describe(part, description, missing)))
+    members.append((INFO_MEMBER, _describe(part, description, missing, array_crc)))
     if len(missing) > _MAX_RANGES:
         members.append(("missing.npy", encode_npy(np.packbits(part.journal.mark_array[:frames] < WRITTEN))))
     started = datetime.fromisoformat(description.started).timestamp()
@@ -154,7 +155,7 @@ def _array_crc(part: Part, frames: int) -> int:
     return total
 
 
-def _describe(part: Part, d: Description, missing: list[tuple[int, int]]) -> bytes:
+def _describe(part: Part, d: Description, missing: list[tuple[int, int]], array_crc: int) -> bytes:
     info: dict[str, Any] = {
         "format": INFO_FORMAT,
         "version": INFO_VERSION,
@@ -167,6 +168,7 @@ def _describe(part: Part, d: Description, missing: list[tuple[int, int]]) -> byt
         "frames_written": part.frames_written,
         "missing": missing[:_MAX_RANGES],
         "missing_complete": len(missing) <= _MAX_RANGES,
+        "array_crc32": array_crc,
     }
     if d.shape != part.description.shape:
         info["trimmed_from"] = part.description.shape

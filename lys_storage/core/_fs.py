@@ -10,13 +10,14 @@ import ctypes
 import errno
 import mmap
 import os
+import stat
 import sys
 import threading
 import weakref
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ._errors import DiskFullError, NameTakenError, os_error
+from ._errors import DiskFullError, NameTakenError, StorageOSError, os_error
 
 try:
     import fcntl
@@ -68,12 +69,15 @@ class File:
         self._seek_lock = threading.Lock()  # guards the file position where there is no pwrite
         mode = flags | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
         try:
-            self.fd = os.open(path, mode, 0o666)
+            self.fd = os.open(path, mode | getattr(os, "O_NONBLOCK", 0), 0o666)  # a pipe would be waited for
         except FileExistsError as error:
             raise NameTakenError(error.errno, "exists already", os.fspath(path)) from error
         except OSError as error:
             raise os_error("open", path, error) from error
         File._open.add(self)
+        if not stat.S_ISREG(os.fstat(self.fd).st_mode):
+            self.close()
+            raise StorageOSError(errno.EINVAL, "is no file", os.fspath(path))
 
     @classmethod
     def create(cls, path: Path) -> File:

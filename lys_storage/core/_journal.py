@@ -26,7 +26,7 @@ from numpy.lib import format as npy_format
 from . import _fs
 from ._checksum import crc32
 from ._errors import BadFileError
-from ._layout import PAGE, check_dtype, check_shape
+from ._layout import PAGE, WHAT_LITERALS_RAISE, check_dtype, check_shape
 
 MAGIC = b"\x93LYSJRN\n"
 VERSION = 1
@@ -43,6 +43,8 @@ _EPOCH_AT = 448
 _POINTER_AT = (512, 1024)  # a sector each: a torn write spoils one of them at most
 _TEXT_AT = 1536
 _MAX_TEXT = 1 << 24
+MAX_FRAMES = 1 << 31
+"""Frames a grid may have: the journal holds five bytes for each."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,18 @@ def decode_description(data: bytes) -> Description:
         fields["shape"] = check_shape(fields["shape"], fields["dtype"])
         fields["fill"] = bytes.fromhex(fields["fill"])
         description = Description(**{name: fields[name] for name in Description.__dataclass_fields__})
-        if not 0 <= description.grid_ndim <= len(description.shape):
+        texts = ("scan_id", "final", "stem", "started", "boot_id", "software")
+        if any(
+            type(getattr(description, name)) is not str or not getattr(description, name).isprintable()
+            for name in texts
+        ):
+            raise ValueError("a field that is no text")
+        if type(description.replace) is not bool or type(description.array_offset) is not int:
+            raise ValueError("replace or array offset does not fit")
+        if type(description.grid_ndim) is not int or not 0 <= description.grid_ndim <= len(description.shape):
             raise ValueError(f"grid of {description.grid_ndim} dimensions in shape {description.shape}")
+        if description.frames > MAX_FRAMES:
+            raise ValueError(f"a grid of {description.frames:,} frames")
         if len(description.fill) != description.dtype.itemsize or description.array_offset % PAGE:
             raise ValueError("fill or array offset does not fit")
         names = (description.final, description.stem)
@@ -96,8 +108,10 @@ def decode_description(data: bytes) -> Description:
             raise ValueError(f"names {names}")
         if description.number is not None and not (type(description.number) is int and description.number >= 0):
             raise ValueError(f"number {description.number!r}")
-        datetime.fromisoformat(description.started)
-    except (ValueError, KeyError, TypeError, SyntaxError, RecursionError, MemoryError, AttributeError) as error:
+        if not description.final.endswith(".npz"):
+            raise ValueError(f"final name {description.final!r}")
+        datetime.fromisoformat(description.started).timestamp()
+    except (*WHAT_LITERALS_RAISE, SyntaxError, RecursionError, MemoryError) as error:
         raise BadFileError(f"description of the scan cannot be read: {error}") from error
     return description
 
@@ -212,6 +226,9 @@ class Journal:
         raw = self.file.read_at(_POINTER.size, _POINTER_AT[slot])
         if len(raw) < _POINTER.size or _POINTER.unpack(raw)[5] != crc32(raw[:-4], self._key):
             return None
+        _, offset, axes_size, note_size, _, _ = _POINTER.unpack(raw)
+        if offset < self._plan.metadata or offset + axes_size + note_size > self.file.size:
+            return None  # of a right checksum, and yet to nowhere
         return _POINTER.unpack(raw)[:5]
 
     def read_metadata(self) -> tuple[bytes, bytes]:

@@ -16,6 +16,7 @@ import struct
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,11 @@ DATA_MEMBER = "data.npy"
 CRC_OFFSET = 14
 """Where the CRC-32 of `data.npy` stands in the file (in its local header, which is the file's first)."""
 
-MAX_NPY_HEADER = 1 << 20
+MAX_NPY_HEADER = 1 << 18
+
+_MANY_OF_NOTHING = 1 << 20
+WHAT_LITERALS_RAISE = (ValueError, LookupError, TypeError, ArithmeticError, AttributeError)
+"""What Python's literals and numpy's dtypes make of bytes that are none."""
 
 _LOCAL = struct.Struct("<4s5H3I2H")
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
@@ -147,9 +152,15 @@ def decode_npy_header(head: bytes) -> tuple[tuple[int, ...], np.dtype[Any], bool
         fields = ast.literal_eval(head[prefix : prefix + size].decode("utf8" if head[6] == 3 else "latin1").strip())
         dtype: np.dtype[Any] = npy_format.descr_to_dtype(fields["descr"])
         shape, fortran = fields["shape"], fields["fortran_order"]
-        if not isinstance(shape, tuple) or any(type(n) is not int or n < 0 for n in shape):
-            raise ValueError(f"shape {shape!r}")
-    except (ValueError, SyntaxError, KeyError, TypeError, IndexError, RecursionError, MemoryError) as error:
+        if (
+            not isinstance(shape, tuple)
+            or len(shape) > 64
+            or any(type(n) is not int or not 0 <= n < 1 << 62 for n in shape)
+        ):
+            raise ValueError("no array can have its shape")
+        if prod(shape) * dtype.itemsize == 0 and max(shape, default=0) > _MANY_OF_NOTHING:
+            raise ValueError(f"shape {shape} of elements of no size")
+    except (*WHAT_LITERALS_RAISE, SyntaxError, RecursionError, MemoryError) as error:
         raise BadFileError(f".npy header cannot be read: {error}") from error
     return shape, dtype, bool(fortran), prefix + size
 

@@ -7,6 +7,7 @@ data only: what a file says is never run.
 
 from __future__ import annotations
 
+import datetime
 import io
 import logging
 import pickle
@@ -18,7 +19,7 @@ import numpy as np
 
 from ._errors import AxisLengthError, BadFileError, UnsafeFileError
 from ._layout import decode_npy_header
-from ._plain import load_plain
+from ._plain import checked_elements, load_plain
 
 log = logging.getLogger("lys_storage")
 
@@ -152,7 +153,7 @@ def _decode(data: bytes, what: str, trust: bool) -> np.ndarray[Any, Any]:
             if len(data) - start != prod(shape) * dtype.itemsize:
                 raise BadFileError(f"{what} has {len(data) - start} bytes, its shape {shape} needs another number")
             plain: np.ndarray[Any, Any] = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-            return plain
+            return checked_elements(plain)
         array = pickle.loads(data[start:]) if trust else load_plain(data[start:])
         if not isinstance(array, np.ndarray):
             raise BadFileError(f"{what} holds a {type(array).__name__}, expected an array")
@@ -166,11 +167,29 @@ def _decode(data: bytes, what: str, trust: bool) -> np.ndarray[Any, Any]:
         raise BadFileError(f"{what} cannot be read: {type(error).__name__}: {error}") from error
 
 
+_COORDINATES = (bool, int, float, complex, str, bytes, type(None), datetime.datetime, datetime.date, datetime.timedelta)
+
+
+def _is_plain_axis(axis: Any, size: int) -> bool:
+    """Whether numpy can be given `axis` without making more of it than a file of `size` bytes can have meant."""
+    if isinstance(axis, (*_COORDINATES, np.generic)) or (isinstance(axis, np.ndarray) and not axis.dtype.hasobject):
+        return True
+    if not isinstance(axis, np.ndarray | list | tuple):
+        return False
+    points = axis.ravel() if isinstance(axis, np.ndarray) else axis
+    if any(type(point) not in _COORDINATES and not isinstance(point, np.generic) for point in points):
+        return False
+    longest = max((len(point) for point in points if isinstance(point, str | bytes)), default=0)
+    return longest * len(points) <= 16 * size + (1 << 20)
+
+
 def decode_axes(data: bytes, trust: bool = False) -> Axes:
     """The axes as `lys.Wave` would have them after loading, each of the dtype of its first element; None: index coordinates."""
     result: Axes = []
     array = _decode(data, "axes.npy", trust)
-    for axis in array if array.ndim else ():
+    for axis in array[:64] if array.ndim else ():
+        if not trust and not _is_plain_axis(axis, len(data)):
+            raise BadFileError("axes.npy has an axis that is no list of coordinates")
         if axis is None or np.ndim(axis) == 0:
             result.append(None)
         else:

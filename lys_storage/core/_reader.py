@@ -20,6 +20,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from . import _fs
+from ._checksum import combine, crc32
 from ._errors import BadFileError, LysStorageError, ScanClosedError, os_error
 from ._form import read_selection
 from ._layout import DATA_MEMBER, MAX_NPY_HEADER, decode_npy_header
@@ -27,6 +28,10 @@ from ._metadata import Axes, decode_axes, decode_note, with_coordinates
 
 INFO_MEMBER = "acquisition.json"
 _MAX_MEMBER = 1 << 30
+_MAX_COMPRESSED = 1 << 26
+_DEFLATE_MOST = 1032
+"""Bytes that one byte of a deflated member can stand for (zlib, technical details)."""
+_MAX_MEMBERS = 1000
 _FIRST_BYTES = 1 << 16
 _WHAT_A_BAD_FILE_RAISES = (
     *(zipfile.BadZipFile, ValueError, EOFError, KeyError, IndexError, TypeError, RuntimeError, RecursionError),
@@ -49,6 +54,11 @@ class StoredWave:
         self._axes: Axes = []
         self.note: dict[Any, Any] = {}
         self.info: dict[str, Any] = {}
+
+    @property
+    def stored_axes(self) -> Axes:
+        """The axes as they are in the file; None where a dimension has index coordinates, which take memory to make."""
+        return self._axes[: len(self.shape)]
 
     @property
     def axes(self) -> list[np.ndarray[Any, Any]]:
@@ -94,6 +104,7 @@ def open_wave(path: str | os.PathLike[str], *, trust: bool = False) -> StoredWav
     file = _fs.File.open(where, writable=False)
     try:
         with open(where, "rb") as stream, zipfile.ZipFile(stream) as archive:
+            _check_members(archive, file.size)
             wave = _open_data(where, archive, stream, file)
             names = set(archive.namelist())
             if "axes.npy" in names:
@@ -103,6 +114,7 @@ def open_wave(path: str | os.PathLike[str], *, trust: bool = False) -> StoredWav
             if INFO_MEMBER in names:
                 info = json.loads(_member(archive, INFO_MEMBER))
                 wave.info = info if isinstance(info, dict) else {}
+                _check_header(archive, file, wave)
         return wave
     except BadFileError as error:
         file.close()
@@ -122,11 +134,40 @@ def open_wave(path: str | os.PathLike[str], *, trust: bool = False) -> StoredWav
         raise
 
 
+def _check_members(archive: zipfile.ZipFile, size: int) -> None:
+    """Both headers of a member name it alike, and what it claims can be true. The directory has no checksum of its own."""
+    if len(archive.infolist()) > _MAX_MEMBERS:
+        raise BadFileError(f"it has {len(archive.infolist())} members")
+    for info in archive.infolist():
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise BadFileError(f"member {info.filename} is compressed as no .npz is")
+        most = info.compress_size * (1 if info.compress_type == zipfile.ZIP_STORED else _DEFLATE_MOST)
+        if info.compress_size > size or info.file_size > most:
+            raise BadFileError(f"member {info.filename} says that it has {info.file_size} bytes")
+        if info.comment:
+            raise BadFileError(f"member {info.filename} has a comment, which may be the members behind it")
+        archive.open(info).close()
+
+
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
     info = archive.getinfo(name)
-    if info.file_size > _MAX_MEMBER:
+    if info.file_size > (_MAX_MEMBER if info.compress_type == zipfile.ZIP_STORED else _MAX_COMPRESSED):
         raise BadFileError(f"member {name} says that it has {info.file_size} bytes")
     return archive.read(info)
+
+
+def _check_header(archive: zipfile.ZipFile, file: _fs.File, wave: StoredWave) -> None:
+    """The .npy header is what it was: its CRC-32 follows from that of the array and that of both. No data are read.
+
+    One bit makes ">f8" of "<f8".
+    """
+    array_crc, offset = wave.info.get("array_crc32"), wave._offset
+    if type(array_crc) is not int or offset is None:
+        return
+    info, size = archive.getinfo(DATA_MEMBER), prod(wave.shape) * wave.dtype.itemsize
+    header = file.read_at(info.file_size - size, offset - (info.file_size - size))
+    if combine(crc32(header), array_crc & 0xFFFFFFFF, size) != info.CRC:
+        raise BadFileError("the header of data.npy is not what it was")
 
 
 def _open_data(path: Path, archive: zipfile.ZipFile, stream: Any, file: _fs.File) -> StoredWave:

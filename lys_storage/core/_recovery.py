@@ -22,7 +22,7 @@ from ._checksum import crc32
 from ._errors import BadFileError, LysStorageError, NameTakenError, ScanInUseError, ScanShapeError
 from ._finalize import Progress, layout_of
 from ._journal import CHECKED, CHECKING, COMING, REWRITING, WRITTEN, Journal
-from ._layout import JOURNAL_SUFFIX, PART_SUFFIX, journal_path, part_path
+from ._layout import JOURNAL_SUFFIX, PART_SUFFIX, decode_npy_header, journal_path, part_path
 from ._part import Part
 from ._redo import SUFFIX as REDO_SUFFIX
 from ._redo import Redo, read_records, redo_path
@@ -91,6 +91,8 @@ def _settled(file: _fs.File, verify: bool, progress: Progress | None) -> Part:
         description = journal.description
         if layout_of(description).array_offset != description.array_offset:
             raise BadFileError(f"journal {journal.path}: array at {description.array_offset} does not fit its shape")
+        journal.read_metadata()  # nothing is changed before it is known that there is an end to it
+        _check_form(file, journal)
         boot = _fs.boot_id()
         same_boot = bool(boot) and description.boot_id == boot
         _settle(file, journal, trust_marks=same_boot and not verify, progress=progress)
@@ -104,6 +106,30 @@ def _settled(file: _fs.File, verify: bool, progress: Progress | None) -> Part:
     except BaseException:
         journal.close()
         raise
+
+
+def _check_form(file: _fs.File, journal: Journal) -> None:
+    """Raise BadFileError where the scan file is another's, as far as its form tells: filling it up would destroy that one.
+
+    A header of a part of the shape was left by an export that was to be cut; a damaged one is written anew.
+    """
+    description, marks = journal.description, journal.mark_array
+    if description.replace and not file.path.name.startswith(f"{description.final}."):
+        raise BadFileError(f"journal {journal.path} is that of {description.final}, which it would replace")
+    if not any((marks[at : at + _STEP] > COMING).any() for at in range(0, len(marks), _STEP)):
+        return  # also one that was to be laid out anew for another dtype
+    layout = layout_of(description)
+    try:
+        shape, dtype, _, _ = decode_npy_header(
+            file.read_at(len(layout.npy_header), layout.array_offset - len(layout.npy_header))
+        )
+    except BadFileError:
+        return
+    fits = len(shape) == len(description.shape) and all(a <= b for a, b in zip(shape, description.shape, strict=True))
+    if dtype != description.dtype or not fits:
+        raise BadFileError(
+            f"scan {file.path} has an array of {dtype} {shape}; its journal describes {description.dtype} {description.shape}"
+        )
 
 
 def _of_this_boot(journal: Journal, boot: str) -> Journal:
@@ -132,17 +158,19 @@ def _settle(file: _fs.File, journal: Journal, *, trust_marks: bool, progress: Pr
     held = max(0, file.size - journal.description.array_offset) // size
     for at in range(0, total, _STEP):
         marks = journal.mark_array[at : at + _STEP]
-        marks[max(0, held - at) :] = COMING  # behind the end of a file that was cut, whatever their marks say
         if trust_marks:
+            doubtful = marks > CHECKING  # no mark of ours: the byte has rotted
+            doubtful[max(0, held - at) :] = True  # behind the end of a file that was cut
             marks[marks == REWRITING] = COMING  # its record is not whole: the redo file is damaged
-            marks[marks > CHECKING] = COMING  # no mark of ours: the byte has rotted
             marks[marks == CHECKING] = WRITTEN
-            continue
-        for k, mark in enumerate(marks.tolist()):
+        else:
+            doubtful = np.ones(len(marks), bool)
+        for k in np.flatnonzero(doubtful).tolist():
             checksum = int(journal.checksums[at + k])
-            sound = (mark == CHECKED or checksum) and _crc_of(file, journal, at + k) == checksum
+            vouched = checksum or marks[k] == CHECKED
+            sound = vouched and _crc_of(file, journal, at + k) == checksum
             marks[k] = CHECKED if sound else COMING  # bytes of it may have reached the disk all the same
-            if progress is not None:
+            if progress is not None and not trust_marks:
                 progress((at + k + 1) * size, total * size)
     if redone is not None or not trust_marks:
         file.sync()

@@ -23,7 +23,7 @@ from ._follower import Follower
 from ._form import LaidOutAnew, read_selection, refine_marks
 from ._frame import as_array, as_frame, check_fill, check_frame_shape, chunks
 from ._index import Grid, select
-from ._journal import ABSENT, COMING, WRITTEN, Description
+from ._journal import ABSENT, COMING, MAX_FRAMES, WRITTEN, Description
 from ._layout import check_dtype, plan_data_member
 from ._metadata import Axes, check_axes, decode_axes, decode_note, encode_axes, encode_note, with_coordinates
 from ._numbering import give_back
@@ -31,9 +31,6 @@ from ._part import Part
 from ._space import SpaceClaim, log_only
 
 log = logging.getLogger("lys_storage")
-
-MAX_FRAMES = 1 << 31
-"""Frames a grid may have: the journal holds five bytes for each."""
 
 TAIL_ROOM = 1 << 16
 """Bytes claimed behind the array for what is appended at the end."""

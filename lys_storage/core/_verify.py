@@ -18,6 +18,7 @@ from ._errors import BadFileError, LysStorageError, UnsafeFileError
 from ._finalize import INFO_FORMAT, INFO_MEMBER, layout_of
 from ._journal import CHECKED, CHECKING, Journal
 from ._layout import PART_SUFFIX, journal_path
+from ._metadata import Axes
 from ._reader import open_wave
 
 Progress = Callable[[int, int], None]
@@ -83,7 +84,7 @@ def _verify_export(path: Path, tell: Callable[[int], None]) -> Iterable[str]:
         with open_wave(path) as wave:
             shape, info = wave.shape, wave.info
             yield from _check_info(shape, info)
-            yield from _check_axes(wave.axes, shape)
+            yield from _check_axes(wave.stored_axes, shape)
     except UnsafeFileError as error:
         yield f"not all of it is looked at: {error}"
     done = 0
@@ -115,9 +116,9 @@ def _check_info(shape: tuple[int, ...], info: dict[str, Any]) -> Iterator[str]:
         yield f"{INFO_MEMBER} cannot be understood: {error!r}"
 
 
-def _check_axes(axes: list[np.ndarray[Any, Any]], shape: tuple[int, ...]) -> Iterator[str]:
+def _check_axes(axes: Axes, shape: tuple[int, ...]) -> Iterator[str]:
     for k, (axis, n) in enumerate(zip(axes, shape, strict=False)):
-        if len(axis) != n:
+        if axis is not None and len(axis) != n:
             yield f"axis {k} has {len(axis)} points, dimension {k} of shape {shape} has {n}"
 
 

@@ -9,6 +9,7 @@ import shutil
 import struct
 import subprocess
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,10 @@ def test_the_acquisition_says_what_came_and_when(tmp_path: Path) -> None:
     before = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=1)
     frames = {(0,): np.ones((4, 2), "u1"), (2, 1): np.ones(2, "u1")}
     info = load_export(export(tmp_path, (3, 4, 2), "u1", frames, grid_ndim=2)).info
+    stored = np.full((3, 4, 2), 0, "u1")
+    for index, frame in frames.items():
+        stored[index] = frame
+    assert info.pop("array_crc32") == zlib.crc32(stored)
     started, ended = (datetime.datetime.fromisoformat(info.pop(key)) for key in ("started", "ended"))
     assert before <= started <= ended <= datetime.datetime.now(datetime.UTC)
     assert (started.utcoffset(), ended.utcoffset()) == (datetime.timedelta(0), datetime.timedelta(0))
