@@ -1,0 +1,97 @@
+"""A scan reserved: on the disk here, and on a sparse one where a terabyte can be claimed for real."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lys_storage import Scan
+from lys_storage.core import _fs
+from lys_storage.core._create import begin_scan
+
+GROUP = "reserve"
+MB, GB, TB = 10**6, 10**9, 10**12
+FRAME = 1 << 20
+full = pytest.mark.full
+by_size = pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param(MB, id="1 MB"),
+        pytest.param(100 * MB, id="100 MB"),
+        pytest.param(GB, id="1 GB"),
+        pytest.param(10 * GB, id="10 GB"),
+        pytest.param(100 * GB, id="100 GB", marks=full),
+        pytest.param(TB, id="1 TB"),
+    ],
+)
+
+
+def reserve(folder: Path, size: int, *, claim_space: bool = True) -> Scan:
+    shape = (max(1, size // FRAME), 1024, 512)
+    return begin_scan(
+        *(folder, "scan", shape, "uint16"),
+        numbered=True,
+        replace_existing=False,
+        grid_ndim=1,
+        claim_space=claim_space,
+    )
+
+
+def drop(scans: list[Scan]) -> None:
+    scan = scans.pop()
+    scan.discard()  # stops a claim under way, and waits for its step of 1 GiB
+
+
+def claim_alone(folder: Path, size: int) -> float:
+    """Seconds that the file system itself takes to claim so much."""
+    file = _fs.File.create(folder / "claimed")
+    begin = time.perf_counter()
+    file.claim(0, size)
+    seconds = time.perf_counter() - begin
+    file.close()
+    file.path.unlink()
+    return seconds
+
+
+@by_size
+def test_reserve_here(measure: Any, folder: Path, needs_space: Any, size: int) -> None:
+    """create() on this disk, until it returns; above some 40 ms the claim goes on behind the frames."""
+    needs_space(size)
+    scans: list[Scan] = []
+    each = measure(lambda: scans.append(reserve(folder, size)), teardown=lambda: drop(scans), rounds=3, per="scan")
+    assert each < 0.5 + 5 * claim_alone(folder, min(size, 10 * GB))
+
+
+@by_size
+def test_reserve_on_a_sparse_disk(measure: Any, terabytes: Path, size: int) -> None:
+    scans: list[Scan] = []
+    each = measure(lambda: scans.append(reserve(terabytes, size)), teardown=lambda: drop(scans), rounds=3, per="scan")
+    assert each < 0.5 + 5 * claim_alone(terabytes, min(size, 10 * GB))
+
+
+@by_size
+def test_reserve_until_all_is_claimed(measure: Any, terabytes: Path, size: int) -> None:
+    """The same until the claim behind the frames has ended too."""
+    scans: list[Scan] = []
+
+    def work() -> None:
+        scan = reserve(terabytes, size)
+        scans.append(scan)
+        claim = scan._claim
+        if claim is not None and claim._thread is not None:
+            claim._thread.join()
+
+    measure(work, teardown=lambda: drop(scans), rounds=2, warmup=0, per="scan")
+
+
+@by_size
+def test_reserve_without_a_claim(measure: Any, folder: Path, size: int) -> None:
+    """Where the first frame is to choose the dtype, nothing is claimed before: flat in size."""
+    scans: list[Scan] = []
+    each = measure(
+        lambda: scans.append(reserve(folder, size, claim_space=False)), teardown=lambda: drop(scans), per="scan"
+    )
+    assert each < 0.1

@@ -1,0 +1,65 @@
+"""Many small scans one after another: what each costs, and that the last ones cost what the first ones did."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lys_storage.core._create import begin_scan
+
+GROUP = "small scans"
+FRAME = np.arange(64 * 64, dtype="u2").reshape(64, 64)
+
+
+@pytest.fixture
+def scans(request: pytest.FixtureRequest) -> int:
+    given = request.config.getoption("--scans")
+    return int(given or (10_000 if request.config.getoption("--full") else 500))
+
+
+def test_scans_of_one_frame_in_a_script(measure: Any, folder: Path, scans: int) -> None:
+    """Begin, write, close; with the syncs that make each durable."""
+    seconds: list[float] = []
+
+    def work() -> None:
+        for _ in range(scans):
+            begin = time.perf_counter()
+            scan = begin_scan(*(folder, "scan", (1, 64, 64), "u2"), numbered=True, replace_existing=False, grid_ndim=1)
+            scan[0] = FRAME
+            scan.close()
+            seconds.append(time.perf_counter() - begin)
+
+    measure(work, rounds=1, warmup=0, items=scans, per="scan")
+    assert len(list(folder.glob("scan_*.npz"))) == scans
+    assert_no_growth(seconds)
+
+
+def test_scans_of_one_frame_by_data_storage(measure: Any, folder: Path, make_storage: Any, scans: int) -> None:
+    """Reserve and update; they are saved behind, one after another, and the last one is waited for."""
+    storage = make_storage()
+    seconds: list[float] = []
+
+    def work() -> None:
+        for _ in range(scans):
+            begin = time.perf_counter()
+            storage.reserve((1, 64, 64), dtype="uint16")
+            storage.update({(0,): FRAME})
+            seconds.append(time.perf_counter() - begin)
+            if len(seconds) % 50 == 0:
+                assert storage.waitForSaved(600)
+        assert storage.waitForSaved(600)
+
+    measure(work, rounds=1, warmup=0, items=scans, per="scan")
+    assert len(list((folder / "scans").glob("scan_*.npz"))) == scans
+    assert_no_growth(seconds)
+
+
+def assert_no_growth(seconds: list[float]) -> None:
+    tenth = max(1, len(seconds) // 10)
+    first, last = statistics.median(seconds[:tenth]), statistics.median(seconds[-tenth:])
+    assert last < 5 * first, f"the first tenth took {first * 1e3:.2f} ms a scan, the last one {last * 1e3:.2f} ms"
