@@ -1,0 +1,158 @@
+#!/usr/bin/env python
+"""One measurement in a process of its own: `_child.py SPEC`, SPEC and the one line of output being JSON.
+
+In this order: imports; the pool of frames and the order of the frames are made; memory is warmed; then timed each by
+itself: reserve, ingest (with each call), finalize, sync; then 200 random frames are read cold, and the same ones warm,
+and compared with what was written. What a figure is:
+
+* `ingest_s`: wall time of the loop over all frames. The loop takes the time of each call, and makes the same Python call
+  with a number and a frame for everybody; both are in it, some 0.2 us a frame.
+* `cpu_s`: user and system time of all threads of this process, ingest and finalize and sync; not the kernel's own threads.
+* `finalize_s`, `sync_s`: after the last call has returned. Who syncs by itself while finalizing tells how long that was.
+* `anon`, `file`: resident memory above what it was before reserve, at the ends of the phases; the parent adds what it saw
+  in between.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import sys
+import time
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter, perf_counter_ns
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import _memory
+from benchmarks._candidates import CANDIDATES
+from benchmarks._figures import latency_figures
+from benchmarks._workloads import Workload
+from benchmarks._writers import Frame, Writer
+
+RANDOM_READS = 200
+KEPT_LATENCIES = 4000
+
+
+def ingest(writer: Writer, order: list[int], pool: list[Frame], latencies: Any) -> float:
+    """Put each frame, and note the nanoseconds of each call; seconds of it all."""
+    put, count, clock = writer.put, len(pool), perf_counter_ns
+    begin = clock()
+    for k, number in enumerate(order):
+        frame = pool[number % count]
+        before = clock()
+        put(number, frame)
+        latencies[k] = clock() - before
+    return (clock() - begin) / 1e9
+
+
+def ingest_batches(writer: Writer, order: list[int], pool: list[Frame], latencies: Any, batch: int) -> float:
+    """The same with `batch` frames a call. The lists of a call are made before its clock starts."""
+    put_many, count, clock = writer.put_many, len(pool), perf_counter_ns
+    begin = clock()
+    for k in range(len(latencies)):
+        numbers = order[k * batch : (k + 1) * batch]
+        frames = [pool[number % count] for number in numbers]
+        before = clock()
+        put_many(numbers, frames)
+        latencies[k] = clock() - before
+    return (clock() - begin) / 1e9
+
+
+def read_back(writer: Writer, pool: list[Frame], seed: int) -> dict[str, float]:
+    """Milliseconds to read 200 random frames cold and warm, opening apart. Raises where a frame is not what was put."""
+    picks = random.Random(seed)
+    numbers = [picks.randrange(writer.workload.frames) for _ in range(RANDOM_READS)]
+    _memory.drop_from_cache(writer.folder)
+    start = perf_counter()
+    read = writer.open()
+    opened = perf_counter()
+    for number in numbers:
+        read(number)
+    cold = perf_counter()
+    for number in numbers:
+        read(number)
+    warm = perf_counter()
+    for number in numbers:
+        if not np.array_equal(np.asarray(read(number)).reshape(writer.workload.frame), pool[number % len(pool)]):
+            raise RuntimeError(f"frame {number} is not what was put")
+    return {"open_ms": 1e3 * (opened - start), "cold_ms": 1e3 * (cold - opened), "warm_ms": 1e3 * (warm - cold)}
+
+
+def spread(latencies: Sequence[int]) -> list[int]:
+    """At most KEPT_LATENCIES of them, sorted and evenly spread, with both ends: enough to draw their distribution."""
+    values = np.sort(np.asarray(latencies))
+    if len(values) <= KEPT_LATENCIES:
+        return [int(v) for v in values]
+    body, tail = values[: -KEPT_LATENCIES // 2], values[-KEPT_LATENCIES // 2 :]
+    picks = np.linspace(0, len(body) - 1, KEPT_LATENCIES // 2).astype(int)
+    return [int(v) for v in itertools.chain(body[picks], tail)]
+
+
+def measure(spec: dict[str, Any]) -> dict[str, Any]:
+    """Run one candidate on one workload in an empty folder."""
+    fields = spec["workload"]
+    workload = Workload(**{**fields, "grid": tuple(fields["grid"]), "frame": tuple(fields["frame"])})
+    folder, seed = Path(spec["folder"]), spec["seed"]
+    writer = CANDIDATES[spec["candidate"]].writer(workload, folder)
+    writer.prepare()
+    order, pool = workload.order(seed), workload.pool(seed)
+    calls = len(order) // workload.batch
+    latencies = array("q", bytes(8 * calls))
+    _memory.warm(folder, workload.size_bytes)
+    os.sync()
+    at_start = _memory.resident()
+    marks = []
+
+    def mark() -> float:
+        marks.append(_memory.resident())
+        return perf_counter()
+
+    began = time.monotonic()
+    start = perf_counter()
+    writer.reserve()
+    reserve_s = perf_counter() - start
+    mark()
+    cpu = time.process_time()
+    if workload.batch == 1:
+        ingest_s = ingest(writer, order, pool, latencies)
+    else:
+        ingest_s = ingest_batches(writer, order, pool, latencies, workload.batch)
+    cpu_ingest = time.process_time() - cpu
+    start = perf_counter()
+    own_sync = writer.finalize()
+    finalize_s = perf_counter() - start - own_sync
+    start = perf_counter()
+    writer.sync()
+    sync_s = perf_counter() - start + own_sync
+    cpu_all = time.process_time() - cpu
+    mark()
+    ended = time.monotonic()
+    result = {
+        "reserve_s": reserve_s,
+        "ingest_s": ingest_s,
+        "finalize_s": finalize_s,
+        "sync_s": sync_s,
+        "cpu_ingest_s": cpu_ingest,
+        "cpu_s": cpu_all,
+        "latency_us": latency_figures(latencies),
+        "latencies_ns": spread(latencies),
+        "disk_bytes": _memory.on_disk(folder),
+        "start_rss": at_start,
+        "anon_bytes": max(anon for anon, _ in marks) - at_start[0],
+        "file_bytes": max(file for _, file in marks) - at_start[1],
+        "began": began,
+        "ended": ended,
+    }
+    return {**result, **read_back(writer, pool, seed)}
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(json.loads(sys.argv[1]))))

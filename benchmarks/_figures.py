@@ -1,0 +1,75 @@
+"""From raw runs to figures: percentiles, ratios, intervals, and whether a round says anything. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+MEDIANS_STRAY = 0.05
+TAILS_STRAY = 0.5
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A median of ratios with its bootstrap interval (95 %), and of how many rounds. `best` is the smallest of them."""
+
+    median: float
+    low: float
+    high: float
+    rounds: int
+    best: float
+
+
+def ratio_of(ratios: Sequence[float], seed: int) -> Ratio:
+    """The median ratio; its interval is that of medians of resampled rounds. One round has no interval: low = high."""
+    values = np.asarray(ratios, float)
+    draws = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
+    low, high = np.percentile(np.median(values[draws], axis=1), [2.5, 97.5])
+    return Ratio(float(np.median(values)), float(low), float(high), len(values), float(values.min()))
+
+
+def latency_figures(latencies_ns: Any) -> dict[str, float]:
+    """Median, p99, p99.9 and max of single calls, in microseconds."""
+    values = np.asarray(latencies_ns, float) / 1e3
+    median, p99, p999 = np.percentile(values, [50, 99, 99.9])
+    return {"median": float(median), "p99": float(p99), "p99.9": float(p999), "max": float(values.max())}
+
+
+def apart(first: float, second: float) -> float:
+    """By how much the larger of two figures exceeds the smaller one: 0.05 is 5 %."""
+    low, high = sorted((first, second))
+    return high / low - 1 if low > 0 else 0.0
+
+
+def strays(first: dict[str, Any], second: dict[str, Any]) -> str:
+    """Why two runs of the limit disagree too much for their round to say anything; "" where they agree."""
+    for name, most in (("median", MEDIANS_STRAY), ("p99.9", TAILS_STRAY)):
+        by = apart(first["latency_us"][name], second["latency_us"][name])
+        if by > most:
+            return f"the limit's {name} of one update strays by {100 * by:.0f} %"
+    return ""
+
+
+def median_of(runs: Sequence[dict[str, Any]], *path: str) -> float:
+    """The median over runs of the figure at `path`, e.g. "latency_us", "p99"."""
+    values = []
+    for run in runs:
+        value: Any = run
+        for key in path:
+            value = value[key]
+        values.append(value)
+    return float(np.median(values))
+
+
+def with_sync(run: dict[str, Any]) -> float:
+    """Seconds from the first frame until everything is durable under its final name."""
+    return run["ingest_s"] + run["finalize_s"] + run["sync_s"]
+
+
+def without_sync(run: dict[str, Any]) -> float:
+    """Seconds from the first frame until the file is complete, durable or not."""
+    return run["ingest_s"] + run["finalize_s"]

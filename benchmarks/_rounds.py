@@ -1,0 +1,111 @@
+"""Rounds: everybody once, each in a process of its own, in an order that is shuffled anew; and whether it says anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks._candidates import AGAIN, LIMIT
+from benchmarks._figures import strays
+from benchmarks._memory import Sampler
+from benchmarks._workloads import Workload
+
+CHILD = Path(__file__).with_name("_child.py")
+SETTLE_S = 0.2
+TIMEOUT_S = 1800.0
+
+Run = dict[str, Any]
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How often: `rounds` that count with the limit and ours, the first `peer_rounds` of them with the peers, and at
+    most `retries` more where the limit strayed from itself. `until`: no round begins after it (time.monotonic)."""
+
+    rounds: int
+    peer_rounds: int
+    retries: int
+    seed: int
+    folder: Path
+    until: float = float("inf")
+
+
+def run(candidate: str, workload: Workload, folder: Path, seed: int, **more: Any) -> Run:
+    """One measurement in a new process and a new folder, which is removed; {"failed": why} where it came to nothing."""
+    own = Path(tempfile.mkdtemp(prefix="compare_", dir=folder))
+    spec = {"candidate": candidate, "workload": asdict(workload), "folder": str(own), "seed": seed, **more}
+    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "OPENBLAS_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, str(CHILD), json.dumps(spec)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    sampler = Sampler(process.pid)
+    try:
+        out, err = process.communicate(timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        return {"failed": f"took more than {TIMEOUT_S:.0f} s"}
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+        sampler.stop()
+        shutil.rmtree(own, ignore_errors=True)
+        os.sync()
+        time.sleep(SETTLE_S)
+    if process.returncode:
+        lines = err.strip().splitlines() or [f"ended with {process.returncode}"]
+        return {"failed": lines[-1], "stderr": err}
+    return _with_peaks(json.loads(out.splitlines()[-1]), sampler)
+
+
+def _with_peaks(result: Run, sampler: Sampler) -> Run:
+    """What the parent saw between the child's own marks counts too."""
+    anon, file = result.get("start_rss", (0, 0))
+    for at, now_anon, now_file in sampler.samples:
+        if result["began"] <= at <= result["ended"]:
+            result["anon_bytes"] = max(result["anon_bytes"], now_anon - anon)
+            result["file_bytes"] = max(result["file_bytes"], now_file - file)
+    return result
+
+
+def play(workload: Workload, ours: Sequence[str], peers: Sequence[str], plan: Plan, tell: Tell) -> list[dict[str, Any]]:
+    """Rounds until enough of them count: [{"stray": why it says nothing or "", "runs": {candidate: run}}].
+
+    A candidate that failed is not run again.
+    """
+    rng = random.Random(f"{plan.seed} {workload.name}")
+    rounds: list[dict[str, Any]] = []
+    failed: set[str] = set()
+    kept = 0
+    while kept < plan.rounds and len(rounds) < plan.rounds + plan.retries:
+        if rounds and time.monotonic() > plan.until:
+            break
+        names = [LIMIT, AGAIN, *ours, *(peers if kept < plan.peer_rounds else ())]
+        names = [name for name in names if name not in failed]
+        rng.shuffle(names)
+        runs: dict[str, Run] = {}
+        for name in names:
+            tell(f"{workload.name} round {len(rounds) + 1} ({kept} of {plan.rounds} count so far): {name}")
+            runs[name] = run(name, workload, plan.folder, plan.seed)
+            if "failed" in runs[name]:
+                failed.add(name)
+        if failed & {LIMIT, AGAIN}:
+            raise RuntimeError(f"the limit itself failed: {runs[next(iter(failed & {LIMIT, AGAIN}))]['failed']}")
+        stray = strays(runs[LIMIT], runs[AGAIN])
+        rounds.append({"stray": stray, "runs": runs})
+        kept += not stray
+    return rounds

@@ -1,0 +1,100 @@
+"""Tables for people: two for each workload, one of time and one of latency, memory, disk and reading."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from benchmarks._candidates import CANDIDATES, LIMIT, Candidate
+from benchmarks._figures import Ratio, median_of
+from benchmarks._outcome import Outcome
+
+
+def shown(ratio: Ratio | None) -> str:
+    """A ratio with its interval, where it has been measured more than once."""
+    if ratio is None:
+        return "-"
+    digits = 0 if ratio.median >= 20 else 1 if ratio.median >= 5 else 2
+    text = f"{ratio.median:.{digits}f}"
+    return text if ratio.rounds == 1 else f"{text} [{ratio.low:.{digits}f}, {ratio.high:.{digits}f}]"
+
+
+def _size(value: float) -> str:
+    return f"{value / 2**20:.1f}" if abs(value) < 100 * 2**20 else f"{value / 2**20:.0f}"
+
+
+def _rows(outcome: Outcome, skipped: dict[str, str]) -> list[tuple[Candidate, str]]:
+    """Who is in the tables, and why there are no figures where there are none."""
+    rows = []
+    for name, candidate in CANDIDATES.items():
+        if outcome.runs(name):
+            rows.append((candidate, ""))
+        elif outcome.failure(name):
+            rows.append((candidate, f"failed: {outcome.failure(name)}"))
+        elif name in skipped:
+            rows.append((candidate, skipped[name]))
+    return rows
+
+
+def title(outcome: Outcome) -> str:
+    """What was written, and how much the rounds are worth."""
+    w, rounds = outcome.workload, len(outcome.rounds)
+    text = f"{w.name}: {w.title}, {w.size_bytes / 2**20:,.0f} MiB; {rounds - outcome.dropped} of {rounds} rounds count"
+    if outcome.says_nothing:
+        text += (
+            f" - THE LIMIT STRAYED FROM ITSELF IN ALL OF THEM ({outcome.rounds[-1]['stray']}): all shown, none judges"
+        )
+    return text
+
+
+def time_table(outcome: Outcome, skipped: dict[str, str]) -> Table:
+    """Ratios are to the limit of the same round: medians, with an interval of 95 %. CPU is of ingest, finalize and sync."""
+    table = Table(title=title(outcome), title_justify="left")
+    for name in ("candidate", "rounds", "reserve ms", "ingest s", "x limit [95 %]"):
+        table.add_column(name, justify="left" if name == "candidate" else "right")
+    for name in ("finalize ms", "sync s", "no sync x", "with sync x", "CPU us/frame"):
+        table.add_column(name, justify="right")
+    for candidate, reason in _rows(outcome, skipped):
+        if reason:
+            table.add_row(candidate.title, "", reason, style="dim")
+            continue
+        runs, name = outcome.runs(candidate.name), candidate.name
+        table.add_row(
+            candidate.title,
+            str(len(runs)),
+            f"{1e3 * median_of(runs, 'reserve_s'):.2f}",
+            f"{median_of(runs, 'ingest_s'):.3f}",
+            "1" if name == LIMIT else shown(outcome.ratio(name)),
+            f"{1e3 * median_of(runs, 'finalize_s'):.2f}",
+            f"{median_of(runs, 'sync_s'):.3f}",
+            "1" if name == LIMIT else shown(outcome.ratio_without_sync(name)),
+            "1" if name == LIMIT else shown(outcome.ratio_with_sync(name)),
+            f"{1e6 * median_of(runs, 'cpu_s') / outcome.workload.frames:.1f}",
+            style="bold" if candidate.kind == "ours" else "",
+        )
+    return table
+
+
+def detail_table(outcome: Outcome, skipped: dict[str, str]) -> Table:
+    """Latency of one call; peaks of resident memory above the start; size on disk; 200 random frames read, as copies."""
+    table = Table(
+        title=f"{outcome.workload.name}: one call, memory, disk, 200 random frames read", title_justify="left"
+    )
+    table.add_column("candidate")
+    for name in ("median us", "p99", "p99.9", "max", "RssAnon MiB", "RssFile MiB", "disk MiB", "cold ms", "warm ms"):
+        table.add_column(name, justify="right")
+    for candidate, reason in _rows(outcome, skipped):
+        runs = outcome.runs(candidate.name)
+        if reason:
+            continue
+        latencies = [median_of(runs, "latency_us", key) for key in ("median", "p99", "p99.9", "max")]
+        table.add_row(
+            candidate.title,
+            *(f"{value:,.1f}" if value < 1000 else f"{value:,.0f}" for value in latencies),
+            _size(max(run["anon_bytes"] for run in runs)),
+            _size(max(run["file_bytes"] for run in runs)),
+            _size(median_of(runs, "disk_bytes")),
+            f"{median_of(runs, 'cold_ms'):.1f}",
+            f"{median_of(runs, 'warm_ms'):.2f}",
+            style="bold" if candidate.kind == "ours" else "",
+        )
+    return table
