@@ -1,0 +1,237 @@
+"""Operations on the disk, one of which fails until it is mended: which call it is, and on which file.
+
+What fails is the call of the system underneath `lys_storage.core._fs`, told by the file it is for. The scans of the fault
+tables are all of `DATA`, so that header, frames and tail are told by their offsets.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lys_storage
+from lys_storage import DiskFullError, StorageOSError
+from lys_storage.core import _fs
+from tests.core.helpers import assert_same_array, files, load_export, some
+
+try:
+    import fcntl
+except ImportError:  # Windows, where the tables are skipped
+    fcntl = None  # type: ignore[assignment]
+
+DATA = some((6, 500), "f8")
+_ARRAY = range(4096, 4096 + DATA.nbytes)
+
+ERRNOS = ["ENOSPC", "EIO", "EACCES", "EROFS", "EDQUOT", "ENOENT"]
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+_COPY = " as SIGKILL leaves it"
+PART, JOURNAL = ".part", ".part.journal"
+
+
+BECOME_NOBODY = """
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+"""
+
+
+@pytest.fixture(name="open_to_all")
+def _open_to_all() -> Iterator[Path]:
+    """A folder that other users may write in too; those of pytest are its user's own. Root only, who becomes another."""
+    if os.geteuid() != 0:
+        pytest.skip("it takes root to become another user, whom modes bind")
+    folder = Path(tempfile.mkdtemp(prefix="lys_storage-"))
+    folder.chmod(0o777)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def path_of(what: Any) -> str:
+    """The path that a call is for, by its first argument: a path, or a descriptor."""
+    if isinstance(what, int):
+        return os.readlink(f"/proc/self/fd/{what}").removesuffix(" (deleted)")
+    return os.fspath(what)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """Calls of `owner.attribute` for a file whose name ends with `ending`, with arguments that `meets` says yes to."""
+
+    name: str
+    owner: Any
+    attribute: str
+    ending: str
+    meets: Callable[..., bool] = lambda *args: True
+
+    def is_met(self, *args: Any) -> bool:
+        path = path_of(args[0])
+        return path.endswith(self.ending) and _COPY not in path and self.meets(*args)
+
+
+def _at(where: Callable[[int], bool]) -> Callable[..., bool]:
+    return lambda fd, data, offset: where(offset)
+
+
+OPERATIONS = {
+    operation.name: operation
+    for operation in [
+        Operation("open the scan file", os, "open", PART),
+        Operation("open the journal", os, "open", JOURNAL),
+        Operation("open the new journal", os, "open", ".journal.new"),
+        Operation("open the redo file", os, "open", ".redo"),
+        Operation("make the folder", os, "mkdir", "run"),
+        Operation("claim the scan file's space", _fs, "_fallocate", PART),
+        Operation("claim the journal's space", _fs, "_fallocate", JOURNAL),
+        Operation("claim the new journal's space", _fs, "_fallocate", ".journal.new"),
+        Operation("set the scan file's size", os, "truncate", PART),
+        Operation("set the journal's size", os, "truncate", JOURNAL),
+        Operation("write the header", os, "pwrite", PART, _at(lambda offset: offset == 0)),
+        Operation("write a frame", os, "pwrite", PART, _at(lambda offset: offset in _ARRAY)),
+        Operation("write the tail", os, "pwrite", PART, _at(lambda offset: offset >= _ARRAY.stop)),
+        Operation("write the description", os, "pwrite", JOURNAL, _at(lambda offset: offset == 0)),
+        Operation("write axes and note", os, "pwrite", JOURNAL, _at(lambda offset: offset >= 12288)),
+        Operation("write the pointer to axes and note", os, "pwrite", JOURNAL, _at(lambda offset: 0 < offset < 4096)),
+        Operation("write the new journal", os, "pwrite", ".journal.new"),
+        Operation("write a record of the redo file", os, "pwrite", ".redo"),
+        Operation("map the journal", mmap, "mmap", JOURNAL),
+        Operation("map the new journal", mmap, "mmap", ".journal.new"),
+        Operation("sync the scan file", os, "fdatasync", PART),
+        Operation("sync the journal", os, "fdatasync", JOURNAL),
+        Operation("sync the new journal", os, "fdatasync", ".journal.new"),
+        Operation("sync the redo file", os, "fdatasync", ".redo"),
+        Operation("sync the folder", os, "fsync", "run"),
+        Operation("sync the folder above", os, "fsync", "", lambda fd: not path_of(fd).endswith("run")),
+        Operation("publish", _fs, "_rename_noreplace", PART),
+        Operation("publish over an older file", os, "replace", PART),
+        Operation("replace the journal", os, "replace", ".journal.new"),
+        Operation("remove the journal", os, "unlink", JOURNAL),
+        Operation("lock the scan file", fcntl, "flock", PART),
+    ]
+}
+
+
+class Disk:
+    """The disk below: `breaks` lets one operation fail; what comes, in order, is told by `watched`.
+
+    No test here cuts the power: syncs are called, may fail, and are not made.
+    """
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self._patch = patch
+        for name in ("fsync", "fdatasync"):
+            patch.setattr(os, name, lambda fd: None)
+        self.hits, self._is_broken = 0, False
+
+    def breaks(self, name: str, code: int) -> None:
+        """From now on `name` fails with errno `code`, until `mended`."""
+        operation, real = OPERATIONS[name], getattr(OPERATIONS[name].owner, OPERATIONS[name].attribute)
+        self.hits, self._is_broken = 0, True
+
+        def call(*args: Any, **options: Any) -> Any:
+            if self._is_broken and operation.is_met(*args):
+                self.hits += 1
+                raise OSError(code, os.strerror(code))
+            return real(*args, **options)
+
+        self._patch.setattr(operation.owner, operation.attribute, call)
+
+    def mended(self) -> None:
+        """The fault is gone; it must have been met."""
+        self._is_broken = False
+        assert self.hits, "the operation that was to fail never came"
+
+    @contextmanager
+    def watched(self, *names: str) -> Iterator[list[tuple[Any, ...]]]:
+        """What comes of these operations: (name,), of a write with its offset; or (name + " fails",)."""
+        log: list[tuple[Any, ...]] = []
+        undo = []
+        for operation in (OPERATIONS[name] for name in names):
+            real = getattr(operation.owner, operation.attribute)
+
+            def call(*args: Any, real: Any = real, operation: Operation = operation, **options: Any) -> Any:
+                is_met = operation.is_met(*args)
+                try:
+                    result = real(*args, **options)
+                except OSError:
+                    if is_met:
+                        log.append((f"{operation.name} fails",))
+                    raise
+                if is_met:
+                    log.append((operation.name, *args[2:]))
+                return result
+
+            self._patch.setattr(operation.owner, operation.attribute, call)
+            undo.append((operation, real))
+        yield log
+        for operation, real in reversed(undo):
+            self._patch.setattr(operation.owner, operation.attribute, real)
+
+
+def rows(*phases: tuple[str, list[str]]) -> pytest.MarkDecorator:
+    """`phase`, `operation` and `code` of a test: each operation of each phase x each errno."""
+    return pytest.mark.parametrize(
+        ("phase", "operation", "code"),
+        [
+            pytest.param(phase, operation, getattr(errno, code), id=f"{phase}: {operation}: {code}")
+            for phase, operations in phases
+            for operation in operations
+            for code in ERRNOS
+            if (operation, code) != ("remove the journal", "ENOENT")  # that it is gone already is fine
+        ],
+    )
+
+
+def assert_told(error: BaseException, code: int, folder: Path) -> None:
+    """An exception of the family, with errno and a file below `folder`, in words; a full disk has a class of its own."""
+    assert type(error) is (DiskFullError if code in _FULL else StorageOSError)
+    assert isinstance(error, OSError)
+    assert error.errno == code
+    assert os.strerror(code) in str(error)
+    assert Path(error.filename) == folder or folder in Path(error.filename).parents
+
+
+def killed_now(folder: Path) -> Path:
+    """The export of what is in `folder` by now, which is what a SIGKILL would leave; the fault is not in the copy."""
+    copy = folder.with_name(f"{folder.name}{_COPY}")
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(folder, copy)
+    (found,) = lys_storage.recover(copy)
+    assert found.path is not None, found
+    assert lys_storage.verify(copy) == []
+    assert files(copy) == {found.path.name}
+    return found.path
+
+
+def assert_a_death_now_loses_nothing(folder: Path, acknowledged: set[int]) -> None:
+    """Recovered after a SIGKILL just now, it has every frame of `acknowledged` bit for bit, and no other."""
+    assert_holds(killed_now(folder), acknowledged)
+
+
+def assert_holds(path: Path, there: set[int], data: Any = DATA) -> None:
+    """The export has the rows `there` of `data`, NaN elsewhere, and says which are missing."""
+    expected = np.full_like(DATA, np.nan)
+    expected[sorted(there)] = data[sorted(there)]
+    export = load_export(path)
+    assert_same_array(export.data, expected)
+    missing = {k for first, stop in export.info["missing"] for k in range(first, stop)}
+    if export.info["frames_expected"] == len(DATA):
+        assert missing == set(range(len(DATA))) - there
+
+
+def assert_saved(folder: Path, there: set[int], name: str = "data.npz") -> None:
+    """Nothing but the export, which holds `there`."""
+    assert files(folder) == {name}
+    assert_holds(folder / name, there)
+    assert lys_storage.verify(folder) == []

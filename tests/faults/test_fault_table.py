@@ -1,0 +1,1061 @@
+"""Operation x errno: whatever the system refuses, and when; what is raised, what is on disk, and that it goes on after.
+
+In every row the operation fails until it is mended, and the test fails where the operation never came. A copy of the
+folder made while the fault lasts is what a SIGKILL just then would leave.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lys_storage
+from lys_storage import LysStorageError, NameTakenError, Scan, ScanInUseError, StorageOSError
+from lys_storage.core import _fs
+from lys_storage.core._create import begin_scan
+from tests.core.conftest import scans_of_a_failed_test  # noqa: F401  a fixture for all tests here
+from tests.core.helpers import DEADLINE_S, assert_same_array, files, load_export
+from tests.faults.operations import (
+    BECOME_NOBODY,
+    DATA,
+    ERRNOS,
+    JOURNAL,
+    PART,
+    Disk,
+    _open_to_all,  # noqa: F401  a fixture
+    assert_a_death_now_loses_nothing,
+    assert_holds,
+    assert_saved,
+    assert_told,
+    killed_now,
+    rows,
+)
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the calls that fail are Linux's")
+
+codes = pytest.mark.parametrize("code", [getattr(errno, name) for name in ERRNOS], ids=ERRNOS)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(monkeypatch)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the scans are; it is not made yet."""
+    return tmp_path / "run"
+
+
+def create(folder: Path, **options: Any) -> Scan:
+    options = {"axes": [np.arange(6.0), None], "note": {"a": 1}, "grid_ndim": 1, "flush_interval_s": None, **options}
+    return lys_storage.create(folder / "data.npz", DATA.shape, **options)
+
+
+def write(scan: Scan, *frames: int) -> None:
+    for k in frames:
+        scan[k] = DATA[k]
+
+
+def begun(folder: Path, **options: Any) -> Scan:
+    """A running scan: frames 0 and 1 survive a power cut, frame 2 the death of the process."""
+    scan = create(folder, **options)
+    write(scan, 0, 1)
+    scan.flush()
+    write(scan, 2)
+    return scan
+
+
+IN_PROGRESS = {"data.npz" + PART, "data.npz" + JOURNAL}
+
+
+# -- create ------------------------------------------------------------------------------------------------------------
+
+
+@rows(
+    (
+        "create",
+        [
+            "make the folder",
+            "open the scan file",
+            "open the journal",
+            "claim the scan file's space",
+            "claim the journal's space",
+            "set the scan file's size",
+            "set the journal's size",
+            "write the header",
+            "write the description",
+            "write axes and note",
+            "write the pointer to axes and note",
+            "map the journal",
+        ],
+    )
+)
+def test_a_scan_that_cannot_begin_leaves_no_file_and_begins_once_the_fault_is_gone(
+    disk: Disk, folder: Path, phase: str, operation: str, code: int
+) -> None:
+    """Under the same name: what was claimed is given back."""
+    disk.breaks(operation, code)
+    with pytest.raises(StorageOSError) as caught:
+        create(folder)
+    assert_told(caught.value, code, folder)
+    assert files(folder) == set()
+    disk.mended()
+    scan = create(folder)
+    write(scan, *range(6))
+    scan.close()
+    assert_saved(folder, set(range(6)))
+
+
+@pytest.mark.parametrize(
+    "code", [getattr(errno, name) for name in ERRNOS if name != "EACCES"], ids=[e for e in ERRNOS if e != "EACCES"]
+)
+@pytest.mark.parametrize("numbered", [False, True], ids=["a plain name", "a number"])
+def test_a_scan_file_that_cannot_be_locked_leaves_no_file(disk: Disk, folder: Path, code: int, numbered: bool) -> None:
+    """The exclusive create came before: its file goes again, or its name would be taken for ever."""
+
+    def begin() -> Scan:
+        return begin_scan(
+            *(folder, "data", DATA.shape, "f8"),
+            numbered=numbered,
+            replace_existing=False,
+            grid_ndim=1,
+            flush_interval_s=None,
+        )
+
+    disk.breaks("lock the scan file", code)
+    with pytest.raises(StorageOSError) as caught:
+        begin()
+    assert_told(caught.value, code, folder)
+    assert files(folder) == set()
+    disk.mended()
+    scan = begin()
+    write(scan, 0)
+    scan.close()
+    assert_saved(folder, {0}, "data_0.npz" if numbered else "data.npz")
+
+
+@codes
+def test_a_new_folder_whose_name_could_not_be_synced_is_synced_by_the_next_scan_in_it(
+    disk: Disk, folder: Path, code: int
+) -> None:
+    """Else a power cut takes the folder, and everything that was promised in it."""
+    disk.breaks("sync the folder above", code)
+    with pytest.raises(StorageOSError) as caught:
+        create(folder)
+    assert_told(caught.value, code, folder.parent)
+    assert files(folder) == set()
+    disk.mended()
+    with disk.watched("sync the folder above") as done:
+        scan = begun(folder)
+    assert ("sync the folder above",) in done
+    scan.close()
+    assert_saved(folder, {0, 1, 2})
+
+
+# -- frames ------------------------------------------------------------------------------------------------------------
+
+
+@rows(("frame", ["write a frame"]))
+def test_a_frame_that_cannot_be_written_is_missing_and_can_be_written_again(
+    disk: Disk, folder: Path, phase: str, operation: str, code: int
+) -> None:
+    """The others stay, and those that come later count."""
+    scan = begun(folder)
+    disk.breaks(operation, code)
+    for k in (3, 3, 4):
+        with pytest.raises(StorageOSError) as caught:
+            write(scan, k)
+        assert_told(caught.value, code, folder)
+    assert scan.written.tolist() == [True, True, True, False, False, False]
+    assert files(folder) == IN_PROGRESS
+    assert_a_death_now_loses_nothing(folder, {0, 1, 2})
+    disk.mended()
+    write(scan, 3, 5)
+    scan.close()
+    assert_saved(folder, {0, 1, 2, 3, 5})
+
+
+@rows(
+    (
+        "rewrite",
+        [
+            "open the redo file",
+            "write a record of the redo file",
+            "sync the redo file",
+            "sync the folder",
+            "write a frame",
+        ],
+    )
+)
+def test_a_frame_that_cannot_be_rewritten_is_the_old_one_or_the_new_one(
+    disk: Disk, folder: Path, phase: str, operation: str, code: int
+) -> None:
+    """The new one only where all of it was in the redo file already."""
+    scan = begun(folder)
+    is_new = operation in ("sync the redo file", "write a frame")
+    new = DATA[1] + 1
+    disk.breaks(operation, code)
+    with pytest.raises(StorageOSError) as caught:
+        scan[1] = new
+    assert_told(caught.value, code, folder)
+    assert scan.written.tolist() == [True, True, True, False, False, False]
+    changed = DATA.copy()
+    changed[1] = new
+    assert_holds(killed_now(folder), {0, 1, 2}, changed if is_new else DATA)
+    disk.mended()
+    scan[1] = new
+    write(scan, 3)
+    scan.close()
+    assert files(folder) == {"data.npz"}
+    assert_holds(folder / "data.npz", {0, 1, 2, 3}, changed)
+    assert lys_storage.verify(folder) == []
+
+
+def test_a_failed_sync_of_the_redo_file_is_not_forgotten_by_one_that_succeeds(
+    disk: Disk, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel may have dropped a record; the ones behind it have to be found all the same after a power cut."""
+    scan = begun(folder)
+    disk.breaks("sync the redo file", errno.EIO)
+    with pytest.raises(StorageOSError):
+        scan[0] = DATA[0] + 1
+    disk.mended()
+    with open(folder / ("data.npz" + PART + ".redo"), "r+b") as dropped:
+        dropped.write(bytes(os.path.getsize(dropped.name)))
+    real = os.pwrite
+
+    def torn(fd: int, data: Any, offset: int) -> int:
+        if os.readlink(f"/proc/self/fd/{fd}").endswith(PART) and offset == 4096 + DATA[0].nbytes:
+            real(fd, memoryview(data).cast("B")[:1000], offset)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(fd, data, offset)
+
+    new = DATA[1] + 1
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", torn)
+        with pytest.raises(StorageOSError):
+            scan[1] = new
+    cut = folder.with_name("cut")
+    shutil.copytree(folder, cut)
+    with monkeypatch.context() as patch:
+        patch.setattr(_fs, "boot_id", lambda: "another boot")
+        lys_storage.recover(cut)
+    row = load_export(cut / "data.npz").data[1]
+    assert row.tobytes() in (DATA[1].tobytes(), new.tobytes())
+    scan[1] = new
+    scan.close()
+    assert lys_storage.verify(folder) == []
+
+
+@rows(
+    (
+        "the first frame",
+        [
+            "sync the scan file",
+            "sync the journal",
+            "sync the folder",
+            "open the new journal",
+            "claim the new journal's space",
+            "write the new journal",
+            "map the new journal",
+            "sync the new journal",
+            "replace the journal",
+        ],
+    )
+)
+def test_a_grid_that_cannot_be_laid_out_anew_refuses_the_frame_and_the_scan_goes_on(
+    disk: Disk, folder: Path, phase: str, operation: str, code: int
+) -> None:
+    """The first index says what a frame is, and the journal is written anew for it."""
+    scan = create(folder, grid_ndim=None)
+    disk.breaks(operation, code)
+    with pytest.raises(StorageOSError) as caught:
+        write(scan, 0)
+    assert_told(caught.value, code, folder)
+    assert scan.frames_written == 0
+    assert files(folder) == IN_PROGRESS
+    assert_a_death_now_loses_nothing(folder, set())
+    disk.mended()
+    write(scan, 0, 4)
+    scan.close()
+    assert_saved(folder, {0, 4})
+
+
+@codes
+def test_a_failed_sync_of_the_folder_is_not_forgotten_by_a_grid_that_is_laid_out_anew(
+    disk: Disk, folder: Path, code: int
+) -> None:
+    """After a power cut the journal of the coarse grid would be there again, without what was promised by the finer."""
+    scan = create(folder, grid_ndim=None)
+    scan.flush()  # syncs the folder, for the first journal
+    disk.breaks("sync the folder", code)
+    with pytest.raises(StorageOSError) as caught:
+        write(scan, 0)
+    assert_told(caught.value, code, folder)
+    disk.mended()
+    with disk.watched("sync the folder") as done:
+        write(scan, 0)
+        scan.flush()
+    assert done != []
+    scan.close()
+    assert_saved(folder, {0})
+
+
+# -- flushes -----------------------------------------------------------------------------------------------------------
+
+SYNCS = ["sync the scan file", "sync the journal", "sync the folder"]
+FRAME = DATA[0].nbytes
+
+
+def frames_of(done: list[tuple[Any, ...]]) -> list[str]:
+    """The log of a sync in words: "3" where frame 3 was written, "journal" where bytes of it were."""
+    words = []
+    for name, *where in done:
+        if name == "write a frame":
+            words.append(str((where[0] - 4096) // FRAME))
+        elif name == "write axes and note":
+            words.append("journal")
+        else:
+            words.append(name)
+    return words
+
+
+WRITES = ["write a frame", "write axes and note"]
+
+
+@rows(("flush by hand", SYNCS))
+def test_a_flush_that_fails_says_so_and_the_next_one_begins_again_where_it_was(
+    disk: Disk, folder: Path, phase: str, operation: str, code: int
+) -> None:
+    """What came since the last good sync is written again before the next one, which then counts for it."""
+    scan = create(folder)
+    write(scan, 0, 1)
+    if operation != "sync the folder":  # which the first flush does, and no other
+        scan.flush()
+    write(scan, 2, 3)
+    disk.breaks(operation, code)
+    for _ in range(2):
+        with pytest.raises(StorageOSError) as caught:
+            scan.flush()
+        assert_told(caught.value, code, folder)
+    assert files(folder) == IN_PROGRESS
+    assert_a_death_now_loses_nothing(folder, {0, 1, 2, 3})
+    disk.mended()
+    write(scan, 4)
+    with disk.watched(*SYNCS, *WRITES) as done:
+        scan.flush()
+        scan.flush()
+    again = {
+        "sync the scan file": ["2", "3", "4", "sync the scan file", "sync the journal"],
+        "sync the journal": ["sync the scan file", "journal", "sync the journal"],
+        "sync the folder": ["sync the scan file", "sync the journal", "sync the folder"],
+    }[operation]
+    assert frames_of(done) == [*again, "sync the scan file", "sync the journal"]
+    scan.close()
+    assert_saved(folder, {0, 1, 2, 3, 4})
+
+
+@rows(("after each write", SYNCS))
+def test_with_an_interval_of_zero_a_failed_flush_is_raised_by_the_write_and_its_frame_is_kept(
+    disk: Disk, folder: Path, phase: str, operation: str, code: int
+) -> None:
+    """It survives the death of the process, and not yet a power cut."""
+    scan = create(folder, flush_interval_s=0)
+    if operation != "sync the folder":
+        write(scan, 0, 1)
+    disk.breaks(operation, code)
+    with pytest.raises(StorageOSError) as caught:
+        write(scan, 2)
+    assert_told(caught.value, code, folder)
+    there = {k for k, is_there in enumerate(scan.written) if is_there}
+    assert there == ({2} if operation == "sync the folder" else {0, 1, 2})
+    assert_a_death_now_loses_nothing(folder, there)
+    disk.mended()
+    write(scan, 3)
+    scan.close()
+    assert_saved(folder, there | {3})
+
+
+@rows(("the follower's flush", SYNCS))
+def test_a_background_flush_that_fails_is_told_and_the_next_one_covers_what_it_did_not(
+    disk: Disk, folder: Path, phase: str, operation: str, code: int
+) -> None:
+    """Frames go on coming meanwhile."""
+    told: list[LysStorageError] = []
+    was_told = threading.Event()
+
+    def failed(error: LysStorageError) -> None:
+        told.append(error)
+        was_told.set()
+
+    disk.breaks(operation, code)
+    with disk.watched(*SYNCS, *WRITES) as done:
+        scan = begin_scan(
+            *(folder, "data", DATA.shape, "f8"),
+            numbered=False,
+            replace_existing=False,
+            grid_ndim=1,
+            flush_interval_s=0.01,
+            failed=failed,
+        )
+        write(scan, 0, 1)
+        assert was_told.wait(DEADLINE_S)
+        write(scan, 2)
+        assert_told(told[0], code, folder)
+        assert_a_death_now_loses_nothing(folder, {0, 1, 2})
+        disk.mended()
+        scan.flush()
+        words = frames_of(done)
+    while f"{operation} fails" in words:
+        del words[: words.index(f"{operation} fails") + 1]
+    again = {"sync the scan file": ["0"], "sync the journal": ["journal"], "sync the folder": []}[operation]
+    assert set(again) <= set(words[: words.index(operation)])
+    write(scan, 3)
+    scan.close()
+    assert_saved(folder, {0, 1, 2, 3})
+
+
+@rows(("the follower's flush of a script", ["sync the scan file"]))
+def test_a_background_flush_that_fails_where_nobody_listens_is_logged(
+    disk: Disk, folder: Path, caplog: pytest.LogCaptureFixture, phase: str, operation: str, code: int
+) -> None:
+    """An error, which names the file and says what may be lost."""
+    disk.breaks(operation, code)
+    scan = create(folder, flush_interval_s=0.01)
+    logged = threading.Event()
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: logged.set()  # type: ignore[method-assign]
+    logging.getLogger("lys_storage").addHandler(handler)
+    try:
+        write(scan, 0)
+        assert logged.wait(DEADLINE_S)
+    finally:
+        logging.getLogger("lys_storage").removeHandler(handler)
+    disk.mended()
+    scan.close()
+    messages = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
+    assert any(str(scan.part_path) in m and os.strerror(code) in m and "power cut" in m for m in messages)
+    assert_saved(folder, {0})
+
+
+# -- axes and note -----------------------------------------------------------------------------------------------------
+
+
+@rows(
+    ("axes", ["sync the journal", "write axes and note", "write the pointer to axes and note"]),
+    ("note", ["sync the journal", "write axes and note", "write the pointer to axes and note"]),
+)
+def test_axes_and_note_that_cannot_be_stored_leave_the_stored_ones(
+    disk: Disk, folder: Path, phase: str, operation: str, code: int
+) -> None:
+    """After a death now the older ones are there; set again, the new ones are."""
+    scan = begun(folder)
+    axes, note = [np.arange(6.0) * 2, None], {"b": 2}
+
+    def change() -> None:
+        if phase == "axes":
+            scan.axes = axes
+        else:
+            scan.note = note
+
+    disk.breaks(operation, code)
+    for _ in range(3):
+        with pytest.raises(StorageOSError) as caught:
+            change()
+        assert_told(caught.value, code, folder)
+    now = killed_now(folder)
+    export = load_export(now)
+    assert (export.note, export.axes[0].tolist()) == ({"a": 1}, [0, 1, 2, 3, 4, 5])
+    assert_holds(now, {0, 1, 2})
+    disk.mended()
+    change()
+    scan.close()
+    export = load_export(folder / "data.npz")
+    expected = ({"a": 1}, [0, 2, 4, 6, 8, 10]) if phase == "axes" else ({"b": 2}, [0, 1, 2, 3, 4, 5])
+    assert (export.note, export.axes[0].tolist()) == expected
+    assert_saved(folder, {0, 1, 2})
+
+
+@codes
+@pytest.mark.parametrize("what", ["axes", "note"])
+def test_a_journal_whose_sync_failed_for_the_axes_is_written_again_before_a_flush_counts(
+    disk: Disk, folder: Path, what: str, code: int
+) -> None:
+    """Marks and checksums were in the same sync: the kernel takes them for written."""
+    scan = begun(folder)
+    disk.breaks("sync the journal", code)
+    with pytest.raises(StorageOSError):
+        setattr(scan, what, {"axes": [np.arange(6.0) * 2, None], "note": {"b": 2}}[what])
+    disk.mended()
+    with disk.watched(*SYNCS, *WRITES) as done:
+        scan.flush()
+    assert frames_of(done) == ["sync the scan file", "journal", "sync the journal"]
+    scan.close()
+    assert_saved(folder, {0, 1, 2})
+
+
+# -- the end -----------------------------------------------------------------------------------------------------------
+
+END = [
+    "write axes and note",
+    "write the pointer to axes and note",
+    "sync the journal",
+    "set the scan file's size",
+    "write a frame",
+    "write the tail",
+    "write the header",
+    "sync the scan file",
+    "publish",
+]
+
+
+@rows(("close", END), ("close, over an older file", [*END[:-1], "publish over an older file"]))
+def test_a_close_that_fails_keeps_the_scan_in_progress_and_can_be_called_again(
+    disk: Disk, folder: Path, phase: str, operation: str, code: int
+) -> None:
+    """Nothing new is under the final name until all of it is durable; an older file stays until then."""
+    overwrite = phase != "close"
+    if overwrite:
+        create(folder, note={"old": True}).close()
+    scan = begun(folder, overwrite=overwrite)
+    scan.note["b"] = 2
+    in_progress = {scan.part_path.name, scan.part_path.name + ".journal"}
+    old = {"data.npz"} if overwrite else set()
+    disk.breaks(operation, code)
+    for _ in range(2):
+        with pytest.raises(StorageOSError) as caught:
+            scan.close()
+        assert_told(caught.value, code, folder)
+        assert (scan.report, files(folder)) == (None, old | in_progress)
+    if overwrite:
+        assert load_export(folder / "data.npz").note == {"old": True}
+    else:
+        assert_a_death_now_loses_nothing(folder, {0, 1, 2})
+    disk.mended()
+    with disk.watched(*SYNCS[:1], *WRITES[:1]) as done:
+        assert scan.close() == folder / "data.npz"
+    if operation == "sync the scan file":
+        assert frames_of(done)[-1] == "sync the scan file"
+        assert "2" in frames_of(done)[:-1], "what came since the last good sync is written again"
+    assert load_export(folder / "data.npz").note == {"a": 1, "b": 2}
+    assert_saved(folder, {0, 1, 2})
+
+
+@rows(("close, published already", ["sync the folder", "remove the journal"]))
+def test_a_close_that_fails_after_the_name_is_there_can_be_called_again(
+    disk: Disk, folder: Path, phase: str, operation: str, code: int
+) -> None:
+    """The export is complete by then; what is left beside it goes with the second call, or with recover()."""
+    scan = begun(folder)
+    disk.breaks(operation, code)
+    for _ in range(2):
+        with pytest.raises(StorageOSError) as caught:
+            scan.close()
+        assert_told(caught.value, code, folder)
+        assert (scan.report, files(folder)) == (None, {"data.npz", "data.npz" + JOURNAL})
+    assert_holds(folder / "data.npz", {0, 1, 2})
+    disk.mended()
+    with disk.watched("sync the folder", "remove the journal") as done:
+        scan.close()
+    assert [name for name, *_ in done] == ["sync the folder", "remove the journal"]
+    assert_saved(folder, {0, 1, 2})
+
+
+@rows(("suspend", SYNCS[:2]))
+def test_a_suspend_that_fails_says_so_and_the_scan_can_be_gone_on_with(
+    disk: Disk, folder: Path, phase: str, operation: str, code: int
+) -> None:
+    """It is let go: no descriptor and no lock of it stays."""
+    scan = begun(folder)
+    disk.breaks(operation, code)
+    with pytest.raises(StorageOSError) as caught:
+        scan.suspend()
+    assert_told(caught.value, code, folder)
+    disk.mended()
+    assert files(folder) == IN_PROGRESS
+    with lys_storage.resume(folder / "data.npz") as again:
+        assert list(again.missing()) == [(3,), (4,), (5,)]
+        write(again, 3)
+    assert_saved(folder, {0, 1, 2, 3})
+
+
+# -- recover and resume ------------------------------------------------------------------------------------------------
+
+
+def interrupted(folder: Path, *, rewritten: bool = False) -> None:
+    scan = begun(folder)
+    if rewritten:
+        scan[2] = DATA[2] + 1
+        scan[2] = DATA[2]
+    scan.suspend()
+
+
+RECOVERED = [
+    "open the scan file",
+    "open the journal",
+    "map the journal",
+    "write a frame",
+    "write the tail",
+    "write the header",
+    "set the scan file's size",
+    "sync the scan file",
+    "publish",
+]
+
+
+@rows(("recover", RECOVERED))
+def test_a_recovery_that_fails_says_so_keeps_the_scan_and_can_be_run_again(
+    disk: Disk, folder: Path, phase: str, operation: str, code: int
+) -> None:
+    """Nothing is raised for one scan's sake: what could not be done is told, with its reason."""
+    interrupted(folder)
+    disk.breaks(operation, code)
+    for _ in range(2):
+        (found,) = lys_storage.recover(folder)
+        assert (found.path, found.running, found.settled) == (None, False, False)
+        assert os.strerror(code) in found.said
+        assert "data.npz" in found.said
+        assert files(folder) == IN_PROGRESS
+    disk.mended()
+    assert lys_storage.verify(folder) == []
+    (found,) = lys_storage.recover(folder)
+    assert found.path == folder / "data.npz"
+    assert_saved(folder, {0, 1, 2})
+
+
+@rows(("recover", ["sync the folder", "remove the journal"]))
+def test_a_recovery_that_fails_after_the_name_is_there_can_be_run_again(
+    disk: Disk, folder: Path, phase: str, operation: str, code: int
+) -> None:
+    """The journal goes only after the name is durable, in whichever run."""
+    interrupted(folder)
+    disk.breaks(operation, code)
+    for _ in range(2):
+        (found,) = lys_storage.recover(folder)
+        assert os.strerror(code) in found.said
+        assert files(folder) == {"data.npz", "data.npz" + JOURNAL}
+        assert_holds(folder / "data.npz", {0, 1, 2})
+    disk.mended()
+    with disk.watched("sync the folder", "remove the journal") as done:
+        lys_storage.recover(folder)
+    assert [name for name, *_ in done] == ["sync the folder", "remove the journal"]
+    assert_saved(folder, {0, 1, 2})
+
+
+@rows(
+    ("resume", ["open the scan file", "open the journal", "map the journal"]),
+    (
+        "resume on another boot",
+        [
+            "sync the scan file",
+            "sync the journal",
+            "open the new journal",
+            "claim the new journal's space",
+            "write the new journal",
+            "map the new journal",
+            "sync the new journal",
+            "replace the journal",
+            "sync the folder",
+        ],
+    ),
+)
+def test_a_scan_that_cannot_be_resumed_stays_as_it_is_and_is_resumed_once_the_fault_is_gone(
+    disk: Disk, folder: Path, monkeypatch: pytest.MonkeyPatch, phase: str, operation: str, code: int
+) -> None:
+    """It keeps neither a lock nor a descriptor."""
+    interrupted(folder)
+    if phase != "resume":
+        monkeypatch.setattr(_fs, "boot_id", lambda: "another boot")
+    disk.breaks(operation, code)
+    for _ in range(1 if operation == "sync the folder" else 2):  # which the first flush does else
+        with pytest.raises(StorageOSError) as caught:
+            lys_storage.resume(folder / "data.npz")
+        assert_told(caught.value, code, folder)
+        assert files(folder) == IN_PROGRESS
+    disk.mended()
+    assert_a_death_now_loses_nothing(folder, {0, 1, 2})
+    with lys_storage.resume(folder / "data.npz") as scan:
+        assert list(scan.missing()) == [(3,), (4,), (5,)]
+        write(scan, 4)
+    assert_saved(folder, {0, 1, 2, 4})
+
+
+def test_a_journal_of_this_boot_whose_name_could_not_be_synced_is_synced_by_the_next_resume(
+    disk: Disk, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Marks are believed on the boot that the journal names: after another cut the older journal would be there."""
+    interrupted(folder)
+    monkeypatch.setattr(_fs, "boot_id", lambda: "another boot")
+    disk.breaks("sync the folder", errno.EIO)
+    with pytest.raises(StorageOSError):
+        lys_storage.resume(folder / "data.npz")
+    disk.mended()
+    with disk.watched("sync the folder") as done, lys_storage.resume(folder / "data.npz") as scan:
+        write(scan, 3)
+        scan.flush()
+        assert done != []
+    assert_saved(folder, {0, 1, 2, 3})
+
+
+@pytest.mark.parametrize(
+    "code", [getattr(errno, name) for name in ERRNOS if name != "EACCES"], ids=[e for e in ERRNOS if e != "EACCES"]
+)
+def test_an_interrupted_scan_that_cannot_be_locked_is_neither_resumed_nor_recovered(
+    disk: Disk, folder: Path, code: int
+) -> None:
+    """Whether a writer lives cannot be told then."""
+    interrupted(folder)
+    disk.breaks("lock the scan file", code)
+    with pytest.raises(StorageOSError) as caught:
+        lys_storage.resume(folder / "data.npz")
+    assert_told(caught.value, code, folder)
+    (found,) = lys_storage.recover(folder)
+    assert found.path is None
+    assert os.strerror(code) in found.said
+    assert files(folder) == IN_PROGRESS
+    disk.mended()
+    lys_storage.recover(folder)
+    assert_saved(folder, {0, 1, 2})
+
+
+def test_a_lock_that_is_refused_for_its_holders_sake_means_that_a_writer_lives(disk: Disk, folder: Path) -> None:
+    """EACCES is how some systems say that another has it."""
+    interrupted(folder)
+    disk.breaks("lock the scan file", errno.EACCES)
+    with pytest.raises(ScanInUseError):
+        lys_storage.resume(folder / "data.npz")
+    (found,) = lys_storage.recover(folder)
+    assert (found.path, found.running) == (None, True)
+    assert files(folder) == IN_PROGRESS
+    disk.mended()
+    lys_storage.recover(folder)
+    assert_saved(folder, {0, 1, 2})
+
+
+def test_where_every_lock_is_refused_a_number_is_not_looked_for_for_ever(
+    disk: Disk, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of the family, and no heap of empty files."""
+    opened = 0
+    real = _fs.File.create
+
+    def create_few(path: Path) -> _fs.File:
+        nonlocal opened
+        opened += 1
+        assert opened < 100, "it goes on for ever"
+        return real(path)
+
+    monkeypatch.setattr(_fs.File, "create", create_few)
+    disk.breaks("lock the scan file", errno.EACCES)
+    with pytest.raises(LysStorageError):
+        begin_scan(folder, "data", DATA.shape, "f8", numbered=True, replace_existing=False)
+    disk.mended()
+    assert files(folder) == set()
+
+
+# -- the folder, the files and the names go while a scan runs -------------------------------------------------------------
+
+
+def test_a_folder_that_is_removed_while_a_scan_runs_is_an_error_and_what_came_can_still_be_read(folder: Path) -> None:
+    """The files live as long as they are open: frames go on coming, and only the name cannot be had."""
+    scan = begun(folder)
+    shutil.rmtree(folder)
+    write(scan, 3)
+    scan.flush()
+    with pytest.raises(StorageOSError) as caught:
+        scan[0] = DATA[0]  # a rewrite needs a file of its own
+    assert_told(caught.value, errno.ENOENT, folder)
+    for _ in range(2):
+        with pytest.raises(StorageOSError) as caught:
+            scan.close()
+        assert_told(caught.value, errno.ENOENT, folder)
+    assert_same_array(scan.read(slice(0, 4)), DATA[:4])
+    with contextlib.suppress(StorageOSError):
+        scan.suspend()
+    assert not folder.exists()
+
+
+def test_a_folder_that_is_removed_before_the_first_flush_makes_it_fail(folder: Path) -> None:
+    """Nothing is promised of a file that has no name."""
+    scan = create(folder)
+    write(scan, 0)
+    shutil.rmtree(folder)
+    with pytest.raises(StorageOSError) as caught:
+        scan.flush()
+    assert_told(caught.value, errno.ENOENT, folder)
+    with pytest.raises(StorageOSError):
+        scan.suspend()
+
+
+def test_a_folder_that_is_renamed_away_keeps_the_scan_which_is_saved_when_it_is_back(folder: Path) -> None:
+    """Or recovered where it is now, once it has been let go."""
+    scan = begun(folder)
+    away = folder.rename(folder.with_name("away"))
+    write(scan, 3)
+    with pytest.raises(StorageOSError) as caught:
+        scan.close()
+    assert_told(caught.value, errno.ENOENT, folder)
+    assert files(away) == IN_PROGRESS
+    assert_a_death_now_loses_nothing(away, {0, 1, 2, 3})
+    away.rename(folder)
+    scan.close()
+    assert_saved(folder, {0, 1, 2, 3})
+
+
+def in_its_place(folder: Path) -> Scan:
+    """A scan of the same name, in a folder of the same name that somebody has made anew meanwhile."""
+    scan = create(folder, note={"which": "the second"})
+    scan[5] = DATA[5]
+    scan.flush()
+    return scan
+
+
+def inodes(folder: Path) -> dict[str, int]:
+    """Which file is under which name."""
+    return {name: (folder / name).stat().st_ino for name in files(folder)}
+
+
+@pytest.mark.parametrize("how", ["removed", "renamed away"])
+@pytest.mark.parametrize(
+    "deed",
+    [
+        pytest.param(lambda scan: scan.close(), id="close"),
+        pytest.param(lambda scan: scan.suspend(), id="suspend"),
+        pytest.param(lambda scan: scan.write(0, DATA[0]), id="rewrite a frame"),
+        pytest.param(lambda scan: scan.write((3, 4), 1.0), id="lay the grid out anew"),
+    ],
+)
+def test_a_scan_whose_folder_has_gone_never_touches_the_one_that_is_in_its_place(
+    folder: Path, how: str, deed: Callable[[Scan], Any]
+) -> None:
+    """Its name leads to another scan's files by now: these are neither published nor removed nor replaced."""
+    one = begun(folder)
+    if how == "removed":
+        shutil.rmtree(folder)
+    else:
+        folder.rename(folder.with_name("away"))
+    two = in_its_place(folder)
+    two[5] = DATA[5]  # so that there is a redo file
+    before = inodes(folder)
+    with contextlib.suppress(LysStorageError):
+        deed(one)
+    with contextlib.suppress(LysStorageError):
+        one.suspend()
+    assert inodes(folder) == before
+    assert not (folder / "data.npz").exists()
+    write(two, 4)
+    two.close()
+    assert load_export(folder / "data.npz").note == {"which": "the second"}
+    assert_saved(folder, {4, 5})
+
+
+def test_an_empty_scan_whose_folder_has_gone_does_not_discard_the_one_in_its_place(folder: Path) -> None:
+    """Discarding is by the file, not by the name."""
+    one = create(folder)
+    shutil.rmtree(folder)
+    two = in_its_place(folder)
+    with contextlib.suppress(LysStorageError):
+        one.discard()
+    with contextlib.suppress(LysStorageError):
+        one.suspend()
+    two.close()
+    assert_saved(folder, {5})
+
+
+def test_a_scan_file_that_is_unlinked_while_the_scan_runs_is_an_error_at_its_end(folder: Path) -> None:
+    """Not a success without a file. What came is read through the open scan."""
+    scan = begun(folder)
+    scan.part_path.unlink()
+    write(scan, 3)
+    for _ in range(2):
+        with pytest.raises(StorageOSError) as caught:
+            scan.close()
+        assert_told(caught.value, errno.ENOENT, folder)
+        assert files(folder) == {"data.npz" + JOURNAL}
+    assert_same_array(scan.read(slice(0, 4)), DATA[:4])
+    scan.suspend()
+    (found,) = lys_storage.recover(folder)
+    assert found.path is None
+    assert "has lost its scan file" in found.said
+    assert files(folder) == {"data.npz" + JOURNAL}
+
+
+def test_a_journal_that_is_unlinked_while_the_scan_runs_costs_the_export_nothing(folder: Path) -> None:
+    """All that the export needs is in the file that is open."""
+    scan = begun(folder)
+    (folder / ("data.npz" + JOURNAL)).unlink()
+    write(scan, 3)
+    scan.note["b"] = 2
+    scan.close()
+    assert load_export(folder / "data.npz").note == {"a": 1, "b": 2}
+    assert_saved(folder, {0, 1, 2, 3})
+
+
+def test_a_scan_without_its_journal_is_told_and_left_as_it_is(folder: Path) -> None:
+    """Which frames have come is not known then."""
+    scan = begun(folder)
+    (folder / ("data.npz" + JOURNAL)).unlink()
+    scan.suspend()
+    (found,) = lys_storage.recover(folder)
+    assert found.path is None
+    assert os.strerror(errno.ENOENT) in found.said
+    assert files(folder) == {"data.npz" + PART}
+
+
+# -- a final name that is a folder ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by_link", [False, True], ids=["by a rename that refuses", "by a link"])
+def test_a_final_name_that_is_a_folder_by_now_is_refused_and_the_scan_is_kept(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, by_link: bool
+) -> None:
+    """Once it is away, close() succeeds."""
+    if by_link:
+        monkeypatch.setattr(_fs, "_rename_noreplace", lambda old, new: False)
+    scan = begun(folder)
+    (folder / "data.npz").mkdir()
+    with pytest.raises(NameTakenError):
+        scan.close()
+    assert files(folder) == IN_PROGRESS
+    (folder / "data.npz").rmdir()
+    scan.close()
+    assert_saved(folder, {0, 1, 2})
+
+
+def test_a_final_name_that_is_a_folder_is_not_replaced_even_where_a_file_would_be(folder: Path) -> None:
+    """An empty folder, too."""
+    scan = begun(folder, overwrite=True)
+    (folder / "data.npz").mkdir()
+    with pytest.raises(StorageOSError) as caught:
+        scan.close()
+    assert_told(caught.value, errno.EISDIR, folder)
+    assert (folder / "data.npz").is_dir()
+    (folder / "data.npz").rmdir()
+    scan.close()
+    assert_saved(folder, {0, 1, 2})
+
+
+def test_a_number_whose_name_is_a_folder_by_now_is_passed_over(folder: Path) -> None:
+    """And that is said."""
+    scan = begin_scan(folder, "data", DATA.shape, "f8", numbered=True, replace_existing=False, grid_ndim=1)
+    write(scan, 0)
+    (folder / "data_0.npz").mkdir()
+    assert scan.close() == folder / "data_1.npz"
+    assert scan.report is not None
+    assert scan.report.renumbered
+    assert_saved(folder, {0}, "data_1.npz")
+
+
+def test_recovery_takes_another_name_where_its_own_is_a_folder(folder: Path) -> None:
+    """It replaces nothing."""
+    interrupted(folder)
+    (folder / "data.npz").mkdir()
+    (found,) = lys_storage.recover(folder)
+    assert found.path == folder / "data.recovered_0.npz"
+    assert_saved(folder, {0, 1, 2}, "data.recovered_0.npz")
+
+
+# -- a folder that may no longer be written -------------------------------------------------------------------------------
+
+READ_ONLY = """
+import errno, os, sys
+import numpy as np
+from pathlib import Path
+import filelock, importlib.metadata, lys_storage  # before it is somebody else, who may not be allowed to
+importlib.metadata.version = lambda name: "0"
+from tests.faults.operations import DATA as data
+
+folder = Path(sys.argv[1])
+exec(sys.argv[2])
+folder.mkdir()
+scan = lys_storage.create(folder / "data.npz", data.shape, grid_ndim=1, flush_interval_s=None)
+scan[0] = data[0]
+folder.chmod(0o555)
+
+def refused(deed):
+    try:
+        deed()
+    except lys_storage.StorageOSError as error:
+        print(error.errno == errno.EACCES, Path(error.filename).name)
+    else:
+        print("went through")
+
+def rewrite():
+    scan[0] = data[0]
+
+scan[1] = data[1]
+scan.flush()
+scan.note = {"a": 1}
+refused(lambda: lys_storage.create(folder / "other.npz", (2,)))
+refused(rewrite)
+refused(scan.close)
+print(sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")))
+folder.chmod(0o755)
+scan.close()
+"""
+
+
+def test_a_folder_that_may_no_longer_be_written_keeps_the_scan_until_it_may_be_again(
+    open_to_all: Path, run_child: Callable[..., Any]
+) -> None:
+    """Frames, flushes and the note need no new name; a rewrite, the export and a new scan do."""
+    child = run_child(READ_ONLY, open_to_all / "run", BECOME_NOBODY)
+    assert child.code == 0, child.err
+    assert child.out.splitlines() == [
+        "True other.npz.part",
+        "True data.npz.part.redo",
+        "True data.npz.part",
+        "['data.npz.part', 'data.npz.part.journal']",
+    ]
+    assert load_export(open_to_all / "run" / "data.npz").note == {"a": 1}
+    assert_saved(open_to_all / "run", {0, 1})
+
+
+# -- no space can be claimed -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT], ids=["ENOSPC", "EDQUOT"])
+def test_where_space_cannot_be_claimed_a_full_disk_refuses_frames_and_what_came_is_saved(
+    disk: Disk, folder: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Each frame that finds no room is an exception; those that did are in the export, though the disk stays full."""
+    claims = 0
+
+    def claim(file: _fs.File, offset: int, size: int) -> bool:
+        nonlocal claims
+        claims += 1
+        return False
+
+    monkeypatch.setattr(_fs.File, "claim", claim)
+    monkeypatch.setattr(_fs.File, "punch_hole", claim)
+    scan = create(folder, fill=0)
+    assert claims >= 2
+    write(scan, 0, 1, 2)
+    disk.breaks("write a frame", code)
+    refused = 0
+    for k in (3, 4, 5):
+        try:
+            write(scan, k)
+        except lys_storage.DiskFullError as error:
+            assert_told(error, code, folder)
+            refused += 1
+    assert (refused, scan.frames_written) == (3, 3)
+    disk.mended()
+    scan.close()
+    export = load_export(folder / "data.npz")
+    assert_same_array(export.data, np.concatenate([DATA[:3], np.zeros((3, 500))]))
+    assert export.info["missing"] == [[3, 6]]
+    assert files(folder) == {"data.npz"}
+    assert lys_storage.verify(folder) == []
