@@ -15,14 +15,12 @@ and compared with what was written. What a figure is:
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import random
 import sys
 import time
 from array import array
-from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter, perf_counter_ns
 from typing import Any
@@ -32,13 +30,12 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import _memory
-from benchmarks._candidates import CANDIDATES
-from benchmarks._figures import latency_figures
+from benchmarks._constrained import ingest_paced, join_cgroup, over_time, writer_class
+from benchmarks._figures import latency_figures, tail
 from benchmarks._workloads import Workload
 from benchmarks._writers import Frame, Writer
 
 RANDOM_READS = 200
-KEPT_LATENCIES = 4000
 
 
 def ingest(writer: Writer, order: list[int], pool: list[Frame], latencies: Any) -> float:
@@ -86,27 +83,21 @@ def read_back(writer: Writer, pool: list[Frame], seed: int) -> dict[str, float]:
     return {"open_ms": 1e3 * (opened - start), "cold_ms": 1e3 * (cold - opened), "warm_ms": 1e3 * (warm - cold)}
 
 
-def spread(latencies: Sequence[int]) -> list[int]:
-    """At most KEPT_LATENCIES of them, sorted and evenly spread, with both ends: enough to draw their distribution."""
-    values = np.sort(np.asarray(latencies))
-    if len(values) <= KEPT_LATENCIES:
-        return [int(v) for v in values]
-    body, tail = values[: -KEPT_LATENCIES // 2], values[-KEPT_LATENCIES // 2 :]
-    picks = np.linspace(0, len(body) - 1, KEPT_LATENCIES // 2).astype(int)
-    return [int(v) for v in itertools.chain(body[picks], tail)]
-
-
 def measure(spec: dict[str, Any]) -> dict[str, Any]:
-    """Run one candidate on one workload in an empty folder."""
+    """Run one candidate on one workload in an empty folder, and be held back where `spec` says so (`_constrained`)."""
+    join_cgroup(spec.get("cgroup"))
     fields = spec["workload"]
     workload = Workload(**{**fields, "grid": tuple(fields["grid"]), "frame": tuple(fields["frame"])})
     folder, seed = Path(spec["folder"]), spec["seed"]
-    writer = CANDIDATES[spec["candidate"]].writer(workload, folder)
+    period_s = spec.get("period_s")
+    writer = writer_class(spec["candidate"], spec.get("synced", False))(workload, folder)
     writer.prepare()
     order, pool = workload.order(seed), workload.pool(seed)
     calls = len(order) // workload.batch
     latencies = array("q", bytes(8 * calls))
-    _memory.warm(folder, workload.size_bytes)
+    starts = array("d", bytes(8 * calls)) if period_s else None
+    if not spec.get("cgroup"):
+        _memory.warm(folder, workload.size_bytes)
     os.sync()
     at_start = _memory.resident()
     marks = []
@@ -121,7 +112,9 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
     reserve_s = perf_counter() - start
     mark()
     cpu = time.process_time()
-    if workload.batch == 1:
+    if starts is not None:
+        ingest_s = ingest_paced(writer, order, pool, latencies, starts, period_s)
+    elif workload.batch == 1:
         ingest_s = ingest(writer, order, pool, latencies)
     else:
         ingest_s = ingest_batches(writer, order, pool, latencies, workload.batch)
@@ -143,7 +136,7 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
         "cpu_ingest_s": cpu_ingest,
         "cpu_s": cpu_all,
         "latency_us": latency_figures(latencies),
-        "latencies_ns": spread(latencies),
+        "tail_us": tail(latencies),
         "disk_bytes": _memory.on_disk(folder),
         "start_rss": at_start,
         "anon_bytes": max(anon for anon, _ in marks) - at_start[0],
@@ -151,6 +144,8 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
         "began": began,
         "ended": ended,
     }
+    if starts is not None:
+        result["paced"] = over_time(latencies, starts, period_s)
     return {**result, **read_back(writer, pool, seed)}
 
 

@@ -11,6 +11,8 @@ import numpy as np
 MEDIANS_STRAY = 0.05
 TAILS_STRAY = 0.5
 RESAMPLES = 10_000
+TAIL_LEVELS = tuple(float(level) for level in np.logspace(0, -5, 201))
+"""Shares of calls, from all to one in 100,000: how long the slowest share of them took at least is kept for plots."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +41,20 @@ def latency_figures(latencies_ns: Any) -> dict[str, float]:
     return {"median": float(median), "p99": float(p99), "p99.9": float(p999), "max": float(values.max())}
 
 
+def tail(latencies_ns: Any) -> list[float]:
+    """For each of TAIL_LEVELS, the microseconds that this share of the calls took, or longer."""
+    return [float(v) for v in np.quantile(np.asarray(latencies_ns, float) / 1e3, 1 - np.asarray(TAIL_LEVELS))]
+
+
 def apart(first: float, second: float) -> float:
     """By how much the larger of two figures exceeds the smaller one: 0.05 is 5 %."""
     low, high = sorted((first, second))
     return high / low - 1 if low > 0 else 0.0
 
 
-def strays(first: dict[str, Any], second: dict[str, Any]) -> str:
+def strays(first: dict[str, Any], second: dict[str, Any], *, tails_only: bool = False) -> str:
     """Why two runs of the limit disagree too much for their round to say anything; "" where they agree."""
-    for name, most in (("median", MEDIANS_STRAY), ("p99.9", TAILS_STRAY)):
+    for name, most in (("median", MEDIANS_STRAY), ("p99.9", TAILS_STRAY))[tails_only:]:
         by = apart(first["latency_us"][name], second["latency_us"][name])
         if by > most:
             return f"the limit's {name} of one update strays by {100 * by:.0f} %"

@@ -82,10 +82,19 @@ def _with_peaks(result: Run, sampler: Sampler) -> Run:
     return result
 
 
-def play(workload: Workload, ours: Sequence[str], peers: Sequence[str], plan: Plan, tell: Tell) -> list[dict[str, Any]]:
+def play(
+    workload: Workload,
+    ours: Sequence[str],
+    peers: Sequence[str],
+    plan: Plan,
+    tell: Tell,
+    *,
+    tails_only: bool = False,
+    **more: Any,
+) -> list[dict[str, Any]]:
     """Rounds until enough of them count: [{"stray": why it says nothing or "", "runs": {candidate: run}}].
 
-    A candidate that failed is not run again.
+    A candidate that failed is not run again. `tails_only`: what the limit has to agree on. `more` goes to every child.
     """
     rng = random.Random(f"{plan.seed} {workload.name}")
     rounds: list[dict[str, Any]] = []
@@ -100,12 +109,12 @@ def play(workload: Workload, ours: Sequence[str], peers: Sequence[str], plan: Pl
         runs: dict[str, Run] = {}
         for name in names:
             tell(f"{workload.name} round {len(rounds) + 1} ({kept} of {plan.rounds} count so far): {name}")
-            runs[name] = run(name, workload, plan.folder, plan.seed)
+            runs[name] = run(name, workload, plan.folder, plan.seed, **more)
             if "failed" in runs[name]:
                 failed.add(name)
         if failed & {LIMIT, AGAIN}:
             raise RuntimeError(f"the limit itself failed: {runs[next(iter(failed & {LIMIT, AGAIN}))]['failed']}")
-        stray = strays(runs[LIMIT], runs[AGAIN])
+        stray = strays(runs[LIMIT], runs[AGAIN], tails_only=tails_only)
         rounds.append({"stray": stray, "runs": runs})
         kept += not stray
     return rounds

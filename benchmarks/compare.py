@@ -4,12 +4,19 @@
 The limit is `os.pwrite` of each frame into a file whose space is claimed. It runs twice in each round; where the two
 disagree, the round says nothing and is played again. Everybody runs in a process of its own, on memory that was warmed
 right before, in an order that is shuffled anew each round; ratios are to the limit of the same round. Peers that are not
-installed are left out: `pip install -e '.[bench]'` installs them. It writes below DIR only, and removes it again.
+installed are left out: `pip install -e '.[bench]'` installs them. It writes below DIR only, and removes that again.
 
 \b
-    python benchmarks/compare.py --quick                  a minute; what .ci/run does
-    python benchmarks/compare.py --dir /data              everything, on the disk of /data: some hours
-    python benchmarks/compare.py --workload W1 --candidate ours --candidate map --rounds 5
+W1   2048 frames of 256x256 float64          W3b  W3 with 64 frames a call
+W2   512 frames of 1024x1024 uint16          W5a  W1 in random order
+W3   65,536 frames of 64x64 uint16           W5b  W3 in random order
+W4   a minute and more at 0.5 and 0.9 of the disk's own sync rate, a sync a second: limit and ours, by stalls
+W6   twice what the page cache may hold dirty
+
+\b
+python benchmarks/compare.py --quick                      within a minute; exit 1 where ours is far outside
+python benchmarks/compare.py --dir /data --plots plots    everything but --lys and --machine, on the disk of /data
+python benchmarks/compare.py --workload W1 --candidate ours --candidate map --rounds 5
 """
 
 from __future__ import annotations
@@ -18,22 +25,28 @@ import json
 import sys
 import tempfile
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
+from rich.status import Status
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import _environment, _table
-from benchmarks._candidates import AGAIN, CANDIDATES, LIMIT, NEED_NO_INSTALL, PEERS
+from benchmarks import _environment, _goals, _machine_goals, _paced, _table
+from benchmarks._candidates import CANDIDATES, NEED_NO_INSTALL, PEERS
+from benchmarks._lys_way import add_lys_way
 from benchmarks._outcome import Outcome
 from benchmarks._rounds import Plan, play
 from benchmarks._workloads import FIXED, NAMES, QUICK, Workload, beyond_the_cache
 
-QUICK_S = 45.0
+QUICK_S = 40.0
+QUICK_ROUNDS = 5
 LONG_ROUNDS = 5
+CHOICES = [name for name, candidate in CANDIDATES.items() if candidate.kind not in ("limit", "lys")]
+PIPED_WIDTH = 150
 
 
 def workload_of(name: str, folder: Path) -> Workload:
@@ -42,65 +55,140 @@ def workload_of(name: str, folder: Path) -> Workload:
     return FIXED[name]
 
 
-@click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
+class Comparison:
+    """One run of this program: who takes part, what has been measured so far, and where it is told."""
+
+    def __init__(self, console: Console, candidates: list[str], plan: Plan) -> None:
+        self.console, self.plan = console, plan
+        self.ours = [name for name in candidates if CANDIDATES[name].kind == "ours"]
+        self.peers = [name for name in candidates if name in PEERS]
+        self.outcomes: dict[str, Outcome] = {}
+        self.paced: list[Outcome] = []
+        self.goals: list[_goals.Goal] = []
+
+    def tell(self, status: Status, text: str) -> None:
+        """Progress: one line that is replaced on a terminal, lines of their own elsewhere."""
+        if self.console.is_terminal:
+            status.update(text)
+        else:
+            self.console.print(f"[{time.strftime('%H:%M:%S')}] {text}", style="dim", markup=False, highlight=False)
+
+    def measure(self, workload: Workload, plan: Plan, *, lys: bool) -> None:
+        """Play the rounds of one workload, and print its tables."""
+        everybody = [*self.ours, *self.peers]
+        skipped = {name: why for name in everybody if (why := CANDIDATES[name].cannot(workload))}
+        ours, peers = ([n for n in names if n not in skipped] for names in (self.ours, self.peers))
+        if workload.batch > 1:
+            peers = []  # they have no call that takes many frames by index
+        with self.console.status("") as status:
+            rounds = play(workload, ours, peers, plan, lambda text: self.tell(status, text))
+            outcome = self.outcomes[workload.name] = Outcome(workload, rounds, plan.seed)
+            if lys and workload.name in _goals.AGAINST_LYS:
+                add_lys_way(outcome, plan, lambda text: self.tell(status, text))
+        self.console.print(_table.time_table(outcome, skipped))
+        self.console.print(_table.detail_table(outcome, skipped))
+
+    def measure_paced(self, plan: Plan, seconds: float) -> None:
+        with self.console.status("") as status:
+            self.paced = _paced.play_paced(self.ours, plan, lambda text: self.tell(status, text), seconds)
+        for outcome in self.paced:
+            self.console.print(_paced.paced_table(outcome))
+
+    def judge(self, *, machine: bool) -> None:
+        self.goals = list(_goals.goals(self.outcomes, self.paced))
+        if machine:
+            with self.console.status("") as status:
+                self.goals += _machine_goals.machine_goals(self.plan, lambda text: self.tell(status, text))
+        self.console.print(_goals.goals_table(self.goals))
+
+    def raw(self) -> dict[str, Any]:
+        """Everything as it was measured."""
+        outcomes = [*self.outcomes.values(), *self.paced]
+        return {
+            "workloads": {o.workload.name: {"workload": asdict(o.workload), "rounds": o.rounds} for o in outcomes},
+            "goals": [asdict(goal) for goal in self.goals],
+            "seed": self.plan.seed,
+        }
+
+
+_DIRECTORY = click.Path(path_type=Path, file_okay=False)
+
+
+@click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.option("--quick", is_flag=True, help="Small W1, W2, W3, without what must be installed; see --bound.")
 @click.option(
-    "--quick", is_flag=True, help="Small W1, W2, W3 without peers, in a minute; exit 1 where ours is far outside."
+    "--bound", default=3.0, show_default=True, help="--quick exits 1 where ours takes so many times its goal."
 )
-@click.option("--workload", "workloads", multiple=True, type=click.Choice(NAMES), help="Only these. [default: all]")
+@click.option("--workload", "names", multiple=True, type=click.Choice(NAMES), help="Only these. [default: all]")
+@click.option("--candidate", "candidates", multiple=True, type=click.Choice(CHOICES), help="Only these and the limit.")
 @click.option(
-    "--candidate", "candidates", multiple=True, type=click.Choice(list(CANDIDATES)), help="Only these, and the limit."
+    "--rounds", default=15, show_default=True, help=f"That count, with the limit and ours; {LONG_ROUNDS} of W6."
 )
-@click.option("--rounds", default=15, show_default=True, help="Rounds that count, with the limit and ours.")
-@click.option("--peer-rounds", default=3, show_default=True, help="How many of them with the peers.")
-@click.option(
-    "--dir",
-    "folder",
-    default=".",
-    show_default=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="On the disk to be measured.",
-)
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Everything that was measured, raw.")
+@click.option("--peer-rounds", default=3, show_default=True, help="The first ones, which have the peers too.")
+@click.option("--paced-rounds", default=3, show_default=True, help="Of W4, at each pace.")
+@click.option("--paced-seconds", default=_paced.SECONDS, show_default=True, help="Of one run of W4, at least.")
+@click.option("--lys", is_flag=True, help="lys_instr's way too, once on W1, W2, W3: some minutes and 2 GiB of memory.")
+@click.option("--machine", is_flag=True, help="Import time, CPU at 100 MB/s, 8 GiB in a memory cgroup of 256 MiB too.")
+@click.option("--dir", "folder", default=".", show_default=True, type=_DIRECTORY, help="On the disk to be measured.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="A file for everything, raw.")
+@click.option("--plots", type=_DIRECTORY, help="A folder for pictures.")
 @click.option("--seed", default=0, show_default=True, help="Of the noise, the orders and the intervals.")
 def main(
     quick: bool,
-    workloads: tuple[str, ...],
+    bound: float,
+    names: tuple[str, ...],
     candidates: tuple[str, ...],
     rounds: int,
     peer_rounds: int,
+    paced_rounds: int,
+    paced_seconds: float,
+    lys: bool,
+    machine: bool,
     folder: Path,
     json_path: Path | None,
+    plots: Path | None,
     seed: int,
 ) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 150)
+    console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
     folder.mkdir(parents=True, exist_ok=True)
     environment = _environment.environment(folder)
     console.print(_environment.one_line(environment), soft_wrap=True, highlight=False)
-    chosen = [name for name in candidates or CANDIDATES if name not in (LIMIT, AGAIN)]
+    chosen = list(candidates or CHOICES)
+    names = names or (tuple(QUICK) if quick else NAMES)
     if quick:
-        rounds, peer_rounds, chosen = min(rounds, 5), min(rounds, 5), [c for c in chosen if c in NEED_NO_INSTALL]
-    outcomes: dict[str, Outcome] = {}
+        chosen = [name for name in chosen if name in NEED_NO_INSTALL]
+        rounds = peer_rounds = min(rounds, QUICK_ROUNDS)
+        if not set(names) <= set(QUICK):
+            raise click.UsageError(f"--quick has {', '.join(QUICK)} only")
     began = time.monotonic()
-    names = list(workloads or (QUICK if quick else NAMES))
-    names = [name for name in names if name != "W4"]
     with tempfile.TemporaryDirectory(prefix=".compare_", dir=folder) as work:
+        plan = Plan(rounds, peer_rounds, rounds, seed, Path(work))
+        comparison = Comparison(console, chosen, plan)
         for k, name in enumerate(names):
-            workload = QUICK[name] if quick else workload_of(name, folder)
-            skipped = {c: why for c in chosen if (why := CANDIDATES[c].cannot(workload))}
-            ours = [c for c in chosen if CANDIDATES[c].kind == "ours" and c not in skipped]
-            peers = [c for c in chosen if c in PEERS and c not in skipped and (name != "W3b" or candidates)]
-            count = min(rounds, LONG_ROUNDS) if name == "W6" else rounds
-            until = began + QUICK_S * (k + 1) / len(names) if quick else float("inf")
-            plan = Plan(count, peer_rounds, count, seed, Path(work), until)
-            with console.status("") as status:
-                played = play(workload, ours, peers, plan, status.update)
-            outcomes[name] = Outcome(workload, played, seed)
-            console.print(_table.time_table(outcomes[name], skipped))
-            console.print(_table.detail_table(outcomes[name], skipped))
+            if name == "W4":
+                comparison.measure_paced(replace(plan, rounds=paced_rounds, retries=paced_rounds), paced_seconds)
+                continue
+            its_plan = plan
+            if quick:
+                its_plan = replace(plan, until=began + QUICK_S * (k + 1) / len(names))
+            elif name == "W6":
+                count = min(rounds, LONG_ROUNDS)
+                its_plan = replace(plan, rounds=count, retries=count, peer_rounds=min(peer_rounds, 1))
+            comparison.measure(QUICK[name] if quick else workload_of(name, folder), its_plan, lys=lys)
+        if not quick:
+            comparison.judge(machine=machine)
     if json_path is not None:
-        raw: dict[str, Any] = {"environment": environment, "seed": seed}
-        raw["workloads"] = {name: {"title": o.workload.title, "rounds": o.rounds} for name, o in outcomes.items()}
-        json_path.write_text(json.dumps(raw, indent=1))
+        json_path.write_text(json.dumps({"environment": environment, **comparison.raw()}, indent=1))
+    if plots is not None:
+        from benchmarks import _plots
+
+        for path in _plots.draw(plots, comparison.outcomes, comparison.paced):
+            console.print(f"drawn: {path}")
+    if quick:
+        faults = _goals.far_outside(comparison.outcomes, bound)
+        for fault in faults:
+            console.print(f"FAR OUTSIDE: {fault}", style="bold red")
+        sys.exit(1 if faults else 0)
 
 
 if __name__ == "__main__":

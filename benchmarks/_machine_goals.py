@@ -1,0 +1,116 @@
+"""Goals about the machine beside the disk: the import, the CPU left to a detector, and a scan in little memory."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks._environment import room_bytes
+from benchmarks._figures import ratio_of, without_sync
+from benchmarks._goals import Goal
+from benchmarks._rounds import Plan, Tell, run
+from benchmarks._table import shown
+from benchmarks._workloads import W1, paced
+
+ROOT = Path(__file__).resolve().parents[1]
+IMPORTS = 11
+IMPORT_MS = 150
+DETECTOR_BYTES_S = 100e6
+DETECTOR_S = 30.0
+SMALL_MEMORY = 256 << 20
+LARGE_SCAN = 8 << 30
+CGROUP_ROUNDS = 3
+_IMPORT = "import numpy, time; t = time.perf_counter(); import lys_storage; print(time.perf_counter() - t)"
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+def machine_goals(plan: Plan, tell: Tell) -> Iterator[Goal]:
+    yield _import_goal(tell)
+    yield _cpu_goal(plan, tell)
+    yield _cgroup_goal(plan, tell)
+
+
+def _import_goal(tell: Tell) -> Goal:
+    """The median of new processes that have numpy already; the first, which may compile, does not count."""
+    tell("import lys_storage")
+    seconds = [
+        float(
+            subprocess.run([sys.executable, "-c", _IMPORT], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        )
+        for _ in range(IMPORTS + 1)
+    ]
+    median_ms = 1e3 * statistics.median(seconds[1:])
+    return Goal("import lys_storage, beyond numpy", f"< {IMPORT_MS} ms", f"{median_ms:.0f} ms", median_ms < IMPORT_MS)
+
+
+def _cpu_goal(plan: Plan, tell: Tell) -> Goal:
+    """CPU time of the whole process, all threads, to wall time, while W1's frames come at 100 MB/s; sleeping until the next
+    frame is due is in it."""
+    tell("CPU at 100 MB/s")
+    what, wanted = "CPU left at 100 MB/s, of one core", ">= 90 % idle"
+    workload = paced(DETECTOR_BYTES_S, DETECTOR_S, room_bytes(plan.folder))
+    period_s = workload.frame_bytes / DETECTOR_BYTES_S
+    busy = {}
+    for name in ("limit", "ours"):
+        result = run(name, workload, plan.folder, plan.seed, period_s=period_s, synced=True)
+        if "failed" in result:
+            return Goal.unmeasured(what, wanted, f"{name} failed: {result['failed']}")
+        busy[name] = result["cpu_ingest_s"] / result["ingest_s"]
+    measured = f"{100 * (1 - busy['ours']):.1f} % idle (the limit: {100 * (1 - busy['limit']):.1f} %)"
+    return Goal(what, wanted, measured, busy["ours"] <= 0.1)
+
+
+def _cgroup_goal(plan: Plan, tell: Tell) -> Goal:
+    """Throughput of 8 GiB in a cgroup of 256 MiB, ours to pwrite and a sync a second in the same, pairs in turn."""
+    what, wanted = "8 GiB in a memory cgroup of 256 MiB, to pwrite and a sync a second in it", ">= 0.8"
+    if room_bytes(plan.folder) < LARGE_SCAN:
+        return Goal.unmeasured(what, wanted, "not measured: the disk has no room")
+    workload = replace(W1, name="cgroup", grid=(LARGE_SCAN // W1.frame_bytes,))
+    ratios = []
+    try:
+        for k in range(CGROUP_ROUNDS):
+            taken = {}
+            for name in ("limit", "ours") if k % 2 == 0 else ("ours", "limit"):
+                tell(f"8 GiB in 256 MiB, round {k + 1} of {CGROUP_ROUNDS}: {name}")
+                with memory_cgroup(SMALL_MEMORY) as group:
+                    result = run(name, workload, plan.folder, plan.seed, synced=True, cgroup=str(group))
+                if "failed" in result:
+                    return Goal(what, wanted, f"{name} did not complete: {result['failed']}", False)
+                taken[name] = without_sync(result)
+            ratios.append(taken["limit"] / taken["ours"])
+    except OSError as error:
+        return Goal.unmeasured(what, wanted, f"not measured: no cgroup can be made ({error.strerror})")
+    ratio = ratio_of(ratios, plan.seed)
+    return Goal(what, wanted, shown(ratio), ratio.median >= 0.8)
+
+
+@contextmanager
+def memory_cgroup(limit_bytes: int) -> Iterator[Path]:
+    """A cgroup (v2, else v1) whose memory, page cache too, is limited; removed again. Raises OSError without the rights."""
+    unified = _CGROUPS / "cgroup.controllers"
+    second = unified.exists() and "memory" in unified.read_text().split()
+    parent, limit = (_CGROUPS, "memory.max") if second else (_CGROUPS / "memory", "memory.limit_in_bytes")
+    group = parent / f"lys_storage_compare_{os.getpid()}"
+    group.mkdir()
+    try:
+        (group / limit).write_text(str(limit_bytes))
+        yield group
+    finally:
+        _remove(group)
+
+
+def _remove(group: Path) -> None:
+    """The group of a process that has just ended can stay busy for a moment."""
+    for _ in range(50):
+        try:
+            group.rmdir()
+            return
+        except OSError:
+            time.sleep(0.1)
