@@ -6,6 +6,7 @@ checksums of ten million frames are folded by numpy, pairs at a time, instead of
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ def crc32_repeated(pattern: bytes, count: int) -> int:
     return total
 
 
+@lru_cache(maxsize=64)
 def _shift_tables(size: int) -> np.ndarray[Any, np.dtype[np.uint32]]:
     """Four tables of 256: their xor over the bytes of a CRC shifts it past `size` bytes."""
     tables = np.zeros((4, 256), np.uint32)
@@ -41,16 +43,30 @@ def _shift_tables(size: int) -> np.ndarray[Any, np.dtype[np.uint32]]:
     return tables
 
 
+def _paired(crcs: np.ndarray[Any, np.dtype[np.uint32]], size: int) -> np.ndarray[Any, np.dtype[np.uint32]]:
+    """Along the last axis, of even length: the checksums of neighbours of `size` bytes each, taken together."""
+    t0, t1, t2, t3 = _shift_tables(size)
+    left, right = crcs[..., ::2], crcs[..., 1::2]
+    paired: np.ndarray[Any, np.dtype[np.uint32]] = (
+        t0[left & 255] ^ t1[left >> 8 & 255] ^ t2[left >> 16 & 255] ^ t3[left >> 24] ^ right
+    )
+    return paired
+
+
+def fold_rows(crcs: np.ndarray[Any, np.dtype[np.uint32]], size: int) -> np.ndarray[Any, np.dtype[np.uint32]]:
+    """CRC-32 of each row's concatenation: (rows, a power of two) of blocks of `size` bytes each, uint32."""
+    while crcs.shape[1] > 1:
+        crcs, size = _paired(crcs, size), 2 * size
+    return crcs[:, 0]
+
+
 def fold(crcs: np.ndarray[Any, np.dtype[np.uint32]], size: int) -> int:
     """CRC-32 of a concatenation of blocks of `size` bytes each, from theirs (1-d uint32)."""
     crcs = crcs.astype(np.uint32)
     while crcs.size > 32:
         if crcs.size % 2:  # an empty block in front changes nothing: its CRC is 0
             crcs = np.concatenate((np.zeros(1, np.uint32), crcs))
-        t0, t1, t2, t3 = _shift_tables(size)
-        left, right = crcs[::2], crcs[1::2]
-        crcs = t0[left & 255] ^ t1[left >> 8 & 255] ^ t2[left >> 16 & 255] ^ t3[left >> 24] ^ right
-        size *= 2
+        crcs, size = _paired(crcs, size), 2 * size
     total = 0
     for crc in crcs.tolist():
         total = combine(total, crc, size)

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from . import _fs
-from ._checksum import combine, crc32_repeated, fold
+from ._checksum import combine, crc32_repeated, fold, fold_rows
 from ._errors import StorageOSError
-from ._journal import CHECKED, COMING, WRITTEN, Description
+from ._journal import BLOCK_CHECKED, CHECKED, COMING, WRITTEN, Description
 from ._layout import CRC_OFFSET, DataLayout, encode_tail, plan_data_member
 from ._metadata import ALLOW_PICKLE_NPY, encode_npy
 from ._part import Part
@@ -30,6 +30,7 @@ INFO_MEMBER = "acquisition.json"
 INFO_FORMAT, INFO_VERSION = "lys_storage acquisition", 1
 _MAX_RANGES = 10_000
 _STEP = 1 << 16
+_HAS_CHECKSUM = (CHECKED, BLOCK_CHECKED)
 _FILL_CHUNK = 1 << 22
 _HOLE_MIN = 1 << 20
 
@@ -92,6 +93,8 @@ def _complete_file(part: Part, description: Description, progress: Progress | No
     """Steps 1 to 6; how long the sync took, in seconds. `description` may have fewer frames than the scan."""
     layout, frames = layout_of(description), description.frames
     part.check(all_frames=True)
+    if frames < part.frames:
+        part.split_blocks(frames - 1, frames)
     missing = list(itertools.islice(part.missing(frames), _MAX_RANGES + 1))
     fill_missing(part, frames, progress)
     array_crc = _array_crc(part, frames)
@@ -142,16 +145,26 @@ def fill_missing(part: Part, frames: int, progress: Progress | None = None) -> N
 
 
 def _array_crc(part: Part, frames: int) -> int:
-    """CRC-32 of the array of the first `frames` frames, from the frames' checksums and that of a frame of fill values."""
-    size, total = part.frame_bytes, 0
+    """CRC-32 of the array of the first `frames` frames, from their checksums, their blocks', and that of a fill frame."""
+    size, per_block, total = part.frame_bytes, part.journal.per_block, 0
     fill_crc = crc32_repeated(part.description.fill, size // len(part.description.fill))
     for at in range(0, frames, _STEP):
         marks = part.journal.mark_array[at : min(at + _STEP, frames)]
-        absent = marks < WRITTEN
-        if not np.all(absent | (marks == CHECKED)):
+        sums = np.where(marks < WRITTEN, np.uint32(fill_crc), part.journal.checksums[at : at + len(marks)])
+        count = len(marks) // per_block if per_block > 1 else 0
+        rows = marks[: count * per_block].reshape(count, per_block)
+        in_block = rows == BLOCK_CHECKED
+        whole, loose = in_block.all(axis=1), marks[count * per_block :]
+        if not np.all(in_block.any(axis=1) == whole) or not np.all((marks < WRITTEN) | np.isin(marks, _HAS_CHECKSUM)):
             raise StorageOSError(5, "frames without a checksum after all were taken", str(part.path))
-        sums = np.where(absent, np.uint32(fill_crc), part.journal.checksums[at : at + len(marks)])
-        total = combine(total, fold(sums, size), size * len(marks))
+        if (loose == BLOCK_CHECKED).any():
+            raise StorageOSError(5, "a block that is cut has no checksums of its own", str(part.path))
+        if count:
+            blocks = part.journal.block_checksums[at // per_block : at // per_block + count].copy()
+            own = sums[: count * per_block].reshape(count, per_block)
+            blocks[~whole] = fold_rows(own[~whole], size)
+            total = combine(total, fold(blocks, size * per_block), size * per_block * count)
+        total = combine(total, fold(sums[count * per_block :], size), size * len(loose))
     return total
 
 

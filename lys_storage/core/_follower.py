@@ -49,7 +49,7 @@ class Follower:
                     due, self._dirty = None, False
                     self._part.flush()
                 elif self._part.fresh_bytes >= KICK_BYTES:
-                    self._part.check()
+                    self._part.check(leave_loose=True)
             except ScanClosedError:
                 return
             except Exception as error:

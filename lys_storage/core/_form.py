@@ -45,13 +45,14 @@ def refine_marks(old: Journal, new: Journal, file: _fs.File) -> None:
     """
     new.epoch = old.epoch
     times, size = new.description.frames // old.description.frames, new.description.frame_bytes
-    source, target = old.mark_array, new.mark_array
+    source = old.mark_array
     buffer = memoryview(bytearray(min(_READ_SIZE, size)))
     for frame in np.flatnonzero(source).tolist():
         begin = frame * times
-        target[begin : begin + times] = source[frame]
         if source[frame] <= COMING:
+            new.set_marks(begin, begin + times, int(source[frame]))
             continue
+        sums = np.empty(times, np.uint32)
         for k in range(begin, begin + times):
             crc, at = 0, new.description.array_offset + k * size
             for done in range(0, size, _READ_SIZE):
@@ -59,8 +60,9 @@ def refine_marks(old: Journal, new: Journal, file: _fs.File) -> None:
                 if file.read_into(view, at + done) != len(view):
                     raise os_error("read", file.path, OSError(5, "the scan file ends before its array does"))
                 crc = crc32(view, crc)
-            new.checksums[k] = crc
-        target[begin : begin + times] = CHECKED
+            sums[k - begin] = crc
+        new.put_checksums(begin, sums)
+        new.set_marks(begin, begin + times, CHECKED)
 
 
 def read_selection(

@@ -32,6 +32,11 @@ _HAS_PWRITE = hasattr(os, "pwrite")  # Windows has none
 _LOCK_AT = 1 << 62  # Windows' locks are mandatory: lock a byte that nobody reads
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2
 _RENAME_NOREPLACE = 1
+_COPY_ON_WRITE = {
+    *(0x9123683E, 0x2FC12FC1, 0xCA451A4E),  # btrfs, ZFS, bcachefs
+    *(0xF2F52010, 0x3434, 0x794C7630),  # F2FS, NILFS, and overlayfs, which may lie on any of them
+}
+"""f_type of statfs(2)."""
 _AT_FDCWD = -100
 
 
@@ -157,6 +162,19 @@ class File:
             return _fallocate(self.fd, 0, offset, size)
         except OSError as error:
             raise os_error(f"claim {size} bytes", self.path, error) from error
+
+    def keeps_its_place(self) -> bool:
+        """Whether bytes that have a place on the disk are written there again.
+
+        Where they go to a new place each time, claimed space is a promise for the first write only, and a store through a
+        map kills the process when the disk is full.
+        """
+        if sys.platform == "linux":
+            call, found = _libc("fstatfs"), ctypes.create_string_buffer(256)
+            if call is None or call(self.fd, found):
+                return True
+            return int.from_bytes(found.raw[: ctypes.sizeof(ctypes.c_long)], sys.byteorder) not in _COPY_ON_WRITE
+        return sys.platform != "darwin"  # APFS
 
     def punch_hole(self, offset: int, size: int) -> bool:
         """Give the space of a range back; it reads as zeros afterwards. False where the filesystem cannot."""

@@ -1,10 +1,11 @@
 """The journal beside a scan file: what the scan is, and which of its frames have arrived.
 
-    description | marks, one byte a frame | checksums, four bytes a frame | axes.npy and note.npy, twice
+    description | marks, a byte a frame | checksums, of frames, of blocks of them | axes.npy and note.npy, twice
 
-docs/format.md gives it byte by byte. Marks and checksums are stored through a map, over space that is claimed. The
-description never changes; a scan that is laid out anew gets a new journal, put in the old one's place in one step.
-It never reads or writes the scan file.
+docs/format.md gives it byte by byte. Marks and checksums are stored through a map, over space that is claimed; where the
+filesystem writes to a new place each time, and so cannot promise that space, they are written. The description never
+changes; a scan that is laid out anew gets a new journal, put in the old one's place in one step. It never reads or writes
+the scan file.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import ast
 import json
 import struct
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from math import prod
@@ -31,18 +34,25 @@ from ._layout import PAGE, WHAT_LITERALS_RAISE, check_dtype, check_shape
 MAGIC = b"\x93LYSJRN\n"
 VERSION = 1
 
-ABSENT, COMING, WRITTEN, CHECKED, REWRITING, CHECKING = range(6)
+ABSENT, COMING, WRITTEN, CHECKED, REWRITING, CHECKING, BLOCK_CHECKED = range(7)
 """Marks. COMING: its first bytes are being written. WRITTEN: data. CHECKED: data, and the checksum is that of the bytes.
-REWRITING: an older version is being overwritten. CHECKING: data, the checksum is being taken."""
+REWRITING: an older version is being overwritten. CHECKING: data, the checksum is being taken. BLOCK_CHECKED: data, and
+the checksum of its block is that of the block's bytes."""
+
+BLOCK_BYTES = 1 << 18
+"""What a block of small frames holds at most. Fewer checksums, and each of them over more bytes, cost less."""
+_MOST_IN_BLOCK, _LEAST_IN_BLOCK = 4096, 2
 
 _HEAD = struct.Struct("<8sIIIIQQQQ")
 _HEAD_CRC = struct.Struct("<I")
 _POINTER = struct.Struct("<QQIIII")
 _EPOCH = struct.Struct("<Q")
 _EPOCH_AT = 448
+_FAILED_AT = (456, 457)  # a byte each: the last sync of the scan file, of the journal, has failed
 _POINTER_AT = (512, 1024)  # a sector each: a torn write spoils one of them at most
 _TEXT_AT = 1536
 _MAX_TEXT = 1 << 24
+_STORE_STEP = 1 << 16
 MAX_FRAMES = 1 << 31
 """Frames a grid may have: the journal holds five bytes for each."""
 
@@ -120,12 +130,24 @@ def _pages(size: int) -> int:
     return -(-size // PAGE) * PAGE
 
 
+def frames_in_block(frame_bytes: int) -> int:
+    """How many frames share a checksum where all of them have come: a power of two; 1 where frames are large."""
+    count = min(_MOST_IN_BLOCK, BLOCK_BYTES // frame_bytes)
+    return 1 << count.bit_length() - 1 if count >= _LEAST_IN_BLOCK else 1
+
+
 @dataclass(frozen=True)
 class _Plan:
-    """Where the parts of a journal of `frames` frames lie, in bytes from its start."""
+    """Where the parts of a journal of `frames` frames lie, in bytes from its start. `per_block`: frames in a block."""
 
     text_size: int
     frames: int
+    per_block: int
+
+    @property
+    def blocks(self) -> int:
+        """Whole ones; what is left over at the end has the frames' own checksums only."""
+        return self.frames // self.per_block if self.per_block > 1 else 0
 
     @property
     def marks(self) -> int:
@@ -136,26 +158,54 @@ class _Plan:
         return self.marks + _pages(self.frames)
 
     @property
-    def metadata(self) -> int:
+    def block_checksums(self) -> int:
         return self.checksums + _pages(4 * self.frames)
+
+    @property
+    def metadata(self) -> int:
+        return self.block_checksums + _pages(4 * self.blocks)
 
     def encode(self, text: bytes) -> bytes:
         places = (self.frames, self.marks, self.checksums, self.metadata)
-        head = _HEAD.pack(MAGIC, VERSION, self.text_size, crc32(text), 0, *places)
+        head = _HEAD.pack(MAGIC, VERSION, self.text_size, crc32(text), self.per_block, *places)
         return (head + _HEAD_CRC.pack(crc32(head))).ljust(_TEXT_AT, b"\0") + text
 
 
+class WrittenMarks:
+    """Marks that are written to the journal's file one by one, and read from its map."""
+
+    def __init__(self, file: _fs.File, offset: int, view: memoryview) -> None:
+        self._file, self._offset, self._view = file, offset, view
+
+    def __getitem__(self, frame: int) -> int:
+        return self._view[frame]
+
+    def __setitem__(self, frame: int, mark: int) -> None:
+        self._file.write_at(bytes((mark,)), self._offset + frame)
+
+    def release(self) -> None:
+        self._view.release()
+
+
 class Journal:
-    """An open journal. `marks` is a writable memoryview of bytes, `checksums` a writable array of uint32, both mapped."""
+    """An open journal. `marks[frame]` can be read and set; the arrays are views to read, and set_... change them."""
 
     def __init__(self, file: _fs.File, description: Description, plan: _Plan, *, writable: bool) -> None:
         self.file, self.description, self._plan = file, description, plan
-        self._map = file.map(plan.metadata, writable=writable)
-        self.marks = memoryview(self._map)[plan.marks : plan.marks + plan.frames]
+        self._by_map = writable and file.keeps_its_place()
+        self._map = file.map(plan.metadata, writable=self._by_map)
+        view = memoryview(self._map)[plan.marks : plan.marks + plan.frames]
+        self.marks: memoryview | WrittenMarks = view if self._by_map else WrittenMarks(file, plan.marks, view)
+        self._marks_view = view
         self.checksums: np.ndarray[Any, np.dtype[np.uint32]] = np.frombuffer(
             self._map, "<u4", plan.frames, plan.checksums
         )
+        self.block_checksums: np.ndarray[Any, np.dtype[np.uint32]] = np.frombuffer(
+            self._map, "<u4", plan.blocks, plan.block_checksums
+        )
         self._key = crc32(description.scan_id.encode())
+        self._sync_turn = threading.Lock()  # guards the flag at _FAILED_AT[1]
+        self.guard: AbstractContextManager[Any] = nullcontext()  # held by whoever sets a mark
 
     @property
     def path(self) -> Path:
@@ -163,8 +213,19 @@ class Journal:
 
     @property
     def mark_array(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        """The marks as a view for numpy; not to be kept beyond the call."""
-        return np.frombuffer(self.marks, np.uint8)
+        """The marks as a view for numpy, to read; not to be kept beyond the call."""
+        view = np.frombuffer(self._marks_view, np.uint8)
+        view.flags.writeable = False
+        return view
+
+    @property
+    def per_block(self) -> int:
+        """How many frames share a checksum where all of them have come; 1 where none do."""
+        return self._plan.per_block
+
+    @property
+    def blocks(self) -> int:
+        return self._plan.blocks
 
     @property
     def key(self) -> int:
@@ -178,16 +239,61 @@ class Journal:
 
     @epoch.setter
     def epoch(self, epoch: int) -> None:
-        _EPOCH.pack_into(self._map, _EPOCH_AT, epoch)
+        self._store(_EPOCH_AT, _EPOCH.pack(epoch))
 
-    def mark_all(self, mark: int) -> None:
-        self.mark_array[:] = mark
+    @property
+    def file_sync_failed(self) -> bool:
+        """Whether the last sync of the scan file failed, also in a process that has died: see docs/durability.md."""
+        return self._map[_FAILED_AT[0]] != 0
+
+    @file_sync_failed.setter
+    def file_sync_failed(self, failed: bool) -> None:
+        if failed != self.file_sync_failed:
+            self._store(_FAILED_AT[0], bytes((failed,)))
+
+    def _store(self, offset: int, data: bytes) -> None:
+        if self._by_map:
+            self._map[offset : offset + len(data)] = data
+        else:
+            self.file.write_at(data, offset)
+
+    def set_marks(self, first: int, stop: int, mark: int) -> None:
+        for at in range(first, stop, _STORE_STEP):
+            count = min(_STORE_STEP, stop - at)
+            self._store(self._plan.marks + at, bytes((mark,)) * count)
+
+    def set_chosen(self, first: int, chosen: np.ndarray[Any, np.dtype[np.intp]], mark: int) -> None:
+        """Set the marks of the frames `first + chosen` (ascending). Those between them are stored as they are."""
+        if chosen.size:
+            low, high = int(chosen[0]), int(chosen[-1]) + 1
+            marks = self.mark_array[first + low : first + high].copy()
+            marks[chosen - low] = mark
+            self._store(self._plan.marks + first + low, marks.tobytes())
+
+    def put_marks(self, first: int, marks: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+        self._store(self._plan.marks + first, marks.tobytes())
+
+    def put_checksums(self, first: int, sums: np.ndarray[Any, np.dtype[np.uint32]]) -> None:
+        self._store(self._plan.checksums + 4 * first, sums.astype("<u4").tobytes())
+
+    def set_checksums(
+        self, first: int, chosen: np.ndarray[Any, np.dtype[np.intp]], sums: np.ndarray[Any, np.dtype[np.uint32]]
+    ) -> None:
+        """The checksums of the frames `first + chosen` (ascending)."""
+        if chosen.size:
+            low, high = int(chosen[0]), int(chosen[-1]) + 1
+            known = self.checksums[first + low : first + high].copy()
+            known[chosen - low] = sums
+            self.put_checksums(first + low, known)
+
+    def set_block_checksum(self, block: int, checksum: int) -> None:
+        self._store(self._plan.block_checksums + 4 * block, checksum.to_bytes(4, "little"))
 
     @classmethod
     def create(cls, path: Path, description: Description, metadata: tuple[bytes, bytes]) -> Journal:
         """A new journal of a scan of which nothing has arrived; raises NameTakenError where one exists."""
         text = encode_description(description)
-        plan = _Plan(len(text), description.frames)
+        plan = _Plan(len(text), description.frames, frames_in_block(description.frame_bytes))
         size = plan.metadata + 4 * _pages(sum(map(len, metadata)) + PAGE)
         _fs.look_for_space(path.parent, size, path)
         file = _fs.File.create(path)
@@ -282,24 +388,34 @@ class Journal:
         _fs.replace(self.path, of.path)
         self.file.path = of.path
 
-    def dirty_all(self) -> None:
-        """Store everything again as it is, after a failed sync: the kernel takes what it could not write for written."""
-        step = 1 << 20
-        for at in range(0, len(self._map), step):
-            self._map[at : at + step] = self._map[at : at + step]
+    def _store_all_again(self) -> None:
+        """After a failed sync: the kernel takes what it could not write for written."""
+        with self.guard:  # a mark that is set meanwhile would be stored over
+            for at in range(0, len(self._map), _STORE_STEP):
+                self._store(at, self._map[at : at + _STORE_STEP])
         metadata = self.file.read_at(self.file.size - self._plan.metadata, self._plan.metadata)
         self.file.write_at(metadata, self._plan.metadata)
 
     def sync(self) -> None:
-        """Make marks, checksums and metadata survive a power cut."""
-        if sys.platform != "linux":
-            self._map.flush()  # on Linux a sync of the file takes the stores through its maps along
-        self.file.sync()
+        """Make marks, checksums and metadata survive a power cut. In any thread."""
+        with self._sync_turn:
+            if self._map[_FAILED_AT[1]]:
+                self._store_all_again()
+            try:
+                if self._by_map and sys.platform != "linux":
+                    self._map.flush()  # on Linux a sync of the file takes the stores through its maps along
+                self.file.sync()
+            except BaseException:
+                self._store(_FAILED_AT[1], b"\1")
+                raise
+            if self._map[_FAILED_AT[1]]:
+                self._store(_FAILED_AT[1], b"\0")
 
     def close(self) -> None:
-        self.marks.release()
-        self.checksums = np.empty(0, np.uint32)
+        self.checksums = self.block_checksums = np.empty(0, np.uint32)
         try:
+            self.marks.release()
+            self._marks_view.release()
             self._map.close()
         except BufferError:
             pass  # a view of the marks is still alive somewhere: the map goes with it
@@ -314,7 +430,7 @@ def _read_head(file: _fs.File) -> tuple[Description, _Plan]:
         raise BadFileError("does not begin as a journal does")
     if len(raw) < _HEAD.size + _HEAD_CRC.size:
         raise BadFileError("is cut short")
-    _, version, text_size, text_crc, _, frames, *places = _HEAD.unpack(raw[: _HEAD.size])
+    _, version, text_size, text_crc, per_block, frames, *places = _HEAD.unpack(raw[: _HEAD.size])
     if version != VERSION:
         raise BadFileError(
             f"is of version {version}, this program knows {VERSION}: update lys_storage; nothing was touched"
@@ -324,7 +440,10 @@ def _read_head(file: _fs.File) -> tuple[Description, _Plan]:
     text = file.read_at(min(text_size, _MAX_TEXT), _TEXT_AT)
     if len(text) != text_size or crc32(text) != text_crc:
         raise BadFileError("its description is damaged")
-    description, plan = decode_description(text), _Plan(text_size, frames)
+    description = decode_description(text)
+    if not 1 <= per_block <= _MOST_IN_BLOCK:
+        raise BadFileError(f"has blocks of {per_block} frames")
+    plan = _Plan(text_size, frames, per_block)
     if frames != description.frames or places != [plan.marks, plan.checksums, plan.metadata]:
         raise BadFileError(f"has a table of {frames} frames, expected {description.frames}")
     if file.size < plan.metadata:

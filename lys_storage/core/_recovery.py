@@ -1,8 +1,6 @@
 """Scans that were interrupted: go on with them, or export what there is of them.
 
-What a mark is worth depends on what happened. A dead process leaves every mark true; a machine that went down (told by the
-boot id, or unknown) leaves marks and bytes in any order, and there a frame is data only where its checksum is that of
-its bytes.
+Taken over are only scans that no living process writes; `_settle` says which of their frames are data.
 """
 
 from __future__ import annotations
@@ -18,15 +16,15 @@ from typing import Any
 import numpy as np
 
 from . import _fs
-from ._checksum import crc32
 from ._errors import BadFileError, LysStorageError, NameTakenError, ScanInUseError, ScanShapeError
 from ._finalize import Progress, layout_of
-from ._journal import CHECKED, CHECKING, COMING, REWRITING, WRITTEN, Journal
+from ._journal import COMING, WRITTEN, Journal
 from ._layout import JOURNAL_SUFFIX, PART_SUFFIX, decode_npy_header, journal_path, part_path
 from ._part import Part
 from ._redo import SUFFIX as REDO_SUFFIX
-from ._redo import Redo, read_records, redo_path
+from ._redo import redo_path
 from ._scan import Scan
+from ._settle import settle
 
 log = logging.getLogger("lys_storage")
 
@@ -95,7 +93,7 @@ def _settled(file: _fs.File, verify: bool, progress: Progress | None) -> Part:
         _check_form(file, journal)
         boot = _fs.boot_id()
         same_boot = bool(boot) and description.boot_id == boot
-        _settle(file, journal, trust_marks=same_boot and not verify, progress=progress)
+        settle(file, journal, trust_marks=same_boot and not verify, progress=progress)
         if not same_boot:
             journal = _of_this_boot(journal, boot)
         for stale in (file.path, journal.path):
@@ -136,8 +134,11 @@ def _of_this_boot(journal: Journal, boot: str) -> Journal:
     """What the marks say is settled and durable: from now on a dead process leaves them true."""
 
     def carry(new: Journal) -> None:
-        new.mark_array[:] = journal.mark_array
-        new.checksums[:] = journal.checksums
+        for at in range(0, journal.description.frames, _STEP):
+            new.put_marks(at, journal.mark_array[at : at + _STEP])
+            new.put_checksums(at, journal.checksums[at : at + _STEP])
+        for block, checksum in enumerate(journal.block_checksums.tolist()):
+            new.set_block_checksum(block, checksum)
         new.epoch = journal.epoch
 
     new = journal.successor(replace(journal.description, boot_id=boot), carry)
@@ -145,77 +146,6 @@ def _of_this_boot(journal: Journal, boot: str) -> Journal:
     _fs.sync_folder(new.path.parent)
     journal.close()
     return new
-
-
-def _settle(file: _fs.File, journal: Journal, *, trust_marks: bool, progress: Progress | None) -> None:
-    """Bring every mark to ABSENT, COMING (bytes that are not data), WRITTEN or CHECKED. Can be killed, and run again.
-
-    1. rewrites that the redo file holds are put in their place; 2. marks: an interrupted first write is not data; without
-    trust, data are the frames whose bytes have their checksum; 3. all of it is made durable; 4. the redo file goes.
-    """
-    redone = _redo(file, journal)
-    size, total = journal.description.frame_bytes, journal.description.frames
-    held = max(0, file.size - journal.description.array_offset) // size
-    for at in range(0, total, _STEP):
-        marks = journal.mark_array[at : at + _STEP]
-        if trust_marks:
-            doubtful = marks > CHECKING  # no mark of ours: the byte has rotted
-            doubtful[max(0, held - at) :] = True  # behind the end of a file that was cut
-            marks[marks == REWRITING] = COMING  # its record is not whole: the redo file is damaged
-            marks[marks == CHECKING] = WRITTEN
-        else:
-            doubtful = np.ones(len(marks), bool)
-        for k in np.flatnonzero(doubtful).tolist():
-            checksum = int(journal.checksums[at + k])
-            vouched = checksum or marks[k] == CHECKED
-            sound = vouched and _crc_of(file, journal, at + k) == checksum
-            marks[k] = CHECKED if sound else COMING  # bytes of it may have reached the disk all the same
-            if progress is not None and not trust_marks:
-                progress((at + k + 1) * size, total * size)
-    if redone is not None or not trust_marks:
-        file.sync()
-        journal.sync()  # before the epoch, which may reach the disk first: by it the redo file is void
-        journal.epoch += 1
-        journal.sync()
-    if redone is not None:
-        redone.close()
-        _fs.remove(redone.file.path)
-
-
-def _redo(file: _fs.File, journal: Journal) -> Redo | None:
-    """Put what the redo file holds in its place, with marks and checksums; the redo file, where there is one.
-
-    After the death of a process as well, where it may all be in its place: the checksums are not yet, and once the redo
-    file is void, a power cut would find the bytes of one version and the checksum of another.
-    """
-    path = redo_path(file.path)
-    if not path.exists():
-        return None
-    redo = Redo(_fs.File.open(path, writable=True), journal.key)
-    size, offset = journal.description.frame_bytes, journal.description.array_offset
-    marks = journal.mark_array
-    for record in read_records(redo, journal.epoch):
-        first, over = divmod(record.offset - offset, size)
-        count, rest = divmod(record.size, size)
-        if first < 0 or over or rest or first + count > len(marks):
-            continue
-        redo.apply(record, file)
-        for frame in range(first, first + count):
-            journal.checksums[frame] = _crc_of(file, journal, frame)
-            marks[frame] = CHECKED
-    return redo
-
-
-def _crc_of(file: _fs.File, journal: Journal, frame: int) -> int | None:
-    size, crc = journal.description.frame_bytes, 0
-    offset = journal.description.array_offset + frame * size
-    for at in range(0, size, 1 << 20):
-        want = min(1 << 20, size - at)
-        piece = file.read_at(want, offset + at)
-        if len(piece) != want:
-            return None
-        crc = crc32(piece, crc)
-    return crc
 
 
 def resume(

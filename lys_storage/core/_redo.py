@@ -45,6 +45,7 @@ class Redo:
     def __init__(self, file: _fs.File, key: int) -> None:
         self.file, self._key = file, key
         self.end = 0
+        self._sync_failed = False
 
     @classmethod
     def create(cls, part: Path, key: int) -> Redo:
@@ -63,6 +64,7 @@ class Redo:
         for piece in _pieces(self.file, record):
             crc = crc32(piece, crc)
         self.file.write_at(_encode(self._key, epoch, offset, size, crc), self.end)
+        self.file.write_at(bytes(-size % _HEADER_SIZE), at + size)
         self.end = at + size + -size % _HEADER_SIZE
         return record
 
@@ -72,6 +74,20 @@ class Redo:
         for piece in _pieces(self.file, record):
             file.write_at(piece, at)
             at += len(piece)
+
+    def sync(self) -> None:
+        """Make the records survive a power cut; after a sync that failed, all of them are written again before."""
+        try:
+            if self._sync_failed:
+                at = 0
+                for piece in _pieces(self.file, Record(0, self.end, 0)):
+                    self.file.write_at(piece, at)
+                    at += len(piece)
+            self.file.sync()
+        except BaseException:
+            self._sync_failed = True
+            raise
+        self._sync_failed = False
 
     def begin_again(self) -> None:
         """The records are void, their epoch is over."""

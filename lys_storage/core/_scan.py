@@ -338,11 +338,11 @@ class Scan:
             file.write_at(layout.head, 0)
             file.set_size(layout.array_end + TAIL_ROOM)
             file.sync()  # under the scan's name, an empty file would be taken for one that was only just begun
-            journal = self._part.journal.successor(new, lambda j: j.mark_all(COMING))
+            journal = self._part.journal.successor(new, lambda j: j.set_marks(0, j.description.frames, COMING))
             journal.take_place(self._part.journal)
             _fs.replace(beside, self.part_path)
             file.path = self.part_path
-            journal.mark_all(ABSENT)
+            journal.set_marks(0, journal.description.frames, ABSENT)
         except BaseException:
             file.close()
             _fs.remove(beside)

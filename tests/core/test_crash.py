@@ -267,7 +267,7 @@ def test_after_a_power_cut_marks_without_bytes_are_not_believed(
     scan, _ = flushed_scan(tmp_path)
     for k in range(6):
         spoil(scan, k, bytes(2000))
-    scan._part.journal.mark_array[:] = [2, 3, 2, 3, 4, 5]
+    scan._part.journal.put_marks(0, np.array([2, 3, 2, 3, 4, 5], np.uint8))
     scan._part.close()
     scan._state = "suspended"
     cut_power(monkeypatch)

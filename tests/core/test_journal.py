@@ -19,6 +19,7 @@ from lys_storage import BadFileError
 from lys_storage.core import _fs, _journal
 from lys_storage.core._journal import (
     ABSENT,
+    BLOCK_CHECKED,
     CHECKED,
     CHECKING,
     COMING,
@@ -159,7 +160,7 @@ def test_what_is_no_description_is_a_bad_file(text: bytes) -> None:
 def test_the_first_bytes_of_a_journal_are_these(tmp_path: Path, journal: Journal) -> None:
     """Golden: docs/format.md, byte by byte, in version 1."""
     data, text = (tmp_path / "j").read_bytes(), encode_description(HERE)
-    head = struct.pack("<8sIIIIQQQQ", b"\x93LYSJRN\n", 1, len(text), zlib.crc32(text), 0, 12, 4096, 8192, 12288)
+    head = struct.pack("<8sIIIIQQQQ", b"\x93LYSJRN\n", 1, len(text), zlib.crc32(text), 4096, 12, 4096, 8192, 12288)
     assert len(head) == 56
     assert data[:60] == head + struct.pack("<I", zlib.crc32(head))
     assert data[448:456] == bytes(8)
@@ -174,19 +175,19 @@ def test_the_first_bytes_of_a_journal_are_these(tmp_path: Path, journal: Journal
 
 def test_marks_and_checksums_are_where_the_head_says(tmp_path: Path, journal: Journal) -> None:
     journal.marks[5] = CHECKED
-    journal.checksums[5] = 0x12345678
+    journal.set_checksums(0, np.array([5]), np.array([0x12345678], np.uint32))
     data = (tmp_path / "j").read_bytes()
     assert (data[4096:4108], data[8192 + 20 : 8192 + 24]) == (bytes([0] * 5 + [3] + [0] * 6), b"\x78\x56\x34\x12")
 
 
 def test_the_marks_are_these() -> None:
     """Golden: a journal of one version is read by the next."""
-    assert (ABSENT, COMING, WRITTEN, CHECKED, REWRITING, CHECKING) == (0, 1, 2, 3, 4, 5)
+    assert (ABSENT, COMING, WRITTEN, CHECKED, REWRITING, CHECKING, BLOCK_CHECKED) == (0, 1, 2, 3, 4, 5, 6)
 
 
 def test_a_journal_is_read_as_what_was_written(tmp_path: Path, journal: Journal) -> None:
-    journal.mark_array[:] = range(12)
-    journal.checksums[:] = range(100, 112)
+    journal.put_marks(0, np.arange(12, dtype=np.uint8))
+    journal.put_checksums(0, np.arange(100, 112, dtype=np.uint32))
     journal.epoch = 77
     other = Journal.open(tmp_path / "j", writable=False)
     assert (other.description, other.epoch, other.read_metadata()) == (HERE, 77, METADATA)

@@ -721,7 +721,7 @@ def holding_itself() -> list[Any]:
 
 
 def numpy_name(name: str) -> Any:
-    core = getattr(np, "_core", None) or np.core
+    core = np.core if np.__version__.startswith("1.") else np._core
     return getattr(core.multiarray if name != "_frombuffer" else core.numeric, name)
 
 

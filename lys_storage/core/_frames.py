@@ -1,0 +1,176 @@
+"""What is known of the frames of a scan in progress: their marks, who is writing which, and what came last.
+
+It decides nothing about bytes; those who put frames, take checksums and sync share it, and its lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from . import _fs
+from ._errors import ScanClosedError, StorageOSError
+from ._form import Form
+from ._index import Grid
+from ._journal import COMING, WRITTEN, Description, Journal
+
+TABLE_STEP = 1 << 16
+"""Marks that are looked at together; a multiple of every block."""
+
+FORKED = "it is written by the process that this one was forked from"
+
+Span = tuple[int, int]
+"""(first, stop) of frame numbers."""
+
+
+class Frames:
+    """The scan file, its journal, and the state that several threads share."""
+
+    def __init__(self, file: _fs.File, journal: Journal) -> None:
+        self.file = file
+        self._lock = threading.Lock()
+        self.changed = threading.Condition(
+            self._lock
+        )  # guards marks, in_flight, held, refusal, form, frames_written, fresh
+        self.in_flight: list[Span] = []
+        self._waiting = 0
+        self.held = False
+        self.refusal: str | None = None
+        self.adopt(journal)
+
+    def adopt(self, journal: Journal) -> None:
+        self.journal = journal
+        journal.guard = self.changed
+        self.description: Description = journal.description
+        self.frame_bytes = self.description.frame_bytes
+        self.frames = self.description.frames
+        self.form = Form.of(self.description)
+        self.array_offset = self.description.array_offset
+        self.marks = journal.marks
+        marks = journal.mark_array
+        self.frames_written = sum(
+            int(np.count_nonzero(marks[at : at + TABLE_STEP] > COMING)) for at in range(0, self.frames, TABLE_STEP)
+        )
+        self.fresh: Span = (0, self.frames) if self.frames_written else (0, 0)
+        self.fresh_bytes = 0
+
+    @property
+    def path(self) -> Path:
+        return self.file.path
+
+    @property
+    def grid(self) -> Grid:
+        return self.form.grid
+
+    @property
+    def complete(self) -> bool:
+        return self.frames_written == self.frames
+
+    # -- forks ----------------------------------------------------------------------------------------------------
+
+    @property
+    def forked(self) -> bool:
+        return self.refusal is FORKED
+
+    def begin_forked(self) -> None:
+        """In a forked child: the lock may be held by a thread that it does not have, and the marks are its parent's."""
+        self._lock = threading.Lock()
+        self.changed = threading.Condition(self._lock)
+        self.in_flight, self.held, self.refusal = [], False, FORKED
+
+    def refuse_if_forked(self) -> None:
+        if self.forked:
+            raise ScanClosedError(f"scan {self.path}: {FORKED}")
+
+    # -- who is writing which -------------------------------------------------------------------------------------
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Holding `changed`: wait until `condition`."""
+        if not condition():
+            self._waiting += 1
+            try:
+                self.changed.wait_for(condition)
+            finally:
+                self._waiting -= 1
+
+    def is_in_flight(self, first: int, stop: int) -> bool:
+        return any(a < stop and first < b for a, b in self.in_flight)
+
+    def end_flight(self, span: Span) -> None:
+        """Holding `changed`: the frames of `span` are no longer being written."""
+        self.in_flight.remove(span)
+        if self._waiting:
+            self.changed.notify_all()
+
+    def refuse(self, why: str) -> None:
+        """Refuse new frames, with `why` as the reason, and wait for those in flight."""
+        self.refuse_if_forked()
+        with self.changed:
+            self.refusal = why
+            self.wait_for(lambda: not self.in_flight)
+
+    @contextlib.contextmanager
+    def held_still(self) -> Iterator[None]:
+        """New frames wait, and those in flight have been written, until the end of the block."""
+        self.refuse_if_forked()
+        with self.changed:
+            self.held = True
+            self.wait_for(lambda: not self.in_flight)
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.held = False
+                self.changed.notify_all()
+
+    # -- which have come ------------------------------------------------------------------------------------------
+
+    def count_missing(self, first: int, stop: int) -> int:
+        marks, steps = self.journal.mark_array, range(first, stop, TABLE_STEP)
+        return sum(int(np.count_nonzero(marks[at : min(at + TABLE_STEP, stop)] < WRITTEN)) for at in steps)
+
+    def mark_is_data(self, frame: int) -> bool:
+        return self.marks[frame] >= WRITTEN
+
+    def last_frame(self) -> int | None:
+        """The number of the last frame that has arrived, None where none has."""
+        for at in reversed(range(0, self.frames, TABLE_STEP)):
+            arrived = np.flatnonzero(self.journal.mark_array[at : at + TABLE_STEP] >= WRITTEN)
+            if arrived.size:
+                return at + int(arrived[-1])
+        return None
+
+    def missing(self, of: int | None = None) -> Iterator[Span]:
+        """Runs of frames that have not arrived, in order; of the first `of` frames, or of all."""
+        begin: int | None = None
+        frames = self.frames if of is None else of
+        for at in range(0, frames, TABLE_STEP):
+            absent = self.journal.mark_array[at : min(at + TABLE_STEP, frames)] < WRITTEN
+            edges = np.flatnonzero(np.diff(absent)) + 1
+            for k in [0, *edges.tolist()]:
+                if absent[k] and begin is None:
+                    begin = at + k
+                elif not absent[k] and begin is not None:
+                    yield begin, at + k
+                    begin = None
+        if begin is not None:
+            yield begin, frames
+
+    # -- bytes ----------------------------------------------------------------------------------------------------
+
+    def read_whole(self, view: memoryview, offset: int) -> None:
+        if self.file.read_into(view, offset) != len(view):
+            raise StorageOSError(
+                5, f"the scan file ends before {offset + len(view)} bytes: it has been cut", str(self.path)
+            )
+
+
+def join(a: Span, b: Span) -> Span:
+    """The range that covers both; one that is empty covers nothing."""
+    if a[0] >= a[1]:
+        return b
+    return (min(a[0], b[0]), max(a[1], b[1])) if b[0] < b[1] else a

@@ -1,0 +1,132 @@
+"""Which frames of an interrupted scan are data.
+
+What a mark is worth depends on what happened. A dead process leaves every mark true; a machine that went down (told by the
+boot id, or unknown) leaves marks and bytes in any order, and there a frame is data only where its checksum, or that of its
+block, is that of its bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import _fs
+from ._checksum import crc32
+from ._journal import BLOCK_CHECKED, CHECKED, CHECKING, COMING, REWRITING, WRITTEN, Journal
+from ._redo import Redo, read_records, redo_path
+
+Marks = np.ndarray[Any, np.dtype[np.uint8]]
+
+_STEP = 1 << 12  # a multiple of every block
+_READ_SIZE = 1 << 20
+
+
+def settle(
+    file: _fs.File, journal: Journal, *, trust_marks: bool, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Bring every mark to ABSENT, COMING (bytes that are not data), WRITTEN, CHECKED or BLOCK_CHECKED.
+
+    1. rewrites that the redo file holds are put in their place; 2. marks: an interrupted first write is not data; without
+    trust, data are the frames whose bytes have their checksum; 3. all of it is made durable; 4. the redo file goes. Can be
+    killed, and run again. `progress(done, total)`: bytes that have been read.
+    """
+    redone = _redo(file, journal)
+    size, total = journal.description.frame_bytes, journal.description.frames
+    held = max(0, file.size - journal.description.array_offset) // size
+    for at in range(0, total, _STEP):
+        marks = journal.mark_array[at : at + _STEP].copy()
+        if trust_marks:
+            doubtful = marks > BLOCK_CHECKED  # no mark of ours: the byte has rotted
+            doubtful[max(0, held - at) :] = True  # behind the end of a file that was cut
+            marks[marks == REWRITING] = COMING  # its record is not whole: the redo file is damaged
+            marks[marks == CHECKING] = WRITTEN
+            in_blocks = _in_blocks(journal, at, len(marks))
+            doubtful[in_blocks:] |= marks[in_blocks:] == BLOCK_CHECKED  # there is no such block
+        else:
+            doubtful = np.ones(len(marks), bool)
+        if doubtful.any():
+            _ask_blocks(file, journal, at, marks, doubtful)
+        for k in np.flatnonzero(doubtful).tolist():
+            checksum = int(journal.checksums[at + k])
+            vouched = checksum or marks[k] == CHECKED
+            sound = vouched and crc_of(file, journal, at + k, 1) == checksum
+            marks[k] = CHECKED if sound else COMING  # bytes of it may have reached the disk all the same
+            if progress is not None and not trust_marks:
+                progress((at + k + 1) * size, total * size)
+        _dissolve(journal, at, marks)
+        journal.put_marks(at, marks)
+        if progress is not None and not trust_marks:
+            progress(min(total, at + _STEP) * size, total * size)
+    if redone is not None or not trust_marks:
+        file.sync()
+        journal.sync()  # before the epoch, which may reach the disk first: by it the redo file is void
+        journal.epoch += 1
+        journal.sync()
+    if redone is not None:
+        redone.close()
+        _fs.remove(redone.file.path)
+
+
+def _ask_blocks(file: _fs.File, journal: Journal, first: int, marks: Marks, doubtful: np.ndarray[Any, Any]) -> None:
+    """Doubtful frames of a block that is as it was when its checksum was taken are data, and in doubt no more."""
+    per_block = journal.per_block
+    for k in range(0, len(marks), per_block):
+        block, span = (first + k) // per_block, slice(k, k + per_block)
+        if block >= journal.blocks or not doubtful[span].any():
+            continue
+        checksum = int(journal.block_checksums[block])
+        vouched = checksum or (marks[span] == BLOCK_CHECKED).any()
+        if vouched and crc_of(file, journal, first + k, per_block) == checksum:
+            marks[span], doubtful[span] = BLOCK_CHECKED, False
+        else:
+            doubtful[span] |= marks[span] == BLOCK_CHECKED  # something in it is not what it was
+
+
+def _in_blocks(journal: Journal, first: int, count: int) -> int:
+    """How many of the `count` frames from `first` on, which begins a block, are part of one."""
+    return max(0, min(count, journal.blocks * journal.per_block - first))
+
+
+def _dissolve(journal: Journal, first: int, marks: Marks) -> None:
+    """A block of which a part only is marked so was about to get its checksum, or to be taken apart: its frames are data."""
+    rows = marks[: _in_blocks(journal, first, len(marks))].reshape(-1, journal.per_block)
+    marked = rows == BLOCK_CHECKED
+    rows[marked & ~marked.all(axis=1, keepdims=True)] = WRITTEN
+
+
+def _redo(file: _fs.File, journal: Journal) -> Redo | None:
+    """Put what the redo file holds in its place, with marks and checksums; the redo file, where there is one.
+
+    After the death of a process as well, where it may all be in its place: the checksums are not yet, and once the redo
+    file is void, a power cut would find the bytes of one version and the checksum of another.
+    """
+    path = redo_path(file.path)
+    if not path.exists():
+        return None
+    redo = Redo(_fs.File.open(path, writable=True), journal.key)
+    size, offset = journal.description.frame_bytes, journal.description.array_offset
+    for record in read_records(redo, journal.epoch):
+        first, over = divmod(record.offset - offset, size)
+        count, rest = divmod(record.size, size)
+        if first < 0 or over or rest or first + count > journal.description.frames:
+            continue
+        redo.apply(record, file)
+        for frame in range(first, first + count):
+            journal.put_checksums(frame, np.array([crc_of(file, journal, frame, 1)], np.uint32))
+            journal.marks[frame] = CHECKED
+    return redo
+
+
+def crc_of(file: _fs.File, journal: Journal, first: int, count: int) -> int | None:
+    """CRC-32 of the bytes of `count` frames; None where the file ends before."""
+    size, crc = count * journal.description.frame_bytes, 0
+    offset = journal.description.array_offset + first * journal.description.frame_bytes
+    for at in range(0, size, _READ_SIZE):
+        want = min(_READ_SIZE, size - at)
+        piece = file.read_at(want, offset + at)
+        if len(piece) != want:
+            return None
+        crc = crc32(piece, crc)
+    return crc

@@ -1,0 +1,110 @@
+"""Syncs of the scan file and the journal. One that failed is not forgotten by a later one that succeeds.
+
+The kernel drops what it could not write, and takes it for written: so what came since the last good sync is written again
+before the next one.
+"""
+
+from __future__ import annotations
+
+from . import _fs
+from ._checksum import crc32
+from ._errors import StorageOSError
+from ._frames import Frames, Span, join
+from ._journal import BLOCK_CHECKED, CHECKED, COMING, WRITTEN, Journal
+
+_READ_SIZE = 1 << 20
+
+
+class Syncs(Frames):
+    """Frames that are made durable. One thread at a time syncs; see Part for who has the turn."""
+
+    def __init__(self, file: _fs.File, journal: Journal) -> None:
+        super().__init__(file, journal)
+        self._unsynced: Span = (0, self.frames) if journal.file_sync_failed else (0, 0)
+        self._folder_synced = False
+        self._resumed = self.frames_written > 0
+
+    def adopt(self, journal: Journal) -> None:
+        super().adopt(journal)
+        self._unsynced = (0, 0)  # in a new journal's place everything has been synced before
+
+    @property
+    def anything_promised(self) -> bool:
+        """Whether a version of a frame may survive a power cut by now: of a resumed scan, from the beginning."""
+        return self._folder_synced or self._resumed
+
+    def to_be_synced(self, span: Span) -> None:
+        with self.changed:
+            self._unsynced = join(self._unsynced, span)
+
+    def sync_file(self) -> None:
+        """Sync the scan file. Frames that an earlier, failed sync has lost are missing from now on, and an error says so."""
+        with self.changed:
+            span, self._unsynced = self._unsynced, (0, 0)
+        try:
+            lost = self._write_again(span) if self.journal.file_sync_failed else 0
+            self.file.sync()
+        except BaseException:
+            self.to_be_synced(span)
+            self.journal.file_sync_failed = True
+            raise
+        self.journal.file_sync_failed = False
+        if lost:
+            text = f"{lost} frames were lost by a sync that failed: write them again, or they will be missing"
+            raise StorageOSError(5, text, str(self.path))
+
+    def sync_folder_once(self) -> None:
+        if self._folder_synced:
+            return
+        self._folder_synced = True  # first: whoever makes a redo file from now on syncs its name, and its records
+        try:
+            _fs.sync_folder(self.path.parent)
+        except BaseException:
+            self._folder_synced = False
+            raise
+
+    def _write_again(self, span: Span) -> int:
+        """Write the frames of a range again, from what the file reads as; how many of them were found to be lost."""
+        lost, at = 0, span[0]
+        while at < span[1]:
+            at, lost_here = self._write_unit_again(at)
+            lost += lost_here
+        return lost
+
+    def _unit_of(self, frame: int) -> Span:
+        """Holding `changed`: the frames that share a checksum with `frame`."""
+        per_block = self.journal.per_block
+        if self.marks[frame] != BLOCK_CHECKED:
+            return frame, frame + 1
+        return frame // per_block * per_block, (frame // per_block + 1) * per_block
+
+    def _write_unit_again(self, frame: int) -> tuple[int, int]:
+        """The first frame behind what was written, and how many were lost: what they read as is no longer what came."""
+        journal = self.journal
+        with self.changed:
+            while self.is_in_flight(*(unit := self._unit_of(frame))):
+                self.wait_for(lambda: not self.is_in_flight(*unit))
+            first, stop = unit
+            mark = self.marks[frame]
+            if mark not in (WRITTEN, CHECKED, BLOCK_CHECKED):
+                return stop, 0
+            sums = journal.checksums if mark != BLOCK_CHECKED else journal.block_checksums
+            expected = int(sums[first if mark != BLOCK_CHECKED else first // journal.per_block])
+            self.in_flight.append(unit)
+        size, crc, lost = (stop - first) * self.frame_bytes, 0, 0
+        buffer, at = memoryview(bytearray(min(_READ_SIZE, size))), self.array_offset + first * self.frame_bytes
+        try:
+            for j in range(0, size, len(buffer)):
+                view = buffer[: min(len(buffer), size - j)]
+                self.read_whole(view, at + j)
+                crc = crc32(view, crc)
+                self.file.write_at(view, at + j)
+            if mark != WRITTEN and crc != expected:
+                lost = stop - first
+        finally:
+            with self.changed:
+                if lost:
+                    journal.set_marks(first, stop, COMING)
+                    self.frames_written -= lost
+                self.end_flight(unit)
+        return stop, lost

@@ -1,0 +1,345 @@
+"""Small frames share a checksum, a block of them each; what is promised of one frame is promised all the same."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lys_storage
+from lys_storage.core import _fs, _journal
+from lys_storage.core._create import begin_scan
+from lys_storage.core._journal import ABSENT, BLOCK_CHECKED, CHECKED, COMING, REWRITING, WRITTEN, frames_in_block
+from lys_storage.core._scan import Scan
+
+FRAMES, PER_BLOCK, SIZE = 26, 8, 6
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_journal, "_MOST_IN_BLOCK", PER_BLOCK)
+
+
+@pytest.fixture(params=["stored through a map", "written"], autouse=True)
+def marks_are(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each test twice: with marks in a map, and as a copy-on-write filesystem needs them."""
+    monkeypatch.setattr(_fs.File, "keeps_its_place", lambda self: request.param != "written")
+    return str(request.param)
+
+
+def frame(k: int, version: int = 0) -> Any:
+    return np.random.default_rng((k, version)).integers(1, 255, SIZE, dtype="u1")
+
+
+def begin(folder: Path, frames: Any = range(FRAMES), **options: Any) -> Scan:
+    scan = begin_scan(
+        *(folder, "a", (FRAMES, SIZE), "u1"),
+        **{"numbered": False, "replace_existing": False, "grid_ndim": 1, "flush_interval_s": None, **options},
+    )
+    for k in frames:
+        scan[k] = frame(k)
+    return scan
+
+
+def marks(scan: Scan) -> list[int]:
+    return scan._part.journal.mark_array.tolist()
+
+
+def on_another_boot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_fs, "boot_id", lambda: "another")
+
+
+def assert_is(path: Path, expected: dict[int, Any]) -> None:
+    """The export holds these frames, and zeros elsewhere; every checksum in it is right."""
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+    with lys_storage.open_wave(path) as wave:
+        assert {k for k in range(len(wave.data)) if wave.data[k].any()} == set(expected)
+        for k, value in expected.items():
+            assert np.array_equal(wave.data[k], value), k
+        assert wave.info["array_crc32"] == zlib.crc32(np.ascontiguousarray(wave.data))
+    assert lys_storage.verify(path.parent) == []
+
+
+def spoil(scan_file: Path, scan: Scan, k: int, byte: int = 0xFF) -> None:
+    with open(scan_file, "r+b") as file:
+        file.seek(scan._part.description.array_offset + k * SIZE)
+        old = file.read(1)[0]
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([old ^ byte]))
+
+
+@pytest.mark.parametrize(
+    ("size", "count"),
+    [(1, 4096), (8, 4096), (64, 4096), (65, 2048), (8192, 32), (1 << 17, 2), ((1 << 17) + 1, 1), (1 << 30, 1)],
+)
+def test_a_block_is_of_so_many_frames(size: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power of two, 4096 at most, of 256 KiB at most; large frames stand alone."""
+    monkeypatch.setattr(_journal, "_MOST_IN_BLOCK", 4096)
+    assert frames_in_block(size) == count
+
+
+def test_whole_blocks_share_a_checksum_and_the_rest_have_their_own(tmp_path: Path) -> None:
+    scan = begin(tmp_path)
+    scan.flush()
+    assert marks(scan) == [BLOCK_CHECKED] * 24 + [CHECKED] * 2
+    sums = scan._part.journal.block_checksums.tolist()
+    assert sums == [zlib.crc32(b"".join(frame(k).tobytes() for k in range(b, b + 8))) for b in (0, 8, 16)]
+    assert_is(scan.close(), {k: frame(k) for k in range(FRAMES)})
+
+
+def test_a_block_with_a_frame_that_is_missing_has_checksums_of_frames(tmp_path: Path) -> None:
+    there = [k for k in range(FRAMES) if k != 11]
+    scan = begin(tmp_path, there)
+    scan.flush()
+    expected = [BLOCK_CHECKED] * 8 + [CHECKED] * 8 + [BLOCK_CHECKED] * 8 + [CHECKED] * 2
+    expected[11] = ABSENT
+    assert marks(scan) == expected
+    scan[11] = frame(11)
+    scan.flush()
+    assert marks(scan)[8:16] == [CHECKED] * 8
+    assert_is(scan.close(), {k: frame(k) for k in range(FRAMES)})
+
+
+def test_before_a_flush_frames_of_unfinished_blocks_wait_for_the_others(tmp_path: Path) -> None:
+    """Their checksums would be calls for nothing."""
+    scan = begin(tmp_path, range(11))
+    scan._part.check(leave_loose=True)
+    assert marks(scan)[:12] == [BLOCK_CHECKED] * 8 + [WRITTEN] * 3 + [ABSENT]
+    assert scan._part.fresh == (8, 11)
+    for k in range(11, 16):
+        scan[k] = frame(k)
+    scan._part.check(leave_loose=True)
+    assert marks(scan)[8:16] == [BLOCK_CHECKED] * 8
+    assert_is(scan.close(), {k: frame(k) for k in range(16)})
+
+
+def test_a_frame_that_is_rewritten_leaves_its_block_first(tmp_path: Path) -> None:
+    scan = begin(tmp_path)
+    scan.flush()
+    scan[10] = frame(10, 1)
+    assert marks(scan)[8:16] == [CHECKED, CHECKED, WRITTEN] + [CHECKED] * 5
+    own = scan._part.journal.checksums[8:16].tolist()
+    assert own == [zlib.crc32(frame(k).tobytes()) for k in range(8, 16)]  # of 10: the version that is promised
+    assert_is(scan.close(), {k: frame(k, int(k == 10)) for k in range(FRAMES)})
+
+
+def test_a_rewrite_makes_the_other_frames_of_its_block_durable_before_its_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a cut the record may be on disk and put in place; the block's checksum is worth nothing then."""
+    scan, order = begin(tmp_path), []
+    scan.flush()
+    sync, write = _fs.File.sync, _fs.File.write_at
+    journal = scan._part.journal.path.name
+
+    def noted_sync(self: _fs.File) -> None:
+        order.append(f"sync {self.path.name.removeprefix('a.npz.part')}")
+        sync(self)
+
+    def noted_write(self: _fs.File, data: Any, offset: int) -> None:
+        if self.path.name != journal:
+            order.append(f"write {self.path.name.removeprefix('a.npz.part')}")
+        write(self, data, offset)
+
+    monkeypatch.setattr(_fs.File, "sync", noted_sync)
+    monkeypatch.setattr(_fs.File, "write_at", noted_write)
+    scan[10] = frame(10, 1)
+    steps = list(dict.fromkeys(order))
+    assert steps == ["sync .journal", "write .redo", "sync .redo", "write "]
+    scan.close()
+
+
+def test_after_a_power_cut_a_block_whose_bytes_are_there_is_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its checksum counts, whatever the marks say: they may have reached the disk in any order."""
+    scan = begin(tmp_path)
+    scan.flush()
+    scan._part.journal.put_marks(0, np.array([0, 1, 2, 3, 4, 5, 6, 7] * 3 + [3, 3], np.uint8))
+    scan.suspend()
+    on_another_boot(monkeypatch)
+    with lys_storage.resume(tmp_path / "a.npz") as again:
+        assert marks(again) == [BLOCK_CHECKED] * 24 + [CHECKED] * 2
+    assert_is(tmp_path / "a.npz", {k: frame(k) for k in range(FRAMES)})
+
+
+def test_after_a_power_cut_a_torn_block_is_missing_but_for_frames_with_a_checksum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = begin(tmp_path)
+    scan.flush()
+    scan[17] = frame(17, 1)  # block 2 has checksums of frames from here on
+    scan.suspend()
+    for k in (3, 20):
+        spoil(tmp_path / "a.npz.part", scan, k)
+    on_another_boot(monkeypatch)
+    lys_storage.recover(tmp_path)
+    there = [*range(8, 20), *range(21, FRAMES)]
+    assert_is(tmp_path / "a.npz", {k: frame(k, int(k == 17)) for k in there})
+
+
+def test_after_the_death_of_a_process_a_rotten_mark_in_a_sound_block_is_mended(tmp_path: Path) -> None:
+    scan = begin(tmp_path)
+    scan.flush()
+    scan._part.journal.marks[9] = 200
+    scan.suspend()
+    with lys_storage.resume(tmp_path / "a.npz") as again:
+        assert marks(again)[8:16] == [BLOCK_CHECKED] * 8
+
+
+def test_a_rotten_mark_in_a_block_that_is_not_what_it_was_costs_the_block(tmp_path: Path) -> None:
+    """One of its frames is wrong, and nobody can tell which: torn bytes are never passed off as data."""
+    scan = begin(tmp_path)
+    scan.flush()
+    scan._part.journal.marks[9] = 200
+    scan.suspend()
+    spoil(tmp_path / "a.npz.part", scan, 12)
+    with lys_storage.resume(tmp_path / "a.npz") as again:
+        assert marks(again)[8:16] == [COMING] * 8
+    assert_is(tmp_path / "a.npz", {k: frame(k) for k in range(FRAMES) if k not in range(8, 16)})
+
+
+@pytest.mark.parametrize(
+    ("left", "now"),
+    [
+        pytest.param([6, 6, 6, 5, 5, 5, 5, 5], [2] * 8, id="while it got its checksum"),
+        pytest.param([3, 3, 6, 6, 6, 6, 6, 6], [3, 3, 2, 2, 2, 2, 2, 2], id="while it was taken apart"),
+        pytest.param([3, 3, 4, 3, 3, 3, 3, 3], [3, 3, 1, 3, 3, 3, 3, 3], id="in a rewrite whose record is lost"),
+    ],
+)
+def test_a_block_of_which_a_part_is_marked_is_data(tmp_path: Path, left: list[int], now: list[int]) -> None:
+    """A process that dies in the middle of storing eight marks leaves some of them."""
+    assert left.count(REWRITING) == now.count(COMING)
+    scan = begin(tmp_path)
+    scan.flush()
+    scan._part.journal.put_checksums(8, np.array([zlib.crc32(frame(k).tobytes()) for k in range(8, 16)], np.uint32))
+    scan._part.journal.put_marks(8, np.array(left, np.uint8))
+    _die(scan)
+    with lys_storage.resume(tmp_path / "a.npz", flush_interval_s=None) as again:
+        assert marks(again)[8:16] == now
+    there = {k: frame(k) for k in range(FRAMES) if not 8 <= k < 16 or now[k - 8] != COMING}
+    assert_is(tmp_path / "a.npz", there)
+
+
+def _die(scan: Scan) -> None:
+    """What SIGKILL leaves of it."""
+    scan._end_threads()
+    scan._part.refuse("dead")
+    scan._part.close()
+    scan._state = "suspended"
+
+
+def test_verify_finds_the_block_that_is_not_what_it_was(tmp_path: Path) -> None:
+    scan = begin(tmp_path)
+    scan.suspend()
+    assert lys_storage.verify(tmp_path) == []
+    spoil(tmp_path / "a.npz.part", scan, 12)
+    spoil(tmp_path / "a.npz.part", scan, 25)
+    assert [problem.what for problem in lys_storage.verify(tmp_path)] == [
+        "frames 25 are not what their checksums say",
+        "of frames 8 to 15 some are not what their common checksum says",
+    ]
+
+
+@pytest.mark.parametrize("last", [0, 6, 7, 8, 12, 16, 24])
+def test_a_trim_may_cut_a_block(tmp_path: Path, last: int) -> None:
+    """What is kept of it gets checksums of its own."""
+    scan = begin(tmp_path, range(last + 1))
+    scan.flush()
+    for k in range(last + 1, 8):  # the rest of the first block had come, and is cut off by a lie of the marks
+        scan._part.journal.marks[k] = ABSENT
+    path = scan.close(trim=True)
+    with lys_storage.open_wave(path) as wave:
+        assert wave.shape == (last + 1, SIZE)
+    assert_is(path, {k: frame(k) for k in range(last + 1)})
+
+
+def test_a_cut_within_a_block_that_shares_a_checksum_takes_it_apart(tmp_path: Path) -> None:
+    """A grid of two dimensions is cut to the lines that were begun: here 2 x 5 of 4 x 5, in blocks of 8."""
+    options: dict[str, Any] = {"numbered": False, "replace_existing": False, "grid_ndim": 2, "flush_interval_s": None}
+    scan = begin_scan(tmp_path, "a", (4, 5, SIZE), "u1", **options)
+    for k in range(16):
+        scan[divmod(k, 5)] = frame(k)
+    scan.flush()
+    assert marks(scan)[:16] == [BLOCK_CHECKED] * 16
+    scan._part.journal.set_marks(10, 20, ABSENT)
+    scan._part.frames_written = 10
+    path = scan.close(trim=True)
+    with lys_storage.open_wave(path) as wave:
+        assert wave.shape == (2, 5, SIZE)
+        assert np.array_equal(wave.data.reshape(10, SIZE), [frame(k) for k in range(10)])
+    assert lys_storage.verify(tmp_path) == []
+
+
+def test_a_finer_grid_keeps_what_blocks_hold(tmp_path: Path) -> None:
+    scan = begin(tmp_path, range(17))
+    scan.flush()
+    scan[20, 1] = 77
+    assert marks(scan)[: 17 * SIZE] == [CHECKED] * 17 * SIZE
+    only = np.zeros(SIZE, "u1")
+    only[1] = 77
+    assert_is(scan.close(), {**{k: frame(k) for k in range(17)}, 20: only})
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["the bytes are still there", "they are gone"])
+def test_after_a_failed_sync_a_block_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    """As a whole; where its bytes are no longer those that came, all of it is missing, and the error says so."""
+    scan = begin(tmp_path)
+    real, failing = _fs.File.sync, True
+
+    def sync(self: _fs.File) -> None:
+        if failing and self.path.name.endswith(".part"):
+            raise lys_storage.StorageOSError(5, "injected", str(self.path))
+        real(self)
+
+    monkeypatch.setattr(_fs.File, "sync", sync)
+    with pytest.raises(lys_storage.StorageOSError, match="injected"):
+        scan.flush()
+    failing = False
+    if lost:
+        spoil(tmp_path / "a.npz.part", scan, 12)
+        with pytest.raises(lys_storage.StorageOSError, match="8 frames were lost"):
+            scan.flush()
+    scan.flush()
+    there = [k for k in range(FRAMES) if not (lost and 8 <= k < 16)]
+    assert scan.frames_written == len(there)
+    assert_is(scan.close(), {k: frame(k) for k in there})
+
+
+def test_a_failed_sync_is_not_forgotten_by_the_death_of_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who takes the scan over writes everything again before a sync of his counts."""
+    scan = begin(tmp_path)
+    real, written = _fs.File.sync, []
+
+    def failing(self: _fs.File) -> None:
+        raise lys_storage.StorageOSError(5, "injected", str(self.path))
+
+    monkeypatch.setattr(_fs.File, "sync", failing)
+    with pytest.raises(lys_storage.StorageOSError, match="injected"):
+        scan.flush()
+    _die(scan)
+    monkeypatch.setattr(_fs.File, "sync", real)
+    write = _fs.File.write_at
+
+    def noted(self: _fs.File, data: Any, offset: int) -> None:
+        if self.path.name == "a.npz.part":
+            written.append((offset, len(data)))
+        write(self, data, offset)
+
+    monkeypatch.setattr(_fs.File, "write_at", noted)
+    lys_storage.recover(tmp_path)
+    offset = scan._part.description.array_offset
+    array = sorted(w for w in written if offset <= w[0] < offset + FRAMES * SIZE)
+    expected = [(offset + b * SIZE, 8 * SIZE) for b in (0, 8, 16)] + [(offset + k * SIZE, SIZE) for k in (24, 25)]
+    assert array == expected
+    assert_is(tmp_path / "a.npz", {k: frame(k) for k in range(FRAMES)})
