@@ -8,6 +8,10 @@ recorded point the power is cut: unsynced writes, stores through maps, sizes and
 choice. What is left is recovered as on another boot, and compared with what had been promised: frames older than the
 last flush are there bit for bit (old or new where a rewrite had begun since), what is in an export was written there or
 is listed as missing and holds the fill value, nothing under a final name is bad. A share of the recoveries is cut again.
+
+Syncs fail as well, by the seed, in a scan and in its recovery: some of the pages that a failed one should have written
+are lost, though they read as written, and no later sync makes good for it. What it should have made durable is not
+promised by it, the program that writes the scan tries again or goes on, and what a later flush promises has to be there.
 """
 
 from __future__ import annotations
@@ -26,9 +30,9 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import numpy as np
@@ -40,8 +44,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import lys_storage
 from lys_storage.core import _fs
 from lys_storage.core._create import begin_scan
-from tests.faults.disk_model import Book, Disk, Event, Recorder, read_files, without_syncs, write_files
+from tests.faults.disk_model import Book, Disk, Event, Recorder, SyncErrors, read_files, without_syncs, write_files
 
+T = TypeVar("T")
 GRID = (3, 4)
 CELLS = GRID[0] * GRID[1]
 OLDER = {"note": {"older": True}, "shape": (2, 3), "dtype": "u1", "fill": 1}
@@ -73,8 +78,8 @@ def content(cell: int, version: int, elements: int) -> bytes:
 class World:
     """One run on a recorded folder: scans that are written, killed, resumed, and whose disk loses its power."""
 
-    def __init__(self, base: Path, rng: random.Random, form: Form) -> None:
-        self.base, self.rng, self.form = base, rng, form
+    def __init__(self, base: Path, rng: random.Random, form: Form, errors: SyncErrors | None) -> None:
+        self.base, self.rng, self.form, self.errors = base, rng, form, errors
         self.root = base / "0"
         self.root.mkdir()
         self.record: Recorder | None = None
@@ -97,7 +102,7 @@ class World:
     def start(self) -> None:
         boot = f"boot {self.boots}"
         _fs.boot_id = lambda: boot
-        self.record = Recorder(self.root)
+        self.record = Recorder(self.root, self.errors)
         self.record.__enter__()
 
     def stop(self) -> None:
@@ -115,13 +120,37 @@ class World:
             "flush_interval_s": None,
         }
 
+    def may_fail(self, action: Callable[[], Any]) -> bool:
+        """Do it. False where it failed; it may only because a sync has."""
+        before = self.sync_errors
+        try:
+            action()
+        except lys_storage.LysStorageError:
+            if self.sync_errors == before:
+                raise
+            return False
+        return True
+
+    @property
+    def sync_errors(self) -> int:
+        return 0 if self.errors is None else self.errors.count
+
+    def insist(self, action: Callable[[], T]) -> T:
+        """Do it until no sync fails."""
+        done: list[T] = []
+        while not self.may_fail(lambda: done.append(action())):
+            continue
+        return done[0]
+
     def create(self, *, overwrite: bool = False, dtype: str = "<u2") -> lys_storage.Scan:
-        path = self.folder / "data.npz"
-        return self._mine(lys_storage.create(path, self.form.shape, dtype, overwrite=overwrite, **self.options()))
+        path, options = self.folder / "data.npz", self.options()
+        return self._mine(
+            self.insist(lambda: lys_storage.create(path, self.form.shape, dtype, overwrite=overwrite, **options))
+        )
 
     def create_numbered(self) -> lys_storage.Scan:
         names: dict[str, Any] = {"numbered": True, "replace_existing": False, **self.options()}
-        return self._mine(begin_scan(self.folder, "data", self.form.shape, "<u2", **names))
+        return self._mine(self.insist(lambda: begin_scan(self.folder, "data", self.form.shape, "<u2", **names)))
 
     def _mine(self, scan: lys_storage.Scan) -> lys_storage.Scan:
         self._scans.append(scan)
@@ -146,7 +175,7 @@ class World:
         self.rec.foreign(name, self.foreign[name])
 
     def write(self, scan: lys_storage.Scan, *cells: int, row: int | None = None) -> None:
-        """A new version of the cells, which are one, or a row."""
+        """A new version of the cells, which are one, or a row. Where that fails, it is tried again, or not."""
         given = cells if row is None else tuple(range(row * GRID[1], (row + 1) * GRID[1]))
         with self._tellers:
             self.version += 1
@@ -154,12 +183,11 @@ class World:
         elements = self.form.elements
         frames = [np.frombuffer(content(cell, version, elements), "<u2") for cell in given]
         self.rec.mark("begun", version, given)
-        if row is not None:
-            scan[row] = np.stack(frames)
-        else:
-            for cell, frame in zip(given, frames, strict=True):
-                scan[divmod(cell, GRID[1])] = frame
-        self.rec.mark("written", version, given)
+        index, frame = (divmod(cells[0], GRID[1]), frames[0]) if row is None else (row, np.stack(frames))
+        if self.may_fail(lambda: scan.write(index, frame)):
+            self.rec.mark("written", version, given)
+        elif self.rng.random() < 0.5:
+            self.write(scan, *cells, row=row)
 
     def some(self, scan: lys_storage.Scan, count: int) -> None:
         """So many writes of anything, flushes and notes among them."""
@@ -179,39 +207,91 @@ class World:
     def set_note(self, scan: lys_storage.Scan) -> None:
         self.note += 1
         self.rec.mark("note begun", self.note)
-        scan.note = {"version": self.note, "long": "x" * self.rng.choice([0, 600, 9000])}
-        if self.rng.random() < 0.3:
-            scan.axes = [np.arange(n) * 0.5 + self.note for n in scan.shape]
-        self.rec.mark("note", self.note)
+        note = {"version": self.note, "long": "x" * self.rng.choice([0, 600, 9000])}
+        axes = [np.arange(n) * 0.5 + self.note for n in scan.shape] if self.rng.random() < 0.3 else None
 
-    def flush(self, scan: lys_storage.Scan) -> None:
+        def set_both() -> None:
+            scan.note = note
+            if axes is not None:
+                scan.axes = axes
+
+        if self.may_fail(set_both):
+            self.rec.mark("note", self.note)
+
+    def flush(self, scan: lys_storage.Scan, *, insist: bool = False) -> None:
+        """Where it fails, it is tried again, or (unless `insist`) not."""
         self.rec.mark("flush begun")
-        scan.flush()
-        self.rec.mark("flushed")
+        if self.may_fail(scan.flush):
+            self.rec.mark("flushed")
+        elif insist or self.rng.random() < 0.5:
+            self.flush(scan, insist=insist)
 
     def close(self, scan: lys_storage.Scan, **options: Any) -> None:
+        """Where it fails, it is tried again, by the same process or another one."""
         self.rec.mark("flush begun")
-        path = scan.close(**options)
-        self.rec.mark("flushed")
-        self.rec.mark("saved", path.relative_to(self.root).as_posix())
+        if self.may_fail(lambda: scan.close(**options)):
+            self.rec.mark("flushed")
+            self.rec.mark("saved", scan.path.relative_to(self.root).as_posix())
+            return
+        how = self.rng.choice(["again", "again", "suspend", "die", "recover"])
+        if how == "again":
+            self.close(scan, **options)
+            return
+        self.suspend(scan) if how == "suspend" else self.die(scan)
+        if how == "recover" or not any(self.folder.glob("*.part")):
+            self.recover()
+        else:
+            self.close(self.resume(), **options)
 
     def suspend(self, scan: lys_storage.Scan) -> None:
+        """Where it fails, the scan is suspended all the same."""
         self.rec.mark("flush begun")
-        scan.suspend()
-        self.rec.mark("flushed")
+        if self.may_fail(scan.suspend):
+            self.rec.mark("flushed")
+
+    def recover(self) -> None:
+        """On this boot, again and again until the scan is exported."""
+        while True:
+            self.rec.mark("flush begun")
+            before = self.sync_errors
+            (result,) = lys_storage.recover(self.root)
+            if result.path is not None or result.settled:
+                self.rec.mark("flushed")
+                if result.path is not None:
+                    self.rec.mark("saved", result.path.relative_to(self.root).as_posix())
+                return
+            if self.sync_errors == before:
+                raise Broken(f"recover: {result.said}")
 
     def die(self, scan: lys_storage.Scan) -> None:
         """What SIGKILL leaves: nothing more is done to the files; the kernel has what it has."""
         scan._end_threads()
         part = scan._part
-        part._close_redo()
         part.journal.close()
-        part.file.close()
+        for file in list(_fs.File._open):
+            if file.path.is_relative_to(self.base):
+                file.close()
         part._closed, scan._state, scan._map = True, "suspended", None
+
+    def die_during(self, scan: lys_storage.Scan, at: int, action: Callable[[], None]) -> None:
+        """SIGKILL at the `at`-th operation on the disk of `action`, which writes a frame or flushes; or after it."""
+        count = 0
+
+        def hook() -> None:
+            nonlocal count
+            count += 1
+            if count == at:
+                raise Killed
+
+        self.rec.hook = hook
+        with contextlib.suppress(Killed):
+            action()
+        self.rec.hook = None
+        self.die(scan)
 
     def resume(self) -> lys_storage.Scan:
         part = next(iter(sorted(self.folder.glob("*.part"))))
-        return self._mine(lys_storage.resume(part, flush_interval_s=None))
+        return self._mine(self.insist(lambda: lys_storage.resume(part, flush_interval_s=None)))
 
     def cut_power(self) -> None:
         """The machine goes down, and comes up again with what is left."""
@@ -280,6 +360,10 @@ def _meanwhile(record: Recorder, at: int, action: Callable[[], None]) -> Iterato
 
 class Broken(Exception):  # noqa: N818
     """A promise that did not hold."""
+
+
+class Killed(BaseException):
+    """The process is dead: what it did to the disk so far is all that counts."""
 
 
 # -- scenarios ----------------------------------------------------------------------------------------------------------
@@ -372,12 +456,7 @@ def killed_and_recovered(w: World) -> None:
     scan = w.create_numbered()
     w.some(scan, 10)
     w.die(scan)
-    w.rec.mark("flush begun")
-    (result,) = lys_storage.recover(w.root)
-    if result.path is None:
-        raise Broken(f"recover: {result.said}")
-    w.rec.mark("flushed")
-    w.rec.mark("saved", result.path.relative_to(w.root).as_posix())
+    w.recover()
 
 
 def killed_and_resumed(w: World) -> None:
@@ -389,6 +468,23 @@ def killed_and_resumed(w: World) -> None:
     w.die(scan)
     scan = w.resume()
     w.some(scan, 4)
+    w.close(scan)
+
+
+def killed_in_a_write(w: World) -> None:
+    scan = w.create()
+    w.some(scan, 5)
+    for _ in range(3):
+        w.flush(scan)
+        cell = w.rng.randrange(4)
+        actions: list[Callable[[], None]] = [
+            partial(w.write, scan, cell),
+            partial(w.write, scan, row=0),
+            partial(w.flush, scan),
+        ]
+        w.die_during(scan, w.rng.randint(1, 9), w.rng.choice(actions))
+        scan = w.resume()
+        w.some(scan, 2)
     w.close(scan)
 
 
@@ -404,7 +500,7 @@ def suspended_and_resumed(w: World) -> None:
 def cut_and_resumed(w: World) -> None:
     scan = w.create_numbered()
     w.some(scan, 6)
-    w.flush(scan)
+    w.flush(scan, insist=True)
     w.some(scan, 5)
     w.die(scan)
     w.cut_power()
@@ -453,7 +549,7 @@ def another_dtype(w: World) -> None:
     scan = w.create(dtype="<u4")
     if w.rng.random() < 0.7:
         w.flush(scan)
-    scan.change_dtype("<u2", w.form.fill)
+    w.insist(lambda: scan.change_dtype("<u2", w.form.fill))
     w.some(scan, 4)
     w.flush(scan)
     w.some(scan, 3)
@@ -503,6 +599,7 @@ SCENARIOS = [
     Scenario(a_new_folder, folder="new/run"),
     Scenario(killed_and_recovered, older="data_0.npz"),
     Scenario(killed_and_resumed),
+    Scenario(killed_in_a_write),
     Scenario(suspended_and_resumed),
     Scenario(cut_and_resumed),
     Scenario(another_dtype),
@@ -532,6 +629,7 @@ class Run:
     form: Form
     events: list[Event]
     older: dict[str, bytes]
+    sync_errors: int
 
     @property
     def points(self) -> list[int]:
@@ -539,12 +637,13 @@ class Run:
         return [k for k, event in enumerate(self.events) if event[0] not in ("mark", "disk")] + [len(self.events)]
 
 
-def record(scenario: Scenario, seed: str, base: Path) -> Run:
+def record(scenario: Scenario, seed: str, base: Path, *, sync_errors: bool) -> Run:
     """Run a scenario once. Raises Broken where it finds a promise broken itself."""
+    errors = SyncErrors(random.Random(f"{seed} sync errors")) if sync_errors else None
     rng = random.Random(seed)
     form = Form(rng.choice([250, 256, 1100]), rng.choice([0, 0xABCD]), 1 if scenario.coarse else 2, scenario.folder)
     real = _fs.boot_id
-    world = World(base, rng, form)
+    world = World(base, rng, form, errors)
     try:
         if scenario.older is not None:
             world.older(scenario.older)
@@ -555,7 +654,7 @@ def record(scenario: Scenario, seed: str, base: Path) -> Run:
         world.stop()
         world.let_go()
         _fs.boot_id = real
-    return Run(scenario, seed, form, world.events, older | world.foreign)
+    return Run(scenario, seed, form, world.events, older | world.foreign, world.sync_errors)
 
 
 @dataclass
@@ -563,9 +662,12 @@ class Outcome:
     faults: list[str] = field(default_factory=list)
     frames: int = 0
     missing: int = 0
+    sync_errors: int = 0
 
 
-def cut(run: Run, disk: Disk, book: Book, seed: str, base: Path, *, any_names: bool, again: bool) -> Outcome:
+def cut(
+    run: Run, disk: Disk, book: Book, seed: str, base: Path, *, any_names: bool, again: bool, sync_errors: bool
+) -> Outcome:
     """Cut the power at a point of a run, recover what is left, and check every promise; `again`: cut the recovery too."""
     rng = random.Random(seed)
     left = disk.choose(rng, any_names=any_names)
@@ -575,10 +677,15 @@ def cut(run: Run, disk: Disk, book: Book, seed: str, base: Path, *, any_names: b
     real = _fs.boot_id
     try:
         if again:
-            recorder = Recorder(folder)
+            errors = SyncErrors(random.Random(f"{seed} sync errors"))
+            recorder = Recorder(folder, errors if sync_errors else None)
             _fs.boot_id = lambda: "another boot"
             with recorder:
-                lys_storage.recover(folder)
+                before = -1
+                while errors.count > before:  # who is told that it failed runs it again
+                    before = errors.count
+                    lys_storage.recover(folder)
+            outcome.sync_errors = errors.count
             half = Disk()
             points = [k for k, event in enumerate(recorder.events) if event[0] not in ("mark", "disk")] or [1]
             for event in recorder.events[: rng.choice(points)]:
@@ -670,6 +777,7 @@ class Tally:
     cuts: Counter[str] = field(default_factory=Counter)
     points: Counter[str] = field(default_factory=Counter)
     broken: Counter[str] = field(default_factory=Counter)
+    sync_errors: Counter[str] = field(default_factory=Counter)
     again: int = 0
     frames: int = 0
     missing: int = 0
@@ -677,12 +785,20 @@ class Tally:
 
 
 def cut_everywhere(
-    scenario: Scenario, seed: str, base: Path, tally: Tally, *, choices: int, most: int, any_names: bool = False
+    scenario: Scenario,
+    seed: str,
+    base: Path,
+    tally: Tally,
+    *,
+    choices: int,
+    most: int,
+    any_names: bool = False,
+    sync_errors: bool = False,
 ) -> None:
     """Record a scenario, and cut it `choices` times at each of its points, or at `most` of them."""
     home = Path(tempfile.mkdtemp(dir=base))
     try:
-        run = record(scenario, seed, home)
+        run = record(scenario, seed, home, sync_errors=sync_errors)
     except Exception as error:
         tally.broken[scenario.name] += 1
         tally.faults.append(
@@ -695,17 +811,20 @@ def cut_everywhere(
     points = run.points
     chosen = set(points if most >= choices * len(points) else rng.sample(points, max(1, most // choices)))
     tally.points[scenario.name] += len(chosen)
+    tally.sync_errors[scenario.name] += run.sync_errors
     disk, book = Disk(), Book()
     for k, event in enumerate([*run.events, ("mark", "the end")]):
         for n in range(choices if k in chosen else 0):
             at = Path(tempfile.mkdtemp(dir=base))
             again = rng.random() < 0.25
-            outcome = cut(run, disk, book, f"{seed} {k} {n}", at, any_names=any_names, again=again)
+            how = {"any_names": any_names, "again": again, "sync_errors": sync_errors}
+            outcome = cut(run, disk, book, f"{seed} {k} {n}", at, **how)
             shutil.rmtree(at)
             tally.cuts[scenario.name] += 1
             tally.again += again
             tally.frames += outcome.frames
             tally.missing += outcome.missing
+            tally.sync_errors[scenario.name] += outcome.sync_errors
             tally.broken[scenario.name] += bool(outcome.faults)
             where = f"{scenario.name}, run {seed}, cut {n} before event {k} {_short(event)}{', twice' if again else ''}"
             if outcome.faults:
@@ -723,8 +842,11 @@ def _short(event: Event) -> str:
 @click.option("--seed", default=0, show_default=True, help="The same cuts for the same seed.")
 @click.option("--only", default="", help="Scenarios whose name contains this.")
 @click.option("--any-names", is_flag=True, help="Creates, renames and removes survive in any order, not in theirs.")
+@click.option(
+    "--sync-errors/--no-sync-errors", default=True, show_default=True, help="Whether syncs fail, by the seed."
+)
 @click.option("--dir", "where", type=click.Path(path_type=Path, file_okay=False, exists=True), help="Default: memory.")
-def main(cuts: int, seed: int, only: str, any_names: bool, where: Path | None) -> None:
+def main(cuts: int, seed: int, only: str, any_names: bool, sync_errors: bool, where: Path | None) -> None:
     out = Console(highlight=False, markup=False, soft_wrap=True)
     if where is None and Path("/dev/shm").is_dir():
         where = Path("/dev/shm")
@@ -733,27 +855,30 @@ def main(cuts: int, seed: int, only: str, any_names: bool, where: Path | None) -
         f"Linux {platform.release()}; the disk is modelled, sectors of 512 bytes, seed {seed}"
     )
     scenarios = [s for s in SCENARIOS if only in s.name]
+    how: dict[str, Any] = {"choices": 2, "most": 10_000, "any_names": any_names, "sync_errors": sync_errors}
     tally, begin, said, n = Tally(), time.monotonic(), time.monotonic(), 0
     with tempfile.TemporaryDirectory(prefix="power_cut_model_", dir=where) as name:
         while tally.cuts.total() < cuts:
             for scenario in scenarios:
-                cut_everywhere(scenario, f"{seed}:{n}", Path(name), tally, choices=2, most=10_000, any_names=any_names)
+                cut_everywhere(scenario, f"{seed}:{n}", Path(name), tally, **how)
                 if time.monotonic() - said > 5:
                     said = time.monotonic()
                     out.print(f"{tally.cuts.total():,} of {cuts:,} cuts, {len(tally.faults)} promises broken")
             n += 1
             if not tally.cuts:
                 break
-    table = Table("scenario", "points", "cuts", "with a promise broken")
+    table = Table("scenario", "points", "cuts", "sync errors", "with a promise broken")
+    columns = (tally.points, tally.cuts, tally.sync_errors, tally.broken)
     for scenario in scenarios:
-        table.add_row(scenario.name, *(f"{c[scenario.name]:,}" for c in (tally.points, tally.cuts, tally.broken)))
+        table.add_row(scenario.name, *(f"{c[scenario.name]:,}" for c in columns))
     out.print(table)
     for fault in tally.faults[:: max(1, len(tally.faults) // 20)]:
         out.print(f"BROKEN {fault}")
     out.print(
         f"{tally.cuts.total():,} cuts at {tally.points.total():,} points of {n} runs of each scenario, of which {tally.again:,} "
-        f"with the recovery cut too, {time.monotonic() - begin:.0f} s: {tally.frames:,} frames compared, {tally.missing:,} "
-        f"missing as they may be, {tally.broken.total()} cuts with a promise broken"
+        f"with the recovery cut too, {tally.sync_errors.total():,} sync errors, {time.monotonic() - begin:.0f} s: "
+        f"{tally.frames:,} frames compared, {tally.missing:,} missing as they may be, "
+        f"{tally.broken.total()} cuts with a promise broken"
     )
     sys.exit(1 if tally.faults else 0)
 

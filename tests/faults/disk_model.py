@@ -5,16 +5,23 @@ recorded operation) is then kept, dropped, or torn at 512-byte sectors, each sec
 has had since the last sync; sizes, and names (creates, renames, removes not followed by a sync of their folder), are
 kept or dropped too. Neither a sync of a file makes its name durable, nor one of the folder the file.
 
-`Recorder` writes the record, `Disk` replays it and chooses, `Book` says what had been promised by then.
+A sync can be made to fail, as Linux does it: the error is raised once, and of the pages that were dirty some are lost.
+They read as if they had been written, but they are clean: a later sync that succeeds does not write them, and after a
+cut they are what they were before (or torn), until something in them is written, or stored through a map, again.
+
+`Recorder` writes the record, `SyncErrors` says which syncs in it fail, `Disk` replays it and chooses, `Book` says what
+had been promised by then.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import mmap
 import os
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +30,7 @@ from typing import Any
 from lys_storage.core import _fs
 
 SECTOR = 512
+PAGE = 4096
 Event = tuple[Any, ...]
 Files = dict[str, bytes | str | None]
 """What is in a folder, by path with "/". None is a folder; text is another name for the file of that name."""
@@ -42,11 +50,51 @@ class _Proxy:
         return getattr(self._module, name)
 
 
+class SyncErrors:
+    """Which syncs fail: in some runs none, in others a share of all, or of those of one kind of file; never for ever."""
+
+    KINDS = ("scan file", "journal", "redo file", "folder")
+    MOST = 12
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._kinds = rng.choice([self.KINDS, self.KINDS, *((kind,) for kind in self.KINDS)])
+        self._share = rng.choice([0.1, 0.3] if self._kinds == self.KINDS else [0.2, 0.5])
+        if rng.random() < 0.2:
+            self._share = 0.0
+        self.count = 0
+
+    def draw(self, name: str | None, *, folder: bool) -> tuple[int, int] | None:
+        """The error that the sync of `name` ends with, and a seed for what it does to the disk; None for none."""
+        kind = "folder" if folder else "scan file"
+        for suffix, its_kind in ((".journal", "journal"), (".journal.new", "journal"), (".redo", "redo file")):
+            if name is not None and name.endswith(suffix):
+                kind = its_kind
+        if kind not in self._kinds or self.count >= self.MOST or self._rng.random() >= self._share:
+            return None
+        self.count += 1
+        return self._rng.choice([errno.EIO, errno.EIO, errno.ENOSPC]), self._rng.getrandbits(32)
+
+
+class _Map(mmap.mmap):
+    """A map that tells where it is stored to by index: also what was there already makes a page dirty.
+
+    What numpy stores is seen by the change that it makes, and only by that.
+    """
+
+    touched: set[int]
+
+    def __setitem__(self, at: Any, value: Any) -> None:
+        super().__setitem__(at, value)
+        where = range(len(self))[at] if isinstance(at, slice) else range(at, at + 1)
+        self.touched.update(range(where.start // PAGE, -(-where.stop // PAGE)))
+
+
 class Recorder:
     """Records every change that lys_storage makes below `root` while it is entered; `hook()` runs before each."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, errors: SyncErrors | None = None) -> None:
+        self.root, self.errors = root, errors
         self.events: list[Event] = [("disk", read_files(root))]
         self.disk = Disk()
         self.disk.apply(self.events[0])
@@ -54,6 +102,7 @@ class Recorder:
         self._lock = threading.RLock()  # guards events, disk and what follows
         self._of_fd: dict[int, int | str] = {}
         self._mapped: dict[int, int] = {}  # inode: a descriptor of ours
+        self._touched: dict[int, set[int]] = {}  # inode: pages that were stored to through a map
         self._undo: list[tuple[Any, str, Any]] = []
 
     def __enter__(self) -> Recorder:
@@ -123,12 +172,14 @@ class Recorder:
     def _stores(self) -> None:
         for inode, fd in self._mapped.items():
             known, now = self.disk.inodes[inode].now, os.pread(fd, len(self.disk.inodes[inode].now), 0)
-            if now == known:
+            again = self._touched[inode] & self.disk.inodes[inode].lost
+            self._touched[inode].clear()
+            if now == known and not again:
                 continue
             changed = [
                 (at, now[at : at + SECTOR])
                 for at in range(0, len(now), SECTOR)
-                if now[at : at + SECTOR] != known[at : at + SECTOR]
+                if now[at : at + SECTOR] != known[at : at + SECTOR] or at // PAGE in again
             ]
             self._add(("stores", inode, changed))
 
@@ -182,12 +233,17 @@ class Recorder:
 
     def _fdatasync(self, fd: int) -> None:
         with self._change():
-            self._add(("sync", self._of_fd[fd]))
-
-    def _fsync(self, fd: int) -> None:
-        with self._change():
             of = self._of_fd[fd]
-            self._add(("sync folder" if isinstance(of, str) else "sync", of))
+            is_folder, error = isinstance(of, str), None
+            if self.errors is not None:
+                names = [of] if isinstance(of, str) else [name for name, it in self.disk.now.items() if it == of]
+                error = self.errors.draw(names[0] if names else None, folder=is_folder)
+            if error is not None:
+                self._add(("sync folder failed", of) if is_folder else ("sync failed", of, error[1]))
+                raise OSError(error[0], os.strerror(error[0]))
+            self._add(("sync folder" if is_folder else "sync", of))
+
+    _fsync = _fdatasync
 
     def _replace(self, old: Any, new: Any) -> None:
         with self._change():
@@ -225,9 +281,13 @@ class Recorder:
     def _mmap(self, fd: int, size: int, *, access: int) -> Any:
         with self._change():
             inode = self._of_fd[fd]
-            if access == _fs.mmap.ACCESS_WRITE and isinstance(inode, int) and inode not in self._mapped:
+            if access != _fs.mmap.ACCESS_WRITE or not isinstance(inode, int):
+                return self._real("mmap").mmap(fd, size, access=access)
+            if inode not in self._mapped:
                 self._mapped[inode] = os.dup(fd)
-            return self._real("mmap").mmap(fd, size, access=access)
+            mapped = _Map(fd, size, access=access)
+            mapped.touched = self._touched.setdefault(inode, set())
+            return mapped
 
 
 @contextlib.contextmanager
@@ -265,41 +325,81 @@ class _Change:
 
 
 class _Inode:
+    """`now`: as processes read it. `lost`: pages that no sync writes, since one that failed has taken them for written."""
+
     def __init__(self, content: bytes = b"") -> None:
         self.durable = content
         self.now = bytearray(content)
         self.pending: list[_Change] = []
+        self.lost: set[int] = set()
 
     def write(self, offset: int, data: bytes) -> None:
         end = offset + len(data)
         if len(self.now) < end:
             self.now.extend(bytes(end - len(self.now)))
         self.now[offset:end] = data
-        first = offset // SECTOR * SECTOR
-        self._changed([(at, bytes(self.now[at : at + SECTOR])) for at in range(first, end, SECTOR)])
+        self._changed(range(offset // SECTOR * SECTOR, end, SECTOR))
 
-    def _changed(self, sectors: list[tuple[int, bytes]], cut: int | None = None) -> None:
-        self.pending.append(_Change(sectors, len(self.now), cut))
+    def _changed(self, sectors: Iterable[int], cut: int | None = None) -> None:
+        """A page is dirty as a whole: one that was lost is to be written again."""
+        pages = self.lost and self.lost & {at // PAGE for at in sectors}
+        if pages:
+            self.lost -= pages
+            others = (at for page in pages for at in range(page * PAGE, (page + 1) * PAGE, SECTOR))
+            sectors = sorted({*sectors, *(at for at in others if at < len(self.now))})
+        changed = [(at, bytes(self.now[at : at + SECTOR])) for at in sectors]
+        self.pending.append(_Change(changed, len(self.now), cut))
 
     def store(self, sectors: list[tuple[int, bytes]]) -> None:
         for at, data in sectors:
             self.now[at : at + len(data)] = data
-        self._changed(sectors)
+        self._changed([at for at, _ in sectors])
 
     def set_size(self, size: int) -> None:
         cut = size if size < len(self.now) else None
         del self.now[size:]
         self.now.extend(bytes(size - len(self.now)))
-        self._changed([], cut)
+        self.lost = {page for page in self.lost if page * PAGE < size}
+        ends_in_lost = cut is not None and size % PAGE and size // PAGE in self.lost
+        self._changed([size // PAGE * PAGE] if ends_in_lost else [], cut)  # made zeros behind the end: dirty
 
     def sync(self) -> None:
-        self.durable, self.pending = bytes(self.now), []
+        self.durable, self.pending = self._written(self.lost), []
+
+    def _written(self, but: set[int]) -> bytes:
+        """The content with every change written, but for those pages."""
+        if not but:
+            return bytes(self.now)
+        content, before = bytearray(self.now), bytearray(self.durable)
+        for change in self.pending:
+            change.apply(before, [], sized=True)
+        for page in but:
+            content[page * PAGE : (page + 1) * PAGE] = before[page * PAGE : (page + 1) * PAGE]
+        return bytes(content)
+
+    def fail(self, seed: int) -> None:
+        """A sync that fails: some of the dirty pages are lost; the others are written, or are still dirty."""
+        rng = random.Random(seed)
+        dirty = sorted({at // PAGE for change in self.pending for at, _ in change.sectors if at < len(self.now)})
+        share = rng.choice([0.1, 0.5, 1])
+        lost = {page for page in dirty if rng.random() < share} or set(dirty[:1])
+        kept, torn, share = [], [], rng.choice([0, 0, 0.3, 0.7])  # of their sectors, which are written all the same
+        for change in self.pending:
+            kept.append(_Change([s for s in change.sectors if s[0] // PAGE not in lost], change.size, change.cut))
+            torn.append([s for s in change.sectors if s[0] // PAGE in lost and rng.random() < share])
+        if rng.random() < 0.5:
+            content, self.pending, self.lost = bytearray(self._written(self.lost | lost)), [], self.lost | lost
+        else:
+            content, self.pending, self.lost = bytearray(self.durable), kept, self.lost | lost
+        for change, sectors in zip(kept, torn, strict=True):
+            change.apply(content, sectors, sized=False)
+        self.durable = bytes(content)
 
     def choose(self, rng: random.Random) -> bytes:
         """The content after a cut."""
         content, how = bytearray(self.durable), rng.choice(["kept", "dropped", "first", "each", "each", "torn", "torn"])
         if how == "kept":
-            return bytes(self.now)
+            return self._written(self.lost)
         stop = rng.randint(0, len(self.pending)) if how == "first" else len(self.pending)
         for change in self.pending[:stop]:
             what = "kept" if how == "first" else rng.choice(["kept", "dropped"] if how == "each" else ["torn"])
@@ -338,6 +438,8 @@ class Disk:
                 inode.write(rest[1], bytes(max(0, min(rest[2], len(inode.now) - rest[1]))))
             case "sync":
                 self.inodes[rest[0]].sync()
+            case "sync failed":
+                self.inodes[rest[0]].fail(rest[1])
             case "create":
                 assert rest[1] == len(self.inodes)
                 self.inodes.append(_Inode())
@@ -358,7 +460,7 @@ class Disk:
             case "foreign":
                 self.now[rest[0]] = self._durable[rest[0]] = len(self.inodes)
                 self.inodes.append(_Inode(rest[1]))
-            case "mark":
+            case "mark" | "sync folder failed":  # names are not lost by it: the next sync takes them along
                 pass
             case _:
                 raise AssertionError(f"unknown event {what}")

@@ -12,11 +12,21 @@ from typing import Any
 
 import pytest
 
+from lys_storage import StorageOSError
 from lys_storage.core import _fs
 from lys_storage.core._journal import Journal
 from tests.conftest import ROOT, child_environment
-from tests.faults.disk_model import Disk, Recorder, read_files
-from tools.power_cut_model import SCENARIOS, Scenario, Tally, cut_everywhere, in_order, in_random_order, rewrites
+from tests.faults.disk_model import Disk, Recorder, SyncErrors, read_files
+from tools.power_cut_model import (
+    SCENARIOS,
+    Scenario,
+    Tally,
+    cut_everywhere,
+    in_order,
+    in_random_order,
+    killed_and_resumed,
+    rewrites,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what is recorded are Linux's system calls")
 
@@ -44,6 +54,16 @@ def test_a_power_cut_at_any_point_breaks_no_promise(scenario: Scenario, tmp_path
     assert tally.cuts.total() > 30
 
 
+@pytest.mark.xfail(reason="the journal and the next process forget a failed sync; the fix is under way", strict=False)
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_syncs_that_fail_break_no_promise(scenario: Scenario, tmp_path: Path) -> None:
+    """What a failed sync has lost is not passed off as durable by one that succeeds later, in this process or the next."""
+    tally = Tally()
+    for turn in range(2):
+        cut_everywhere(scenario, f"errors {turn}", tmp_path, tally, choices=1, most=25, sync_errors=True)
+    assert tally.faults == []
+
+
 def test_no_promise_needs_names_to_survive_in_their_order(tmp_path: Path) -> None:
     """Creates, renames and removes that were not synced survive in any order: what is promised does not depend on it."""
     tally = Tally()
@@ -55,6 +75,7 @@ def test_no_promise_needs_names_to_survive_in_their_order(tmp_path: Path) -> Non
 def test_the_tool_ends_with_0_where_no_promise_broke(tmp_path: Path) -> None:
     """Its last line says how many cuts were made, at how many points, and how many broke a promise."""
     command = [sys.executable, str(ROOT / "tools" / "power_cut_model.py"), "--cuts", "30", "--only", "in order"]
+    command.append("--no-sync-errors")  # until what they break is mended
     done = subprocess.run(
         [*command, "--dir", str(tmp_path)], env=child_environment(tmp_path), capture_output=True, text=True, timeout=100
     )
@@ -92,12 +113,45 @@ def test_the_model_sees_a_sync_that_is_missing(
     assert tally.faults
 
 
+def _nothing_again(*args: Any, **options: Any) -> int:
+    return 0
+
+
+@pytest.mark.parametrize(
+    ("name", "scenario"),
+    [
+        pytest.param("_write_again", in_order, id="the frames are not written again"),
+        pytest.param("dirty_all", killed_and_resumed, id="the journal is not written again"),
+    ],
+)
+def test_the_model_sees_a_failed_sync_that_is_forgotten(
+    name: str, scenario: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second sync succeeds, and has written nothing of what the first one lost."""
+    owners = _classes_with(name)
+    assert owners
+    for owner in owners:
+        monkeypatch.setattr(owner, name, _nothing_again)
+    tally = Tally()
+    for turn in range(12):
+        cut_everywhere(Scenario(scenario), f"errors {turn}", tmp_path, tally, choices=1, most=40, sync_errors=True)
+        if tally.faults:
+            break
+    assert tally.faults
+
+
+def _classes_with(name: str) -> list[type]:
+    """The classes of the core that define a method of that name, wherever it lives."""
+    modules = [module for key, module in list(sys.modules.items()) if key.startswith("lys_storage.core.")]
+    found = [it for module in modules for it in vars(module).values() if isinstance(it, type) and name in vars(it)]
+    return list(dict.fromkeys(found))
+
+
 def test_the_model_sees_a_rewrite_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the redo file a promised frame is torn by its rewrite."""
-    from lys_storage.core import _part
+    from lys_storage.core._redo import Redo
 
-    monkeypatch.setattr(_part, "Redo", _part.Redo)
-    monkeypatch.setattr(_part.Redo, "create", classmethod(lambda cls, part, key: _Forgetful(part, key)))
+    monkeypatch.setattr(Redo, "create", classmethod(lambda cls, part, key: _Forgetful(part, key)))
     tally = Tally()
     cut_everywhere(Scenario(rewrites), "test", tmp_path, tally, choices=2, most=160)
     assert any("is missing, version" in fault for fault in tally.faults), tally.faults
@@ -126,7 +180,7 @@ class _Forgetful:
     def begin_again(self) -> None:
         self.end = 0
 
-    def sync(self) -> None:
+    def sync(self, **options: Any) -> None:
         pass
 
     def close(self) -> None:
@@ -144,6 +198,92 @@ def test_a_scan_published_by_link_and_unlink_keeps_its_promises(
 
 
 # -- the model itself ---------------------------------------------------------------------------------------------------
+
+
+def failed_sync(seed: int) -> list[tuple[Any, ...]]:
+    """Two pages are written, and the sync fails."""
+    return [("disk", {"a": b"1" * 8192}), ("write", 0, 0, b"2" * 8192), ("sync failed", 0, seed)]
+
+
+def pages(events: list[tuple[Any, ...]]) -> set[str]:
+    """What the two pages may hold after a cut: 1, 2, or x for a mixture."""
+    contents = [dict(state)["a"] for state in states(events)]
+    letters = {b"1" * 4096: "1", b"2" * 4096: "2"}
+    return {letters.get(c[:4096], "x") + letters.get(c[4096:], "x") for c in contents}
+
+
+def test_a_sync_that_succeeds_does_not_make_good_for_one_that_failed() -> None:
+    """Pages that a failed sync has lost read as written, and are what they were (or torn) after a cut, whatever follows."""
+    seen = set()
+    for seed in range(50):
+        events = [*failed_sync(seed), ("sync", 0)]
+        disk = Disk()
+        for event in events:
+            disk.apply(event)
+        assert bytes(disk.inodes[0].now) == b"2" * 8192
+        (left,) = pages(events)  # durable, one way or the other
+        seen.add(left)
+    assert {"11", "12", "21"} <= seen
+
+
+def test_a_lost_page_is_written_where_something_in_it_is_written_again() -> None:
+    """A page is dirty as a whole, by a write as by a store of what is there already."""
+    for seed in range(50):
+        again = [("write", 0, 100, b"2"), ("stores", 0, [(4096, b"2" * 512)]), ("sync", 0)]
+        assert pages([*failed_sync(seed), *again]) == {"22"}
+
+
+def test_what_a_failed_sync_has_not_lost_is_written_or_dirty_still() -> None:
+    """A page that it does not hit is made durable by the next sync at the latest."""
+    for seed in range(50):
+        disk = Disk()
+        for event in failed_sync(seed):
+            disk.apply(event)
+        lost = disk.inodes[0].lost
+        assert lost
+        disk.apply(("sync", 0))
+        for page in {0, 1} - lost:
+            assert disk.inodes[0].durable[page * 4096 : (page + 1) * 4096] == b"2" * 4096
+
+
+def test_names_are_not_lost_by_a_sync_of_their_folder_that_fails() -> None:
+    """The next one that succeeds makes them durable."""
+    failed = [("disk", {}), ("create", "a", 0), ("sync folder failed", ".")]
+    assert states(failed) == {(), (("a", b""),)}
+    assert states([*failed, ("sync folder", ".")]) == {(("a", b""),)}
+
+
+def test_stores_of_what_is_there_already_are_recorded_where_a_page_was_lost(tmp_path: Path) -> None:
+    """dirty_all changes no byte, and is what makes good for a journal's failed sync."""
+    record = Recorder(tmp_path, _OnceFailing())
+    with record:
+        file = _fs.File.create(tmp_path / "a")
+        file.set_size(8192)
+        file.sync()
+        mapped = file.map(8192, writable=True)
+        mapped[:] = b"7" * 8192
+        with pytest.raises(StorageOSError):
+            file.sync()
+        file.sync()
+        lost_for_good = bytes(record.disk.inodes[0].durable)
+        mapped[:] = mapped[:]
+        file.sync()
+        mapped.close()
+        file.close()
+    assert lost_for_good != b"7" * 8192
+    assert record.disk.inodes[0].durable == b"7" * 8192
+
+
+class _OnceFailing(SyncErrors):
+    """The second sync fails."""
+
+    def __init__(self) -> None:
+        super().__init__(random.Random(0))
+        self._calls = 0
+
+    def draw(self, name: str | None, *, folder: bool) -> tuple[int, int] | None:
+        self._calls += 1
+        return (5, 0) if self._calls == 2 else None
 
 
 def test_what_was_synced_is_always_there() -> None:
