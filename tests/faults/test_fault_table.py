@@ -223,6 +223,23 @@ def test_a_frame_that_cannot_be_rewritten_is_the_old_one_or_the_new_one(
     assert lys_storage.verify(folder) == []
 
 
+@codes
+def test_a_redo_file_whose_name_could_not_be_synced_has_it_synced_by_the_next_rewrite(
+    disk: Disk, folder: Path, code: int
+) -> None:
+    """Before its record counts: a power cut in the middle of the rewrite would find no redo file."""
+    scan = begun(folder)
+    disk.breaks("sync the folder", code)
+    with pytest.raises(StorageOSError):
+        scan[0] = DATA[0]
+    disk.mended()
+    with disk.watched("sync the folder", "sync the redo file", "write a frame") as done:
+        scan[0] = DATA[0]
+    assert frames_of(done) == ["sync the folder", "sync the redo file", "0"]
+    scan.close()
+    assert_saved(folder, {0, 1, 2})
+
+
 def test_a_failed_sync_of_the_redo_file_is_not_forgotten_by_one_that_succeeds(
     disk: Disk, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
