@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 from benchmarks import _peers, _writers
 from benchmarks._workloads import Workload
@@ -23,6 +22,11 @@ class Candidate:
 
     @property
     def installed(self) -> bool:
+        from importlib.metadata import (  # a child has to pay for it where its candidate does
+            PackageNotFoundError,
+            version,
+        )
+
         try:
             version(self.package)
         except PackageNotFoundError:

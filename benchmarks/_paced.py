@@ -77,17 +77,17 @@ def p999(run: dict[str, Any]) -> float:
 
 
 def paced_table(outcome: Outcome) -> Table:
-    """Latency of one call at the pace; stalls are calls of more than 10 ms; behind is how late a frame came at worst."""
+    """Latency of one call, its p99.9 to the limit's; calls of more than 10 ms; how late a frame came at worst."""
     kept = len(outcome.rounds) - outcome.dropped
     title = f"{outcome.workload.name}: {outcome.workload.title}; {kept} of {len(outcome.rounds)} rounds count"
     if outcome.says_nothing:
         title += f" - THE LIMIT STRAYED FROM ITSELF IN ALL OF THEM ({outcome.rounds[-1]['stray']})"
     table = Table(title=title, title_justify="left")
-    table.add_column("candidate")
-    for name in ("rounds", "median us", "p99", "p99.9", "max", "p99.9 x limit [95 %]", "stalls", "behind ms"):
-        table.add_column(name, justify="right")
+    table.add_column("candidate", no_wrap=True)
+    for name in ("rounds", "median us", "p99", "p99.9", "max", "x limit [95 %]", "stalls", "behind ms"):
+        table.add_column(name, justify="right", no_wrap=True)
     for name in ("CPU us/frame", "RssAnon MiB", "RssFile MiB"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for name, candidate in CANDIDATES.items():
         runs = outcome.runs(name)
         if not runs:

@@ -72,8 +72,15 @@ def _ratios(path: Path, outcomes: Mapping[str, Outcome]) -> Path:
             ratio, colour = ratios[candidate], COLOURS[candidate.kind]
             axis.plot([1, ratio.median], [row, row], color=colour, lw=7, solid_capstyle="butt")
             axis.plot([ratio.low, ratio.high], [row, row], color="black", lw=0.9)
-            text = f"{ratio.median:.2f}" if ratio.median < 5 else f"{ratio.median:,.0f}"
-            axis.annotate(text, (max(ratio.high, 1), row), (4, 0), textcoords="offset points", va="center", fontsize=8)
+            text = f"{ratio.median:,.{2 if ratio.median < 5 else 1 if ratio.median < 20 else 0}f}"
+            axis.annotate(
+                text,
+                *((max(ratio.high, 1), row), (4, 0)),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
+            )
         axis.axvline(1, color="0.3", lw=1)
         if name in INGEST:
             axis.axvline(INGEST[name], color=COLOURS["ours"], lw=0.9, ls="--")
@@ -125,6 +132,8 @@ def _tails(path: Path, outcomes: Mapping[str, Outcome]) -> Path:
                 label=candidate.title,
             )
         axis.set(xscale="log", yscale="log", xlabel="latency of one call, us", ylabel="share of calls that take longer")
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+        axis.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
         axis.grid(alpha=0.25)
         axis.set_title(f"{name}: {outcome.workload.title}{_note(outcome)}", loc="left", fontsize=9)
     labels: dict[str, Any] = {}

@@ -50,16 +50,17 @@ def time_table(outcome: Outcome, skipped: dict[str, str]) -> Table:
     """Ratios are to the limit of the same round: medians, with an interval of 95 %. CPU is of ingest, finalize and sync."""
     table = Table(title=title(outcome), title_justify="left")
     for name in ("candidate", "rounds", "reserve ms", "ingest s", "x limit [95 %]"):
-        table.add_column(name, justify="left" if name == "candidate" else "right")
+        table.add_column(name, justify="left" if name == "candidate" else "right", no_wrap=True)
     for name in ("finalize ms", "sync s", "no sync x", "with sync x", "CPU us/frame"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for candidate, reason in _rows(outcome, skipped):
         if reason:
             table.add_row(candidate.title, "", reason, style="dim")
             continue
         runs, name = outcome.runs(candidate.name), candidate.name
+        parts = runs[0].get("scaled_by", 1)
         table.add_row(
-            candidate.title,
+            candidate.title + (f", 1/{parts} of it, times {parts}" if parts > 1 else ""),
             str(len(runs)),
             f"{1e3 * median_of(runs, 'reserve_s'):.2f}",
             f"{median_of(runs, 'ingest_s'):.3f}",
@@ -79,9 +80,9 @@ def detail_table(outcome: Outcome, skipped: dict[str, str]) -> Table:
     table = Table(
         title=f"{outcome.workload.name}: one call, memory, disk, 200 random frames read", title_justify="left"
     )
-    table.add_column("candidate")
+    table.add_column("candidate", no_wrap=True)
     for name in ("median us", "p99", "p99.9", "max", "RssAnon MiB", "RssFile MiB", "disk MiB", "cold ms", "warm ms"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for candidate, reason in _rows(outcome, skipped):
         runs = outcome.runs(candidate.name)
         if reason:

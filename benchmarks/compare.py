@@ -46,7 +46,7 @@ QUICK_S = 40.0
 QUICK_ROUNDS = 5
 LONG_ROUNDS = 5
 CHOICES = [name for name, candidate in CANDIDATES.items() if candidate.kind not in ("limit", "lys")]
-PIPED_WIDTH = 150
+PIPED_WIDTH = 160
 
 
 def workload_of(name: str, folder: Path) -> Workload:

@@ -1,0 +1,175 @@
+"""The runner of the benchmarks: its figures, what a round is worth, and one tiny run of each that needs no install."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import _figures, _goals, _memory, _outcome, _rounds, _workloads
+from benchmarks._candidates import AGAIN, CANDIDATES, LIMIT
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the runner reads /proc, as Linux has it")
+
+TINY = replace(_workloads.W3, name="tiny", grid=(4, 8))
+
+
+def a_run(ingest_s: float, median: float = 1.0, tail: float = 10.0, sync_s: float = 1.0) -> dict[str, Any]:
+    latency = {"median": median, "p99": tail, "p99.9": tail, "max": tail}
+    return {"ingest_s": ingest_s, "finalize_s": 0.0, "sync_s": sync_s, "latency_us": latency}
+
+
+def a_round(stray: str = "", ours: float = 3.0) -> dict[str, Any]:
+    return {"stray": stray, "runs": {LIMIT: a_run(1.0), AGAIN: a_run(2.0), "ours": a_run(ours)}}
+
+
+# -- figures -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_interval_holds_the_median_and_is_the_same_for_the_same_seed():
+    ratios = [1.0, 1.1, 1.2, 1.3, 5.0]
+    ratio = _figures.ratio_of(ratios, seed=1)
+    assert ratio.median == 1.2
+    assert ratio.low <= ratio.median <= ratio.high
+    assert (ratio.best, ratio.rounds) == (1.0, 5)
+    assert _figures.ratio_of(ratios, seed=1) == ratio
+
+
+def test_one_round_has_no_interval():
+    assert _figures.ratio_of([1.5], seed=0) == _figures.Ratio(1.5, 1.5, 1.5, 1, 1.5)
+
+
+def test_latencies_are_told_in_microseconds():
+    nanoseconds = np.arange(1, 1001) * 1000
+    figures = _figures.latency_figures(nanoseconds)
+    assert figures["median"] == pytest.approx(500.5)
+    assert figures["max"] == 1000
+    assert _figures.tail(nanoseconds)[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("second", "tails_only", "why"),
+    [
+        pytest.param(a_run(1.0, 1.04, 14.0), False, "", id="within 5 % and a half"),
+        pytest.param(a_run(1.0, 1.06), False, "median", id="medians apart"),
+        pytest.param(a_run(1.0, 0.94), False, "median", id="medians apart the other way"),
+        pytest.param(a_run(1.0, 1.0, 16.0), False, "p99.9", id="tails apart"),
+        pytest.param(a_run(1.0, 2.0), True, "", id="medians apart where only tails count"),
+    ],
+)
+def test_a_round_says_nothing_where_the_limit_strays_from_itself(second: dict[str, Any], tails_only: bool, why: str):
+    told = _figures.strays(a_run(1.0), second, tails_only=tails_only)
+    assert why in told if why else told == ""
+
+
+# -- outcomes ----------------------------------------------------------------------------------------------------------
+
+
+def test_ratios_are_to_the_mean_of_the_limits_of_the_same_round():
+    outcome = _outcome.Outcome(TINY, [a_round()], seed=0)
+    assert outcome.ratio("ours").median == 2.0
+    assert outcome.ratio(AGAIN).median == 2.0
+    assert outcome.ratio_with_sync("ours").median == 4.0 / 2.5
+    assert outcome.against("ours", LIMIT).median == 3.0
+
+
+def test_a_round_that_says_nothing_does_not_count():
+    outcome = _outcome.Outcome(TINY, [a_round("strays", ours=300.0), a_round()], seed=0)
+    assert (outcome.dropped, outcome.says_nothing) == (1, False)
+    assert outcome.ratio("ours").median == 2.0
+
+
+def test_where_every_round_says_nothing_all_are_shown_and_no_goal_is_judged():
+    outcome = _outcome.Outcome(replace(TINY, name="W1"), [a_round("strays")], seed=0)
+    assert outcome.ratio("ours").median == 2.0
+    verdict = next(_goals.goals({"W1": outcome}, []))
+    assert verdict.met is None
+    assert "strayed" in verdict.measured
+
+
+def test_far_outside_is_what_even_the_best_round_is():
+    rounds = [a_round(ours=3.0), a_round(ours=300.0)]
+    outcome = _outcome.Outcome(replace(TINY, name="W1"), rounds, seed=0)
+    assert _goals.far_outside({"W1": outcome}, bound=3.0) == []
+    assert len(_goals.far_outside({"W1": outcome}, bound=1.0)) == 1
+
+
+# -- workloads ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_sizes_are_those_of_the_issue():
+    assert {name: (w.frames, w.size_bytes) for name, w in _workloads.FIXED.items()} == {
+        **dict.fromkeys(("W1", "W5a"), (2048, 1 << 30)),
+        "W2": (512, 1 << 30),
+        **dict.fromkeys(("W3", "W3b", "W5b"), (65_536, 1 << 29)),
+    }
+
+
+def test_a_random_order_is_everybodys_and_complete():
+    order = _workloads.W5A.order(7)
+    assert order == _workloads.W5A.order(7) != sorted(order)
+    assert sorted(order) == list(range(2048))
+
+
+def test_what_the_disk_has_no_room_for_is_cut_and_says_so():
+    w = _workloads.beyond_the_cache(1 << 30, 1 << 28)
+    assert w.size_bytes == 1 << 28
+    assert "cut" in w.title
+    assert "cut" not in _workloads.beyond_the_cache(1 << 20, 1 << 28).title
+
+
+# -- tiny runs ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", [n for n, c in CANDIDATES.items() if c.package in ("numpy", "lys_storage") and n != AGAIN]
+)
+def test_a_candidate_keeps_what_is_put_into_it(name: str, tmp_path: Path):
+    """The child compares what it reads back with what was put, and fails where that differs."""
+    result = _rounds.run(name, TINY, tmp_path, seed=3)
+    assert "failed" not in result, result
+    assert result["ingest_s"] > 0
+    assert result["latency_us"]["median"] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param({"batch": 8}, id="many frames a call"),
+        pytest.param({"shuffled": True}, id="random order"),
+    ],
+)
+def test_a_storage_keeps_every_kind_of_workload(changed: dict[str, Any], tmp_path: Path):
+    assert "failed" not in _rounds.run("ours", replace(TINY, **changed), tmp_path, seed=3)
+
+
+@pytest.mark.parametrize("name", [LIMIT, "ours-script"])
+def test_a_pace_is_kept(name: str, tmp_path: Path):
+    result = _rounds.run(name, TINY, tmp_path, seed=3, period_s=0.005, synced=True)
+    assert result["ingest_s"] >= 0.005 * (TINY.frames - 1)
+    assert len(result["paced"]["worst_ms"]) >= 1
+
+
+def test_a_candidate_that_fails_says_why_and_is_not_run_again(tmp_path: Path):
+    plan = _rounds.Plan(rounds=1, peer_rounds=1, retries=2, seed=0, folder=tmp_path)
+    appends_nowhere = replace(TINY, dtype="U1")  # noise of which cannot be made: everybody fails
+    with pytest.raises(RuntimeError, match="the limit itself failed"):
+        _rounds.play(appends_nowhere, ["ours-script"], [], plan, lambda text: None)
+
+
+def test_rounds_end_when_enough_of_them_count_or_the_retries_are_used_up(tmp_path: Path):
+    plan = _rounds.Plan(rounds=1, peer_rounds=0, retries=1, seed=0, folder=tmp_path)
+    rounds = _rounds.play(TINY, ["ours-script"], ["map"], plan, lambda text: None)
+    assert 1 <= len(rounds) <= 2
+    assert set(rounds[0]["runs"]) == {LIMIT, AGAIN, "ours-script"}
+
+
+def test_memory_is_seen_from_outside():
+    anon, file = _memory.resident()
+    assert anon > 1 << 20
+    assert file > 0
