@@ -330,6 +330,39 @@ def test_a_failed_sync_of_the_folder_is_not_forgotten_by_a_grid_that_is_laid_out
     assert_saved(folder, {0})
 
 
+@rows(
+    (
+        "another dtype",
+        [
+            "open the new scan file",
+            "write the new scan file",
+            "sync the new scan file",
+            "open the new journal",
+            "sync the new journal",
+            "replace the journal",
+            "replace the scan file",
+        ],
+    )
+)
+def test_a_dtype_that_cannot_be_changed_stays_and_frames_of_it_are_kept(
+    disk: Disk, folder: Path, phase: str, operation: str, code: int
+) -> None:
+    """Whatever was in its new place already; what is acknowledged then survives the death of the process."""
+    scan = create(folder)
+    disk.breaks(operation, code)
+    for _ in range(2):
+        with pytest.raises(StorageOSError) as caught:
+            scan.change_dtype("i4")
+        assert_told(caught.value, code, folder)
+        assert (scan.dtype, files(folder)) == ("f8", IN_PROGRESS)
+    write(scan, 0, 1)
+    assert_a_death_now_loses_nothing(folder, {0, 1})
+    disk.mended()
+    write(scan, 2)
+    scan.close()
+    assert_saved(folder, {0, 1, 2})
+
+
 # -- flushes -----------------------------------------------------------------------------------------------------------
 
 SYNCS = ["sync the scan file", "sync the journal", "sync the folder"]
