@@ -60,7 +60,7 @@ def time_table(outcome: Outcome, skipped: dict[str, str]) -> Table:
         runs, name = outcome.runs(candidate.name), candidate.name
         parts = runs[0].get("scaled_by", 1)
         table.add_row(
-            candidate.title + (f", 1/{parts} of it, times {parts}" if parts > 1 else ""),
+            candidate.title + (f", 1/{parts} scaled" if parts > 1 else ""),
             str(len(runs)),
             f"{1e3 * median_of(runs, 'reserve_s'):.2f}",
             f"{median_of(runs, 'ingest_s'):.3f}",
