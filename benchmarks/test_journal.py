@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lys_storage.core._journal import WRITTEN, Description, Journal
+from lys_storage.core._journal import CHECKED, WRITTEN, Description, Journal
 from lys_storage.core._metadata import encode_axes, encode_note
 
 GROUP = "journal"
@@ -96,8 +96,8 @@ def test_checksums_in_order(measure: Any, folder: Path, frames: int) -> None:
     sums = np.arange(MARKS, dtype=np.uint32)
 
     def work() -> None:
-        journal.checksums[:MARKS] = sums
-        journal.mark_array[:MARKS] = WRITTEN
+        journal.put_checksums(0, sums)
+        journal.set_marks(0, MARKS, CHECKED)
 
     measure(work, items=MARKS, per="frame")
     drop(journal)
@@ -118,7 +118,7 @@ def test_sync_after_1000_marks_in_order(measure: Any, folder: Path, frames: int)
     journal.sync()
 
     def setup() -> tuple[Any, ...]:
-        journal.mark_array[:MARKS] = WRITTEN
+        journal.set_marks(0, MARKS, WRITTEN)
         return ()
 
     measure(journal.sync, setup=setup, per="sync")
@@ -130,10 +130,11 @@ def test_sync_after_1000_marks_all_over(measure: Any, folder: Path, frames: int)
     """What random order costs at each flush: a page a mark."""
     journal = make(folder, frames)
     journal.sync()
-    places = np.linspace(0, frames - 1, MARKS).astype(int)
+    places = np.linspace(0, frames - 1, MARKS).astype(int).tolist()
 
     def setup() -> tuple[Any, ...]:
-        journal.mark_array[places] = WRITTEN
+        for place in places:
+            journal.marks[place] = WRITTEN
         return ()
 
     measure(journal.sync, setup=setup, per="sync")

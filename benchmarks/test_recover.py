@@ -33,9 +33,7 @@ def interrupted(folder: Path, frames: int, frame_bytes: int, *, checked: bool = 
     scan.suspend()
     if not checked:
         journal = Journal.open(journal_path(scan.part_path), writable=True)
-        marks = journal.mark_array
-        marks[: came(frames)] = WRITTEN
-        del marks
+        journal.set_marks(0, came(frames), WRITTEN)
         journal.close()
     return scan.part_path
 
