@@ -17,7 +17,8 @@ from ._journal import MAX_FRAMES, Description, Journal
 from ._layout import check_dtype, check_shape, journal_path, plan_data_member
 from ._metadata import check_axes, encode_axes, encode_note
 from ._part import Part
-from ._scan import TAIL_ROOM, Scan
+from ._relayout import TAIL_ROOM
+from ._scan import Scan
 from ._space import SpaceClaim, log_only
 
 
@@ -135,8 +136,8 @@ def begin_scan(
         if number is not None:
             _numbering.give_back(folder, stem, number)
         raise
-    scan = Scan(part, flush_interval_s=flush_interval_s, failed=failed, claim=claim)
+    known = grid_ndim is not None
+    scan = Scan(part, flush_interval_s=flush_interval_s, failed=failed, claim=claim, grid_is_known=known)
     scan.made_here = True
-    scan._grid_is_known = grid_ndim is not None
     scan._note = note if isinstance(note, dict) else None
     return scan

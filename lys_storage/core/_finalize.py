@@ -50,7 +50,7 @@ class FinalizeReport:
 
 def layout_of(description: Description) -> DataLayout:
     started = datetime.fromisoformat(description.started).timestamp()
-    return plan_data_member(description.shape, description.dtype, started)
+    return plan_data_member(description.shape, description.dtype, started, description.array_offset)
 
 
 def finalize(

@@ -23,14 +23,14 @@ class Follower:
         self._part, self._interval, self._failed = part, flush_interval_s, failed
         self._wake = threading.Event()
         self._ended = False
-        self._dirty = False
+        self.knows = False  # that frames have come since the last flush
         self._thread = threading.Thread(target=self._run, name="lys_storage follower", daemon=True)
         self._thread.start()
 
     def frames_came(self, unchecked_bytes: int) -> None:
-        """To be called by the writer after each frame; costs it next to nothing."""
-        if not self._dirty:
-            self._dirty = True
+        """To be called by the writer after frames; costs it next to nothing. May be left out while `knows` and few came."""
+        if not self.knows:
+            self.knows = True
             self._wake.set()
         elif unchecked_bytes >= KICK_BYTES and not self._wake.is_set():
             self._wake.set()
@@ -43,10 +43,10 @@ class Follower:
             if self._ended:
                 return
             try:
-                if due is None and self._dirty and self._interval is not None:
+                if due is None and self.knows and self._interval is not None:
                     due = time.monotonic() + self._interval
                 if due is not None and time.monotonic() >= due:
-                    due, self._dirty = None, False
+                    due, self.knows = None, False
                     self._part.flush()
                 elif self._part.fresh_bytes >= KICK_BYTES:
                     self._part.check(leave_loose=True)

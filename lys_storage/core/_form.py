@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,14 +25,17 @@ class Form:
     """
 
     grid: Grid
+    frame_shape: tuple[int, ...]
     dtype: np.dtype[Any]
     buffer_dtype: np.dtype[Any] | None
+    number: Callable[[Any], int | None]
 
     @classmethod
     def of(cls, description: Description) -> Form:
         dtype = description.dtype
         plain = dtype.kind in "biuf" and dtype.isnative and dtype.char != "g"
-        return cls(Grid(description.shape, description.grid_ndim), dtype, dtype if plain else None)
+        grid = Grid(description.shape, description.grid_ndim)
+        return cls(grid, grid.frame_shape, dtype, dtype if plain else None, grid.number)
 
 
 class LaidOutAnew(Exception):  # noqa: N818  a turn in the conversation between scan and part, no error

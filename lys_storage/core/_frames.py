@@ -35,7 +35,7 @@ class Frames:
         self._lock = threading.Lock()
         self.changed = threading.Condition(
             self._lock
-        )  # guards marks, in_flight, held, refusal, form, frames_written, fresh
+        )  # guards marks, in_flight, open_form, held, refusal, form, frames_written, fresh
         self.in_flight: list[Span] = []
         self._waiting = 0
         self.held = False
@@ -49,6 +49,7 @@ class Frames:
         self.frame_bytes = self.description.frame_bytes
         self.frames = self.description.frames
         self.form = Form.of(self.description)
+        self.open_form = self.form if not self.held and self.refusal is None else None  # that new frames may come in
         self.array_offset = self.description.array_offset
         self.marks = journal.marks
         marks = journal.mark_array
@@ -80,7 +81,7 @@ class Frames:
         """In a forked child: the lock may be held by a thread that it does not have, and the marks are its parent's."""
         self._lock = threading.Lock()
         self.changed = threading.Condition(self._lock)
-        self.in_flight, self.held, self.refusal = [], False, FORKED
+        self.in_flight, self.held, self.refusal, self.open_form = [], False, FORKED, None
 
     def refuse_if_forked(self) -> None:
         if self.forked:
@@ -110,7 +111,7 @@ class Frames:
         """Refuse new frames, with `why` as the reason, and wait for those in flight."""
         self.refuse_if_forked()
         with self.changed:
-            self.refusal = why
+            self.refusal, self.open_form = why, None
             self.wait_for(lambda: not self.in_flight)
 
     @contextlib.contextmanager
@@ -118,13 +119,14 @@ class Frames:
         """New frames wait, and those in flight have been written, until the end of the block."""
         self.refuse_if_forked()
         with self.changed:
-            self.held = True
+            self.held, self.open_form = True, None
             self.wait_for(lambda: not self.in_flight)
         try:
             yield
         finally:
             with self.changed:
                 self.held = False
+                self.open_form = self.form if self.refusal is None else None
                 self.changed.notify_all()
 
     # -- which have come ------------------------------------------------------------------------------------------

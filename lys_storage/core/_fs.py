@@ -25,10 +25,13 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 Buffer = bytes | bytearray | memoryview
+Frame = Any
+"""An np.ndarray that lies in C order, in a dtype that the buffer protocol knows."""
 
 _NO_SUCH_CALL = {errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 _WRITE_LIMIT = 1 << 30  # one write call takes at most 2 GiB less a page
 _HAS_PWRITE = hasattr(os, "pwrite")  # Windows has none
+_MANY_BUFFERS = 1024  # IOV_MAX
 _LOCK_AT = 1 << 62  # Windows' locks are mandatory: lock a byte that nobody reads
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2
 _RENAME_NOREPLACE = 1
@@ -121,6 +124,28 @@ class File:
                         done += os.write(self.fd, piece)
         except OSError as error:
             raise os_error("write", self.path, error) from error
+
+    def write_frame(self, frame: Frame, offset: int, size: int) -> None:
+        """Write a frame of `size` bytes at `offset`, in the fewest steps that there are."""
+        try:
+            if os.pwrite(self.fd, frame, offset) == size:
+                return
+        except (OSError, AttributeError):
+            pass  # write_at meets it again, and says what it is
+        self.write_at(frame.data, offset)
+
+    def write_frames(self, frames: list[Frame], offset: int, size: int) -> None:
+        """Write frames of `size` bytes each one behind the other from `offset` on."""
+        step = max(1, min(_MANY_BUFFERS, _WRITE_LIMIT // size))
+        for k in range(0, len(frames), step):
+            some, at = frames[k : k + step], offset + k * size
+            try:
+                if os.pwritev(self.fd, some, at) == size * len(some):
+                    continue
+            except (OSError, AttributeError):
+                pass
+            for j, frame in enumerate(some):
+                self.write_at(frame.data, at + j * size)
 
     def read_into(self, buffer: bytearray | memoryview, offset: int) -> int:
         """Fill `buffer` from `offset`; the number of bytes read, less than its length at the end of the file only."""

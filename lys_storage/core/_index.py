@@ -45,16 +45,20 @@ class Grid:
         return prod(self.frame_shape)
 
     def number(self, index: Any) -> int | None:
-        """The number of the frame that `index` names, where it is an int or a tuple of ints, plain and in range."""
+        """The number of the frame that `index` names, where it is an int or a tuple of ints, in range and not negative."""
         if type(index) is not tuple:
             index = (index,)
         if len(index) != self.ndim:
             return None
-        frame = 0
-        for i, n in zip(index, self.shape, strict=False):
-            if type(i) is not int or not 0 <= i < n:
+        frame, lengths = 0, self.shape
+        for k, i in enumerate(index):
+            if type(i) is not int:
+                if not isinstance(i, np.integer):
+                    return None
+                i = int(i)
+            if not 0 <= i < lengths[k]:
                 return None
-            frame = frame * n + i
+            frame = frame * lengths[k] + i
         return frame
 
     def index_of(self, frame: int) -> tuple[int, ...]:

@@ -29,6 +29,11 @@ from ._errors import BadFileError, ScanShapeError
 PAGE = 4096
 """Bytes; the array of a scan file begins at a multiple of it."""
 
+_ROOMY, _ROOMY_FROM = 1 << 16, 1 << 24
+"""An array of 16 MiB and more begins at a multiple of 64 KiB: the kernel keeps frames in larger pieces where they lie so."""
+
+_MAX_EXTRA = 0xFFFF
+
 PART_SUFFIX = ".part"
 JOURNAL_SUFFIX = ".journal"
 DATA_MEMBER = "data.npy"
@@ -179,13 +184,21 @@ def _zip64(*values: int) -> bytes:
     return struct.pack(f"<HH{len(values)}Q", _ZIP64_ID, 8 * len(values), *values)
 
 
-def plan_data_member(shape: tuple[int, ...], dtype: np.dtype[Any], when: float) -> DataLayout:
-    """The layout of a scan of `shape` and `dtype` begun at `when` (seconds since the epoch); its CRC is zero as yet."""
+def plan_data_member(
+    shape: tuple[int, ...], dtype: np.dtype[Any], when: float, array_offset: int | None = None
+) -> DataLayout:
+    """The layout of a scan of `shape` and `dtype` begun at `when` (seconds since the epoch); its CRC is zero as yet.
+
+    `array_offset`: where its array is to begin; it begins elsewhere where the header does not fit before.
+    """
     npy_header = encode_npy_header(shape, dtype)
-    size = len(npy_header) + int(np.prod(shape, dtype=object)) * dtype.itemsize
+    array_size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    size = len(npy_header) + array_size
     name, extra = DATA_MEMBER.encode(), _zip64(size, size)
     unpadded = _LOCAL.size + len(name) + len(extra) + 6 + len(npy_header)
-    pad = -unpadded % PAGE
+    pad = -unpadded % (_ROOMY if array_size >= _ROOMY_FROM else PAGE)
+    if array_offset is not None and 0 <= array_offset - unpadded <= _MAX_EXTRA - len(extra) - 6:
+        pad = array_offset - unpadded
     extra += struct.pack("<HHH", _ALIGN_ID, 2 + pad, PAGE) + bytes(pad)
     clock, day = _dos_time(when)
     local = _LOCAL.pack(b"PK\3\4", _VERSION_ZIP64, 0, 0, clock, day, 0, _U32, _U32, len(name), len(extra))

@@ -20,7 +20,7 @@ from typing import ClassVar
 from . import _fs
 from ._errors import ScanClosedError
 from ._form import Form, LaidOutAnew
-from ._frames import join
+from ._frames import Span, join
 from ._journal import COMING, WRITTEN, Journal
 from ._redo import Chunk
 from ._rewrite import Rewrites
@@ -40,37 +40,61 @@ class Part(Rewrites):
 
     # -- frames ---------------------------------------------------------------------------------------------------
 
-    def put_frame(self, form: Form, number: int, data: _fs.Buffer) -> None:
+    def put_frame(self, form: Form, number: int, frame: _fs.Frame) -> None:
         """put() of one frame that lies as it is to be stored: the way of nearly every frame, so nothing is in it twice."""
+        in_flight, marks, size, span = self.in_flight, self.marks, self.frame_bytes, (number, number + 1)
         with self._lock:
-            marks = self.marks
-            if self.in_flight or self.held or self.refusal is not None or form is not self.form:
-                alone = False
-            elif alone := marks[number] < WRITTEN:
+            alone = form is self.open_form and not in_flight and marks[number] < WRITTEN
+            if alone:
                 marks[number] = COMING
-                span = (number, number + 1)
-                self.in_flight.append(span)
+                in_flight.append(span)
         if not alone:
-            self.put(form, number, 1, ((0, data),))
+            self.put(form, number, 1, ((0, frame.data),))
             return
-        size = self.frame_bytes
         try:
-            self.file.write_at(data, self.array_offset + number * size)
+            self.file.write_frame(frame, self.array_offset + number * size, size)
             with self._lock:
                 marks[number] = WRITTEN
                 self.frames_written += 1
                 first, stop = self.fresh
-                if number == stop:
-                    self.fresh = (first, number + 1)
-                else:
-                    self.fresh = join(self.fresh, span)
+                self.fresh = (first, number + 1) if number == stop else join((first, stop), span)
                 self.fresh_bytes += size
+                in_flight.remove(span)
+                if self._waiting:
+                    self.changed.notify_all()
+        except BaseException:
+            self._flight_failed(span)
+            raise
+
+    def put_frames(self, form: Form, first: int, frames: list[_fs.Frame]) -> bool:
+        """put_frame() of neighbours, in one call of the system; False where each of them has to go by itself."""
+        count = len(frames)
+        span = (first, first + count)
+        with self._lock:
+            if form is not self.open_form or self.in_flight:
+                return False
+            if self.count_missing(*span) < count:
+                return False
+            self.journal.set_marks(*span, COMING)
+            self.in_flight.append(span)
+        size = self.frame_bytes
+        try:
+            self.file.write_frames(frames, self.array_offset + first * size, size)
+            with self._lock:
+                self.journal.set_marks(*span, WRITTEN)
+                self.frames_written += count
+                self.fresh = join(self.fresh, span)
+                self.fresh_bytes += count * size
                 self.end_flight(span)
         except BaseException:
-            with self.changed:
-                if span in self.in_flight:
-                    self.end_flight(span)
+            self._flight_failed(span)
             raise
+        return True
+
+    def _flight_failed(self, span: Span) -> None:
+        with self.changed:
+            if span in self.in_flight:
+                self.end_flight(span)
 
     def put(self, form: Form, first: int, count: int, chunks: Iterable[Chunk]) -> None:
         """Store the bytes of `count` frames from number `first`. When this returns they survive the death of the process.

@@ -8,8 +8,6 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
@@ -19,28 +17,24 @@ import numpy as np
 from . import _fs
 from ._errors import LysStorageError, ScanClosedError, ScanShapeError
 from ._finalize import FinalizeReport, Progress, finalize, layout_of
-from ._follower import Follower
-from ._form import LaidOutAnew, read_selection, refine_marks
-from ._frame import as_array, as_frame, check_fill, check_frame_shape, chunks
-from ._index import Grid, select
-from ._journal import ABSENT, COMING, MAX_FRAMES, WRITTEN, Description
-from ._layout import check_dtype, plan_data_member
+from ._form import read_selection
+from ._index import Grid
+from ._journal import MAX_FRAMES, WRITTEN
+from ._layout import check_dtype
 from ._metadata import Axes, check_axes, decode_axes, decode_note, encode_axes, encode_note, with_coordinates
 from ._numbering import give_back
 from ._part import Part
+from ._relayout import TAIL_ROOM, change_dtype, refine
 from ._space import SpaceClaim, log_only
+from ._writer import Writer
 
 log = logging.getLogger("lys_storage")
-
-TAIL_ROOM = 1 << 16
-"""Bytes claimed behind the array for what is appended at the end."""
-
 
 _FORKED = "open in another process, from which this one was forked"
 _GONE = ("saved", "suspended", "discarded", _FORKED)
 
 
-class Scan:
+class Scan(Writer):
     """A scan that is being written. Made by `create` or `resume`; frames may be written from several threads.
 
     `path` is the final name; until it is published the scan is at `part_path`. A frame whose write has returned survives
@@ -56,13 +50,9 @@ class Scan:
         flush_interval_s: float | None = 1.0,
         failed: Callable[[LysStorageError], None] | None = None,
         claim: SpaceClaim | None = None,
+        grid_is_known: bool = True,
     ) -> None:
-        self._part = part
-        self._flush_interval_s = flush_interval_s
-        self._failed = failed or log_only
-        self._changing = threading.RLock()  # guards the layout, the metadata, the claim, the follower and the end
-        self._follower: Follower | None = None
-        self._state = "open"
+        super().__init__(part, flush_interval_s, failed or log_only, grid_is_known=grid_is_known)
         self._axes: Axes | None = None
         self._note: dict[Any, Any] | None = None
         self._map: np.memmap[Any, Any] | None = None
@@ -70,8 +60,6 @@ class Scan:
         self.made_here = False  # whether its axes and note are this process's own; of a file, nothing is run
         self.trim = False  # whether close() cuts it to the part of the grid that has frames
         self.report: FinalizeReport | None = None
-        self._grid_is_known = True
-        self._dtype_is_free, self._free_fill, self._only_complex = False, None, False
         Scan._live.add(self)
 
     @property
@@ -205,80 +193,8 @@ class Scan:
         if note != stored:
             self._part.journal.write_metadata(axes, note)
 
-    # -- frames ---------------------------------------------------------------------------------------------------
-
     def __setitem__(self, index: Any, frame: Any) -> None:
         self.write(index, frame)
-
-    def write(self, index: Any, frame: Any) -> None:
-        """Store `frame` at `index`; when this returns it survives the death of the process, and may be reused.
-
-        `index`: ints, slices, Ellipsis, as for numpy, without masks and lists. The frame's shape is exactly what the
-        index leaves over (FrameShapeError), its dtype casts by same_kind (FrameTypeError), the index is in range
-        (FrameIndexError); otherwise nothing of it is stored, and the scan goes on. DiskFullError, StorageOSError: the
-        system refused; the frame is missing. ScanClosedError: it came too late.
-        """
-        part = self._part
-        while not self._write_one_frame(part, index, frame) and not self._write_any(part, index, frame):
-            continue  # it was laid out anew meanwhile
-        follower = self._follower or self._follow()
-        if follower is not None:
-            follower.frames_came(part.fresh_bytes)
-        if self._flush_interval_s == 0:
-            try:
-                part.flush()
-            except ScanClosedError:
-                log.debug("%s was closed, and synced by that, while its last frame was written", self.path)
-
-    def _write_one_frame(self, part: Part, index: Any, frame: Any) -> bool:
-        """The way of nearly every frame: an array as it is to be, at an index of the grid. False where it is not that."""
-        form = part.form
-        number = form.grid.number(index)
-        if number is None or type(frame) is not np.ndarray or self._dtype_is_free or not self._grid_is_known:
-            return False
-        if frame.dtype is not form.buffer_dtype or frame.shape != form.grid.frame_shape or not frame.flags.c_contiguous:
-            return False
-        try:
-            part.put_frame(form, number, frame.data)
-        except LaidOutAnew:
-            return False
-        return True
-
-    def _write_any(self, part: Part, index: Any, frame: Any) -> bool:
-        selection = select(index, self.shape)
-        if self._dtype_is_free:
-            self._take_dtype(frame, index, selection.shape)
-        form = part.form
-        array = as_frame(frame, form.dtype)
-        check_frame_shape(array, index, selection.shape)
-        if not self._grid_is_known or selection.depth > form.grid.ndim:
-            self._refine(selection.depth)
-            return False
-        try:
-            for place, first, count in selection.blocks(form.grid):
-                part.put(form, first, count, chunks(array[place] if place else array, form.dtype))
-        except LaidOutAnew:
-            return False
-        return True
-
-    def update(self, data: Mapping[Any, Any]) -> None:
-        """Store every frame of `{index: frame}`. A bad one does not keep the others out: it is raised afterwards."""
-        faults: list[LysStorageError] = []
-        for index, frame in data.items():
-            try:
-                self.write(index, frame)
-            except LysStorageError as error:
-                faults.append(error)
-        if faults:
-            if len(faults) > 1:
-                faults[0].add_note(f"{len(faults) - 1} more frames of this update could not be stored")
-            raise faults[0]
-
-    def _follow(self) -> Follower | None:
-        with self._changing:
-            if self._follower is None and self._state == "open":
-                self._follower = Follower(self._part, self._flush_interval_s, self._failed)
-            return self._follower
 
     def flush(self) -> None:
         """Make every frame written so far survive a power cut."""
@@ -297,77 +213,19 @@ class Scan:
             if grid.frames > MAX_FRAMES:
                 raise ScanShapeError(f"an index of {depth} dimensions makes {grid.frames:,} frames: write larger ones")
             if depth != self._part.grid.ndim:
-                part = self._part
-                with part.held_still():
-                    part.flush()  # the redo file has its records by the old layout's epoch
-                    old = self._part.journal
-                    new = old.successor(
-                        replace(self._part.description, grid_ndim=depth), lambda j: refine_marks(old, j, part.file)
-                    )
-                    new.take_place(old)
-                    part.go_on_with(new)  # first: a sync that fails must not leave us with a journal that has no name
-                    _fs.sync_folder(self.part_path.parent)  # the first flush has done it already, for the old one
+                refine(self._part, depth)
             self._grid_is_known = True
+            self._settle_form()
 
     def change_dtype(self, dtype: Any, fill: Any = None) -> None:
-        """Lay the scan out anew for `dtype`. Only while nothing has been written: ScanShapeError otherwise.
-
-        1. a new scan file and a new journal are written beside the old ones; its marks say that what is in the file is no
-        data; 2. the journal takes its place; 3. the scan file takes its place: maps of the old one stay what they were;
-        4. marks ABSENT.
-        """
+        """Lay the scan out anew for `dtype`. Only while nothing has been written: ScanShapeError otherwise."""
         with self._changing:
             self._refuse_unless_open()
             self._end_claim()
-            with self._part.held_still():
-                if self.frames_written:
-                    raise ScanShapeError("the dtype of a scan can change only before its first frame")
-                self._go_on_as(self._part.description, check_dtype(dtype), fill)
+            change_dtype(self._part, check_dtype(dtype), fill)
             self._dtype_is_free, self._map = False, None
+            self._settle_form()
             self.claim_space()
-
-    def _go_on_as(self, old: Description, dtype: np.dtype[Any], fill: Any) -> None:
-        layout = plan_data_member(self.shape, dtype, datetime.fromisoformat(old.started).timestamp())
-        new = replace(old, dtype=dtype, fill=check_fill(fill, dtype), array_offset=layout.array_offset)
-        _fs.look_for_space(self.part_path.parent, layout.array_size - layout_of(old).array_size, self.part_path)
-        beside = self.part_path.with_name(self.part_path.name + ".new")
-        _fs.remove(beside)  # left by a crash in the middle of this; it never counted
-        file = _fs.File.create(beside)
-        try:
-            file.try_lock()
-            file.write_at(layout.head, 0)
-            file.set_size(layout.array_end + TAIL_ROOM)
-            file.sync()  # under the scan's name, an empty file would be taken for one that was only just begun
-            journal = self._part.journal.successor(new, lambda j: j.set_marks(0, j.description.frames, COMING))
-            journal.take_place(self._part.journal)
-            _fs.replace(beside, self.part_path)
-            file.path = self.part_path
-            journal.set_marks(0, journal.description.frames, ABSENT)
-        except BaseException:
-            file.close()
-            _fs.remove(beside)
-            raise
-        self._part.go_on_with(journal, file)
-        _fs.sync_folder(self.part_path.parent)  # a flush may have done it already, for the old ones
-
-    def let_first_frame_choose(self, fill: Any = None, *, only_complex: bool = False) -> None:
-        """The scan takes its first frame's dtype instead of its own; or complex128, only where that frame is complex.
-
-        `fill` as in create.
-        """
-        self._dtype_is_free, self._free_fill, self._only_complex = True, fill, only_complex
-
-    def _take_dtype(self, frame: Any, index: Any, expected: tuple[int, ...]) -> None:
-        array = as_array(frame)
-        check_frame_shape(array, index, expected)
-        with self._changing:
-            if self._dtype_is_free:
-                if not self._only_complex and array.dtype != self.dtype:
-                    self.change_dtype(array.dtype, self._free_fill)
-                elif self._only_complex and array.dtype.kind == "c" and self.dtype.kind != "c":
-                    log.warning("%s: its first frame is complex: stored as complex128, not %s", self.path, self.dtype)
-                    self.change_dtype(np.complex128, self._free_fill)
-                self._dtype_is_free = False
 
     # -- space ----------------------------------------------------------------------------------------------------
 

@@ -71,17 +71,13 @@ class Run:
 
     def store(self, data: Mapping[Any, Any]) -> list[LysStorageError]:
         """Store every frame of `{index: frame}`; what could not be stored, and why."""
-        faults: list[LysStorageError] = []
         scan = self.scan
         if scan is None:
-            return faults
-        for index, frame in data.items():
-            try:
-                scan.write(index, frame)
-            except ScanClosedError:
-                self.frames_after += 1
-            except LysStorageError as error:
-                faults.append(error)
+            return []
+        faults = scan.store(data)
+        if faults:
+            self.frames_after += sum(isinstance(fault, ScanClosedError) for fault in faults)
+            faults = [fault for fault in faults if not isinstance(fault, ScanClosedError)]
         return faults
 
     # -- what went wrong ------------------------------------------------------------------------------------------

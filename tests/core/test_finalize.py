@@ -67,7 +67,7 @@ def test_a_complete_scan_is_finalized_without_reading_or_writing_its_array(
     monkeypatch.setattr(_fs.File, "write_at", write_at)
     scan.close()
     assert moved["read"] == 0
-    assert moved["write"] < 16_384
+    assert moved["write"] < 80_000  # of which the header, filled up to 64 KiB
     monkeypatch.undo()
     assert load_export(scan.path).data[:, 7].tolist() == list(range(64))
 

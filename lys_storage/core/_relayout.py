@@ -1,0 +1,67 @@
+"""A scan that is laid out anew: another grid, or, while nothing has come, another dtype."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from . import _fs
+from ._errors import ScanShapeError
+from ._finalize import layout_of
+from ._form import refine_marks
+from ._frame import check_fill
+from ._journal import ABSENT, COMING
+from ._layout import plan_data_member
+from ._part import Part
+
+TAIL_ROOM = 1 << 16
+"""Bytes claimed behind the array for what is appended at the end."""
+
+
+def refine(part: Part, depth: int) -> None:
+    """Make `depth` dimensions the grid: a new journal, its checksums from the file, takes the old one's place."""
+    with part.held_still():
+        part.flush()  # the redo file has its records by the old layout's epoch
+        old = part.journal
+        new = old.successor(replace(part.description, grid_ndim=depth), lambda j: refine_marks(old, j, part.file))
+        new.take_place(old)
+        part.go_on_with(new)  # first: a sync that fails must not leave us with a journal that has no name
+        _fs.sync_folder(part.path.parent)  # the first flush has done it already, for the old one
+
+
+def change_dtype(part: Part, dtype: np.dtype[Any], fill: Any) -> None:
+    """Lay the scan out for `dtype`. Raises ScanShapeError where a frame has come.
+
+    1. a new scan file and a new journal are written beside the old ones; its marks say that what is in the file is no
+    data; 2. the journal takes its place; 3. the scan file takes its place: maps of the old one stay what they were;
+    4. marks ABSENT.
+    """
+    with part.held_still():
+        if part.frames_written:
+            raise ScanShapeError("the dtype of a scan can change only before its first frame")
+        old = part.description
+        layout = plan_data_member(old.shape, dtype, datetime.fromisoformat(old.started).timestamp())
+        new = replace(old, dtype=dtype, fill=check_fill(fill, dtype), array_offset=layout.array_offset)
+        _fs.look_for_space(part.path.parent, layout.array_size - layout_of(old).array_size, part.path)
+        beside = part.path.with_name(part.path.name + ".new")
+        _fs.remove(beside)  # left by a crash in the middle of this; it never counted
+        file = _fs.File.create(beside)
+        try:
+            file.try_lock()
+            file.write_at(layout.head, 0)
+            file.set_size(layout.array_end + TAIL_ROOM)
+            file.sync()  # under the scan's name, an empty file would be taken for one that was only just begun
+            journal = part.journal.successor(new, lambda j: j.set_marks(0, j.description.frames, COMING))
+            journal.take_place(part.journal)
+            _fs.replace(beside, part.path)
+            file.path = part.path
+            journal.set_marks(0, new.frames, ABSENT)
+        except BaseException:
+            file.close()
+            _fs.remove(beside)
+            raise
+        part.go_on_with(journal, file)
+        _fs.sync_folder(part.path.parent)  # a flush may have done it already, for the old ones
