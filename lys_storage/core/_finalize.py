@@ -72,6 +72,7 @@ def finalize(
     sync_seconds = 0.0
     if part.published is None:
         sync_seconds = _complete_file(part, description, progress)
+        part.file.refuse_unless_at_path()
         part.file.close_for_rename()
         part.published = publish(part.path, description, recovering=recovering)
     folder_from = time.perf_counter()

@@ -6,6 +6,7 @@ the path. Linux is tested; what Windows and macOS lack is guarded here.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import mmap
@@ -263,6 +264,12 @@ class File:
         except OSError:
             return False
 
+    def refuse_unless_at_path(self) -> None:
+        """Raise where the name no longer leads to this file: what is done by name would be done to another's."""
+        if not self.is_at_path():
+            text = f"{os.strerror(errno.ENOENT)}: it was removed, or its folder renamed, while it was written"
+            raise StorageOSError(errno.ENOENT, text, os.fspath(self.path))
+
     def close(self) -> None:
         fd, self.fd = self.fd, -1
         File._open.discard(self)
@@ -337,7 +344,12 @@ def make_folder(folder: Path) -> None:
             pass  # somebody else made it meanwhile; whether it is a folder shows below
         except OSError as error:
             raise os_error("make the folder", new, error) from error
-        sync_folder(new.parent)
+        try:
+            sync_folder(new.parent)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                new.rmdir()  # else the next scan finds it there, and never syncs its name
+            raise
     if not folder.is_dir():
         raise os_error("use as a folder", folder, NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
 

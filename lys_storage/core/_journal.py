@@ -385,7 +385,12 @@ class Journal:
         return journal
 
     def take_place(self, of: Journal) -> None:
-        _fs.replace(self.path, of.path)
+        try:
+            _fs.replace(self.path, of.path)
+        except BaseException:
+            self.close()
+            _fs.remove(self.path)
+            raise
         self.file.path = of.path
 
     def _store_all_again(self) -> None:

@@ -8,6 +8,7 @@ between calls, so that a number costs the same in a folder of 100,000 exports as
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -18,13 +19,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from . import _fs
-from ._errors import NameTakenError
+from ._errors import NameTakenError, StorageOSError
 from ._layout import journal_path, part_path
 
 log = logging.getLogger("lys_storage")
 
 LOCK_NAME = ".lys_storage.lock"
 LOCK_WAIT_S = 2.0
+_LOOK_S = 0.5
 _SCAN_SHARE = 20  # a directory scan at most each 20 times its own duration
 _CLOCK_GRAIN_S = 2.0  # some shares tell a folder's time of change by 2 s only
 _COLLISIONS = 16
@@ -101,6 +103,16 @@ _known: dict[tuple[str, str], _Taken] = {}
 _known_lock = threading.Lock()  # guards _known and what is in it
 
 
+def _after_fork_in_child() -> None:
+    global _known_lock  # a thread that is not in the child may have held it, in the middle of a change
+    _known_lock = threading.Lock()
+    _known.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 def _taken(folder: Path, stem: str) -> _Taken:
     key = (os.path.abspath(folder), stem)
     if key not in _known:
@@ -152,15 +164,30 @@ def claim_path(final: Path, *, unique: bool = False) -> _fs.File:
         hint = f'a scan in progress is there: "lys-storage recover {part.parent}" exports it'
         raise NameTakenError(error.errno, hint, os.fspath(part)) from error
     try:
-        if not file.try_lock() or not file.is_at_path():
+        is_ours = _lock_soon(file)
+        if not file.is_at_path():
             raise NameTakenError(17, "another process has just taken it", os.fspath(part))
+        if not is_ours:
+            raise StorageOSError(errno.EACCES, "lock: the system gives no lock on a new file", os.fspath(part))
         if not unique and (os.path.lexists(final) or os.path.lexists(journal_path(part))):
             _fs.remove(part)
             raise NameTakenError(17, "exists already; it is not replaced", os.fspath(final))
+    except NameTakenError:
+        file.close()
+        raise
     except BaseException:
+        _fs.remove(part)  # or its name would be taken for ever
         file.close()
         raise
     return file
+
+
+def _lock_soon(file: _fs.File) -> bool:
+    """Whoever looks whether a writer lives holds the lock of a new file for a moment."""
+    deadline, pause = time.monotonic() + _LOOK_S, threading.Event()
+    while not (locked := file.try_lock()) and file.is_at_path() and time.monotonic() < deadline:
+        pause.wait(0.01)
+    return locked
 
 
 def claim_number(folder: Path, stem: str) -> tuple[int, _fs.File]:

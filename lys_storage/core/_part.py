@@ -22,7 +22,7 @@ from ._errors import ScanClosedError
 from ._form import Form, LaidOutAnew
 from ._frames import Span, join
 from ._journal import COMING, WRITTEN, Journal
-from ._redo import Chunk
+from ._redo import Chunk, redo_path
 from ._rewrite import Rewrites
 
 
@@ -35,6 +35,7 @@ class Part(Rewrites):
         super().__init__(file, journal)
         self.published: Path | None = None
         self._closed = False
+        self._companions_are_ours = True
         self._turn = threading.RLock()  # one thread at a time checks or flushes; never taken while `changed` is held
         Part._live.add(self)
 
@@ -167,7 +168,7 @@ class Part(Rewrites):
             self.check()
             self.sync_file()
             self.journal.sync()
-            self.sync_folder_once()
+            self.sync_names_if_due()
             self.redone_is_in_place(redone)
 
     # -- the end --------------------------------------------------------------------------------------------------
@@ -191,9 +192,13 @@ class Part(Rewrites):
         """The export is in place: the redo file and the journal go, in this order."""
         with self._turn:
             self._closed = True  # a writer may be on its way from its last frame to a flush
-            self.remove_redo()
+            if self.journal.file.fd >= 0:
+                self._companions_are_ours = self.journal.file.is_at_path()
+            self.close_redo()
             self.journal.close()
-            _fs.remove(self.journal.path)
+            if self._companions_are_ours:
+                _fs.remove(redo_path(self.path))
+                _fs.remove(self.journal.path)
 
     def close(self) -> None:
         with self._turn:

@@ -285,6 +285,7 @@ def _clear_away(path: Path, dry_run: bool) -> Recovered:
             path, None, 0, 0, f"{journal.name} has lost its scan file, and no export is here: left as it is"
         )
     if not dry_run:
+        _fs.sync_folder(path.parent)  # the run that gave it its name may not have come to that
         _fs.remove(redo_path(path))
         _fs.remove(journal)
     return Recovered(path, None, 0, 0, "was exported before; what was left beside it is removed", settled=True)

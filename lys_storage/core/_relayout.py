@@ -13,7 +13,7 @@ from ._errors import ScanShapeError
 from ._finalize import layout_of
 from ._form import refine_marks
 from ._frame import check_fill
-from ._journal import ABSENT, COMING
+from ._journal import ABSENT, COMING, Description, Journal
 from ._layout import plan_data_member
 from ._part import Part
 
@@ -23,13 +23,14 @@ TAIL_ROOM = 1 << 16
 
 def refine(part: Part, depth: int) -> None:
     """Make `depth` dimensions the grid: a new journal, its checksums from the file, takes the old one's place."""
+    part.file.refuse_unless_at_path()
     with part.held_still():
         part.flush()  # the redo file has its records by the old layout's epoch
         old = part.journal
         new = old.successor(replace(part.description, grid_ndim=depth), lambda j: refine_marks(old, j, part.file))
         new.take_place(old)
         part.go_on_with(new)  # first: a sync that fails must not leave us with a journal that has no name
-        _fs.sync_folder(part.path.parent)  # the first flush has done it already, for the old one
+        part.sync_names()  # the first flush has done it already, for the old one
 
 
 def change_dtype(part: Part, dtype: np.dtype[Any], fill: Any) -> None:
@@ -46,6 +47,7 @@ def change_dtype(part: Part, dtype: np.dtype[Any], fill: Any) -> None:
         layout = plan_data_member(old.shape, dtype, datetime.fromisoformat(old.started).timestamp())
         new = replace(old, dtype=dtype, fill=check_fill(fill, dtype), array_offset=layout.array_offset)
         _fs.look_for_space(part.path.parent, layout.array_size - layout_of(old).array_size, part.path)
+        part.file.refuse_unless_at_path()
         beside = part.path.with_name(part.path.name + ".new")
         _fs.remove(beside)  # left by a crash in the middle of this; it never counted
         file = _fs.File.create(beside)
@@ -56,7 +58,11 @@ def change_dtype(part: Part, dtype: np.dtype[Any], fill: Any) -> None:
             file.sync()  # under the scan's name, an empty file would be taken for one that was only just begun
             journal = part.journal.successor(new, lambda j: j.set_marks(0, j.description.frames, COMING))
             journal.take_place(part.journal)
-            _fs.replace(beside, part.path)
+            try:
+                _fs.replace(beside, part.path)
+            except BaseException:
+                _go_back_to(part, old, journal)
+                raise
             file.path = part.path
             journal.set_marks(0, new.frames, ABSENT)
         except BaseException:
@@ -64,4 +70,17 @@ def change_dtype(part: Part, dtype: np.dtype[Any], fill: Any) -> None:
             _fs.remove(beside)
             raise
         part.go_on_with(journal, file)
-        _fs.sync_folder(part.path.parent)  # a flush may have done it already, for the old ones
+        part.sync_names()  # a flush may have done it already, for the old ones
+
+
+def _go_back_to(part: Part, old: Description, journal: Journal) -> None:
+    """`journal` has taken the place of the scan's, and the scan file is still the old one: so is its description."""
+    try:
+        back = journal.successor(old, lambda j: None)
+        back.take_place(journal)
+    except BaseException:
+        part.refuse("another dtype could be given to its journal and not to its file; suspend() and resume it")
+        raise
+    finally:
+        journal.close()
+    part.go_on_with(back)

@@ -14,7 +14,7 @@ from . import _fs
 from ._checks import Checks
 from ._frames import join
 from ._journal import BLOCK_CHECKED, CHECKED, CHECKING, REWRITING, WRITTEN, Journal
-from ._redo import Chunk, Record, Redo, redo_path
+from ._redo import Chunk, Record, Redo
 from ._sync import Syncs
 
 REDO_LIMIT = 64 << 20
@@ -46,9 +46,7 @@ class Rewrites(Checks, Syncs):
         marks = self.journal.mark_array[first:stop]
         with self._redo_lock:
             if self._redo is None:
-                self._redo = Redo.create(self.path, self.journal.key)
-                if self.anything_promised:
-                    _fs.sync_folder(self.path.parent)
+                self._redo = self._make_redo()
             promised = self.anything_promised and bool(np.isin(marks, (CHECKED, CHECKING, BLOCK_CHECKED)).any())
             if self.split_blocks(first, stop) and promised:
                 self.journal.sync()
@@ -66,6 +64,18 @@ class Rewrites(Checks, Syncs):
             with self.changed:  # still holding _redo_lock: a flush that sees the record sees these as new, too
                 self.journal.set_marks(first, stop, WRITTEN)
                 self.fresh = join(self.fresh, (first, stop))
+
+    def _make_redo(self) -> Redo:
+        self.file.refuse_unless_at_path()
+        redo = Redo.create(self.path, self.journal.key)
+        try:
+            if self.anything_promised:
+                _fs.sync_folder(self.path.parent)
+        except BaseException:
+            redo.close()
+            _fs.remove(redo.file.path)  # the next rewrite makes it anew, and its name durable
+            raise
+        return redo
 
     def settle_rewrites(self) -> None:
         """Try again what a rewrite could not put in its place."""
@@ -99,10 +109,6 @@ class Rewrites(Checks, Syncs):
                 self.journal.epoch += 1
                 self.journal.sync()
                 self._redo.begin_again()
-
-    def remove_redo(self) -> None:
-        self.close_redo()
-        _fs.remove(redo_path(self.path))
 
     def close_redo(self) -> None:
         with self._redo_lock:

@@ -114,6 +114,11 @@ class Scan(Writer):
         return self._part.complete
 
     @property
+    def published(self) -> bool:
+        """Whether it has its final name already; what a close() that failed then has left to do is not much."""
+        return self._part.published is not None
+
+    @property
     def closed(self) -> bool:
         return self._state != "open"
 
@@ -315,7 +320,8 @@ class Scan(Writer):
             if self.frames_written or self._state != "sealed":
                 raise ScanClosedError(f"scan {self.part_path} has {self.frames_written} frames, and is not discarded")
             self._state = "discarded"
-            _fs.remove(self.part_path)
+            if self._part.file.is_at_path():
+                _fs.remove(self.part_path)
             self._part.remove_companions()
             if self.number is not None:
                 give_back(self.part_path.parent, self._part.description.stem, self.number)

@@ -21,7 +21,7 @@ class Syncs(Frames):
     def __init__(self, file: _fs.File, journal: Journal) -> None:
         super().__init__(file, journal)
         self._unsynced: Span = (0, self.frames) if journal.file_sync_failed else (0, 0)
-        self._folder_synced = False
+        self._flushed = self._names_synced = False
         self._resumed = self.frames_written > 0
 
     def adopt(self, journal: Journal) -> None:
@@ -31,7 +31,7 @@ class Syncs(Frames):
     @property
     def anything_promised(self) -> bool:
         """Whether a version of a frame may survive a power cut by now: of a resumed scan, from the beginning."""
-        return self._folder_synced or self._resumed
+        return self._flushed or self._resumed
 
     def to_be_synced(self, span: Span) -> None:
         with self.changed:
@@ -53,15 +53,20 @@ class Syncs(Frames):
             text = f"{lost} frames were lost by a sync that failed: write them again, or they will be missing"
             raise StorageOSError(5, text, str(self.path))
 
-    def sync_folder_once(self) -> None:
-        if self._folder_synced:
-            return
-        self._folder_synced = True  # first: whoever makes a redo file from now on syncs its name, and its records
-        try:
-            _fs.sync_folder(self.path.parent)
-        except BaseException:
-            self._folder_synced = False
-            raise
+    def sync_names(self) -> None:
+        """Make the names of the scan file and the journal survive a power cut. Where it fails the next flush does it."""
+        self._names_synced = False
+        _fs.sync_folder(self.path.parent)
+        self._names_synced = True
+
+    def sync_names_if_due(self) -> None:
+        was, self._flushed = self._flushed, True  # first: a redo file made from now on is synced, and its name
+        if not self._names_synced:
+            try:
+                self.sync_names()
+            except BaseException:
+                self._flushed = was
+                raise
 
     def _write_again(self, span: Span) -> int:
         """Write the frames of a range again, from what the file reads as; how many of them were found to be lost."""

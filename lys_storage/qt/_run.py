@@ -118,7 +118,7 @@ class Run:
         scan = self.scan
         assert scan is not None
         try:
-            if axes is not None:
+            if axes is not None and not scan.published:
                 fitting, faults = check_axes_leniently(axes, scan.shape)
                 scan.axes = fitting
                 for fault in faults:
@@ -130,6 +130,8 @@ class Run:
 
     def save_again(self, part: Path, axes: Any) -> SaveResult:
         """Export a scan whose save has failed before."""
+        if self.scan is not None and self.scan.published:
+            return self.save(axes)
         try:
             scan = resume(part)
         except Exception as error:
@@ -139,6 +141,10 @@ class Run:
 
     def _kept(self, scan: Scan, axes: Any, error: Exception) -> SaveResult:
         log.error("%s could not be saved: %s", self.path, error, exc_info=not isinstance(error, LysStorageError))
+        if scan.published:
+            return SaveResult(
+                self, scan.part_path, axes, None, f"{error}; the export is there: retry() makes it durable"
+            )
         try:
             scan.suspend()
         except LysStorageError as second:
