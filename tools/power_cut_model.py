@@ -42,7 +42,7 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import lys_storage
-from lys_storage.core import _fs
+from lys_storage.core import _fs, _journal
 from lys_storage.core._create import begin_scan
 from tests.faults.disk_model import Book, Disk, Event, Recorder, SyncErrors, read_files, without_syncs, write_files
 
@@ -796,6 +796,33 @@ def cut_everywhere(
     sync_errors: bool = False,
 ) -> None:
     """Record a scenario, and cut it `choices` times at each of its points, or at `most` of them."""
+    with _on_a_kind_of_disk(random.Random(f"{seed} kind")):
+        _cut_everywhere(scenario, seed, base, tally, choices, most, any_names, sync_errors)
+
+
+@contextlib.contextmanager
+def _on_a_kind_of_disk(rng: random.Random) -> Iterator[None]:
+    """Blocks of frames that are small enough for these scans, or none; marks in a map, or written as on copy on write."""
+    before = _journal._MOST_IN_BLOCK, _fs.File.keeps_its_place
+    in_block, by_map = rng.choice([2, 4, 4096]), rng.random() < 0.7
+    _journal._MOST_IN_BLOCK = in_block
+    _fs.File.keeps_its_place = lambda self: by_map  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        _journal._MOST_IN_BLOCK, _fs.File.keeps_its_place = before  # type: ignore[method-assign]
+
+
+def _cut_everywhere(
+    scenario: Scenario,
+    seed: str,
+    base: Path,
+    tally: Tally,
+    choices: int,
+    most: int,
+    any_names: bool,
+    sync_errors: bool,
+) -> None:
     home = Path(tempfile.mkdtemp(dir=base))
     try:
         run = record(scenario, seed, home, sync_errors=sync_errors)

@@ -204,7 +204,8 @@ class Journal:
             self._map, "<u4", plan.blocks, plan.block_checksums
         )
         self._key = crc32(description.scan_id.encode())
-        self._sync_turn = threading.Lock()  # guards the flag at _FAILED_AT[1]
+        self._sync_turn = threading.Lock()  # guards sync_failed
+        self._metadata_turn = threading.Lock()  # guards the metadata and the pointers to it
         self.guard: AbstractContextManager[Any] = nullcontext()  # held by whoever sets a mark
 
     @property
@@ -250,6 +251,11 @@ class Journal:
     def file_sync_failed(self, failed: bool) -> None:
         if failed != self.file_sync_failed:
             self._store(_FAILED_AT[0], bytes((failed,)))
+
+    @property
+    def sync_failed(self) -> bool:
+        """Whether the last sync of the journal failed, also in a process that has died."""
+        return self._map[_FAILED_AT[1]] != 0
 
     def _store(self, offset: int, data: bytes) -> None:
         if self._by_map:
@@ -353,9 +359,13 @@ class Journal:
         2. the bytes; 3. the pointer to them, which is what makes them count
         """
         pointers = [self._read_pointer(0), self._read_pointer(1)]
-        found = [p for p in pointers if p is not None]
-        if found:
+        if any(pointers):
             self.sync()
+        with self._metadata_turn:
+            self._put_metadata(axes, note, pointers)
+
+    def _put_metadata(self, axes: bytes, note: bytes, pointers: list[tuple[int, int, int, int, int] | None]) -> None:
+        found = [p for p in pointers if p is not None]
         slot = min((0, 1), key=lambda k: (pointers[k] or (0,))[0])
         blob, mine = axes + note, pointers[slot]
         if mine is not None and len(blob) <= _pages(mine[2] + mine[3]):
@@ -398,13 +408,14 @@ class Journal:
         with self.guard:  # a mark that is set meanwhile would be stored over
             for at in range(0, len(self._map), _STORE_STEP):
                 self._store(at, self._map[at : at + _STORE_STEP])
-        metadata = self.file.read_at(self.file.size - self._plan.metadata, self._plan.metadata)
-        self.file.write_at(metadata, self._plan.metadata)
+        with self._metadata_turn:
+            metadata = self.file.read_at(self.file.size - self._plan.metadata, self._plan.metadata)
+            self.file.write_at(metadata, self._plan.metadata)
 
     def sync(self) -> None:
         """Make marks, checksums and metadata survive a power cut. In any thread."""
         with self._sync_turn:
-            if self._map[_FAILED_AT[1]]:
+            if self.sync_failed:
                 self._store_all_again()
             try:
                 if self._by_map and sys.platform != "linux":
@@ -413,7 +424,7 @@ class Journal:
             except BaseException:
                 self._store(_FAILED_AT[1], b"\1")
                 raise
-            if self._map[_FAILED_AT[1]]:
+            if self.sync_failed:
                 self._store(_FAILED_AT[1], b"\0")
 
     def close(self) -> None:

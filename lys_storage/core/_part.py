@@ -105,6 +105,8 @@ class Part(Rewrites):
         one that is rewritten is the old one or the new one.
         """
         span = (first, first + count)
+        if self.redo_is_to_be_void:
+            self.flush()
         with self.changed:
             self.wait_for(lambda: not self.held and not self.is_in_flight(*span))
             if self.refusal is not None:
@@ -168,7 +170,12 @@ class Part(Rewrites):
             self.check()
             self.sync_file()
             self.journal.sync()
-            self.sync_names_if_due()
+            was, self._flushed = self._flushed, True  # first: whoever rewrites from now on syncs the redo file, and its name
+            try:
+                self.sync_names()
+            except BaseException:
+                self._flushed = was
+                raise
             self.redone_is_in_place(redone)
 
     # -- the end --------------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ class Redo:
     def __init__(self, file: _fs.File, key: int) -> None:
         self.file, self._key = file, key
         self.end = 0
-        self._sync_failed = False
+        self.sync_failed = False
 
     @classmethod
     def create(cls, part: Path, key: int) -> Redo:
@@ -75,24 +75,20 @@ class Redo:
             file.write_at(piece, at)
             at += len(piece)
 
-    def sync(self) -> None:
-        """Make the records survive a power cut; after a sync that failed, all of them are written again before."""
-        try:
-            if self._sync_failed:
-                at = 0
-                for piece in _pieces(self.file, Record(0, self.end, 0)):
-                    self.file.write_at(piece, at)
-                    at += len(piece)
-            self.file.sync()
-        except BaseException:
-            self._sync_failed = True
-            raise
-        self._sync_failed = False
+    def sync(self, *, again: bool = False) -> None:
+        """Make the records survive a power cut. `again`, or after a sync that failed: all of the file is written again."""
+        again, self.sync_failed = again or self.sync_failed, True
+        size = self.file.size if again else 0
+        for at in range(0, size, _STEP):
+            self.file.write_at(self.file.read_at(min(_STEP, size - at), at), at)
+        self.file.sync()
+        self.sync_failed = False
 
     def begin_again(self) -> None:
         """The records are void, their epoch is over."""
         self.end = 0
         self.file.set_size(0)
+        self.sync_failed = False
 
     def close(self) -> None:
         self.file.close()

@@ -30,7 +30,8 @@ def refine(part: Part, depth: int) -> None:
         new = old.successor(replace(part.description, grid_ndim=depth), lambda j: refine_marks(old, j, part.file))
         new.take_place(old)
         part.go_on_with(new)  # first: a sync that fails must not leave us with a journal that has no name
-        part.sync_names()  # the first flush has done it already, for the old one
+        part.have_names()
+        part.sync_names()
 
 
 def change_dtype(part: Part, dtype: np.dtype[Any], fill: Any) -> None:
@@ -70,7 +71,8 @@ def change_dtype(part: Part, dtype: np.dtype[Any], fill: Any) -> None:
             _fs.remove(beside)
             raise
         part.go_on_with(journal, file)
-        part.sync_names()  # a flush may have done it already, for the old ones
+        part.have_names()
+        part.sync_names()
 
 
 def _go_back_to(part: Part, old: Description, journal: Journal) -> None:

@@ -35,6 +35,11 @@ class Rewrites(Checks, Syncs):
         self._redo_lock = threading.Lock()
 
     @property
+    def redo_is_to_be_void(self) -> bool:
+        """Whether a flush has to come before the next rewrite: a record may be gone, and those behind it be found no more."""
+        return self._redo is not None and self._redo.sync_failed
+
+    @property
     def redo_is_long(self) -> bool:
         return self._redo is not None and self._redo.end > REDO_LIMIT
 
@@ -46,10 +51,16 @@ class Rewrites(Checks, Syncs):
         marks = self.journal.mark_array[first:stop]
         with self._redo_lock:
             if self._redo is None:
-                self._redo = self._make_redo()
+                self.file.refuse_unless_at_path()
+                self._redo = Redo.create(self.path, self.journal.key)
+                self.have_names()
             promised = self.anything_promised and bool(np.isin(marks, (CHECKED, CHECKING, BLOCK_CHECKED)).any())
             if self.split_blocks(first, stop) and promised:
                 self.journal.sync()
+            if promised:
+                self.sync_names()
+            if self.journal.sync_failed:
+                self.journal.sync()  # the epoch on disk may be another than ours, by which no record would count
             offset, size = self.array_offset + first * self.frame_bytes, (stop - first) * self.frame_bytes
             record = self._redo.append(offset, size, chunks, self.journal.epoch)
             if promised:
@@ -64,18 +75,6 @@ class Rewrites(Checks, Syncs):
             with self.changed:  # still holding _redo_lock: a flush that sees the record sees these as new, too
                 self.journal.set_marks(first, stop, WRITTEN)
                 self.fresh = join(self.fresh, (first, stop))
-
-    def _make_redo(self) -> Redo:
-        self.file.refuse_unless_at_path()
-        redo = Redo.create(self.path, self.journal.key)
-        try:
-            if self.anything_promised:
-                _fs.sync_folder(self.path.parent)
-        except BaseException:
-            redo.close()
-            _fs.remove(redo.file.path)  # the next rewrite makes it anew, and its name durable
-            raise
-        return redo
 
     def settle_rewrites(self) -> None:
         """Try again what a rewrite could not put in its place."""

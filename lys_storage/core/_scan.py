@@ -305,6 +305,8 @@ class Scan(Writer):
                     if self._note is not None:
                         self._store_note()
                     self._part.flush()
+                else:
+                    _fs.sync_folder(self._part.published.parent)  # close() could not, else it would be saved
             finally:
                 self._state = "suspended"
                 self._let_go()

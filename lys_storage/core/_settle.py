@@ -60,13 +60,29 @@ def settle(
         if progress is not None and not trust_marks:
             progress(min(total, at + _STEP) * size, total * size)
     if redone is not None or not trust_marks:
-        file.sync()
+        _sync(file, journal)
         journal.sync()  # before the epoch, which may reach the disk first: by it the redo file is void
         journal.epoch += 1
         journal.sync()
     if redone is not None:
         redone.close()
         _fs.remove(redone.file.path)
+
+
+def _sync(file: _fs.File, journal: Journal) -> None:
+    """Sync the scan file. Where a sync has failed before, all that is data is written again first."""
+    try:
+        if journal.file_sync_failed:
+            size, marks = journal.description.frame_bytes, journal.mark_array
+            for frame in range(journal.description.frames):
+                begin = journal.description.array_offset + frame * size
+                for at in range(begin, begin + size if marks[frame] >= WRITTEN else begin, _READ_SIZE):
+                    file.write_at(file.read_at(min(_READ_SIZE, begin + size - at), at), at)
+        file.sync()
+    except BaseException:
+        journal.file_sync_failed = True
+        raise
+    journal.file_sync_failed = False
 
 
 def _ask_blocks(file: _fs.File, journal: Journal, first: int, marks: Marks, doubtful: np.ndarray[Any, Any]) -> None:
@@ -107,7 +123,11 @@ def _redo(file: _fs.File, journal: Journal) -> Redo | None:
         return None
     redo = Redo(_fs.File.open(path, writable=True), journal.key)
     size, offset = journal.description.frame_bytes, journal.description.array_offset
-    for record in read_records(redo, journal.epoch):
+    records = read_records(redo, journal.epoch)
+    if records:  # the process may have died before it made them durable, or their name
+        redo.sync(again=True)
+        _fs.sync_folder(path.parent)
+    for record in records:
         first, over = divmod(record.offset - offset, size)
         count, rest = divmod(record.size, size)
         if first < 0 or over or rest or first + count > journal.description.frames:

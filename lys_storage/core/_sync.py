@@ -6,6 +6,8 @@ before the next one.
 
 from __future__ import annotations
 
+import threading
+
 from . import _fs
 from ._checksum import crc32
 from ._errors import StorageOSError
@@ -21,12 +23,17 @@ class Syncs(Frames):
     def __init__(self, file: _fs.File, journal: Journal) -> None:
         super().__init__(file, journal)
         self._unsynced: Span = (0, self.frames) if journal.file_sync_failed else (0, 0)
+        self._names = threading.Lock()  # guards _names_synced
         self._flushed = self._names_synced = False
         self._resumed = self.frames_written > 0
 
     def adopt(self, journal: Journal) -> None:
         super().adopt(journal)
         self._unsynced = (0, 0)  # in a new journal's place everything has been synced before
+
+    def begin_forked(self) -> None:
+        super().begin_forked()
+        self._names = threading.Lock()
 
     @property
     def anything_promised(self) -> bool:
@@ -53,20 +60,17 @@ class Syncs(Frames):
             text = f"{lost} frames were lost by a sync that failed: write them again, or they will be missing"
             raise StorageOSError(5, text, str(self.path))
 
-    def sync_names(self) -> None:
-        """Make the names of the scan file and the journal survive a power cut. Where it fails the next flush does it."""
-        self._names_synced = False
-        _fs.sync_folder(self.path.parent)
-        self._names_synced = True
+    def have_names(self) -> None:
+        """One of the scan's files has a new name, or has got one."""
+        with self._names:
+            self._names_synced = False
 
-    def sync_names_if_due(self) -> None:
-        was, self._flushed = self._flushed, True  # first: a redo file made from now on is synced, and its name
-        if not self._names_synced:
-            try:
-                self.sync_names()
-            except BaseException:
-                self._flushed = was
-                raise
+    def sync_names(self) -> None:
+        """Make the names of the scan's files survive a power cut, where they do not yet. Where it fails the next one does."""
+        with self._names:
+            if not self._names_synced:
+                _fs.sync_folder(self.path.parent)
+                self._names_synced = True
 
     def _write_again(self, span: Span) -> int:
         """Write the frames of a range again, from what the file reads as; how many of them were found to be lost."""

@@ -18,6 +18,7 @@ from lys_storage.core import _fs
 OPERATIONS: dict[str, tuple[Any, str]] = {
     "open": (os, "open"),
     "write": (os, "pwrite"),
+    "write together": (os, "pwritev"),
     "read": (os, "preadv"),
     "stat": (os, "fstat"),
     "set the size": (os, "truncate"),

@@ -20,6 +20,7 @@ import lys_storage
 from lys_storage.core import _fs
 
 moment, left = sys.argv[1], 1 << 60
+whole_write = os.pwrite
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -29,12 +30,12 @@ def make_deadly(module, name):
 
     def call(*args, **options):
         global left
-        if moment == "half" and name != "pwrite":
+        if moment == "half" and name not in ("pwrite", "pwritev"):
             return real(*args, **options)
         left -= 1
         if left == 0 and moment == "half":
-            data = memoryview(args[1]).cast("B")
-            real(args[0], data[: len(data) // 2], args[2])
+            data = memoryview(b"".join(args[1]) if name == "pwritev" else args[1]).cast("B")
+            whole_write(args[0], data[: len(data) // 2], args[2])
         if left == 0 and moment != "after":
             die()
         try:
@@ -46,7 +47,7 @@ def make_deadly(module, name):
     setattr(module, name, call)
 
 for module, name in [
-    (os, "open"), (os, "pwrite"), (os, "truncate"), (os, "fdatasync"), (os, "fsync"), (os, "replace"), (os, "unlink"),
+    (os, "open"), (os, "pwrite"), (os, "pwritev"), (os, "truncate"), (os, "fdatasync"), (os, "fsync"), (os, "replace"), (os, "unlink"),
     (os, "link"), (os, "mkdir"), (_fs, "_fallocate"), (_fs, "_rename_noreplace"),
 ]:
     make_deadly(module, name)

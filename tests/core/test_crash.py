@@ -52,6 +52,9 @@ def scenario(arm, say):
     scan.suspend()
     scan = lys_storage.resume("data.npz", flush_interval_s=interval)
     write((1, 0), [4], 0)
+    say("try 0 6 7")
+    scan.update({(1, 2): np.full(3000, 121, "u1"), (1, 3): np.full(3000, 141, "u1")})
+    say("done 0 6 7")
     write((2, 3), [11], 1)
     scan.close()
 """

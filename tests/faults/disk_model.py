@@ -109,6 +109,7 @@ class Recorder:
         functions = (
             "open",
             "pwrite",
+            "pwritev",
             "preadv",
             "truncate",
             "fdatasync",
@@ -214,6 +215,9 @@ class Recorder:
             done = os.pwrite(fd, data, offset)
             self._add(("write", self._of_fd[fd], offset, bytes(memoryview(data).cast("B")[:done])))
             return done
+
+    def _pwritev(self, fd: int, buffers: Any, offset: int) -> int:
+        return self._pwrite(fd, b"".join(buffers), offset)
 
     def _preadv(self, fd: int, buffers: Any, offset: int) -> int:
         with self._change():

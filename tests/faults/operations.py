@@ -99,6 +99,7 @@ OPERATIONS = {
         Operation("set the journal's size", os, "truncate", JOURNAL),
         Operation("write the header", os, "pwrite", PART, _at(lambda offset: offset == 0)),
         Operation("write a frame", os, "pwrite", PART, _at(lambda offset: offset in _ARRAY)),
+        Operation("write frames together", os, "pwritev", PART),
         Operation("write the tail", os, "pwrite", PART, _at(lambda offset: offset >= _ARRAY.stop)),
         Operation("write the description", os, "pwrite", JOURNAL, _at(lambda offset: offset == 0)),
         Operation("write axes and note", os, "pwrite", JOURNAL, _at(lambda offset: offset >= 12288)),
