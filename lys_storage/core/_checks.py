@@ -59,15 +59,16 @@ class Checks(Frames):
             journal.set_chosen(first, np.sort(np.concatenate((members, loose))), CHECKING)
         try:
             size = self.frame_bytes
-            block_sums = list(self.sums(blocks, size * journal.per_block))
+            block_sums = np.fromiter(self.sums(blocks, size * journal.per_block), np.uint32, blocks.size)
             own_sums = np.fromiter(self.sums(first + loose, size), np.uint32, loose.size)
         except BaseException:
             with self.changed:
                 journal.set_chosen(first, np.flatnonzero(marks == CHECKING), WRITTEN)
             raise
         with self.changed:
-            for block, checksum in zip(blocks.tolist(), block_sums, strict=True):
-                journal.set_block_checksum(block, checksum)
+            for run in np.split(np.arange(blocks.size), np.flatnonzero(np.diff(blocks) > 1) + 1):
+                if run.size:
+                    journal.put_block_checksums(int(blocks[run[0]]), block_sums[run])
             checking = marks == CHECKING
             whole = checking[members].reshape(-1, journal.per_block).all(axis=1)
             broken = members.reshape(-1, journal.per_block)[~whole].ravel()  # a rewrite began in these

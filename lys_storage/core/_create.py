@@ -17,7 +17,7 @@ from ._journal import MAX_FRAMES, Description, Journal
 from ._layout import check_dtype, check_shape, journal_path, plan_data_member
 from ._metadata import check_axes, encode_axes, encode_note
 from ._part import Part
-from ._relayout import TAIL_ROOM
+from ._relayout import tail_room
 from ._scan import Scan
 from ._space import SpaceClaim, log_only
 
@@ -105,7 +105,7 @@ def begin_scan(
     grid = Grid(dims, grid_ndim or 0)
     if grid.frames > MAX_FRAMES:
         raise ScanShapeError(f"a grid of {grid.frames:,} frames: at most {MAX_FRAMES:,}; make the frames larger")
-    size = layout.array_end + TAIL_ROOM + sum(map(len, metadata))
+    size = layout.array_end + tail_room(grid.frames) + sum(map(len, metadata))
     if claim_space:
         _fs.look_for_space(folder, size, folder / f"{stem}.npz")
     _fs.make_folder(folder)

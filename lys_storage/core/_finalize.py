@@ -17,8 +17,8 @@ from . import _fs
 from ._checksum import combine, crc32_repeated, fold, fold_rows
 from ._errors import StorageOSError
 from ._journal import BLOCK_CHECKED, CHECKED, COMING, WRITTEN, Description
-from ._layout import CRC_OFFSET, DataLayout, encode_tail, plan_data_member
-from ._metadata import ALLOW_PICKLE_NPY, encode_npy
+from ._layout import CRC_OFFSET, DataLayout, encode_npy_header, encode_tail, plan_data_member
+from ._metadata import ALLOW_PICKLE_NPY
 from ._part import Part
 from ._publish import publish
 from ._trim import trim_axes, trimmed
@@ -106,11 +106,14 @@ def _complete_file(part: Part, description: Description, progress: Progress | No
     members = [("axes.npy", axes), ("note.npy", note), ("allow_pickle.npy", ALLOW_PICKLE_NPY)]
     members.append((INFO_MEMBER, _describe(part, description, missing, array_crc)))
     if len(missing) > _MAX_RANGES:
-        members.append(("missing.npy", encode_npy(np.packbits(part.journal.mark_array[:frames] < WRITTEN))))
+        members.append(("missing.npy", _missing_npy(part, frames)))
     started = datetime.fromisoformat(description.started).timestamp()
     tail = encode_tail(layout, member_crc, members, started)
     part.file.set_size(layout.array_end)  # what an earlier attempt has left behind the array goes
-    part.file.write_at(tail, layout.array_end)
+    at = layout.array_end
+    for piece in tail:
+        part.file.write_at(piece, at)
+        at += len(piece)
     crc = member_crc.to_bytes(4, "little")
     part.file.write_at(layout.head[:CRC_OFFSET] + crc + layout.head[CRC_OFFSET + 4 :], 0)
     begin = time.perf_counter()
@@ -167,6 +170,13 @@ def _array_crc(part: Part, frames: int) -> int:
             total = combine(total, fold(blocks, size * per_block), size * per_block * count)
         total = combine(total, fold(sums[count * per_block :], size), size * len(loose))
     return total
+
+
+def _missing_npy(part: Part, frames: int) -> bytes:
+    """A .npy of one bit a frame, as numpy.packbits packs them: 1 is missing."""
+    steps = range(0, frames, _STEP)  # a multiple of 8
+    bits = (np.packbits(part.journal.mark_array[at : min(at + _STEP, frames)] < WRITTEN).tobytes() for at in steps)
+    return b"".join([encode_npy_header((-(-frames // 8),), np.dtype(np.uint8)), *bits])
 
 
 def _describe(part: Part, d: Description, missing: list[tuple[int, int]], array_crc: int) -> bytes:

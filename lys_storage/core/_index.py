@@ -78,19 +78,34 @@ class Selection:
     depth: int
     shape: tuple[int, ...]
 
-    def blocks(self, grid: Grid) -> Iterator[tuple[tuple[int, ...], int, int]]:
+    def blocks(self, grid: Grid, most: int = 1 << 62) -> Iterator[tuple[tuple[int | slice, ...], int, int]]:
         """(index into the value, first frame, number of frames) of each contiguous block, in C order.
 
-        Needs depth <= grid.ndim.
+        Needs depth <= grid.ndim. A slice at the end goes in blocks of about `most` frames at most.
         """
         count = prod(grid.shape[self.depth : grid.ndim])
-        ranges = [(e,) if isinstance(e, int) else e for e in self.entries]
-        kept = [k for k, e in enumerate(self.entries) if not isinstance(e, int)]
+        outer: tuple[int | range, ...] = self.entries
+        last = outer[-1] if outer else None
+        if isinstance(last, range) and last.step == 1:
+            outer = outer[:-1]
+        else:
+            last = None
+        ranges = [(e,) if isinstance(e, int) else e for e in outer]
+        kept = [k for k, e in enumerate(outer) if not isinstance(e, int)]
+        step = max(1, most // max(1, count))
         for places in product(*(range(len(r)) for r in ranges)):
             block = 0
             for n, r, k in zip(grid.shape, ranges, places, strict=False):
                 block = block * n + r[k]
-            yield tuple(places[k] for k in kept), block * count, count
+            place: tuple[int | slice, ...] = tuple(places[k] for k in kept)
+            if last is None:
+                yield place, block * count, count
+                continue
+            block = block * grid.shape[len(outer)] + last.start
+            for at in range(0, len(last), step):
+                n = min(step, len(last) - at)
+                inner = () if n == len(last) else (slice(at, at + n),)
+                yield place + inner, (block + at) * count, n * count
 
 
 def select(index: Any, shape: tuple[int, ...]) -> Selection:

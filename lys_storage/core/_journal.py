@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ast
 import json
+import mmap
 import struct
 import sys
 import threading
@@ -53,6 +54,7 @@ _POINTER_AT = (512, 1024)  # a sector each: a torn write spoils one of them at m
 _TEXT_AT = 1536
 _MAX_TEXT = 1 << 24
 _STORE_STEP = 1 << 16
+_LARGE_MAP = 1 << 23
 MAX_FRAMES = 1 << 31
 """Frames a grid may have: the journal holds five bytes for each."""
 
@@ -270,7 +272,9 @@ class Journal:
 
     def set_chosen(self, first: int, chosen: np.ndarray[Any, np.dtype[np.intp]], mark: int) -> None:
         """Set the marks of the frames `first + chosen` (ascending). Those between them are stored as they are."""
-        if chosen.size:
+        if self._by_map:
+            np.frombuffer(self._marks_view, np.uint8)[first + chosen] = mark
+        elif chosen.size:
             low, high = int(chosen[0]), int(chosen[-1]) + 1
             marks = self.mark_array[first + low : first + high].copy()
             marks[chosen - low] = mark
@@ -286,14 +290,16 @@ class Journal:
         self, first: int, chosen: np.ndarray[Any, np.dtype[np.intp]], sums: np.ndarray[Any, np.dtype[np.uint32]]
     ) -> None:
         """The checksums of the frames `first + chosen` (ascending)."""
-        if chosen.size:
+        if self._by_map:
+            self.checksums[first + chosen] = sums
+        elif chosen.size:
             low, high = int(chosen[0]), int(chosen[-1]) + 1
             known = self.checksums[first + low : first + high].copy()
             known[chosen - low] = sums
             self.put_checksums(first + low, known)
 
-    def set_block_checksum(self, block: int, checksum: int) -> None:
-        self._store(self._plan.block_checksums + 4 * block, checksum.to_bytes(4, "little"))
+    def put_block_checksums(self, first: int, sums: np.ndarray[Any, np.dtype[np.uint32]]) -> None:
+        self._store(self._plan.block_checksums + 4 * first, sums.astype("<u4").tobytes())
 
     @classmethod
     def create(cls, path: Path, description: Description, metadata: tuple[bytes, bytes]) -> Journal:
@@ -426,6 +432,8 @@ class Journal:
                 raise
             if self.sync_failed:
                 self._store(_FAILED_AT[1], b"\0")
+        if len(self._map) > _LARGE_MAP and hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)  # of this process only: a person reads its size
 
     def close(self) -> None:
         self.checksums = self.block_checksums = np.empty(0, np.uint32)

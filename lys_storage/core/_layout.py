@@ -33,6 +33,7 @@ _ROOMY, _ROOMY_FROM = 1 << 16, 1 << 24
 """An array of 16 MiB and more begins at a multiple of 64 KiB: the kernel keeps frames in larger pieces where they lie so."""
 
 _MAX_EXTRA = 0xFFFF
+_SMALL = 1 << 16
 
 PART_SUFFIX = ".part"
 JOURNAL_SUFFIX = ".journal"
@@ -205,10 +206,11 @@ def plan_data_member(
     return DataLayout(shape, dtype, local + name + extra + npy_header, npy_header)
 
 
-def encode_tail(layout: DataLayout, member_crc: int, members: Sequence[tuple[str, bytes]], when: float) -> bytes:
-    """Everything after the array: further stored members, the central directory, and both of its ends."""
+def encode_tail(layout: DataLayout, member_crc: int, members: Sequence[tuple[str, bytes]], when: float) -> list[bytes]:
+    """Everything after the array, in pieces: further stored members, the central directory, and both of its ends."""
     clock, day = _dos_time(when)
-    body, central = bytearray(), bytearray()
+    pieces: list[bytes] = [b""]
+    central, at = bytearray(), layout.array_end
 
     def entry(name: bytes, crc: int, sizes: tuple[int, int], offset: int, extra: bytes) -> bytes:
         fixed = _CENTRAL.pack(
@@ -220,17 +222,23 @@ def encode_tail(layout: DataLayout, member_crc: int, members: Sequence[tuple[str
     size = len(layout.npy_header) + layout.array_size
     central += entry(DATA_MEMBER.encode(), member_crc, (_U32, _U32), 0, _zip64(size, size))
     for text, content in members:
-        name, crc, offset = text.encode(), crc32(content), layout.array_end + len(body)
-        body += _LOCAL.pack(
+        name, crc = text.encode(), crc32(content)
+        local = _LOCAL.pack(
             *(b"PK\3\4", _VERSION_ZIP64, _flags(name), 0, clock, day, crc, len(content), len(content), len(name), 0)
         )
-        body += name + content
-        central += entry(name, crc, (len(content), len(content)), _U32, _zip64(offset))
-    start = layout.array_end + len(body)
+        pieces[-1] += local + name
+        if len(content) < _SMALL:
+            pieces[-1] += content
+        else:
+            pieces += [content, b""]
+        central += entry(name, crc, (len(content), len(content)), _U32, _zip64(at))
+        at += len(local) + len(name) + len(content)
+    start = at
     count = 1 + len(members)
     end64 = _END64.pack(
         b"PK\6\6", _END64.size - 12, 3 << 8 | _VERSION_ZIP64, _VERSION_ZIP64, 0, 0, count, count, len(central), start
     )
     locator = _LOCATOR64.pack(b"PK\6\7", 0, start + len(central), 1)
     end = _END.pack(b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, _U32, _U32, 0)
-    return bytes(body + central) + end64 + locator + end
+    pieces[-1] += bytes(central) + end64 + locator + end
+    return pieces

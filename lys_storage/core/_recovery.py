@@ -137,8 +137,8 @@ def _of_this_boot(journal: Journal, boot: str) -> Journal:
         for at in range(0, journal.description.frames, _STEP):
             new.put_marks(at, journal.mark_array[at : at + _STEP])
             new.put_checksums(at, journal.checksums[at : at + _STEP])
-        for block, checksum in enumerate(journal.block_checksums.tolist()):
-            new.set_block_checksum(block, checksum)
+        for at in range(0, journal.blocks, _STEP):
+            new.put_block_checksums(at, journal.block_checksums[at : at + _STEP])
         new.epoch = journal.epoch
 
     new = journal.successor(replace(journal.description, boot_id=boot), carry)

@@ -4,21 +4,43 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from . import _fs
+from ._checks import Checks
 from ._errors import ScanShapeError
 from ._finalize import layout_of
-from ._form import refine_marks
 from ._frame import check_fill
-from ._journal import ABSENT, COMING, Description, Journal
+from ._journal import ABSENT, COMING, WRITTEN, Description, Journal
 from ._layout import plan_data_member
 from ._part import Part
 
-TAIL_ROOM = 1 << 16
-"""Bytes claimed behind the array for what is appended at the end."""
+
+def tail_room(frames: int) -> int:
+    """Bytes claimed behind the array for what is appended at the end: a bit a frame where many are missing, and the rest."""
+    return (1 << 16) + frames // 8
+
+
+_STEP = 1 << 16
+
+
+def refine_marks(old: Journal, new: Journal, file: _fs.File) -> None:
+    """Carry marks over to a finer grid: every new frame has the mark of the old one that it is a part of.
+
+    Checksums are taken anew, from the file: what was promised by the old ones is by these before they take their place.
+    """
+    new.epoch = old.epoch
+    times = new.description.frames // old.description.frames
+    for at in range(0, old.description.frames, _STEP):
+        marks = np.minimum(old.mark_array[at : at + _STEP], WRITTEN)
+        edges = [0, *(np.flatnonzero(np.diff(marks)) + 1).tolist(), len(marks)]
+        for begin, stop in pairwise(edges):
+            if marks[begin] != ABSENT:
+                new.set_marks((at + begin) * times, (at + stop) * times, int(marks[begin]))
+    Checks(file, new).take_checksums((0, new.description.frames))
 
 
 def refine(part: Part, depth: int) -> None:
@@ -55,7 +77,7 @@ def change_dtype(part: Part, dtype: np.dtype[Any], fill: Any) -> None:
         try:
             file.try_lock()
             file.write_at(layout.head, 0)
-            file.set_size(layout.array_end + TAIL_ROOM)
+            file.set_size(layout.array_end + tail_room(new.frames))
             file.sync()  # under the scan's name, an empty file would be taken for one that was only just begun
             journal = part.journal.successor(new, lambda j: j.set_marks(0, j.description.frames, COMING))
             journal.take_place(part.journal)

@@ -24,7 +24,7 @@ from ._layout import check_dtype
 from ._metadata import Axes, check_axes, decode_axes, decode_note, encode_axes, encode_note, with_coordinates
 from ._numbering import give_back
 from ._part import Part
-from ._relayout import TAIL_ROOM, change_dtype, refine
+from ._relayout import change_dtype, refine, tail_room
 from ._space import SpaceClaim, log_only
 from ._writer import Writer
 
@@ -236,7 +236,8 @@ class Scan(Writer):
 
     def claim_space(self) -> None:
         """Have the filesystem set the scan's space aside: at once as far as some 40 ms go, the rest behind the writer."""
-        self._claim = SpaceClaim(self._part.file, layout_of(self._part.description).array_end + TAIL_ROOM, self._failed)
+        d = self._part.description
+        self._claim = SpaceClaim(self._part.file, layout_of(d).array_end + tail_room(d.frames), self._failed)
 
     def _end_claim(self) -> None:
         if self._claim is not None:

@@ -56,7 +56,8 @@ def settle(
             if progress is not None and not trust_marks:
                 progress((at + k + 1) * size, total * size)
         _dissolve(journal, at, marks)
-        journal.put_marks(at, marks)
+        if (marks != journal.mark_array[at : at + _STEP]).any():
+            journal.put_marks(at, marks)
         if progress is not None and not trust_marks:
             progress(min(total, at + _STEP) * size, total * size)
     if redone is not None or not trust_marks:

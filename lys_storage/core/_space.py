@@ -12,7 +12,7 @@ from ._errors import LysStorageError
 
 log = logging.getLogger("lys_storage")
 
-_STEP = 1 << 30
+_STEP = 1 << 28  # while one is claimed no frame can be written
 _AT_ONCE_S = 0.04
 
 

@@ -23,6 +23,8 @@ from ._part import Part
 log = logging.getLogger("lys_storage")
 
 _array = np.ndarray
+_TOGETHER = 32 << 20
+"""Bytes of a slice that are written, or rewritten, together at most."""
 
 
 class Writer:
@@ -56,6 +58,8 @@ class Writer:
         """
         part = self._part
         form = part.form
+        if type(frame) is float and form.takes_floats:
+            frame = np.float64(frame)
         number = self._plain_number(form, index, frame)
         if number is None:
             self._write_any(part, index, frame)
@@ -89,6 +93,8 @@ class Writer:
         part, neighbours = self._part, _Neighbours()
         for index, frame in data.items():
             form = part.form
+            if type(frame) is float and form.takes_floats:
+                frame = np.float64(frame)
             number = self._plain_number(form, index, frame)
             if number is not None and neighbours.take(form, number, frame):
                 continue
@@ -109,7 +115,9 @@ class Writer:
 
     def _plain_number(self, form: Form, index: Any, frame: Any) -> int | None:
         """The number of the frame that `index` names, where `frame` is an array as it is to be, else None."""
-        if type(frame) is not _array or frame.dtype is not form.buffer_dtype or frame.shape != form.frame_shape:
+        if type(frame) is not _array and (form.frame_shape or not isinstance(frame, np.generic)):
+            return None
+        if frame.dtype is not form.buffer_dtype or frame.shape != form.frame_shape:
             return None
         if not self._form_is_settled or not frame.flags.c_contiguous:
             return None
@@ -147,7 +155,7 @@ class Writer:
                 self._refine(selection.depth)
                 continue
             try:
-                for place, first, count in selection.blocks(form.grid):
+                for place, first, count in selection.blocks(form.grid, max(1, _TOGETHER // part.frame_bytes)):
                     part.put(form, first, count, chunks(array[place] if place else array, form.dtype))
                 return
             except LaidOutAnew:

@@ -47,8 +47,8 @@ def make_deadly(module, name):
     setattr(module, name, call)
 
 for module, name in [
-    (os, "open"), (os, "pwrite"), (os, "pwritev"), (os, "truncate"), (os, "fdatasync"), (os, "fsync"), (os, "replace"), (os, "unlink"),
-    (os, "link"), (os, "mkdir"), (_fs, "_fallocate"), (_fs, "_rename_noreplace"),
+    (os, "open"), (os, "pwrite"), (os, "pwritev"), (os, "truncate"), (os, "fdatasync"), (os, "fsync"), (os, "replace"),
+    (os, "unlink"), (os, "link"), (os, "mkdir"), (_fs, "_fallocate"), (_fs, "_rename_noreplace"),
 ]:
     make_deadly(module, name)
 

@@ -281,7 +281,7 @@ def test_a_finer_grid_keeps_what_blocks_hold(tmp_path: Path) -> None:
     scan = begin(tmp_path, range(17))
     scan.flush()
     scan[20, 1] = 77
-    assert marks(scan)[: 17 * SIZE] == [CHECKED] * 17 * SIZE
+    assert marks(scan)[: 17 * SIZE] == [BLOCK_CHECKED] * 96 + [CHECKED] * 6
     only = np.zeros(SIZE, "u1")
     only[1] = 77
     assert_is(scan.close(), {**{k: frame(k) for k in range(17)}, 20: only})

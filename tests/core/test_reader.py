@@ -260,6 +260,31 @@ def test_any_byte_of_the_tail_may_rot_and_it_is_read_or_a_bad_file(tmp_path: Pat
             pass
 
 
+@pytest.mark.parametrize("at", [0, 5000, -1], ids=["the first byte of the array", "one amid it", "the last"])
+def test_with_check_every_byte_is_read_and_a_wrong_one_is_a_bad_file(tmp_path: Path, at: int) -> None:
+    """Without, opening costs the same for any size, and what has rotted in the array is not met."""
+    path = tmp_path / "data.npz"
+    with lys_storage.create(path, (3000,), "<u2", grid_ndim=0) as scan:
+        scan[()] = np.arange(3000, dtype="<u2")
+    with lys_storage.open_wave(path, check=True) as wave:
+        place = wave._offset + at % 6000
+        assert wave.data.tolist() == list(range(3000))
+    content = bytearray(path.read_bytes())
+    content[place] ^= 4
+    path.write_bytes(content)
+    with lys_storage.open_wave(path) as wave:
+        assert wave.data.tolist() != list(range(3000))
+    with pytest.raises(BadFileError, match=r"data\.npz: Bad CRC-32 for file 'data\.npy'"):
+        lys_storage.open_wave(path, check=True)
+
+
+def test_with_check_compressed_members_are_checked_too(tmp_path: Path) -> None:
+    path = tmp_path / "data.npz"
+    np.savez_compressed(path, data=np.arange(3000), axes=np.array([None]), note=np.array({}, object))
+    lys_storage.open_wave(path, check=True).close()
+    assert lys_storage.verify(path) == []
+
+
 def test_a_file_that_is_not_there_is_an_os_error_of_the_family(tmp_path: Path) -> None:
     for path in (tmp_path / "none.npz", tmp_path):
         with pytest.raises(StorageOSError) as caught:

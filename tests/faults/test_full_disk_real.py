@@ -36,6 +36,11 @@ def sh(*command):
 
 if kind == "tmpfs":
     sh("mount", "-t", "tmpfs", "-o", "size=32m", "none", disk)
+elif kind == "btrfs":
+    with open(folder / "image", "wb") as file:
+        file.truncate(128 << 20)
+    sh("mkfs.btrfs", "-q", "-f", "-M", folder / "image")
+    sh("mount", "-t", "btrfs", "-o", "loop", folder / "image", disk)
 else:
     with open(folder / "image", "wb") as file:
         file.truncate(40 << 20)
@@ -56,7 +61,7 @@ os.close(fd)
 
 def fill_the_disk():
     subprocess.run([sys.executable, "-c", FILL, str(disk / "somebody_else")], check=True)
-    assert os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize < 1 << 16
+    assert kind == "btrfs" or os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize < 1 << 16
 
 def make_room():
     os.unlink(disk / "somebody_else")
@@ -109,6 +114,50 @@ def run_on_disk(tmp_path: Path) -> RunOnDisk:
         return done.returncode
 
     return run
+
+
+BTRFS = """
+by_map = _fs.File.keeps_its_place
+_fs.File.keeps_its_place = lambda self: {naive}
+scan = lys_storage.create(disk / "run" / "data_0.npz", (6000, 512), "u2", grid_ndim=1, flush_interval_s=None)
+assert by_map(scan._part.file) is False
+there = set()
+for k in range(2000):
+    scan[k] = frame(k)[0]
+    there.add(k)
+scan.flush()
+fill_the_disk()
+for k in range(2000, 6000):
+    try:
+        scan[k] = frame(k)[0]
+        there.add(k)
+    except lys_storage.DiskFullError as error:
+        refused = error
+    if k % 100 == 0:
+        try:
+            scan.flush()
+        except lys_storage.DiskFullError as error:
+            refused = error
+print(len(there), "stored", refused)
+make_room()
+path = scan.close()
+with zipfile.ZipFile(path) as archive:
+    assert archive.testzip() is None
+data = np.load(path)["data"]
+assert all(np.array_equal(data[k], frame(k)[0]) for k in there)
+assert lys_storage.verify(disk) == []
+"""
+
+
+@pytest.mark.parametrize(("naive", "end"), [(True, -signal.SIGBUS), (False, 0)], ids=["by a map", "as it is"])
+def test_on_a_full_disk_that_copies_on_write_a_mark_is_an_exception(
+    run_on_disk: RunOnDisk, naive: bool, end: int
+) -> None:
+    """Claimed space is a promise for the first write only there: marks are written, and what is refused is told.
+
+    Stored through a map, as elsewhere, the first one that finds no room kills the process.
+    """
+    assert run_on_disk("btrfs", BTRFS.format(naive=naive)) == end
 
 
 def test_a_scan_goes_on_and_is_saved_when_another_process_fills_the_disk(run_on_disk: RunOnDisk, kind: str) -> None:
