@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ._version import VERSION
 from .core._create import create
 from .core._errors import (
     AxisLengthError,
@@ -30,6 +31,8 @@ from .core._reader import StoredWave, open_wave
 from .core._recovery import Recovered, recover, resume
 from .core._scan import Scan
 from .core._verify import Problem, verify
+
+__version__ = VERSION
 
 if TYPE_CHECKING:
     from .qt._storage import DataStorage
@@ -56,6 +59,7 @@ __all__ = [
     "StorageOSError",
     "StoredWave",
     "UnsafeFileError",
+    "__version__",
     "create",
     "open_wave",
     "recover",

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ._version import VERSION
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -45,12 +47,7 @@ def _dtype(ctx: click.Context, param: click.Parameter, value: str) -> np.dtype[A
 
 def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            click.echo(f"lys-storage {version('lys_storage')}")
-        except PackageNotFoundError:
-            click.echo("lys-storage (not installed: run from its source)")
+        click.echo(f"lys-storage {VERSION}")
         ctx.exit()
 
 

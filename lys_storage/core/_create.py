@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from .._version import VERSION
 from . import _fs, _numbering
 from ._errors import LysStorageError, ScanShapeError
 from ._frame import check_fill
@@ -20,15 +21,6 @@ from ._part import Part
 from ._relayout import tail_room
 from ._scan import Scan
 from ._space import SpaceClaim, log_only
-
-
-def _software() -> str:
-    from importlib.metadata import PackageNotFoundError, version  # 30 ms, which an import of the package need not pay
-
-    try:
-        return f"lys_storage {version('lys_storage')}"
-    except PackageNotFoundError:
-        return "lys_storage"
 
 
 def create(
@@ -120,7 +112,12 @@ def begin_scan(
     try:
         description = Description(
             *(uuid.uuid4().hex, dims, checked_dtype, grid.ndim, fill_bytes, layout.array_offset, final, stem, number),
-            *(replace_existing and not numbered, now.isoformat(timespec="milliseconds"), _fs.boot_id(), _software()),
+            *(
+                replace_existing and not numbered,
+                now.isoformat(timespec="milliseconds"),
+                _fs.boot_id(),
+                f"lys_storage {VERSION}",
+            ),
         )
         journal = Journal.create(journal_path(file.path), description, metadata)
         file.write_at(layout.head, 0)

@@ -18,6 +18,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import filelock
+
 from . import _fs
 from ._errors import NameTakenError, StorageOSError
 from ._layout import journal_path, part_path
@@ -137,8 +139,6 @@ def give_back(folder: Path, stem: str, number: int) -> None:
 @contextlib.contextmanager
 def _ordered(folder: Path) -> Iterator[None]:
     """Take turns with other processes, for 2 s at most; without a lock file where none can be made."""
-    import filelock
-
     lock = filelock.FileLock(folder / LOCK_NAME, timeout=LOCK_WAIT_S, mode=0o666)
     try:
         lock.acquire()

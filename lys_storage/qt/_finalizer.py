@@ -36,6 +36,7 @@ class Finalizer(QtCore.QThread):
         self._changed = threading.Condition()  # guards _outstanding and _ending
         self._outstanding = 0
         self._ending = False
+        self._over = threading.Event()  # known without Qt, whose own part may be gone when the interpreter exits
 
     def submit(self, job: Job) -> None:
         with self._changed:
@@ -60,6 +61,7 @@ class Finalizer(QtCore.QThread):
                 self._changed.notify_all()
             self.jobDone.emit()
             del job, result
+        self._over.set()
 
     def wait_idle(self, timeout_s: float | None) -> bool:
         """Wait until every job is done; False where that took longer."""
@@ -90,4 +92,8 @@ def _wait_for_all() -> None:
         return  # a forked child has not the threads that it would wait for
     for finalizer in list(Finalizer._kept):
         finalizer.end()
-        finalizer.join()
+        finalizer._over.wait()
+        try:
+            finalizer.join()
+        except RuntimeError:
+            log.debug("the Qt part of a finalizer that has ended was gone already")

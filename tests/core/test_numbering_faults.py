@@ -298,11 +298,10 @@ def test_a_stale_lock_file_is_no_hindrance(tmp_path: Path, leave: Callable[[Path
 
 
 UNWRITABLE = """
-import importlib.metadata, os, sys, time
+import os, sys, time
 from pathlib import Path
 import filelock, numpy as np
 from lys_storage.core._create import begin_scan
-importlib.metadata.version = lambda name: "0"  # which may lie where this user may not look
 exec(sys.argv[2])
 begin = time.monotonic()
 for n in range(3):
@@ -395,12 +394,11 @@ def test_a_process_that_is_stopped_in_its_claim_holds_nobody_up(
 GROUP, USERS = 54321, (54322, 54323)
 
 MEMBER = """
-import importlib.metadata, json, os, sys
+import json, os, sys
 from pathlib import Path
 import filelock, numpy as np
 import lys_storage
 from lys_storage.core._create import begin_scan
-importlib.metadata.version = lambda name: "0"  # which may lie where this user may not look
 folder, user, group, umask = Path(sys.argv[1]), *map(int, sys.argv[2:])
 os.setgroups([])
 os.setgid(group)
@@ -459,11 +457,10 @@ def test_two_users_at_once_never_get_the_same_number(open_to_all: Path, run_chil
     folder.chmod(0o2775)
     child = run_child(
         """
-import importlib.metadata, os, sys
+import os, sys
 from pathlib import Path
 import filelock
 from lys_storage.core._create import begin_scan
-importlib.metadata.version = lambda name: "0"
 go = os.pipe()
 children = []
 for user in map(int, sys.argv[3:]):
