@@ -35,7 +35,7 @@ class Form:
         plain = dtype.kind in "biuf" and dtype.isnative and dtype.char != "g"
         grid = Grid(description.shape, description.grid_ndim)
         takes_floats = not grid.frame_shape and dtype is np.dtype(np.float64)
-        return cls(grid, grid.frame_shape, dtype, dtype if plain else None, grid.number, takes_floats)
+        return cls(grid, grid.frame_shape, dtype, dtype if plain else None, grid.numbering(), takes_floats)
 
 
 class LaidOutAnew(Exception):  # noqa: N818  a turn in the conversation between scan and part, no error

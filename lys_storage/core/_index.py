@@ -7,7 +7,7 @@ CRC-32 in the journal. A shorter index names many frames; a longer one needs a f
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -61,6 +61,12 @@ class Grid:
             frame = frame * lengths[k] + i
         return frame
 
+    def numbering(self) -> Callable[[Any], int | None]:
+        """number() in as few steps as a grid of one or two dimensions needs; that is nearly every one."""
+        if self.ndim == 1:
+            return _numbering_of_one(self, self.shape[0])
+        return _numbering_of_two(self, *self.shape[:2]) if self.ndim == 2 else self.number
+
     def index_of(self, frame: int) -> tuple[int, ...]:
         """The grid index of frame number `frame` (C order)."""
         index = []
@@ -68,6 +74,27 @@ class Grid:
             frame, i = divmod(frame, n)
             index.append(i)
         return tuple(reversed(index))
+
+
+def _numbering_of_one(grid: Grid, length: int) -> Callable[[Any], int | None]:
+    def number(index: Any) -> int | None:
+        i = index[0] if type(index) is tuple and len(index) == 1 else index
+        if type(i) is int and 0 <= i < length:
+            return i
+        return grid.number(index)
+
+    return number
+
+
+def _numbering_of_two(grid: Grid, rows: int, columns: int) -> Callable[[Any], int | None]:
+    def number(index: Any) -> int | None:
+        if type(index) is tuple and len(index) == 2:
+            i, j = index
+            if type(i) is int and type(j) is int and 0 <= i < rows and 0 <= j < columns:
+                return i * columns + j
+        return grid.number(index)
+
+    return number
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,8 @@ class Scan(Writer):
     @property
     def complete(self) -> bool:
         """Whether every frame has been written."""
-        return self._part.complete
+        part = self._part
+        return part.frames_written == part.frames
 
     @property
     def published(self) -> bool:

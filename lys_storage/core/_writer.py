@@ -58,9 +58,12 @@ class Writer:
         """
         part = self._part
         form = part.form
-        if type(frame) is float and form.takes_floats:
-            frame = np.float64(frame)
-        number = self._plain_number(form, index, frame)
+        if type(frame) is _array and frame.dtype is form.buffer_dtype and frame.shape == form.frame_shape:
+            number = form.number(index) if self._form_is_settled and frame.flags.c_contiguous else None
+        else:
+            if type(frame) is float and form.takes_floats:
+                frame = np.float64(frame)
+            number = self._plain_number(form, index, frame)
         if number is None:
             self._write_any(part, index, frame)
         else:

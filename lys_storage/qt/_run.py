@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,16 +69,11 @@ class Run:
 
     # -- frames ---------------------------------------------------------------------------------------------------
 
-    def store(self, data: Mapping[Any, Any]) -> list[LysStorageError]:
-        """Store every frame of `{index: frame}`; what could not be stored, and why."""
-        scan = self.scan
-        if scan is None:
-            return []
-        faults = scan.store(data)
-        if faults:
-            self.frames_after += sum(isinstance(fault, ScanClosedError) for fault in faults)
-            faults = [fault for fault in faults if not isinstance(fault, ScanClosedError)]
-        return faults
+    def without_late_ones(self, faults: list[LysStorageError]) -> list[LysStorageError]:
+        """`faults` but for frames that came after the end of the scan, which are counted."""
+        others = [fault for fault in faults if not isinstance(fault, ScanClosedError)]
+        self.frames_after += len(faults) - len(others)
+        return others
 
     # -- what went wrong ------------------------------------------------------------------------------------------
 

@@ -234,29 +234,37 @@ class DataStorage(Settings):
         NothingReservedError where no scan is running, and StorageOSError where the system refuses.
         """
         run = self._state.run
-        if not data or (run is None and not self._enabled):
+        if run is None or not data:
+            self._refuse(data)
             return
-        if self._closed:
-            raise ScanClosedError("the storage is closed")
-        if run is None:
-            raise NothingReservedError("a frame came while no scan is reserved: call reserve() first, or connect()")
         faults = self._store(run, data, detector)
         if faults:
             if len(faults) > 1:
                 faults[0].add_note(f"{len(faults) - 1} more frames of this update could not be stored")
             raise faults[0]
 
+    def _refuse(self, data: Mapping[Any, Any]) -> None:
+        """Data came while no scan is running: fine where there is none of it, or nothing is to be stored."""
+        if data and self._closed:
+            raise ScanClosedError("the storage is closed")
+        if data and self._enabled:
+            raise NothingReservedError("a frame came while no scan is reserved: call reserve() first, or connect()")
+
     def _store(self, run: Run, data: Mapping[Any, Any], detector: Any) -> list[LysStorageError]:
-        faults = run.store(data)
+        """The way of every frame, so it does next to nothing. `run` has a scan."""
         scan = run.scan
-        if scan is not None and not run.finished:
-            complete, now = scan.complete, time.monotonic()
-            if complete or now - self._told_at >= _TELL_EVERY_S:
-                self._told_at = now
-                self.frameWritten.emit(scan.frames_written, scan.frames_expected)
+        faults = scan.store(data)  # type: ignore[union-attr]
+        complete, now = scan.complete, time.monotonic()  # type: ignore[union-attr]
+        if complete or now - self._told_at >= _TELL_EVERY_S:
+            self._tell_progress(run, now)
             if complete:
                 self._finish(run, self._axes_of(detector, run))
-        return faults
+        return run.without_late_ones(faults) if faults else faults
+
+    def _tell_progress(self, run: Run, now: float) -> None:
+        if run.scan is not None and not run.finished:
+            self._told_at = now
+            self.frameWritten.emit(run.scan.frames_written, run.scan.frames_expected)
 
     def save(self, axes: Iterable[Any] | None = None) -> None:
         """Save what there is of the running scan, now; frames that never came hold the fill value.
