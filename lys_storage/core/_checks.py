@@ -29,9 +29,10 @@ class Checks(Frames):
     def take_checksums(self, span: Span, *, leave_loose: bool = False) -> None:
         """The checksum of every frame of `span` that is written and has none.
 
-        `leave_loose`: blocks that are whole only; the others are told as fresh again.
+        `leave_loose`: where there are blocks, those that are whole only; the others are told as fresh again.
         """
         per_block = self.journal.per_block
+        leave_loose = leave_loose and per_block > 1
         first, stop = span[0] // per_block * per_block, span[1]
         for at in range(first, stop, TABLE_STEP):
             try:

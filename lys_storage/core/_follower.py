@@ -12,7 +12,7 @@ from ._part import Part
 
 log = logging.getLogger("lys_storage")
 
-KICK_BYTES = 32 << 20
+KICK_BYTES = 16 << 20
 """Checksums are taken each time so many bytes have come, so that little is left to do at the end."""
 
 

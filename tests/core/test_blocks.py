@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import zipfile
 import zlib
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import lys_storage
 from lys_storage.core import _fs, _journal
 from lys_storage.core._create import begin_scan
+from lys_storage.core._follower import KICK_BYTES
 from lys_storage.core._journal import ABSENT, BLOCK_CHECKED, CHECKED, COMING, REWRITING, WRITTEN, frames_in_block
 from lys_storage.core._scan import Scan
 
@@ -343,3 +345,22 @@ def test_a_failed_sync_is_not_forgotten_by_the_death_of_the_process(
     expected = [(offset + b * SIZE, 8 * SIZE) for b in (0, 8, 16)] + [(offset + k * SIZE, SIZE) for k in (24, 25)]
     assert array == expected
     assert_is(tmp_path / "a.npz", {k: frame(k) for k in range(FRAMES)})
+
+
+@pytest.mark.parametrize("size", [1 << 20, 1 << 14], ids=["frames that stand alone", "frames in blocks"])
+def test_checksums_are_taken_behind_the_writer_long_before_the_end(tmp_path: Path, size: int) -> None:
+    """What is left for the end to do is a few frames, however many have come: without a flush as well."""
+    frames = 3 * KICK_BYTES // size
+    options: dict[str, Any] = {"numbered": False, "replace_existing": False, "grid_ndim": 1, "flush_interval_s": None}
+    scan = begin_scan(tmp_path, "a", (frames, size), "u1", **options)
+    value, deadline = np.ones(size, "u1"), threading.Event()
+    for k in range(frames):
+        scan[k] = value
+    checked: Any = None
+    for _ in range(500):
+        checked = np.isin(scan._part.journal.mark_array, (CHECKED, BLOCK_CHECKED)).sum() * size
+        if checked >= KICK_BYTES:
+            break
+        deadline.wait(0.02)
+    assert checked >= KICK_BYTES
+    scan.close()
