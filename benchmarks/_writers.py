@@ -113,6 +113,10 @@ class OursScript(Writer):
 
         self.put = put
 
+    def put_many(self, numbers: Sequence[int], frames: Sequence[Frame]) -> None:
+        indices = self._indices
+        self._scan.update({indices[number]: frame for number, frame in zip(numbers, frames, strict=True)})
+
     def finalize(self) -> float:
         self._scan.close()
         assert self._scan.report is not None
@@ -122,8 +126,8 @@ class OursScript(Writer):
         """finalize has done it: a name is given to nothing that is not durable."""
 
     def open(self) -> Read:
-        data, indices = self._package.open_wave(self.path).data, self._indices
-        return lambda number: np.array(data[indices[number]])
+        data = self._package.open_wave(self.path).data.reshape(self.shape)  # by number, as everybody
+        return lambda number: np.array(data[number])
 
 
 class OursStorage(OursScript):
