@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lys_storage.core._journal import CHECKED, WRITTEN, Description, Journal
+from lys_storage.core._description import Description
+from lys_storage.core._journal import CHECKED, WRITTEN, Journal
 from lys_storage.core._metadata import encode_axes, encode_note
 
 GROUP = "journal"

@@ -11,10 +11,11 @@ from typing import Any
 
 from .._version import VERSION
 from . import _fs, _numbering
+from ._description import MAX_FRAMES, Description
 from ._errors import LysStorageError, ScanShapeError
 from ._frame import check_fill
 from ._index import Grid
-from ._journal import MAX_FRAMES, Description, Journal
+from ._journal import Journal
 from ._layout import check_dtype, check_shape, journal_path, plan_data_member
 from ._metadata import check_axes, encode_axes, encode_note
 from ._part import Part

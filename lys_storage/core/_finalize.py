@@ -15,8 +15,9 @@ import numpy as np
 
 from . import _fs
 from ._checksum import combine, crc32_repeated, fold, fold_rows
+from ._description import Description
 from ._errors import StorageOSError
-from ._journal import BLOCK_CHECKED, CHECKED, COMING, WRITTEN, Description
+from ._journal import BLOCK_CHECKED, CHECKED, COMING, WRITTEN
 from ._layout import CRC_OFFSET, DataLayout, encode_npy_header, encode_tail, plan_data_member
 from ._metadata import ALLOW_PICKLE_NPY
 from ._part import Part

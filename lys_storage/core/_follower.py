@@ -16,6 +16,9 @@ KICK_BYTES = 16 << 20
 """Checksums are taken each time so many bytes have come, so that little is left to do at the end."""
 
 
+_AGAIN_S = 1.0
+
+
 class Follower:
     """Checks at each KICK_BYTES and flushes every `flush_interval_s` (None: not before the end) while frames come."""
 
@@ -55,6 +58,8 @@ class Follower:
             except Exception as error:
                 what = "what came since the last flush may not survive a power cut"
                 log.error("scan %s: %s: %s", self._part.path, what, error)
+                if self._interval is not None:  # tried again, also where no more frames come
+                    self.knows, due = True, time.monotonic() + max(self._interval, _AGAIN_S)
                 self._failed(error if isinstance(error, LysStorageError) else LysStorageError(repr(error)))
 
     def stop(self, *, wait: bool = True) -> None:

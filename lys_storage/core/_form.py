@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from . import _fs
+from ._description import Description
 from ._errors import os_error
 from ._index import Grid, select
-from ._journal import Description
 
 
 @dataclass(frozen=True, eq=False)

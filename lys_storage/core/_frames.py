@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from . import _fs
+from ._description import Description
 from ._errors import ScanClosedError, StorageOSError
 from ._form import Form
 from ._index import Grid
-from ._journal import COMING, WRITTEN, Description, Journal
+from ._journal import COMING, WRITTEN, Journal
 
 TABLE_STEP = 1 << 16
 """Marks that are looked at together; a multiple of every block."""

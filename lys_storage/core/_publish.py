@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from . import _fs
+from ._description import Description
 from ._errors import NameTakenError
-from ._journal import Description
 from ._numbering import claim_number, numbered_name
 
 _MANY = 1_000_000

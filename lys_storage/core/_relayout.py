@@ -11,10 +11,11 @@ import numpy as np
 
 from . import _fs
 from ._checks import Checks
+from ._description import Description
 from ._errors import ScanShapeError
 from ._finalize import layout_of
 from ._frame import check_fill
-from ._journal import ABSENT, COMING, WRITTEN, Description, Journal
+from ._journal import ABSENT, COMING, WRITTEN, Journal
 from ._layout import plan_data_member
 from ._part import Part
 

@@ -15,11 +15,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from . import _fs
+from ._description import MAX_FRAMES
 from ._errors import LysStorageError, ScanClosedError, ScanShapeError
 from ._finalize import FinalizeReport, Progress, finalize, layout_of
 from ._form import read_selection
 from ._index import Grid
-from ._journal import MAX_FRAMES, WRITTEN
+from ._journal import WRITTEN
 from ._layout import check_dtype
 from ._metadata import Axes, check_axes, decode_axes, decode_note, encode_axes, encode_note, with_coordinates
 from ._numbering import give_back

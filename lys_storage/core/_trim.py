@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ._description import Description
 from ._errors import BadFileError
 from ._index import Grid
-from ._journal import Description
 from ._metadata import check_axes_leniently, decode_axes, encode_axes
 
 

@@ -326,3 +326,29 @@ def test_a_reserve_that_fails_takes_no_number(tmp_path: Path, monkeypatch: pytes
         with pytest.raises(lys_storage.DiskFullError):
             begin_scan(tmp_path, "data", (2,), "u1", numbered=True, replace_existing=False)
     assert _numbering.free_number(tmp_path, "data") == 3000
+
+
+# -- the follower ------------------------------------------------------------------------------------------------------
+
+
+def test_a_background_flush_that_fails_is_tried_again_also_where_no_more_frames_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last frame of an hour was promised within a second, and the detector is waiting for a sample."""
+    monkeypatch.setattr("lys_storage.core._follower._AGAIN_S", 0.02)
+    real, told, done = _fs.File.sync, [], threading.Event()
+
+    def sync(self: _fs.File) -> None:
+        if self.path.name.endswith(".part") and len(told) < 3:
+            raise lys_storage.StorageOSError(errno.EIO, "injected", str(self.path))
+        real(self)
+        if self.path.name.endswith(".journal"):
+            done.set()
+
+    monkeypatch.setattr(_fs.File, "sync", sync)
+    options: dict[str, Any] = {"numbered": False, "replace_existing": False, "grid_ndim": 1, "flush_interval_s": 0.01}
+    scan = begin_scan(tmp_path, "data", (4, 8), "u1", failed=told.append, **options)
+    scan[0] = np.arange(8, dtype="u1")
+    assert done.wait(DEADLINE_S)
+    assert [type(error) for error in told] == [lys_storage.StorageOSError] * 3
+    scan.suspend()

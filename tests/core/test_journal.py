@@ -17,6 +17,7 @@ import pytest
 import lys_storage
 from lys_storage import BadFileError
 from lys_storage.core import _fs, _journal
+from lys_storage.core._description import Description, decode_description, encode_description
 from lys_storage.core._journal import (
     ABSENT,
     BLOCK_CHECKED,
@@ -25,10 +26,7 @@ from lys_storage.core._journal import (
     COMING,
     REWRITING,
     WRITTEN,
-    Description,
     Journal,
-    decode_description,
-    encode_description,
 )
 from tests.core.helpers import files
 

@@ -1,0 +1,89 @@
+"""What a scan is, as its journal says it: pure encode and decode. docs/format.md names the fields."""
+
+from __future__ import annotations
+
+import ast
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy_format
+
+from ._errors import BadFileError
+from ._layout import PAGE, WHAT_LITERALS_RAISE, check_dtype, check_shape
+
+MAX_FRAMES = 1 << 31
+"""Frames a grid may have: the journal holds five bytes for each."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a scan is. `fill` is one element's bytes; `started` is UTC in ISO 8601; `number` is None where unnumbered."""
+
+    scan_id: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    grid_ndim: int
+    fill: bytes
+    array_offset: int
+    final: str
+    stem: str
+    number: int | None
+    replace: bool
+    started: str
+    boot_id: str
+    software: str
+
+    @property
+    def frames(self) -> int:
+        return prod(self.shape[: self.grid_ndim])
+
+    @property
+    def frame_bytes(self) -> int:
+        return prod(self.shape[self.grid_ndim :]) * self.dtype.itemsize
+
+
+def encode_description(description: Description) -> bytes:
+    fields = asdict(description)
+    fields["dtype"] = repr(npy_format.dtype_to_descr(description.dtype))
+    fields["fill"] = description.fill.hex()
+    return json.dumps(fields, ensure_ascii=True).encode()
+
+
+def decode_description(data: bytes) -> Description:
+    """Raises BadFileError where a field is missing or is not what it has to be."""
+    try:
+        fields = json.loads(data)
+        fields["dtype"] = check_dtype(npy_format.descr_to_dtype(ast.literal_eval(fields["dtype"])))
+        fields["shape"] = check_shape(fields["shape"], fields["dtype"])
+        fields["fill"] = bytes.fromhex(fields["fill"])
+        description = Description(**{name: fields[name] for name in Description.__dataclass_fields__})
+        texts = ("scan_id", "final", "stem", "started", "boot_id", "software")
+        if any(
+            type(getattr(description, name)) is not str or not getattr(description, name).isprintable()
+            for name in texts
+        ):
+            raise ValueError("a field that is no text")
+        if type(description.replace) is not bool or type(description.array_offset) is not int:
+            raise ValueError("replace or array offset does not fit")
+        if type(description.grid_ndim) is not int or not 0 <= description.grid_ndim <= len(description.shape):
+            raise ValueError(f"grid of {description.grid_ndim} dimensions in shape {description.shape}")
+        if description.frames > MAX_FRAMES:
+            raise ValueError(f"a grid of {description.frames:,} frames")
+        if len(description.fill) != description.dtype.itemsize or description.array_offset % PAGE:
+            raise ValueError("fill or array offset does not fit")
+        names = (description.final, description.stem)
+        if any(type(name) is not str or Path(name).name != name or name in ("", "..") for name in names):
+            raise ValueError(f"names {names}")
+        if description.number is not None and not (type(description.number) is int and description.number >= 0):
+            raise ValueError(f"number {description.number!r}")
+        if not description.final.endswith(".npz"):
+            raise ValueError(f"final name {description.final!r}")
+        datetime.fromisoformat(description.started).timestamp()
+    except (*WHAT_LITERALS_RAISE, SyntaxError, RecursionError, MemoryError) as error:
+        raise BadFileError(f"description of the scan cannot be read: {error}") from error
+    return description
