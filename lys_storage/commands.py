@@ -106,13 +106,14 @@ def run_ls(folder: Path, *, machine: bool) -> int:
     else:
         table = Table(box=None, pad_edge=False)
         for title in ("state", "shape", "dtype", "frames", "size", "age", "file"):
-            table.add_column(title, justify="right" if title in ("frames", "size", "age") else "left", overflow="fold")
+            table.add_column(title, justify="right" if title in ("frames", "size", "age") else "left", no_wrap=True)
         for e in entries:
             shape = "" if e.shape is None else " x ".join(map(str, e.shape)) or "one value"
             known = e.frames_expected is not None
             frames = f"{e.frames_written:,} of {e.frames_expected:,}" if known else ""
             name = str(e.path.relative_to(folder)) if e.path != folder else str(e.path)
             table.add_row(e.state, shape, e.dtype, frames, decimal(e.size_bytes), _age(e.changed), name)
+        out.width = 1 << 12  # a name that is cut in two cannot be copied
         out.print(table, soft_wrap=False)
         for e in entries:
             if e.said:
