@@ -51,7 +51,8 @@ class Checks(Frames):
         journal = self.journal
         marks = journal.mark_array[first:stop]
         with self.changed:
-            blocks, loose = _chosen(marks, first, journal.per_block, journal.blocks)
+            written = (marks == WRITTEN) & ~self._flying(first, stop)  # what is about to be rewritten is left alone
+            blocks, loose = _chosen(written, first, journal.per_block, journal.blocks)
             left: Span = (0, 0)
             if leave_loose and loose.size:
                 left = (first + int(loose[0]), first + int(loose[-1]) + 1)
@@ -71,7 +72,8 @@ class Checks(Frames):
                 if run.size:
                     journal.put_block_checksums(int(blocks[run[0]]), block_sums[run])
             checking = marks == CHECKING
-            whole = checking[members].reshape(-1, journal.per_block).all(axis=1)
+            untouched = checking & ~self._flying(first, stop)  # whose rewrite began meanwhile has looked for its block
+            whole = untouched[members].reshape(-1, journal.per_block).all(axis=1)
             broken = members.reshape(-1, journal.per_block)[~whole].ravel()  # a rewrite began in these
             broken = broken[checking[broken]]
             still = checking[loose]
@@ -82,6 +84,13 @@ class Checks(Frames):
         if broken.size:
             left = join(left, (first + int(broken[0]), first + int(broken[-1]) + 1))
         return left
+
+    def _flying(self, first: int, stop: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Holding `changed`: which frames of a range are being written."""
+        flying = np.zeros(stop - first, bool)
+        for a, b in self.in_flight:
+            flying[max(a - first, 0) : max(b - first, 0)] = True
+        return flying
 
     def split_blocks(self, first: int, stop: int) -> bool:
         """Give each frame of the blocks that `first` to `stop` are part of a checksum of its own; whether any had none.
@@ -128,11 +137,12 @@ class Checks(Frames):
             k += n
 
 
-def _chosen(marks: np.ndarray[Any, Any], first: int, per_block: int, blocks: int) -> tuple[Numbers, Numbers]:
-    """Numbers of the blocks all of whose frames are WRITTEN; and, counted from `first`, the other WRITTEN frames."""
-    written = marks == WRITTEN
+def _chosen(
+    written: np.ndarray[Any, np.dtype[np.bool_]], first: int, per_block: int, blocks: int
+) -> tuple[Numbers, Numbers]:
+    """Numbers of the blocks all of whose frames are `written`; and, counted from `first`, the other ones that are."""
     begin = first // per_block
-    count = min(len(marks) // per_block, max(0, blocks - begin))
+    count = min(len(written) // per_block, max(0, blocks - begin))
     if not count:
         return np.empty(0, np.intp), np.flatnonzero(written)
     rows = written[: count * per_block].reshape(count, per_block)

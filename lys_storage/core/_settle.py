@@ -8,6 +8,7 @@ block, is that of its bytes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -29,9 +30,11 @@ def settle(
     """Bring every mark to ABSENT, COMING (bytes that are not data), WRITTEN, CHECKED or BLOCK_CHECKED.
 
     1. rewrites that the redo file holds are put in their place; 2. marks: an interrupted first write is not data; without
-    trust, data are the frames whose bytes have their checksum; 3. all of it is made durable; 4. the redo file goes. Can be
-    killed, and run again. `progress(done, total)`: bytes that have been read.
+    trust, data are the frames whose bytes have their checksum; after a sync that failed, what has a checksum is asked for
+    it; 3. all of it is made durable; 4. the redo file goes. Can be killed, and run again. `progress(done, total)`: bytes that
+    have been read.
     """
+    sync_failed = journal.file_sync_failed
     redone = _redo(file, journal)
     size, total = journal.description.frame_bytes, journal.description.frames
     held = max(0, file.size - journal.description.array_offset) // size
@@ -44,6 +47,8 @@ def settle(
             marks[marks == CHECKING] = WRITTEN
             in_blocks = _in_blocks(journal, at, len(marks))
             doubtful[in_blocks:] |= marks[in_blocks:] == BLOCK_CHECKED  # there is no such block
+            if sync_failed:
+                doubtful |= np.isin(marks, (CHECKED, BLOCK_CHECKED))
         else:
             doubtful = np.ones(len(marks), bool)
         if doubtful.any():
@@ -60,7 +65,7 @@ def settle(
             journal.put_marks(at, marks)
         if progress is not None and not trust_marks:
             progress(min(total, at + _STEP) * size, total * size)
-    if redone is not None or not trust_marks:
+    if redone is not None or not trust_marks or sync_failed:
         _sync(file, journal)
         journal.sync()  # before the epoch, which may reach the disk first: by it the redo file is void
         journal.epoch += 1
@@ -74,11 +79,14 @@ def _sync(file: _fs.File, journal: Journal) -> None:
     """Sync the scan file. Where a sync has failed before, all that is data is written again first."""
     try:
         if journal.file_sync_failed:
-            size, marks = journal.description.frame_bytes, journal.mark_array
-            for frame in range(journal.description.frames):
-                begin = journal.description.array_offset + frame * size
-                for at in range(begin, begin + size if marks[frame] >= WRITTEN else begin, _READ_SIZE):
-                    file.write_at(file.read_at(min(_READ_SIZE, begin + size - at), at), at)
+            size, offset = journal.description.frame_bytes, journal.description.array_offset
+            for first in range(0, journal.description.frames, _STEP):
+                data = journal.mark_array[first : first + _STEP] >= WRITTEN
+                edges = [0, *(np.flatnonzero(np.diff(data)) + 1).tolist(), len(data)]
+                for begin, stop in [(a, b) for a, b in pairwise(edges) if data[a]]:
+                    end = offset + (first + stop) * size
+                    for at in range(offset + (first + begin) * size, end, _READ_SIZE):
+                        file.write_at(file.read_at(min(_READ_SIZE, end - at), at), at)
         file.sync()
     except BaseException:
         journal.file_sync_failed = True
