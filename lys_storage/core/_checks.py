@@ -38,21 +38,24 @@ class Checks(Frames):
             try:
                 end = min(at + TABLE_STEP, -(-stop // per_block) * per_block, self.frames)
                 left = self._take_range(at, end, leave_loose)
+                if (
+                    left[0] < left[1] and not leave_loose
+                ):  # a rewrite began in a block: the others are promised by this flush
+                    left = self._take_range(at, end, leave_loose, in_blocks=False)
             except BaseException:
-                with self.changed:
+                with self._lock:
                     self.fresh = join(self.fresh, (at, stop))
                 raise
             if left[0] < left[1]:
-                with self.changed:
+                with self._lock:
                     self.fresh = join(self.fresh, left)
 
-    def _take_range(self, first: int, stop: int, leave_loose: bool) -> Span:
+    def _take_range(self, first: int, stop: int, leave_loose: bool, *, in_blocks: bool = True) -> Span:
         """Of one step of the table; the range of what is left without a checksum."""
         journal = self.journal
         marks = journal.mark_array[first:stop]
-        with self.changed:
-            written = (marks == WRITTEN) & ~self._flying(first, stop)  # what is about to be rewritten is left alone
-            blocks, loose = _chosen(written, first, journal.per_block, journal.blocks)
+        with self._lock:
+            blocks, loose = _chosen(marks, first, journal.per_block, journal.blocks, in_blocks)
             left: Span = (0, 0)
             if leave_loose and loose.size:
                 left = (first + int(loose[0]), first + int(loose[-1]) + 1)
@@ -64,16 +67,20 @@ class Checks(Frames):
             block_sums = np.fromiter(self.sums(blocks, size * journal.per_block), np.uint32, blocks.size)
             own_sums = np.fromiter(self.sums(first + loose, size), np.uint32, loose.size)
         except BaseException:
-            with self.changed:
+            with self._lock:
                 journal.set_chosen(first, np.flatnonzero(marks == CHECKING), WRITTEN)
             raise
-        with self.changed:
-            for run in np.split(np.arange(blocks.size), np.flatnonzero(np.diff(blocks) > 1) + 1):
+        with self._lock:
+            checking = marks == CHECKING
+            whole = checking[members].reshape(-1, journal.per_block).all(axis=1)
+            for a, b in self.in_flight:  # a rewrite that found no block to split would leave a part of one
+                whole &= (blocks * journal.per_block >= b) | ((blocks + 1) * journal.per_block <= a)
+            sound = np.flatnonzero(
+                whole
+            )  # no others: a checksum of bytes in the middle of a rewrite would vouch for these
+            for run in np.split(sound, np.flatnonzero(np.diff(blocks[sound]) > 1) + 1):
                 if run.size:
                     journal.put_block_checksums(int(blocks[run[0]]), block_sums[run])
-            checking = marks == CHECKING
-            untouched = checking & ~self._flying(first, stop)  # whose rewrite began meanwhile has looked for its block
-            whole = untouched[members].reshape(-1, journal.per_block).all(axis=1)
             broken = members.reshape(-1, journal.per_block)[~whole].ravel()  # a rewrite began in these
             broken = broken[checking[broken]]
             still = checking[loose]
@@ -84,13 +91,6 @@ class Checks(Frames):
         if broken.size:
             left = join(left, (first + int(broken[0]), first + int(broken[-1]) + 1))
         return left
-
-    def _flying(self, first: int, stop: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """Holding `changed`: which frames of a range are being written."""
-        flying = np.zeros(stop - first, bool)
-        for a, b in self.in_flight:
-            flying[max(a - first, 0) : max(b - first, 0)] = True
-        return flying
 
     def split_blocks(self, first: int, stop: int) -> bool:
         """Give each frame of the blocks that `first` to `stop` are part of a checksum of its own; whether any had none.
@@ -106,7 +106,7 @@ class Checks(Frames):
                 continue
             numbers = np.arange(begin, begin + per_block)
             sums = np.fromiter(self.sums(numbers, self.frame_bytes), np.uint32, per_block)
-            with self.changed:
+            with self._lock:
                 journal.put_checksums(begin, sums)
                 journal.set_marks(begin, begin + per_block, CHECKED)
             split = True
@@ -138,15 +138,18 @@ class Checks(Frames):
 
 
 def _chosen(
-    written: np.ndarray[Any, np.dtype[np.bool_]], first: int, per_block: int, blocks: int
+    marks: np.ndarray[Any, Any], first: int, per_block: int, blocks: int, in_blocks: bool
 ) -> tuple[Numbers, Numbers]:
-    """Numbers of the blocks all of whose frames are `written`; and, counted from `first`, the other ones that are."""
+    """Numbers of the blocks all of whose frames are WRITTEN; and, counted from `first`, the other WRITTEN frames."""
+    written = (marks == WRITTEN) | (marks == CHECKING)  # CHECKING: left by a check that ended in the middle
     begin = first // per_block
-    count = min(len(written) // per_block, max(0, blocks - begin))
+    count = min(len(marks) // per_block, max(0, blocks - begin))
     if not count:
         return np.empty(0, np.intp), np.flatnonzero(written)
     rows = written[: count * per_block].reshape(count, per_block)
-    whole = rows.all(axis=1)
+    of_block = marks[: count * per_block].reshape(count, per_block) == BLOCK_CHECKED
+    rows |= of_block & ~of_block.all(axis=1, keepdims=True)  # a part of a block: its checksum is nobody's
+    whole = rows.all(axis=1) & in_blocks
     loose = written.copy()
     loose[: count * per_block].reshape(count, per_block)[whole] = False
     return begin + np.flatnonzero(whole), np.flatnonzero(loose)

@@ -17,7 +17,7 @@ from ._errors import BadFileError
 from ._layout import PAGE, WHAT_LITERALS_RAISE, check_dtype, check_shape
 
 MAX_FRAMES = 1 << 31
-"""Frames a grid may have: the journal holds five bytes for each."""
+"""Frames a grid may have: the journal holds five to seven bytes for each."""
 
 
 @dataclass(frozen=True)

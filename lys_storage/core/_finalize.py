@@ -98,6 +98,7 @@ def _complete_file(part: Part, description: Description, progress: Progress | No
     if frames < part.frames:
         part.split_blocks(frames - 1, frames)
     missing = list(itertools.islice(part.missing(frames), _MAX_RANGES + 1))
+    part.no_longer_zero(frames)
     fill_missing(part, frames, progress)
     array_crc = _array_crc(part, frames)
     member_crc = layout.member_crc(array_crc)

@@ -17,7 +17,7 @@ from ._description import Description
 from ._errors import ScanClosedError, StorageOSError
 from ._form import Form
 from ._index import Grid
-from ._journal import COMING, WRITTEN, Journal
+from ._journal import WRITTEN, Journal
 
 TABLE_STEP = 1 << 16
 """Marks that are looked at together; a multiple of every block."""
@@ -45,7 +45,7 @@ class Frames:
 
     def adopt(self, journal: Journal) -> None:
         self.journal = journal
-        journal.guard = self.changed
+        journal.guard = self._lock
         self.description: Description = journal.description
         self.frame_bytes = self.description.frame_bytes
         self.frames = self.description.frames
@@ -53,12 +53,12 @@ class Frames:
         self.open_form = self.form if not self.held and self.refusal is None else None  # that new frames may come in
         self.array_offset = self.description.array_offset
         self.marks = journal.marks
-        marks = journal.mark_array
-        self.frames_written = sum(
-            int(np.count_nonzero(marks[at : at + TABLE_STEP] > COMING)) for at in range(0, self.frames, TABLE_STEP)
-        )
+        self.recount()
         self.fresh: Span = (0, self.frames) if self.frames_written else (0, 0)
         self.fresh_bytes = 0
+
+    def recount(self) -> None:
+        self.frames_written = self.frames - self.count_missing(0, self.frames)
 
     @property
     def path(self) -> Path:
@@ -104,14 +104,14 @@ class Frames:
 
     def end_flight(self, span: Span) -> None:
         """Holding `changed`: the frames of `span` are no longer being written."""
-        self.in_flight.remove(span)
+        self.in_flight.remove(span)  # equal ones are never in flight together
         if self._waiting:
             self.changed.notify_all()
 
     def refuse(self, why: str) -> None:
         """Refuse new frames, with `why` as the reason, and wait for those in flight."""
         self.refuse_if_forked()
-        with self.changed:
+        with self._lock:
             self.refusal, self.open_form = why, None
             self.wait_for(lambda: not self.in_flight)
 
@@ -119,13 +119,13 @@ class Frames:
     def held_still(self) -> Iterator[None]:
         """New frames wait, and those in flight have been written, until the end of the block."""
         self.refuse_if_forked()
-        with self.changed:
-            self.held, self.open_form = True, None
-            self.wait_for(lambda: not self.in_flight)
         try:
+            with self._lock:
+                self.held, self.open_form = True, None
+                self.wait_for(lambda: not self.in_flight)
             yield
         finally:
-            with self.changed:
+            with self._lock:
                 self.held = False
                 self.open_form = self.form if self.refusal is None else None
                 self.changed.notify_all()

@@ -43,16 +43,17 @@ class Part(Rewrites):
 
     def put_frame(self, form: Form, number: int, frame: _fs.Frame) -> None:
         """put() of one frame that lies as it is to be stored: the way of nearly every frame, so nothing is in it twice."""
-        in_flight, marks, size, span = self.in_flight, self.marks, self.frame_bytes, (number, number + 1)
-        with self._lock:
-            alone = form is self.open_form and not in_flight and marks[number] < WRITTEN
-            if alone:
-                marks[number] = COMING
-                in_flight.append(span)
-        if not alone:
-            self.put(form, number, 1, ((0, frame.data),))
-            return
-        try:
+        in_flight, span = self.in_flight, (number, number + 1)
+        try:  # from here: an interrupt comes where the lock is let go, too
+            with self._lock:
+                marks, size = self.marks, self.frame_bytes
+                alone = form is self.open_form and not in_flight and marks[number] < WRITTEN
+                if alone:
+                    marks[number] = COMING
+                    in_flight.append(span)
+            if not alone:
+                self.put(form, number, 1, ((0, frame.data),))
+                return
             self.file.write_frame(frame, self.array_offset + number * size, size)
             with self._lock:
                 marks[number] = WRITTEN
@@ -71,15 +72,15 @@ class Part(Rewrites):
         """put_frame() of neighbours, in one call of the system; False where each of them has to go by itself."""
         count = len(frames)
         span = (first, first + count)
-        with self._lock:
-            if form is not self.open_form or self.in_flight:
-                return False
-            if self.count_missing(*span) < count:
-                return False
-            self.journal.set_marks(*span, COMING)
-            self.in_flight.append(span)
         size = self.frame_bytes
         try:
+            with self._lock:
+                if form is not self.open_form or self.in_flight:
+                    return False
+                if self.count_missing(*span) < count:
+                    return False
+                self.journal.set_marks(*span, COMING)
+                self.in_flight.append(span)
             self.file.write_frames(frames, self.array_offset + first * size, size)
             with self._lock:
                 self.journal.set_marks(*span, WRITTEN)
@@ -93,8 +94,10 @@ class Part(Rewrites):
         return True
 
     def _flight_failed(self, span: Span) -> None:
-        with self.changed:
-            if span in self.in_flight:
+        with self._lock:
+            if any(flight is span for flight in self.in_flight):  # not another thread's of the same frames
+                self.fresh = join(self.fresh, span)
+                self.recount()
                 self.end_flight(span)
 
     def put(self, form: Form, first: int, count: int, chunks: Iterable[Chunk]) -> None:
@@ -107,24 +110,24 @@ class Part(Rewrites):
         span = (first, first + count)
         if self.redo_is_to_be_void:
             self.flush()
-        with self.changed:
-            self.wait_for(lambda: not self.held and not self.is_in_flight(*span))
-            if self.refusal is not None:
-                raise ScanClosedError(f"scan {self.path}: {self.refusal}")
-            if form is not self.form:
-                raise LaidOutAnew
-            new = self.count_missing(*span)
-            if new == count:
-                self.journal.set_marks(*span, COMING)
-            self.in_flight.append(span)
         try:
+            with self._lock:
+                self.wait_for(lambda: not self.held and not self.is_in_flight(*span))
+                if self.refusal is not None:
+                    raise ScanClosedError(f"scan {self.path}: {self.refusal}")
+                if form is not self.form:
+                    raise LaidOutAnew
+                new = self.count_missing(*span)
+                if new == count:
+                    self.journal.set_marks(*span, COMING)
+                self.in_flight.append(span)
             if new == count:
                 base = self.array_offset + first * self.frame_bytes
                 for at, data in chunks:
                     self.file.write_at(data, base + at)
             else:
                 self.rewrite(*span, chunks)
-            with self.changed:
+            with self._lock:
                 if new == count:
                     self.journal.set_marks(*span, WRITTEN)
                 self.frames_written += new
@@ -132,10 +135,7 @@ class Part(Rewrites):
                 self.fresh_bytes += count * self.frame_bytes
                 self.end_flight(span)
         except BaseException:
-            with self.changed:
-                if span in self.in_flight:
-                    self.frames_written += new - self.count_missing(*span)
-                    self.end_flight(span)
+            self._flight_failed(span)
             raise
         if self.redo_is_long:
             self.flush()
@@ -150,10 +150,15 @@ class Part(Rewrites):
         with self._turn:
             self.refuse_if_forked()
             self.settle_rewrites()
-            with self.changed:
+            with self._lock:
                 span, self.fresh, self.fresh_bytes = self.fresh, (0, 0), 0
-            self.to_be_synced(span)
-            self.take_checksums((0, self.frames) if all_frames else span, leave_loose=leave_loose)
+                self._unsynced = join(self._unsynced, span)
+            try:
+                self.take_checksums((0, self.frames) if all_frames else span, leave_loose=leave_loose)
+            except BaseException:
+                with self._lock:
+                    self.fresh = join(self.fresh, span)
+                raise
 
     def flush(self) -> None:
         """Make every frame written so far survive a power cut.
@@ -181,6 +186,11 @@ class Part(Rewrites):
                 raise
             self.redone_is_in_place(redone)
 
+    def no_longer_zero(self, first: int) -> None:
+        """Behind a cut the export's tail is written: frames from `first` on, none of which has come, may hold bytes of it."""
+        with self._lock:
+            self.journal.set_marks(first, self.frames, COMING)
+
     # -- the end --------------------------------------------------------------------------------------------------
 
     def begin_forked(self) -> None:
@@ -189,7 +199,7 @@ class Part(Rewrites):
 
     def go_on_with(self, journal: Journal, file: _fs.File | None = None) -> None:
         """Go on with `journal` (and `file`), which are in the old ones' place. Only while held still."""
-        with self._turn, self.changed:
+        with self._turn, self._lock:
             old_journal, old_file = self.journal, self.file
             if file is not None:
                 self.file = file

@@ -54,6 +54,7 @@ class Rewrites(Checks, Syncs):
                 self.file.refuse_unless_at_path()
                 self._redo = Redo.create(self.path, self.journal.key)
                 self.have_names()
+            self._settle_in_turn()  # an older version that could not be put in its place must not come after this one
             promised = self.anything_promised and bool(np.isin(marks, (CHECKED, CHECKING, BLOCK_CHECKED)).any())
             if self.split_blocks(first, stop) and promised:
                 self.journal.sync()
@@ -65,30 +66,33 @@ class Rewrites(Checks, Syncs):
             record = self._redo.append(offset, size, chunks, self.journal.epoch)
             if promised:
                 self._redo.sync()
-            with self.changed:
+            with self._lock:
                 self.journal.set_marks(first, stop, REWRITING)
             try:
                 self._redo.apply(record, self.file)
             except BaseException:
                 self._unsettled.append(record)
                 raise
-            with self.changed:  # still holding _redo_lock: a flush that sees the record sees these as new, too
+            with self._lock:  # still holding _redo_lock: a flush that sees the record sees these as new, too
                 self.journal.set_marks(first, stop, WRITTEN)
                 self.fresh = join(self.fresh, (first, stop))
 
     def settle_rewrites(self) -> None:
         """Try again what a rewrite could not put in its place."""
-        if not self._unsettled:
-            return
-        with self._redo_lock:
-            while self._unsettled and self._redo is not None:
-                record = self._unsettled[0]
-                self._redo.apply(record, self.file)
-                first = (record.offset - self.array_offset) // self.frame_bytes
-                with self.changed:
-                    self.journal.set_marks(first, first + record.size // self.frame_bytes, WRITTEN)
-                    self.fresh = (0, self.frames)
-                self._unsettled.pop(0)
+        if self._unsettled:
+            with self._redo_lock:
+                self._settle_in_turn()
+
+    def _settle_in_turn(self) -> None:
+        """Holding `_redo_lock`."""
+        while self._unsettled and self._redo is not None:
+            record = self._unsettled[0]
+            self._redo.apply(record, self.file)
+            first = (record.offset - self.array_offset) // self.frame_bytes
+            with self._lock:
+                self.journal.set_marks(first, first + record.size // self.frame_bytes, WRITTEN)
+                self.fresh = (0, self.frames)
+            self._unsettled.pop(0)
 
     def redone_so_far(self) -> int:
         """How far the redo file goes, to be given to redone_is_in_place after a flush."""
@@ -103,6 +107,7 @@ class Rewrites(Checks, Syncs):
         """
         with self._redo_lock:
             if self._redo is not None and self._redo.end != redone:
+                self.journal.sync()  # a block that has been split since has promised frames, by checksums of their own
                 self._redo.sync()
             elif self._redo is not None and redone:
                 self.journal.epoch += 1

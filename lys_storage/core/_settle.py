@@ -7,7 +7,7 @@ block, is that of its bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -35,7 +35,7 @@ def settle(
     have been read.
     """
     sync_failed = journal.file_sync_failed
-    redone = _redo(file, journal)
+    redone = _redo(file, journal, trust_marks)
     size, total = journal.description.frame_bytes, journal.description.frames
     held = max(0, file.size - journal.description.array_offset) // size
     for at in range(0, total, _STEP):
@@ -121,7 +121,7 @@ def _dissolve(journal: Journal, first: int, marks: Marks) -> None:
     rows[marked & ~marked.all(axis=1, keepdims=True)] = WRITTEN
 
 
-def _redo(file: _fs.File, journal: Journal) -> Redo | None:
+def _redo(file: _fs.File, journal: Journal, trust_marks: bool) -> Redo | None:
     """Put what the redo file holds in its place, with marks and checksums; the redo file, where there is one.
 
     After the death of a process as well, where it may all be in its place: the checksums are not yet, and once the redo
@@ -141,8 +141,12 @@ def _redo(file: _fs.File, journal: Journal) -> Redo | None:
         count, rest = divmod(record.size, size)
         if first < 0 or over or rest or first + count > journal.description.frames:
             continue
-        redo.apply(record, file)
-        for frame in range(first, first + count):
+        frames: Sequence[int] = range(first, first + count)
+        if not trust_marks or any(journal.marks[frame] == REWRITING for frame in frames):
+            redo.apply(record, file)
+        else:  # it is in its place, or what came after it is: only the checksums may be those of an older version
+            frames = [frame for frame in frames if journal.marks[frame] in (WRITTEN, CHECKING)]
+        for frame in frames:
             journal.put_checksums(frame, np.array([crc_of(file, journal, frame, 1)], np.uint32))
             journal.marks[frame] = CHECKED
     return redo

@@ -41,12 +41,12 @@ class Syncs(Frames):
         return self._flushed or self._resumed
 
     def to_be_synced(self, span: Span) -> None:
-        with self.changed:
+        with self._lock:
             self._unsynced = join(self._unsynced, span)
 
     def sync_file(self) -> None:
         """Sync the scan file. Frames that an earlier, failed sync has lost are missing from now on, and an error says so."""
-        with self.changed:
+        with self._lock:
             span, self._unsynced = self._unsynced, (0, 0)
         try:
             lost = self._write_again(span) if self.journal.file_sync_failed else 0
@@ -90,7 +90,7 @@ class Syncs(Frames):
     def _write_unit_again(self, frame: int) -> tuple[int, int]:
         """The first frame behind what was written, and how many were lost: what they read as is no longer what came."""
         journal = self.journal
-        with self.changed:
+        with self._lock:
             while self.is_in_flight(*(unit := self._unit_of(frame))):
                 self.wait_for(lambda: not self.is_in_flight(*unit))
             first, stop = unit
@@ -111,9 +111,11 @@ class Syncs(Frames):
             if mark != WRITTEN and crc != expected:
                 lost = stop - first
         finally:
-            with self.changed:
-                if lost:
-                    journal.set_marks(first, stop, COMING)
-                    self.frames_written -= lost
-                self.end_flight(unit)
+            with self._lock:
+                try:
+                    if lost:
+                        journal.set_marks(first, stop, COMING)
+                        self.frames_written -= lost
+                finally:
+                    self.end_flight(unit)
         return stop, lost

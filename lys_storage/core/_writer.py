@@ -86,7 +86,7 @@ class Writer:
     def store(self, data: Mapping[Any, Any]) -> list[LysStorageError]:
         """Store every frame of `{index: frame}`; what could not be stored, and why."""
         faults: list[LysStorageError] = []
-        if len(data) == 1:
+        if len(data) == 1 or type(data) is not dict:  # another mapping may hand out one buffer again and again
             for index, frame in data.items():
                 try:
                     self.write(index, frame)

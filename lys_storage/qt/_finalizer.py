@@ -41,12 +41,19 @@ class Finalizer(QtCore.QThread):
     def submit(self, job: Job) -> None:
         with self._changed:
             self._outstanding += 1
+            again, self._ending = self._ending, False
+        if again:  # a retry after close(): the thread has ended, or is about to
+            self.wait()
+            self._over.clear()
+            self._jobs = queue.SimpleQueue()  # one that has never run has its end still before it
         self._jobs.put(job)
         if not self.isRunning():
             for ended in [f for f in Finalizer._kept if f.isFinished()]:
                 Finalizer._kept.discard(ended)
             Finalizer._kept.add(self)
             self.start()
+        if again:
+            self.end()
 
     def run(self) -> None:
         while (job := self._jobs.get()) is not None:

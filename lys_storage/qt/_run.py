@@ -131,6 +131,7 @@ class Run:
             scan = resume(part)
         except Exception as error:
             return SaveResult(self, part, axes, None, str(error))
+        scan.trim = self.scan is not None and self.scan.trim
         self.scan = scan
         return self.save(axes)
 

@@ -414,11 +414,11 @@ def test_a_rewrite_that_begins_while_its_block_gets_a_checksum_keeps_it_from_tha
     monkeypatch.setattr(Redo, "append", append)
     monkeypatch.setattr(Checks, "sums", sums)
     scan._part.check()
-    assert marks(scan)[:24] == [BLOCK_CHECKED] * 8 + [WRITTEN] * 8 + [BLOCK_CHECKED] * 8
+    assert marks(scan)[:24] == [BLOCK_CHECKED] * 8 + [CHECKED] * 8 + [BLOCK_CHECKED] * 8
     go_on.set()
     writer.join(DEADLINE_S)
     scan.flush()
-    assert marks(scan)[8:16] == [BLOCK_CHECKED] * 8
+    assert marks(scan)[8:16] == [CHECKED] * 8
     assert_is(scan.close(), {k: frame(k, int(k == 10)) for k in range(FRAMES)})
 
 
