@@ -1,0 +1,262 @@
+"""What a second reading of the core broke: each test is one rule, and failed when it was written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import threading
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lys_storage
+from lys_storage import StorageOSError
+from lys_storage.core import _finalize, _fs
+from lys_storage.core._checks import Checks
+from lys_storage.core._journal import CHECKED, COMING, Journal
+from lys_storage.core._redo import Redo
+from lys_storage.core._rewrite import Rewrites
+from lys_storage.core._scan import Scan
+from tests.core.helpers import DEADLINE_S
+
+FRAMES, SIZE = 16, 1 << 14
+
+
+def value(k: int, version: int = 0) -> Any:
+    return np.full(SIZE, k + 1 + 100 * version, "u1")
+
+
+def begun(folder: Path, count: int = 8) -> Scan:
+    """Blocks of 16 frames would be of 256 KiB: these are of 16 KiB, 16 of them."""
+    scan = lys_storage.create(folder / "a.npz", (FRAMES, SIZE), "u1", grid_ndim=1, flush_interval_s=None)
+    for k in range(count):
+        scan[k] = value(k)
+    return scan
+
+
+def assert_export(path: Path, expected: dict[int, int]) -> None:
+    """Each frame is the version that `expected` says, the others are zeros, and every checksum is right."""
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+    with lys_storage.open_wave(path) as wave:
+        for k in range(len(wave.data)):
+            assert np.array_equal(wave.data[k], value(k, expected[k]) if k in expected else np.zeros(SIZE, "u1")), k
+    assert lys_storage.verify(path.parent) == []
+
+
+def after_a_cut(folder: Path, monkeypatch: pytest.MonkeyPatch, journal: bytes | None = None) -> Path:
+    """The export of what is on disk now, on another boot; `journal`: what of the journal is durable."""
+    copy = folder.with_name(f"{folder.name}_cut")
+    shutil.copytree(folder, copy)
+    if journal is not None:
+        (copy / "a.npz.part.journal").write_bytes(journal)
+    with monkeypatch.context() as patch:
+        patch.setattr(_fs, "boot_id", lambda: "another boot")
+        (result,) = lys_storage.recover(copy)
+    assert result.path is not None, result.said
+    return result.path
+
+
+def raising(code: int) -> Callable[..., Any]:
+    def fail(*args: Any, **options: Any) -> Any:
+        raise StorageOSError(code, os.strerror(code), "injected")
+
+    return fail
+
+
+def in_a_thread(work: Callable[[], None]) -> None:
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(DEADLINE_S)
+    assert not thread.is_alive()
+
+
+def test_a_rewrite_that_failed_in_its_place_does_not_come_after_a_newer_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = begun(tmp_path)
+    scan.flush()
+    with monkeypatch.context() as patch:
+        patch.setattr(Redo, "apply", raising(errno.EIO))
+        with pytest.raises(StorageOSError):
+            scan[3] = value(3, 1)
+    scan[3] = value(3, 2)
+    scan.flush()
+    assert_export(scan.close(), {k: 2 * (k == 3) for k in range(8)})
+
+
+def test_frames_that_never_came_hold_nothing_of_a_trimmed_save_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its tail was written behind the cut; who saves the scan whole afterwards finds it there."""
+    scan = begun(tmp_path, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(_finalize, "publish", raising(errno.EIO))
+        with pytest.raises(StorageOSError):
+            scan.close(trim=True)
+    scan.suspend()
+    with lys_storage.resume(tmp_path / "a.npz") as again:
+        assert list(again.missing()) == [(k,) for k in range(3, FRAMES)]
+    assert_export(tmp_path / "a.npz", dict.fromkeys(range(3), 0))
+
+
+def test_a_flush_promises_the_other_frames_of_a_block_in_which_a_rewrite_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan, real, once = begun(tmp_path, FRAMES), Checks.sums, [True]
+
+    def sums(self: Checks, numbers: Any, size: int) -> Any:
+        result = list(real(self, numbers, size))
+        if once and len(numbers):
+            once.clear()
+            in_a_thread(lambda: scan.write(3, value(3, 1)))
+        return iter(result)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checks, "sums", sums)
+        scan.flush()
+    assert_export(after_a_cut(tmp_path, monkeypatch), {k: int(k == 3) for k in range(FRAMES)})
+    scan.close()
+
+
+def test_a_flush_promises_the_old_version_of_a_frame_whose_rewrite_has_not_begun_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is registered, and waits; where it fails then, the old version is what there is."""
+    scan, inside, go_on = begun(tmp_path), threading.Event(), threading.Event()
+
+    def rewrite(*args: Any) -> None:
+        inside.set()
+        assert go_on.wait(DEADLINE_S)
+        raising(errno.ENOSPC)()
+
+    def write() -> None:
+        with pytest.raises(StorageOSError):
+            scan.write(3, value(3, 1))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Rewrites, "rewrite", rewrite)
+        writer = threading.Thread(target=write)
+        writer.start()
+        assert inside.wait(DEADLINE_S)
+        scan.flush()
+        go_on.set()
+        writer.join(DEADLINE_S)
+    assert_export(after_a_cut(tmp_path, monkeypatch), dict.fromkeys(range(8), 0))
+    scan.close()
+
+
+def test_a_check_that_ended_in_the_middle_is_made_up_for_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checksum that could not be written, or Ctrl-C just there, leaves frames CHECKING."""
+    monkeypatch.setattr(_fs.File, "keeps_its_place", lambda self: False)
+    scan = begun(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "put_checksums", raising(errno.ENOSPC))
+        with pytest.raises(StorageOSError):
+            scan.flush()
+    scan.flush()
+    assert scan._part.journal.mark_array[:8].tolist() == [CHECKED] * 8
+    assert_export(after_a_cut(tmp_path, monkeypatch), dict.fromkeys(range(8), 0))
+    assert_export(scan.close(), dict.fromkeys(range(8), 0))
+
+
+def test_a_block_that_is_taken_apart_during_the_first_flush_is_promised_by_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The flush has synced the journal already when the rewrite gives the others checksums of their own."""
+    scan, real, durable = begun(tmp_path, FRAMES), Journal.sync, []
+
+    def sync(self: Journal) -> None:
+        real(self)
+        durable.append(self.path.read_bytes())
+        if len(durable) == 1:
+            in_a_thread(lambda: scan.write(3, value(3, 1)))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "sync", sync)
+        scan.flush()
+    path = after_a_cut(tmp_path, monkeypatch, durable[-1])
+    assert_export(path, {k: int(k == 3) for k in range(FRAMES)})
+    scan.close()
+
+
+def test_a_mark_that_cannot_be_written_leaves_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a frame that a failed sync has lost, on a full disk that copies on write."""
+    monkeypatch.setattr(_fs.File, "keeps_its_place", lambda self: False)
+    scan = begun(tmp_path, 1)
+    part = scan._part
+    part.check()
+    part.journal.file_sync_failed = True
+    part.file.write_at(b"torn", part.array_offset)
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "set_marks", raising(errno.ENOSPC))
+        with pytest.raises(StorageOSError):
+            scan.flush()
+    assert part.in_flight == []
+    with pytest.raises(StorageOSError, match="1 frames were lost"):
+        scan.flush()
+    scan.suspend()
+
+
+def test_after_a_kill_an_old_record_does_not_come_over_what_was_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rewritten, lost by a failed sync, written once more: the record of the rewrite is still in the redo file."""
+    scan = begun(tmp_path, 1)
+    part = scan._part
+    scan[0] = value(0, 1)
+    part.check()
+    part.journal.file_sync_failed = True
+    part.file.write_at(b"torn", part.array_offset)
+    with pytest.raises(StorageOSError, match="1 frames were lost"):
+        scan.flush()
+    assert part.journal.marks[0] == COMING
+    scan[0] = value(0, 2)
+    shutil.copytree(tmp_path, tmp_path.with_name(f"{tmp_path.name}_killed"))
+    (result,) = lys_storage.recover(tmp_path.with_name(f"{tmp_path.name}_killed"))
+    assert result.path is not None
+    assert_export(result.path, {0: 2})
+    scan.close()
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["one frame", "neighbours"])
+def test_an_interrupt_in_the_middle_of_a_write_leaves_the_count_right_and_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: bool
+) -> None:
+    """Ctrl-C comes at any line: the frame has its mark, and was not counted yet."""
+    scan = begun(tmp_path, 0)
+    real = _fs.File.write_frames if together else _fs.File.write_frame
+
+    def interrupted(*args: Any) -> None:
+        real(*args)
+        raise KeyboardInterrupt
+
+    data = {(k,): value(k) for k in ((0, 1) if together else (0,))}
+    with monkeypatch.context() as patch:
+        patch.setattr(_fs.File, real.__name__, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            scan.update(data)
+    assert (scan.frames_written, scan._part.in_flight) == (0, [])
+    scan.update(data)
+    assert scan.frames_written == len(data)
+    assert_export(scan.close(), dict.fromkeys(range(len(data)), 0))
+
+
+def test_a_mapping_that_hands_out_one_buffer_again_and_again_is_stored_as_it_comes(tmp_path: Path) -> None:
+    class Lazy(dict[Any, Any]):
+        def items(self) -> Any:
+            buffer = np.empty(SIZE, "u1")
+            for k in range(4):
+                buffer[:] = value(k)
+                yield (k,), buffer
+
+    scan = begun(tmp_path, 0)
+    scan.update(Lazy.fromkeys(range(4)))
+    assert_export(scan.close(), dict.fromkeys(range(4), 0))
