@@ -7,7 +7,7 @@ block, is that of its bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from . import _fs
 from ._checksum import crc32
 from ._journal import BLOCK_CHECKED, CHECKED, CHECKING, COMING, REWRITING, WRITTEN, Journal
-from ._redo import Redo, read_records, redo_path
+from ._redo import Record, Redo, read_records, redo_path
 
 Marks = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -124,32 +124,43 @@ def _dissolve(journal: Journal, first: int, marks: Marks) -> None:
 def _redo(file: _fs.File, journal: Journal, trust_marks: bool) -> Redo | None:
     """Put what the redo file holds in its place, with marks and checksums; the redo file, where there is one.
 
-    After the death of a process as well, where it may all be in its place: the checksums are not yet, and once the redo
-    file is void, a power cut would find the bytes of one version and the checksum of another.
+    Where marks are true, only frames that are REWRITING are put there, each by the last record that has it: any other has
+    what came last in its place already. Its checksum may be that of an older version, though: once the redo file is void,
+    a power cut would find the bytes of one and the checksum of another.
     """
     path = redo_path(file.path)
     if not path.exists():
         return None
     redo = Redo(_fs.File.open(path, writable=True), journal.key)
-    size, offset = journal.description.frame_bytes, journal.description.array_offset
     records = read_records(redo, journal.epoch)
     if records:  # the process may have died before it made them durable, or their name
         redo.sync(again=True)
         _fs.sync_folder(path.parent)
+    last: dict[int, Record] = {}
     for record in records:
-        first, over = divmod(record.offset - offset, size)
-        count, rest = divmod(record.size, size)
-        if first < 0 or over or rest or first + count > journal.description.frames:
-            continue
-        frames: Sequence[int] = range(first, first + count)
-        if not trust_marks or any(journal.marks[frame] == REWRITING for frame in frames):
-            redo.apply(record, file)
-        else:  # it is in its place, or what came after it is: only the checksums may be those of an older version
-            frames = [frame for frame in frames if journal.marks[frame] in (WRITTEN, CHECKING)]
-        for frame in frames:
+        for frame, part in _frames_of(record, journal):
+            last[frame] = part
+            if not trust_marks:
+                redo.apply(part, file)
+    for frame, part in last.items():
+        mark = journal.marks[frame]
+        if trust_marks and mark == REWRITING:
+            redo.apply(part, file)
+        if not trust_marks or mark in (REWRITING, WRITTEN, CHECKING):
             journal.put_checksums(frame, np.array([crc_of(file, journal, frame, 1)], np.uint32))
             journal.marks[frame] = CHECKED
     return redo
+
+
+def _frames_of(record: Record, journal: Journal) -> Iterator[tuple[int, Record]]:
+    """Each frame that a record is of, with its part of it; none where it is of no whole frames of this scan."""
+    size, offset = journal.description.frame_bytes, journal.description.array_offset
+    first, over = divmod(record.offset - offset, size)
+    count, rest = divmod(record.size, size)
+    if first < 0 or over or rest or first + count > journal.description.frames:
+        return
+    for k in range(count):
+        yield first + k, Record(record.offset + k * size, size, record.at + k * size)
 
 
 def crc_of(file: _fs.File, journal: Journal, first: int, count: int) -> int | None:

@@ -260,3 +260,26 @@ def test_a_mapping_that_hands_out_one_buffer_again_and_again_is_stored_as_it_com
     scan = begun(tmp_path, 0)
     scan.update(Lazy.fromkeys(range(4)))
     assert_export(scan.close(), dict.fromkeys(range(4), 0))
+
+
+def test_a_kill_in_a_rewrite_does_not_bring_back_what_an_older_record_holds_of_other_frames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record of four frames, then one of one of them, then the process dies while it rewrites another of the four."""
+    scan, real = begun(tmp_path), Redo.apply
+    scan.flush()
+    scan[0:4] = np.stack([value(k, 1) for k in range(4)])
+    scan[2] = value(2, 2)
+
+    def killed(self: Redo, record: Any, file: Any) -> None:
+        file.write_at(bytes(SIZE // 2), record.offset)
+        shutil.copytree(tmp_path, tmp_path.with_name(f"{tmp_path.name}_killed"))
+        real(self, record, file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Redo, "apply", killed)
+        scan[1] = value(1, 2)
+    (result,) = lys_storage.recover(tmp_path.with_name(f"{tmp_path.name}_killed"))
+    assert result.path is not None
+    assert_export(result.path, {0: 1, 1: 2, 2: 2, 3: 1, **dict.fromkeys(range(4, 8), 0)})
+    scan.close()
