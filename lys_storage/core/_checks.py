@@ -38,9 +38,8 @@ class Checks(Frames):
             try:
                 end = min(at + TABLE_STEP, -(-stop // per_block) * per_block, self.frames)
                 left = self._take_range(at, end, leave_loose)
-                if (
-                    left[0] < left[1] and not leave_loose
-                ):  # a rewrite began in a block: the others are promised by this flush
+                if left[0] < left[1] and not leave_loose:
+                    # A rewrite began in a block, which gets no checksum: its other frames are promised by this flush.
                     left = self._take_range(at, end, leave_loose, in_blocks=False)
             except BaseException:
                 with self._lock:
@@ -75,9 +74,8 @@ class Checks(Frames):
             whole = checking[members].reshape(-1, journal.per_block).all(axis=1)
             for a, b in self.in_flight:  # a rewrite that found no block to split would leave a part of one
                 whole &= (blocks * journal.per_block >= b) | ((blocks + 1) * journal.per_block <= a)
-            sound = np.flatnonzero(
-                whole
-            )  # no others: a checksum of bytes in the middle of a rewrite would vouch for these
+            # Of no others: a checksum of bytes in the middle of a rewrite would vouch for these.
+            sound = np.flatnonzero(whole)
             for run in np.split(sound, np.flatnonzero(np.diff(blocks[sound]) > 1) + 1):
                 if run.size:
                     journal.put_block_checksums(int(blocks[run[0]]), block_sums[run])

@@ -175,10 +175,8 @@ class Part(Rewrites):
             self.check()
             self.sync_file()
             self.journal.sync()
-            was, self._flushed = (
-                self._flushed,
-                True,
-            )  # first: whoever rewrites from now on syncs the redo file, and its name
+            was = self._flushed
+            self._flushed = True  # first: whoever rewrites from now on syncs the redo file, and its name
             try:
                 self.sync_names()
             except BaseException:

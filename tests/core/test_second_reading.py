@@ -22,6 +22,7 @@ from lys_storage.core._journal import CHECKED, COMING, Journal
 from lys_storage.core._redo import Redo
 from lys_storage.core._rewrite import Rewrites
 from lys_storage.core._scan import Scan
+from tests.core.conftest import Faults
 from tests.core.helpers import DEADLINE_S
 
 FRAMES, SIZE = 16, 1 << 14
@@ -283,3 +284,14 @@ def test_a_kill_in_a_rewrite_does_not_bring_back_what_an_older_record_holds_of_o
     assert result.path is not None
     assert_export(result.path, {0: 1, 1: 2, 2: 2, 3: 1, **dict.fromkeys(range(4, 8), 0)})
     scan.close()
+
+
+def test_neighbours_of_one_update_are_written_in_one_call_of_the_system(tmp_path: Path, faults: Faults) -> None:
+    """And frames that are none, each in one of its own."""
+    scan = begun(tmp_path, 0)
+    faults.calls.clear()
+    scan.update({(k,): value(k) for k in range(4)})
+    assert (faults.calls["write together"], faults.calls["write"]) == (1, 0)
+    scan.update({(k,): value(k) for k in (5, 7)})
+    assert (faults.calls["write together"], faults.calls["write"]) == (1, 2)
+    assert_export(scan.close(), dict.fromkeys((0, 1, 2, 3, 5, 7), 0))

@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage import BadFileError, LysStorageError, UnsafeFileError, open_wave, recover, resume
+from lys_storage import BadFileError, LysStorageError, UnsafeFileError, open_wave, recover, resume, verify
 from lys_storage.core import _fs
 from lys_storage.core._journal import ABSENT, CHECKED, REWRITING, WRITTEN
 from lys_storage.core._recovery import look_at
@@ -38,7 +38,6 @@ ARRAY_AT, FRAME = 4096, 16
 MARKS_AT, SUMS_AT, METADATA_AT = 4096, 8192, 12288
 HEAD, POINTERS_AT, TEXT_AT = 56, 512, 1536
 
-verify = getattr(lys_storage, "verify", None)
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="each file is opened in a fork")
 
 Files = dict[str, bytes]
@@ -278,12 +277,10 @@ def test_a_flipped_byte_of_an_export_is_never_other_data(export: bytes, folder: 
     assert wrong == []
 
 
-@pytest.mark.skipif(verify is None, reason="there is no verify yet")
 def test_verify_finds_every_flipped_byte_of_an_export_that_matters(export: bytes, folder: Path) -> None:
     """verify never raises, and where it finds nothing the export is right for whoever reads it."""
     path = folder / "a.npz"
     path.write_bytes(export)
-    assert verify is not None
     assert verify(path) == []
     for at in spots(range(80), range(ARRAY_AT - 128, ARRAY_AT + 200, 2), range(ARRAY_AT + 128, len(export))):
         path.write_bytes(flipped(export, at))
@@ -296,10 +293,8 @@ def test_verify_finds_every_flipped_byte_of_an_export_that_matters(export: bytes
                 assert archive.testzip() is None, f"byte {at}"
 
 
-@pytest.mark.skipif(verify is None, reason="there is no verify yet")
 def test_verify_finds_flipped_bytes_of_a_scan_in_progress(rotten: Rotten, folder: Path) -> None:
     """verify tells of each checked frame whose bytes changed, raises nothing, and changes nothing."""
-    assert verify is not None
     rotten.lay(folder)
     assert verify(folder / "a.npz.part") == []
     for at in (*range(ARRAY_AT, ARRAY_AT + 6 * FRAME, 3), *range(0, len(rotten.part), 4999)):
@@ -379,8 +374,7 @@ def test_a_truncated_export_is_refused(export: bytes, folder: Path) -> None:
         (folder / "a.npz").write_bytes(export[:n])
         with pytest.raises(BadFileError):
             open_wave(folder / "a.npz")
-        if verify is not None:
-            assert verify(folder / "a.npz") != []
+        assert verify(folder / "a.npz") != []
 
 
 # -- files of others ---------------------------------------------------------------------------------------------------
@@ -423,8 +417,7 @@ def test_a_version_from_the_future_is_refused_and_nothing_is_touched(
     for ask in (resume, look_at):
         with pytest.raises(BadFileError, match=f"version {version}"):
             ask(folder / "a.npz.part")
-    if verify is not None:
-        assert verify(folder / "a.npz.part") != []
+    assert verify(folder / "a.npz.part") != []
     assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()} == before
 
 
@@ -986,7 +979,6 @@ sys.path.insert(0, {str(ROOT)!r})
 import lys_storage
 import lys_storage.cli, lys_storage.commands, lys_storage.core._recovery, zipfile, ast, lzma, bz2
 base = int(open("/proc/self/statm").read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-verify = getattr(lys_storage, "verify", None)
 
 def run(*arguments):
     try:
@@ -1005,7 +997,7 @@ def ask(path, how):
                 out.flush()
             return f"info {{codes}}"
         if how == "verify":
-            return f"{{len(verify(path))}} problems"
+            return f"{{len(lys_storage.verify(path))}} problems"
         with lys_storage.open_wave(path) as wave:
             return f"opened {{wave.shape}} {{len(wave.note)}}"
     except lys_storage.LysStorageError as error:
@@ -1014,7 +1006,7 @@ def ask(path, how):
         return f"FOREIGN: {{type(error).__name__}}: {{str(error)[:300]}}"
 
 for name in sys.argv[2:]:
-    for how in ("open", "info") + (("verify",) if verify else ()):
+    for how in ("open", "info", "verify"):
         if sys.argv[1] not in ("all", how):
             continue
         r, w = os.pipe()
@@ -1062,7 +1054,7 @@ def open_all(run_child: Callable[..., Any], tmp_path: Path) -> Callable[..., Tol
                 told.faults.append(f"{asked} {name}: {text}")
             elif rss_mb > LIMIT_RSS_MB:
                 told.faults.append(f"{asked} {name}: {rss_mb} MB of memory for {len(files[name])} bytes ({text})")
-        assert len(told.answers) == len(files) * (1 if how != "all" else 3 if verify is not None else 2)
+        assert len(told.answers) == len(files) * (1 if how != "all" else 3)
         return told
 
     return run
@@ -1167,8 +1159,7 @@ FOUND = sorted(path for path in FINDS.glob("*/*") if path.is_file() and path.suf
 @forks
 def test_what_the_fuzzer_found_stays_mended(run_child: Callable[..., Any]) -> None:
     """Each find, once mended, is a file here; the fuzzer's own check runs on all of them, in a process of its own."""
-    if not FOUND:
-        pytest.skip("no finds yet")
+    assert FOUND
     result = run_child((ROOT / "tools" / "fuzz.py").read_text(), "--replay", *FOUND)
     assert result.code == 0, result.out + result.err
 
