@@ -96,9 +96,9 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
     calls = len(order) // workload.batch
     latencies = array("q", bytes(8 * calls))
     starts = array("d", bytes(8 * calls)) if period_s else None
-    if not spec.get("cgroup"):
-        _memory.warm(folder, workload.size_bytes)
     os.sync()
+    if not spec.get("cgroup"):
+        _memory.warm(folder, workload.size_bytes, workload.frame_bytes)
     at_start = _memory.resident()
     marks = []
 

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 
 SAMPLE_EVERY_S = 0.05
-_BLOCK = 8 << 20
+WARM_BYTES = 2 << 30
+FRAGMENTS_BYTES = 1 << 30
+WARM_PASSES = 8
 
 
 def resident(pid: int | str = "self") -> tuple[int, int]:
@@ -53,25 +55,40 @@ def available() -> int:
     raise OSError("/proc/meminfo has no MemAvailable")
 
 
-def warm(folder: Path, size_bytes: int) -> None:
-    """Touch `size_bytes` of page cache (at most half of what is available), by a file that is deleted again.
+def warm(folder: Path, size_bytes: int, block_bytes: int) -> list[float]:
+    """Write and delete a file of `size_bytes` (WARM_BYTES at most), as the limit does, until two passes take as long.
 
-    The pages go back to the kernel's free list, from which both page cache and anonymous memory are taken next. On a
-    virtual machine, memory that was left idle can cost 20 times as much to touch first; so twice as much of anonymous
-    memory is touched before, or the free list has cold pieces between the warm ones.
+    Returns the seconds of each pass. The pages go back to the kernel's free list, from which the next file takes them. A
+    virtual machine gives memory that is free back to its host within two seconds, and then each page costs up to 20 times
+    as much to touch first: so what is warmed is no more than what is going to be touched, and it is touched at once.
+    Anonymous memory is touched before, page by page: it comes from the small pieces of the free list, which files that
+    begin elsewhere, and maps, take first, and which the passes do not reach.
     """
-    with mmap.mmap(-1, max(mmap.PAGESIZE, min(2 * size_bytes, available() // 2))) as touched:
+    with mmap.mmap(-1, min(size_bytes + FRAGMENTS_BYTES, available() // 2)) as touched:
+        touched.madvise(mmap.MADV_NOHUGEPAGE)
         view = np.frombuffer(touched, np.uint8)
-        view[:] = 1
+        view[:: mmap.PAGESIZE] = 1
         del view
-    path, block = folder / "warm", np.ones(_BLOCK, np.uint8)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
-    try:
-        for at in range(0, min(size_bytes, available() // 2), _BLOCK):
-            os.pwrite(descriptor, block, at)
-    finally:
-        os.close(descriptor)
-        path.unlink()
+    count = max(1, min(size_bytes, WARM_BYTES, available() // 2) // block_bytes)
+    path, block = folder / "warm", np.ones(block_bytes, np.uint8)
+    passes: list[float] = []
+    while len(passes) < WARM_PASSES and not _steady(passes):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+        try:
+            os.posix_fallocate(descriptor, 0, count * block_bytes)
+            begin = time.perf_counter()
+            for k in range(count):
+                os.pwrite(descriptor, block, k * block_bytes)
+            passes.append(time.perf_counter() - begin)
+        finally:
+            os.close(descriptor)
+            path.unlink()
+    return passes
+
+
+def _steady(passes: list[float]) -> bool:
+    """The last two are alike, and no earlier one was faster than they are."""
+    return len(passes) > 1 and max(passes[-2:]) <= 1.1 * min(passes)
 
 
 def drop_from_cache(folder: Path) -> None:

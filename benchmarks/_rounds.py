@@ -1,4 +1,7 @@
-"""Rounds: everybody once, each in a process of its own, in an order that is shuffled anew; and whether it says anything."""
+"""Rounds: everybody once, each in a process of its own, in an order that is shuffled anew; and whether it says anything.
+
+The peers come last in a round, so that none of them is played where the limit has strayed from itself.
+"""
 
 from __future__ import annotations
 
@@ -103,18 +106,19 @@ def play(
     while kept < plan.rounds and len(rounds) < plan.rounds + plan.retries:
         if rounds and time.monotonic() > plan.until:
             break
-        names = [LIMIT, AGAIN, *ours, *(peers if kept < plan.peer_rounds else ())]
-        names = [name for name in names if name not in failed]
-        rng.shuffle(names)
         runs: dict[str, Run] = {}
-        for name in names:
-            tell(f"{workload.name} round {len(rounds) + 1} ({kept} of {plan.rounds} count so far): {name}")
-            runs[name] = run(name, workload, plan.folder, plan.seed, **more)
-            if "failed" in runs[name]:
-                failed.add(name)
-        if failed & {LIMIT, AGAIN}:
-            raise RuntimeError(f"the limit itself failed: {runs[next(iter(failed & {LIMIT, AGAIN}))]['failed']}")
-        stray = strays(runs[LIMIT], runs[AGAIN], tails_only=tails_only)
+        stray = ""
+        for group in ([LIMIT, AGAIN, *ours], peers if kept < plan.peer_rounds else []):
+            names = [name for name in group if name not in failed and not stray]
+            rng.shuffle(names)
+            for name in names:
+                tell(f"{workload.name} round {len(rounds) + 1} ({kept} of {plan.rounds} count so far): {name}")
+                runs[name] = run(name, workload, plan.folder, plan.seed, **more)
+                if "failed" in runs[name]:
+                    failed.add(name)
+            if failed & {LIMIT, AGAIN}:
+                raise RuntimeError(f"the limit itself failed: {runs[next(iter(failed & {LIMIT, AGAIN}))]['failed']}")
+            stray = stray or strays(runs[LIMIT], runs[AGAIN], tails_only=tails_only)
         rounds.append({"stray": stray, "runs": runs})
         kept += not stray
     return rounds

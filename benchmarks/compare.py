@@ -44,6 +44,7 @@ from benchmarks._workloads import FIXED, NAMES, QUICK, Workload, beyond_the_cach
 
 QUICK_S = 40.0
 QUICK_ROUNDS = 5
+QUICK_TRIES = 6
 LONG_ROUNDS = 5
 CHOICES = [name for name, candidate in CANDIDATES.items() if candidate.kind not in ("limit", "lys")]
 PIPED_WIDTH = 160
@@ -93,6 +94,19 @@ class Comparison:
             self.paced = _paced.play_paced(self.ours, plan, lambda text: self.tell(status, text), seconds)
         for outcome in self.paced:
             self.console.print(_paced.paced_table(outcome))
+
+    def far_outside(self, name: str, plan: Plan, bound: float) -> str:
+        """Whether ours is far outside its goal, also when measured again and again: why, "" where it is not."""
+        for left in reversed(range(QUICK_TRIES)):
+            fault = _goals.far_outside(self.outcomes[name], bound)
+            if not fault:
+                return ""
+            self.console.print(
+                f"FAR OUTSIDE: {fault}{'; once more' if left else ''}", style="bold red", highlight=False
+            )
+            if left:
+                self.measure(self.outcomes[name].workload, replace(plan, rounds=1, retries=1), lys=False)
+        return fault
 
     def judge(self, *, machine: bool) -> None:
         self.goals = list(_goals.goals(self.outcomes, self.paced))
@@ -175,7 +189,9 @@ def main(
                 count = min(rounds, LONG_ROUNDS)
                 its_plan = replace(plan, rounds=count, retries=count, peer_rounds=min(peer_rounds, 1))
             comparison.measure(QUICK[name] if quick else workload_of(name, folder), its_plan, lys=lys)
-        if not quick:
+        if quick:
+            far = [fault for name in names if (fault := comparison.far_outside(name, plan, bound))]
+        else:
             comparison.judge(machine=machine)
     if json_path is not None:
         json_path.write_text(json.dumps({"environment": environment, **comparison.raw()}, indent=1))
@@ -185,10 +201,7 @@ def main(
         for path in _plots.draw(plots, comparison.outcomes, comparison.paced):
             console.print(f"drawn: {path}")
     if quick:
-        faults = _goals.far_outside(comparison.outcomes, bound)
-        for fault in faults:
-            console.print(f"FAR OUTSIDE: {fault}", style="bold red")
-        sys.exit(1 if faults else 0)
+        sys.exit(1 if far else 0)
 
 
 if __name__ == "__main__":
