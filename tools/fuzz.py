@@ -257,10 +257,15 @@ def target_recover(folder: Path) -> Check:
         if data[0] & 2:
             try:
                 description = m.journal.decode_description(text)
-                head = m.layout.plan_data_member(description.shape, description.dtype, 1.7e9).head
-                part = head + part
+                layout = m.layout.plan_data_member(
+                    description.shape, description.dtype, 1.7e9, description.array_offset
+                )
+                before = bytearray(layout.array_offset)
+                for at, head in layout.heads():
+                    before[at : at + len(head)] = head
+                part = bytes(before) + part
                 if data[0] & 4 and description.frames < 5000:
-                    size, at = description.frame_bytes, len(head)
+                    size, at = description.frame_bytes, layout.array_offset
                     frames = [part[at + k * size : at + (k + 1) * size] for k in range(description.frames)]
                     sums = b"".join(struct.pack("<I", zlib.crc32(frame)) for frame in frames)
             except (m.package.LysStorageError, OverflowError, ValueError, OSError):

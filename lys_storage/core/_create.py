@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,9 @@ def begin_scan(
     if grid_ndim is not None and not 0 <= grid_ndim <= len(dims):
         raise ScanShapeError(f"grid_ndim {grid_ndim} for the {len(dims)} dimensions of shape {dims}")
     now = datetime.now(UTC)
-    layout = plan_data_member(dims, checked_dtype, now.timestamp())
     grid = Grid(dims, grid_ndim or 0)
+    frame_bytes = prod(dims[grid.ndim :]) * checked_dtype.itemsize
+    layout = plan_data_member(dims, checked_dtype, now.timestamp(), frame_bytes=frame_bytes)
     if grid.frames > MAX_FRAMES:
         raise ScanShapeError(f"a grid of {grid.frames:,} frames: at most {MAX_FRAMES:,}; make the frames larger")
     size = layout.array_end + tail_room(grid.frames) + sum(map(len, metadata))
@@ -121,7 +123,8 @@ def begin_scan(
             ),
         )
         journal = Journal.create(journal_path(file.path), description, metadata)
-        file.write_at(layout.head, 0)
+        for at, head in layout.heads():
+            file.write_at(head, at)
         file.set_size(size)
         part = Part(file, journal)
         claim = SpaceClaim(file, size, failed or log_only) if claim_space else None

@@ -18,7 +18,7 @@ from ._checksum import combine, crc32_repeated, fold, fold_rows
 from ._description import Description
 from ._errors import StorageOSError
 from ._journal import BLOCK_CHECKED, CHECKED, COMING, WRITTEN
-from ._layout import CRC_OFFSET, DataLayout, encode_npy_header, encode_tail, plan_data_member
+from ._layout import DataLayout, encode_npy_header, encode_tail, plan_data_member
 from ._metadata import ALLOW_PICKLE_NPY
 from ._part import Part
 from ._publish import publish
@@ -116,8 +116,8 @@ def _complete_file(part: Part, description: Description, progress: Progress | No
     for piece in tail:
         part.file.write_at(piece, at)
         at += len(piece)
-    crc = member_crc.to_bytes(4, "little")
-    part.file.write_at(layout.head[:CRC_OFFSET] + crc + layout.head[CRC_OFFSET + 4 :], 0)
+    for at, head in layout.heads(member_crc):
+        part.file.write_at(head, at)
     begin = time.perf_counter()
     part.sync_file()
     return time.perf_counter() - begin

@@ -1,9 +1,11 @@
 """Names and bytes of a scan file: pure encode and decode, no I/O.
 
-A scan file is a ZIP archive from its first byte on. Its first member, `data.npy`, is stored without compression, and the
-local header is padded so that the array begins on a page:
+A scan file is a ZIP archive from its first byte on. Its member `data.npy` is stored without compression, and its local
+header is padded so that the array begins on a page:
 
     local ZIP header (ZIP64) | alignment field | .npy header | ARRAY | further members | central directory
+
+Where the array begins farther behind than a header can be padded, a member of zeros comes first.
 
 ZIP: PKWARE APPNOTE 6.3.10, sections 4.3.7 (local header), 4.3.12 (central directory), 4.3.14-16 (ends), 4.5.3 (ZIP64).
 .npy: NEP 1 / numpy.lib.format, versions 1.0, 2.0, 3.0. The alignment field is the one of Android's zipalign (0xD935).
@@ -23,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy_format
 
-from ._checksum import combine, crc32
+from ._checksum import combine, crc32, crc32_repeated
 from ._errors import BadFileError, ScanShapeError
 
 PAGE = 4096
@@ -32,14 +34,18 @@ PAGE = 4096
 _ROOMY, _ROOMY_FROM = 1 << 16, 1 << 24
 """An array of 16 MiB and more begins at a multiple of 64 KiB: the kernel keeps frames in larger pieces where they lie so."""
 
+_ROOMIEST, _ROOM_SHARE = 1 << 21, 256
+"""A large one begins as its frames lie in it, by powers of two: at up to 2 MiB, and at a 256th of its size."""
+
 _MAX_EXTRA = 0xFFFF
 _SMALL = 1 << 16
 
 PART_SUFFIX = ".part"
 JOURNAL_SUFFIX = ".journal"
 DATA_MEMBER = "data.npy"
-CRC_OFFSET = 14
-"""Where the CRC-32 of `data.npy` stands in the file (in its local header, which is the file's first)."""
+PADDING_MEMBER = "alignment.bin"
+_CRC_OFFSET = 14
+"""Where the CRC-32 of a member stands in its local header."""
 
 MAX_NPY_HEADER = 1 << 18
 
@@ -70,16 +76,25 @@ def journal_path(part: Path) -> Path:
 
 @dataclass(frozen=True)
 class DataLayout:
-    """Where the array of a scan lies: `head` (local header and .npy header) ends at `array_offset`, a multiple of 4096."""
+    """Where the array of a scan lies: `head` (local header and .npy header of `data.npy`) ends at `array_offset`, a
+    multiple of 4096. It begins at `head_offset`: 0, or behind the member of zeros that comes before."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     head: bytes
     npy_header: bytes
+    head_offset: int = 0
+    padding: bytes = b""
 
     @property
     def array_offset(self) -> int:
-        return len(self.head)
+        return self.head_offset + len(self.head)
+
+    def heads(self, member_crc: int = 0) -> list[tuple[int, bytes]]:
+        """What stands before the array, as (offset, bytes), with the CRC-32 of `data.npy`; zeros between."""
+        crc = member_crc.to_bytes(4, "little")
+        head = self.head[:_CRC_OFFSET] + crc + self.head[_CRC_OFFSET + 4 :]
+        return [*([(0, self.padding)] if self.padding else []), (self.head_offset, head)]
 
     @property
     def array_size(self) -> int:
@@ -185,25 +200,50 @@ def _zip64(*values: int) -> bytes:
     return struct.pack(f"<HH{len(values)}Q", _ZIP64_ID, 8 * len(values), *values)
 
 
+def _alignment(array_size: int, frame_bytes: int) -> int:
+    """What an array's place is to be a multiple of, so that frames lie in the page cache in few large pieces."""
+    if array_size < _ROOMY_FROM:
+        return PAGE
+    as_frames_lie = min(frame_bytes & -frame_bytes, _ROOMIEST)
+    return as_frames_lie if as_frames_lie > _ROOMY and as_frames_lie <= array_size // _ROOM_SHARE else _ROOMY
+
+
 def plan_data_member(
-    shape: tuple[int, ...], dtype: np.dtype[Any], when: float, array_offset: int | None = None
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    when: float,
+    array_offset: int | None = None,
+    *,
+    frame_bytes: int = 0,
 ) -> DataLayout:
     """The layout of a scan of `shape` and `dtype` begun at `when` (seconds since the epoch); its CRC is zero as yet.
 
-    `array_offset`: where its array is to begin; it begins elsewhere where the header does not fit before.
+    `array_offset`: where its array is to begin; it begins elsewhere where the header does not fit before. Without, where
+    frames of `frame_bytes` are best kept.
     """
     npy_header = encode_npy_header(shape, dtype)
     array_size = int(np.prod(shape, dtype=object)) * dtype.itemsize
     size = len(npy_header) + array_size
     name, extra = DATA_MEMBER.encode(), _zip64(size, size)
     unpadded = _LOCAL.size + len(name) + len(extra) + 6 + len(npy_header)
-    pad = -unpadded % (_ROOMY if array_size >= _ROOMY_FROM else PAGE)
-    if array_offset is not None and 0 <= array_offset - unpadded <= _MAX_EXTRA - len(extra) - 6:
-        pad = array_offset - unpadded
-    extra += struct.pack("<HHH", _ALIGN_ID, 2 + pad, PAGE) + bytes(pad)
+    if array_offset is None or not unpadded <= array_offset <= _ROOMIEST:
+        alignment = _alignment(array_size, frame_bytes)
+        array_offset = -(-unpadded // alignment) * alignment
+    pad, head_offset, padding = array_offset - unpadded, 0, b""
     clock, day = _dos_time(when)
+    if pad > _MAX_EXTRA - len(extra) - 6:
+        pad, head_offset = 0, pad
+        padding_name = PADDING_MEMBER.encode()
+        length = head_offset - _LOCAL.size - len(padding_name)
+        fields = (_VERSION_ZIP64, 0, 0, clock, day, _crc_of_zeros(length), length, length, len(padding_name), 0)
+        padding = _LOCAL.pack(b"PK\3\4", *fields) + padding_name
+    extra += struct.pack("<HHH", _ALIGN_ID, 2 + pad, PAGE) + bytes(pad)
     local = _LOCAL.pack(b"PK\3\4", _VERSION_ZIP64, 0, 0, clock, day, 0, _U32, _U32, len(name), len(extra))
-    return DataLayout(shape, dtype, local + name + extra + npy_header, npy_header)
+    return DataLayout(shape, dtype, local + name + extra + npy_header, npy_header, head_offset, padding)
+
+
+def _crc_of_zeros(size: int) -> int:
+    return crc32_repeated(b"\0", size)
 
 
 def encode_tail(layout: DataLayout, member_crc: int, members: Sequence[tuple[str, bytes]], when: float) -> list[bytes]:
@@ -220,7 +260,8 @@ def encode_tail(layout: DataLayout, member_crc: int, members: Sequence[tuple[str
         return fixed + name + extra
 
     size = len(layout.npy_header) + layout.array_size
-    central += entry(DATA_MEMBER.encode(), member_crc, (_U32, _U32), 0, _zip64(size, size))
+    count = 1 + len(members) + bool(layout.padding)
+    central += entry(DATA_MEMBER.encode(), member_crc, (_U32, _U32), layout.head_offset, _zip64(size, size))
     for text, content in members:
         name, crc = text.encode(), crc32(content)
         local = _LOCAL.pack(
@@ -233,8 +274,10 @@ def encode_tail(layout: DataLayout, member_crc: int, members: Sequence[tuple[str
             pieces += [content, b""]
         central += entry(name, crc, (len(content), len(content)), _U32, _zip64(at))
         at += len(local) + len(name) + len(content)
+    if layout.padding:
+        length = layout.head_offset - len(layout.padding)
+        central += entry(PADDING_MEMBER.encode(), _crc_of_zeros(length), (length, length), 0, b"")
     start = at
-    count = 1 + len(members)
     end64 = _END64.pack(
         b"PK\6\6", _END64.size - 12, 3 << 8 | _VERSION_ZIP64, _VERSION_ZIP64, 0, 0, count, count, len(central), start
     )

@@ -68,8 +68,10 @@ def change_dtype(part: Part, dtype: np.dtype[Any], fill: Any) -> None:
         if part.frames_written:
             raise ScanShapeError("the dtype of a scan can change only before its first frame")
         old = part.description
-        layout = plan_data_member(old.shape, dtype, datetime.fromisoformat(old.started).timestamp())
-        new = replace(old, dtype=dtype, fill=check_fill(fill, dtype), array_offset=layout.array_offset)
+        new = replace(old, dtype=dtype, fill=check_fill(fill, dtype))
+        began = datetime.fromisoformat(old.started).timestamp()
+        layout = plan_data_member(old.shape, dtype, began, frame_bytes=new.frame_bytes)
+        new = replace(new, array_offset=layout.array_offset)
         _fs.look_for_space(part.path.parent, layout.array_size - layout_of(old).array_size, part.path)
         part.file.refuse_unless_at_path()
         beside = part.path.with_name(part.path.name + ".new")
@@ -77,7 +79,8 @@ def change_dtype(part: Part, dtype: np.dtype[Any], fill: Any) -> None:
         file = _fs.File.create(beside)
         try:
             file.try_lock()
-            file.write_at(layout.head, 0)
+            for at, head in layout.heads():
+                file.write_at(head, at)
             file.set_size(layout.array_end + tail_room(new.frames))
             file.sync()  # under the scan's name, an empty file would be taken for one that was only just begun
             journal = part.journal.successor(new, lambda j: j.set_marks(0, j.description.frames, COMING))

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage.core import _fs
+from lys_storage.core import _fs, _layout
 from lys_storage.core._checksum import combine, crc32, crc32_repeated
 from tests.core.helpers import assert_same_array, files, load_export, some
 
@@ -72,6 +72,63 @@ def test_the_array_begins_at_a_page(tmp_path: Path, shape: tuple[int, ...]) -> N
     mapped = np.memmap(path, "u2", "r", array_offset(path), shape)
     assert_same_array(mapped, np.ones(shape, "u2"))
     del mapped
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """An export of 256 frames of 128 KiB, of which three have come: its array begins at 128 KiB."""
+    frames = {k: some((1 << 17,), "u1", seed=k) for k in (0, 100, 255)}
+    return export(tmp_path, (256, 1 << 17), "u1", frames, grid_ndim=1)
+
+
+def test_a_large_array_begins_as_its_frames_lie_and_a_member_of_zeros_comes_before(large: Path) -> None:
+    assert array_offset(large) == 1 << 17
+    with zipfile.ZipFile(large) as archive:
+        assert archive.namelist() == [*MEMBERS, "alignment.bin"]
+        assert archive.testzip() is None
+        assert set(archive.read("alignment.bin")) == {0}
+        assert archive.getinfo("alignment.bin").header_offset == 0
+    with np.load(large) as stored:
+        assert_same_array(stored["data"][100], some((1 << 17,), "u1", seed=100))
+    with lys_storage.open_wave(large, check=True) as wave:
+        assert_same_array(wave.data[255], some((1 << 17,), "u1", seed=255))
+        assert not wave.data[1].any()
+    assert lys_storage.verify(large) == []
+
+
+@pytest.mark.parametrize("offset", [1 << 17, 1 << 16, 4096], ids=["as its frames lie", "as of old", "as of older"])
+def test_a_large_scan_is_recovered_wherever_its_array_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset: int
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(_layout, "_alignment", lambda array_size, frame_bytes: offset)
+        scan = lys_storage.create(tmp_path / "data.npz", (256, 1 << 17), "u1", grid_ndim=1)
+    scan[7] = some((1 << 17,), "u1")
+    scan.suspend()
+    assert lys_storage.verify(tmp_path) == []
+    (result,) = lys_storage.recover(tmp_path, verify=True)
+    assert (result.path, array_offset(tmp_path / "data.npz")) == (tmp_path / "data.npz", offset)
+    assert lys_storage.verify(tmp_path) == []
+    with lys_storage.open_wave(tmp_path / "data.npz") as wave:
+        assert_same_array(wave.data[7], some((1 << 17,), "u1"))
+
+
+def test_a_large_scan_takes_another_dtype_and_is_cut(tmp_path: Path) -> None:
+    """Both lay it out anew: its array may begin elsewhere then, and stays where it is."""
+    with lys_storage.create(tmp_path / "data.npz", (256, 1 << 17), "u1", grid_ndim=1, partial="trim") as scan:
+        scan.change_dtype("u4")
+        scan[0] = some((1 << 17,), "u4")
+    assert array_offset(scan.path) == 1 << 19
+    assert lys_storage.verify(tmp_path) == []
+    with lys_storage.open_wave(scan.path) as wave:
+        assert wave.shape == (1, 1 << 17)
+        assert_same_array(wave.data[0], some((1 << 17,), "u4"))
+
+
+@pytest.mark.skipif(shutil.which("unzip") is None, reason="Info-ZIP's unzip is not installed")
+def test_info_zip_accepts_a_large_one(large: Path) -> None:
+    result = subprocess.run(["unzip", "-t", large], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, "No errors detected" in result.stdout) == (0, True), result.stdout
 
 
 def test_a_long_dtype_moves_the_array_by_pages(tmp_path: Path) -> None:
@@ -293,7 +350,7 @@ def test_an_archive_beyond_4_gib_is_a_sound_zip64(tmp_path: Path, sparse: None) 
     assert path.stat().st_size > 5 << 30
     assert path.stat().st_blocks * 512 < 64 << 20, "zeros that never came cost nothing"
     with zipfile.ZipFile(path) as archive:
-        assert archive.namelist() == MEMBERS
+        assert archive.namelist() == [*MEMBERS, "alignment.bin"]
         assert archive.getinfo("data.npy").file_size > 5 << 30
         assert archive.getinfo("axes.npy").header_offset > 5 << 30
         assert json.loads(archive.read("acquisition.json"))["frames_written"] == 2

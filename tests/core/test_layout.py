@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from hypothesis.extra import numpy as hnp
 
 from lys_storage import BadFileError, ScanShapeError
 from lys_storage.core._layout import (
-    CRC_OFFSET,
     check_dtype,
     check_shape,
     decode_npy_header,
@@ -159,7 +159,7 @@ def test_the_first_bytes_of_a_scan_file_are_these() -> None:
     head = layout.head
     fixed = struct.unpack("<4s5H3I2H", head[:30])
     assert fixed[:4] + fixed[6:] == (b"PK\3\4", 45, 0, 0, 0, 0xFFFFFFFF, 0xFFFFFFFF, 8, len(head) - 38 - 128)
-    assert head[CRC_OFFSET : CRC_OFFSET + 4] == bytes(4)
+    assert head[14:18] == bytes(4)
     assert head[30:38] == b"data.npy"
     assert struct.unpack("<HHQQ", head[38:58]) == (1, 16, 128 + 12, 128 + 12)
     kind, size, alignment = struct.unpack("<HHH", head[58:64])
@@ -168,6 +168,45 @@ def test_the_first_bytes_of_a_scan_file_are_these() -> None:
     assert head[-128:] == b"\x93NUMPY\x01\x00v\x00" + (
         b"{'descr': '<u2', 'fortran_order': False, 'shape': (2, 3), }".ljust(117) + b"\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("frames", "frame_bytes", "offset"),
+    [
+        pytest.param(2048, 256 * 256 * 8, 1 << 19, id="512 KiB frames"),
+        pytest.param(512, 1 << 21, 1 << 21, id="2 MiB frames"),
+        pytest.param(512, 1 << 25, 1 << 21, id="32 MiB frames"),
+        pytest.param(1000, 5 << 19, 1 << 19, id="2.5 MiB frames"),
+        pytest.param(1 << 16, 1 << 13, 1 << 16, id="8 KiB frames"),
+        pytest.param(1000, 532_512, 1 << 16, id="frames of no power of two"),
+        pytest.param(255, 1 << 19, 1 << 16, id="too small for that"),
+        pytest.param(100, 1 << 14, 4096, id="small"),
+    ],
+)
+def test_a_large_array_begins_as_its_frames_lie_in_it(frames: int, frame_bytes: int, offset: int) -> None:
+    dtype = np.dtype("u1")
+    layout = plan_data_member((frames, frame_bytes), dtype, 1e9, frame_bytes=frame_bytes)
+    assert layout.array_offset == offset
+    assert plan_data_member((frames, frame_bytes), dtype, 1e9, offset) == layout
+    assert offset <= max(1 << 16, frames * frame_bytes // 256)
+
+
+def test_a_member_of_zeros_comes_before_where_a_header_cannot_be_padded_so_far() -> None:
+    """Golden: docs/format.md."""
+    layout = plan_data_member((2048, 1 << 19), np.dtype("u1"), 0, frame_bytes=1 << 19)
+    (first, padding), (at, head) = layout.heads(0x12345678)
+    assert (first, padding[30:]) == (0, b"alignment.bin")
+    fixed = struct.unpack("<4s5H3I2H", padding[:30])
+    length = at - 43
+    assert fixed[:4] + fixed[6:] == (b"PK\3\4", 45, 0, 0, zlib.crc32(bytes(length)), length, length, 13, 0)
+    assert (head[:4], head[14:18], head[30:38]) == (b"PK\3\4", b"\x78\x56\x34\x12", b"data.npy")
+    assert at + len(head) == layout.array_offset == 1 << 19
+
+
+def test_a_place_that_no_scan_has_is_not_taken() -> None:
+    """A journal says where its array begins, and may lie."""
+    for offset in (0, 64, (1 << 21) + 4096, 1 << 40):
+        assert plan_data_member((3,), np.dtype("u1"), 0, offset).array_offset == 4096
 
 
 def test_sizes_are_whole_numbers_of_any_size() -> None:
