@@ -2,8 +2,9 @@
 """One measurement in a process of its own: `_child.py SPEC`, SPEC and the one line of output being JSON.
 
 In this order: imports; the pool of frames and the order of the frames are made; memory is warmed; then timed each by
-itself: reserve, ingest (with each call), finalize, sync; then 200 random frames are read cold, and the same ones warm,
-and compared with what was written. What a figure is:
+itself: reserve, ingest (with each call), finalize, sync. What takes less than two seconds, and is not paced, is done up to three times, each
+into a new file while its memory is warm, and the one with the fastest ingest is told. Then 200 random frames are read
+cold, and the same ones warm, and compared with what was written. What a figure is:
 
 * `ingest_s`: wall time of the loop over all frames. The loop takes the time of each call, and makes the same Python call
   with a number and a frame for everybody; both are in it, some 0.2 us a frame.
@@ -18,6 +19,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import sys
 import time
 from array import array
@@ -36,6 +38,8 @@ from benchmarks._workloads import Workload
 from benchmarks._writers import Frame, Writer
 
 RANDOM_READS = 200
+REPEATS = 3
+REPEATS_S = 2.0
 
 
 def ingest(writer: Writer, order: list[int], pool: list[Frame], latencies: Any) -> float:
@@ -89,35 +93,49 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
     fields = spec["workload"]
     workload = Workload(**{**fields, "grid": tuple(fields["grid"]), "frame": tuple(fields["frame"])})
     folder, seed = Path(spec["folder"]), spec["seed"]
-    period_s = spec.get("period_s")
-    writer = writer_class(spec["candidate"], spec.get("synced", False))(workload, folder)
-    writer.prepare()
+    make = writer_class(spec["candidate"], spec.get("synced", False))
+    writer = prepared(make, workload, folder, 0)
     order, pool = workload.order(seed), workload.pool(seed)
-    calls = len(order) // workload.batch
-    latencies = array("q", bytes(8 * calls))
-    starts = array("d", bytes(8 * calls)) if period_s else None
     os.sync()
     if not spec.get("cgroup"):
         _memory.warm(folder, workload.size_bytes, workload.frame_bytes)
-    at_start = _memory.resident()
-    marks = []
+    at_start, began = _memory.resident(), time.monotonic()
+    results = [write(writer, order, pool, spec.get("period_s"))]
+    while len(results) < REPEATS and time.monotonic() - began < REPEATS_S and not spec.get("period_s"):
+        shutil.rmtree(writer.folder)
+        writer = prepared(make, workload, folder, len(results))
+        results.append(write(writer, order, pool, spec.get("period_s")))
+    result = min(results, key=lambda result: float(result["ingest_s"]))
+    for name, k in (("anon_bytes", 0), ("file_bytes", 1)):
+        result[name] = max(r[name] for r in results) - at_start[k]
+    result |= {"start_rss": at_start, "began": began, "ended": time.monotonic(), "repeats": len(results)}
+    return {**result, **read_back(writer, pool, seed)}
 
-    def mark() -> float:
-        marks.append(_memory.resident())
-        return perf_counter()
 
-    began = time.monotonic()
+def prepared(make: type[Writer], workload: Workload, folder: Path, nth: int) -> Writer:
+    own = folder / str(nth)
+    own.mkdir()
+    writer = make(workload, own)
+    writer.prepare()
+    return writer
+
+
+def write(writer: Writer, order: list[int], pool: list[Frame], period_s: float | None) -> dict[str, Any]:
+    """Write one file, and time it."""
+    batch = writer.workload.batch
+    latencies = array("q", bytes(8 * (len(order) // batch)))
+    starts = array("d", bytes(8 * len(latencies))) if period_s else None
     start = perf_counter()
     writer.reserve()
     reserve_s = perf_counter() - start
-    mark()
+    before = _memory.resident()
     cpu = time.process_time()
     if starts is not None:
         ingest_s = ingest_paced(writer, order, pool, latencies, starts, period_s)
-    elif workload.batch == 1:
+    elif batch == 1:
         ingest_s = ingest(writer, order, pool, latencies)
     else:
-        ingest_s = ingest_batches(writer, order, pool, latencies, workload.batch)
+        ingest_s = ingest_batches(writer, order, pool, latencies, batch)
     cpu_ingest = time.process_time() - cpu
     start = perf_counter()
     own_sync = writer.finalize()
@@ -126,8 +144,7 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
     writer.sync()
     sync_s = perf_counter() - start + own_sync
     cpu_all = time.process_time() - cpu
-    mark()
-    ended = time.monotonic()
+    resident = (before, _memory.resident())
     result = {
         "reserve_s": reserve_s,
         "ingest_s": ingest_s,
@@ -137,16 +154,13 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
         "cpu_s": cpu_all,
         "latency_us": latency_figures(latencies),
         "tail_us": tail(latencies),
-        "disk_bytes": _memory.on_disk(folder),
-        "start_rss": at_start,
-        "anon_bytes": max(anon for anon, _ in marks) - at_start[0],
-        "file_bytes": max(file for _, file in marks) - at_start[1],
-        "began": began,
-        "ended": ended,
+        "disk_bytes": _memory.on_disk(writer.folder),
+        "anon_bytes": max(anon for anon, _ in resident),
+        "file_bytes": max(file for _, file in resident),
     }
     if starts is not None:
         result["paced"] = over_time(latencies, starts, period_s)
-    return {**result, **read_back(writer, pool, seed)}
+    return result
 
 
 if __name__ == "__main__":

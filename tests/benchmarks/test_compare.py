@@ -19,7 +19,7 @@ TINY = replace(_workloads.W3, name="tiny", grid=(4, 8))
 
 
 def a_run(ingest_s: float, median: float = 1.0, tail: float = 10.0, sync_s: float = 1.0) -> dict[str, Any]:
-    latency = {"median": median, "p99": tail, "p99.9": tail, "max": tail}
+    latency = {"median": median, "p99": tail, "p99.9": tail, "max": tail, "calls": 10_000}
     return {"ingest_s": ingest_s, "finalize_s": 0.0, "sync_s": sync_s, "latency_us": latency}
 
 
@@ -64,6 +64,13 @@ def test_latencies_are_told_in_microseconds():
 def test_a_round_says_nothing_where_the_limit_strays_from_itself(second: dict[str, Any], tails_only: bool, why: str):
     told = _figures.strays(a_run(1.0), second, tails_only=tails_only)
     assert why in told if why else told == ""
+
+
+def test_the_slowest_call_or_two_are_no_tail():
+    few = [a_run(1.0), a_run(1.0)]
+    for run, tail in zip(few, (10.0, 30.0), strict=True):
+        run["latency_us"] |= {"calls": 512, "p99.9": tail}
+    assert _figures.strays(*few) == ""
 
 
 # -- outcomes ----------------------------------------------------------------------------------------------------------
