@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from ._errors import LysStorageError, ScanClosedError
 from ._part import Part
+from ._write_back import WriteBack
 
 log = logging.getLogger("lys_storage")
 
@@ -26,6 +27,7 @@ class Follower:
         self._part, self._interval, self._failed = part, flush_interval_s, failed
         self._wake = threading.Event()
         self._ended = False
+        self._write_back = WriteBack()
         self.knows = False  # that frames have come since the last flush
         self._thread = threading.Thread(target=self._run, name="lys_storage follower", daemon=True)
         self._thread.start()
@@ -52,7 +54,9 @@ class Follower:
                     due, self.knows = None, False
                     self._part.flush()
                 elif self._part.fresh_bytes >= KICK_BYTES:
+                    span, came = self._part.fresh, self._part.fresh_bytes
                     self._part.check(leave_loose=True)
+                    self._write_back.of(self._part, span, came)
             except ScanClosedError:
                 return
             except Exception as error:
@@ -66,5 +70,6 @@ class Follower:
         """End the thread and wait for it. Holding no lock that it could want."""
         self._ended = True
         self._wake.set()
+        self._write_back.stop()
         if wait and threading.current_thread() is not self._thread:
             self._thread.join()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import logging
 import mmap
 import os
 import stat
@@ -25,6 +26,8 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+log = logging.getLogger("lys_storage")
+
 Buffer = bytes | bytearray | memoryview
 Frame = Any
 """An np.ndarray that lies in C order, in a dtype that the buffer protocol knows."""
@@ -35,6 +38,7 @@ _HAS_PWRITE = hasattr(os, "pwrite")  # Windows has none
 _MANY_BUFFERS = 1024  # IOV_MAX
 _LOCK_AT = 1 << 62  # Windows' locks are mandatory: lock a byte that nobody reads
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2
+_SYNC_FILE_RANGE_WRITE = 2
 _RENAME_NOREPLACE = 1
 _COPY_ON_WRITE = {
     *(0x9123683E, 0x2FC12FC1, 0xCA451A4E),  # btrfs, ZFS, bcachefs
@@ -208,6 +212,13 @@ class File:
             return _fallocate(self.fd, _PUNCH_HOLE | _KEEP_SIZE, offset, size)
         except OSError as error:
             raise os_error("punch a hole", self.path, error) from error
+
+    def begin_write_back(self, offset: int, size: int) -> None:
+        """Have the kernel begin to write a range to the disk: sync_file_range(2), Linux. It promises nothing, and where it
+        fails nothing is lost: the next sync tells."""
+        call = _libc("sync_file_range") if sys.platform == "linux" else None
+        if call is not None and call(self.fd, ctypes.c_int64(offset), ctypes.c_int64(size), _SYNC_FILE_RANGE_WRITE):
+            log.debug("%s: sync_file_range: %s", self.path, os.strerror(ctypes.get_errno()))
 
     def sync(self) -> None:
         """Make what was written survive a power cut (macOS: F_FULLFSYNC, its fsync stops at the drive's cache)."""

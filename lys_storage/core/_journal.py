@@ -132,7 +132,8 @@ class Journal:
         )
         self._key = crc32(description.scan_id.encode())
         self._sync_turn = threading.Lock()  # guards sync_failed
-        self._metadata_turn = threading.Lock()  # guards the metadata and the pointers to it
+        self._metadata_turn = threading.Lock()  # guards the metadata, the pointers to it, and the next two
+        self._metadata_is_durable, self._metadata_writes = False, 0
         self.guard: AbstractContextManager[Any] = nullcontext()  # held by whoever sets a mark
 
     @property
@@ -286,14 +287,16 @@ class Journal:
     def write_metadata(self, axes: bytes, note: bytes) -> None:
         """Put axes.npy and note.npy in the place of the older copy.
 
-        1. what was written last is made durable: after a cut, one copy has to be sound
+        1. where there is an older copy, the newer one is made durable: after a cut, one has to be sound
         2. the bytes; 3. the pointer to them, which is what makes them count
         """
         pointers = [self._read_pointer(0), self._read_pointer(1)]
-        if any(pointers):
+        if all(pointers) and not self._metadata_is_durable:
             self.sync()
         with self._metadata_turn:
+            self._metadata_is_durable = False
             self._put_metadata(axes, note, pointers)
+            self._metadata_writes += 1
 
     def _put_metadata(self, axes: bytes, note: bytes, pointers: list[tuple[int, int, int, int, int] | None]) -> None:
         found = [p for p in pointers if p is not None]
@@ -346,6 +349,7 @@ class Journal:
     def sync(self) -> None:
         """Make marks, checksums and metadata survive a power cut. In any thread."""
         with self._sync_turn:
+            writes = self._metadata_writes
             if self.sync_failed:
                 self._store_all_again()
             try:
@@ -357,6 +361,8 @@ class Journal:
                 raise
             if self.sync_failed:
                 self._store(_FAILED_AT[1], b"\0")
+            with self._metadata_turn:
+                self._metadata_is_durable = writes == self._metadata_writes
         if len(self._map) > _LARGE_MAP and hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)  # of this process only: a person reads its size
 

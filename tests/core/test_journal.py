@@ -310,6 +310,41 @@ def test_a_torn_newer_copy_of_the_metadata_leaves_the_older_one(
     assert journal.read_metadata() == (b"axes again", b"note again")
 
 
+def test_metadata_are_synced_only_where_an_older_copy_is_overwritten_beside_one_that_is_not_durable(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    syncs: list[str] = []
+    sync = _fs.File.sync
+    monkeypatch.setattr(_fs.File, "sync", lambda self: (syncs.append(self.path.name), sync(self))[1])
+    journal.write_metadata(b"axes 2", b"note 2")
+    assert syncs == [], "the first copy is not touched"
+    journal.write_metadata(b"axes 3", b"note 3")
+    assert len(syncs) == 1, "the first copy is overwritten, so the second one has to be durable"
+    journal.sync()
+    journal.write_metadata(b"axes 4", b"note 4")
+    assert len(syncs) == 2, "the third one is durable"
+    journal.write_metadata(b"axes 5", b"note 5")
+    assert len(syncs) == 3
+
+
+def test_a_sync_that_was_begun_before_metadata_came_does_not_make_them_durable(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = _fs.File.sync
+
+    def sync_with_metadata_at_once(self: _fs.File) -> None:
+        sync(self)
+        monkeypatch.setattr(_fs.File, "sync", sync)
+        journal.write_metadata(b"axes 2", b"note 2")
+
+    monkeypatch.setattr(_fs.File, "sync", sync_with_metadata_at_once)
+    journal.sync()
+    syncs: list[str] = []
+    monkeypatch.setattr(_fs.File, "sync", lambda self: (syncs.append(self.path.name), sync(self))[1])
+    journal.write_metadata(b"axes 3", b"note 3")
+    assert len(syncs) == 1
+
+
 def test_the_older_copy_is_never_overwritten_by_the_newer_one(tmp_path: Path, journal: Journal) -> None:
     """Wherever a write of new metadata stops, what was there before can still be read."""
     path = tmp_path / "j"

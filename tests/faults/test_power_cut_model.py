@@ -24,8 +24,8 @@ from tools.power_cut_model import (
     cut_everywhere,
     in_order,
     in_random_order,
-    killed_and_resumed,
     rewrites,
+    suspended_and_resumed,
 )
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what is recorded are Linux's system calls")
@@ -119,7 +119,7 @@ def _nothing_again(*args: Any, **options: Any) -> int:
     ("name", "scenario"),
     [
         pytest.param("_write_again", in_order, id="the frames are not written again"),
-        pytest.param("_store_all_again", killed_and_resumed, id="the journal is not written again"),
+        pytest.param("_store_all_again", suspended_and_resumed, id="the journal is not written again"),
     ],
 )
 def test_the_model_sees_a_failed_sync_that_is_forgotten(
@@ -131,7 +131,7 @@ def test_the_model_sees_a_failed_sync_that_is_forgotten(
     for owner in owners:
         monkeypatch.setattr(owner, name, _nothing_again)
     tally = Tally()
-    for turn in range(12):
+    for turn in range(24):
         cut_everywhere(Scenario(scenario), f"errors {turn}", tmp_path, tally, choices=1, most=40, sync_errors=True)
         if tally.faults:
             break

@@ -193,7 +193,6 @@ def test_a_background_flush_that_fails_is_signalled_and_the_scan_is_saved_once_t
 
 SAVE = [
     "write axes and note",
-    "sync the journal",
     "set the scan file's size",
     "write the tail",
     "write the header",

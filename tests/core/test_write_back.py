@@ -1,0 +1,126 @@
+"""Writing to the disk while frames still come: what is begun, when, and that nothing depends on it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lys_storage
+from lys_storage.core import _fs, _write_back
+from lys_storage.core._follower import KICK_BYTES
+from tests.core.helpers import DEADLINE_S, assert_same_array
+
+FRAME = 1 << 20
+WHOLE = 1 << 21
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Ranges of bytes that the kernel was told to write, from the first moment on."""
+    ranges: list[tuple[int, int]] = []
+    monkeypatch.setattr(_write_back, "AFTER_S", 0.0)
+    monkeypatch.setattr(_fs.File, "begin_write_back", lambda self, at, size: ranges.append((at, at + size)))
+    return ranges
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Iterator[lys_storage.Scan]:
+    with lys_storage.create(tmp_path / "data.npz", (96, FRAME), "u1", grid_ndim=1, flush_interval_s=None) as scan:
+        yield scan
+
+
+def wait_until(condition: Callable[[], object]) -> bool:
+    end = time.monotonic() + DEADLINE_S
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    return bool(condition())
+
+
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if "write-back" in thread.name]
+
+
+def test_what_has_come_in_order_is_written_back_up_to_the_piece_that_is_being_filled(
+    scan: lys_storage.Scan, begun: list[tuple[int, int]]
+) -> None:
+    frame = np.ones(FRAME, "u1")
+    offset = scan._part.array_offset
+    for number in range(40):
+        scan[number] = frame
+        if number % 16 == 15:
+            assert wait_until(lambda n=number: begun and begun[-1][1] >= offset + (n + 1) * FRAME - KICK_BYTES), begun
+    assert all(first % WHOLE == stop % WHOLE == 0 and stop <= offset + 40 * FRAME for first, stop in begun)
+    covered = np.zeros(offset + 40 * FRAME, bool)
+    for first, stop in begun:
+        covered[first:stop] = True
+    assert covered[offset : begun[-1][1]].all()
+
+
+def test_frames_that_come_far_apart_are_left_to_the_kernel(
+    scan: lys_storage.Scan, begun: list[tuple[int, int]]
+) -> None:
+    frame = np.ones(FRAME, "u1")
+    for number in range(0, 96, 5):
+        scan[number] = frame
+    assert wait_until(lambda: scan._part.fresh_bytes < KICK_BYTES)
+    assert (begun, threads()) == ([], [])
+
+
+def test_a_burst_is_over_before_anything_is_written_back(
+    scan: lys_storage.Scan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+    monkeypatch.setattr(_write_back, "AFTER_S", DEADLINE_S)
+    monkeypatch.setattr(_fs.File, "begin_write_back", lambda self, at, size: begun.append(at))
+    frame = np.ones(FRAME, "u1")
+    for number in range(96):
+        scan[number] = frame
+    assert wait_until(threads)
+    scan.close()
+    assert wait_until(lambda: not threads())
+    assert begun == []
+
+
+def test_its_thread_ends_with_the_scan_that_is_kept_in_progress(
+    scan: lys_storage.Scan, begun: list[tuple[int, int]]
+) -> None:
+    for number in range(32):
+        scan[number] = np.ones(FRAME, "u1")
+    assert wait_until(lambda: begun)
+    scan.suspend()
+    assert wait_until(lambda: not threads())
+
+
+@pytest.mark.parametrize("call", ["fails", "is missing", "is there"])
+def test_the_export_is_the_same_whatever_becomes_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    monkeypatch.setattr(_write_back, "AFTER_S", 0.0)
+    libc = _fs._libc
+    fails = {"fails": lambda *a: -1, "is missing": None, "is there": libc("sync_file_range")}[call]
+    monkeypatch.setattr(_fs, "_libc", lambda name: fails if name == "sync_file_range" else libc(name))
+    frames = np.random.default_rng(0).integers(0, 255, (40, FRAME), "u1")
+    with lys_storage.create(tmp_path / "data.npz", frames.shape, "u1", grid_ndim=1) as scan:
+        for number, frame in enumerate(frames):
+            scan[number] = frame
+    assert lys_storage.verify(scan.path) == []
+    with lys_storage.open_wave(scan.path) as wave:
+        assert_same_array(wave.data, frames)
+
+
+def test_of_a_file_that_has_been_closed_it_is_told_in_the_log_only(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = _fs.File.create(tmp_path / "file")
+    file.close()
+    with caplog.at_level("DEBUG", "lys_storage"):
+        file.begin_write_back(0, WHOLE)
+    if _fs._libc("sync_file_range") is not None:
+        assert os.strerror(errno.EBADF) in caplog.text
