@@ -176,9 +176,7 @@ def _array_crc(part: Part, frames: int) -> int:
 
 def _missing_npy(part: Part, frames: int) -> bytes:
     """A .npy of one bit a frame, as numpy.packbits packs them: 1 is missing."""
-    steps = range(0, frames, _STEP)  # a multiple of 8
-    bits = (np.packbits(part.journal.mark_array[at : min(at + _STEP, frames)] < WRITTEN).tobytes() for at in steps)
-    return b"".join([encode_npy_header((-(-frames // 8),), np.dtype(np.uint8)), *bits])
+    return encode_npy_header((-(-frames // 8),), np.dtype(np.uint8)) + part.missing_bits(frames)
 
 
 def _describe(part: Part, d: Description, missing: list[tuple[int, int]], array_crc: int) -> bytes:

@@ -163,6 +163,12 @@ class Frames:
         if begin is not None:
             yield begin, frames
 
+    def missing_bits(self, of: int) -> bytes:
+        """A bit a frame, as numpy.packbits packs them, of the first `of` frames: 1 has not arrived."""
+        steps = range(0, of, TABLE_STEP)  # a multiple of 8
+        marks = self.journal.mark_array
+        return b"".join(np.packbits(marks[at : min(at + TABLE_STEP, of)] < WRITTEN).tobytes() for at in steps)
+
     # -- bytes ----------------------------------------------------------------------------------------------------
 
     def read_whole(self, view: memoryview, offset: int) -> None:

@@ -32,6 +32,7 @@ from ._writer import Writer
 log = logging.getLogger("lys_storage")
 
 _FORKED = "open in another process, from which this one was forked"
+_BITS_STEP = 1 << 13
 _GONE = ("saved", "suspended", "discarded", _FORKED)
 
 
@@ -131,11 +132,12 @@ class Scan(Writer):
         return (self._part.journal.mark_array >= WRITTEN).reshape(self.grid_shape)
 
     def missing(self) -> Iterator[tuple[int, ...]]:
-        """The grid indices of the frames that have not arrived, in C order."""
+        """The grid indices of the frames that have not arrived, as of now, in C order.
+
+        Frames that arrive while they are gone through change nothing; nor does the end of the scan.
+        """
         self._refuse_if_gone()
-        for first, stop in self._part.missing():
-            for frame in range(first, stop):
-                yield self._part.grid.index_of(frame)
+        return _indices(self._part.missing_bits(self.frames_expected), self._part.grid)
 
     @property
     def array(self) -> np.memmap[Any, Any]:
@@ -366,6 +368,13 @@ class Scan(Writer):
                 f"lys_storage.resume({os.fspath(self.path)!r}) goes on with it; "
                 f'"lys-storage recover {self.part_path.parent}" exports it.'
             )
+
+
+def _indices(bits: bytes, grid: Grid) -> Iterator[tuple[int, ...]]:
+    for at in range(0, len(bits), _BITS_STEP):
+        part = np.unpackbits(np.frombuffer(bits, np.uint8, min(_BITS_STEP, len(bits) - at), at))
+        for frame in np.flatnonzero(part).tolist():
+            yield grid.index_of(8 * at + frame)
 
 
 def _after_fork_in_child() -> None:

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -187,8 +187,8 @@ class DataStorage(Settings):
         self._tell_state()
         return run
 
-    def resume(self, path: str | os.PathLike[str]) -> list[tuple[int, ...]]:
-        """Go on with an interrupted scan, and return the indices of the frames that are still missing.
+    def resume(self, path: str | os.PathLike[str]) -> Iterator[tuple[int, ...]]:
+        """Go on with an interrupted scan, and return the indices of the frames that are missing now, in C order.
 
         `path`: the name it was to have, or its .part. It is the running scan from now on: update() adds to it, and a
         detector that gets busy goes on with it where its dataShape is the scan's, instead of beginning a new one. Raises
@@ -199,13 +199,14 @@ class DataStorage(Settings):
         self._end_running()
         scan = resume(path, flush_interval_s=self._flush_interval_s)
         scan.trim = self._partial == "trim"
+        missing = scan.missing()
         run = self._new_run()
         run.open(scan)
         run.resumed = True
         with self._state.lock:
             self._state.run = run
         self._tell_state()
-        return list(scan.missing())
+        return missing
 
     def _resumed_for(self, shape: tuple[int, ...]) -> Run | None:
         """The resumed scan that waits for a detector; ScanShapeError where the detector's shape is another."""

@@ -103,6 +103,16 @@ def test_the_grid_can_be_said_beforehand(tmp_path: Path) -> None:
         assert list(scan.missing()) == [(i, j) for i in (1, 2) for j in range(4)]
 
 
+def test_what_is_missing_is_as_of_the_call_whatever_comes_then(tmp_path: Path) -> None:
+    scan = lys_storage.create(tmp_path / "data.npz", (3, 30_000, 1), "u1", grid_ndim=2)
+    every_third = np.ones((3, 10_000, 1), "u1")
+    scan[:, ::3] = every_third
+    missing = scan.missing()
+    scan[0] = np.ones((30_000, 1), "u1")
+    scan.close()
+    assert list(missing) == [(i, j) for i in range(3) for j in range(30_000) if j % 3]
+
+
 @pytest.mark.parametrize("ndim", [-1, 4, 10])
 def test_a_grid_of_more_dimensions_than_there_are_is_refused(tmp_path: Path, ndim: int) -> None:
     with pytest.raises(ScanShapeError, match=f"grid_ndim {ndim} for the 3 dimensions"):

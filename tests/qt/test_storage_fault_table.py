@@ -266,7 +266,7 @@ def test_a_scan_that_cannot_be_resumed_is_raised_and_resumed_once_the_fault_is_g
     assert_told(caught.value, code, run)
     assert (store.saving, files(run)) == (False, IN_PROGRESS)
     broken.mended()
-    assert store.resume(run / NAME) == [(k,) for k in range(1, 6)]
+    assert list(store.resume(run / NAME)) == [(k,) for k in range(1, 6)]
     put(store, 1)
     store.save()
     wait_saved(store)
