@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import _memory
 from benchmarks._constrained import ingest_paced, join_cgroup, over_time, writer_class
 from benchmarks._figures import latency_figures, tail
-from benchmarks._workloads import Workload
+from benchmarks._workloads import Workload, workload_from
 from benchmarks._writers import Frame, Writer
 
 RANDOM_READS = 200
@@ -90,8 +90,7 @@ def read_back(writer: Writer, pool: list[Frame], seed: int) -> dict[str, float]:
 def measure(spec: dict[str, Any]) -> dict[str, Any]:
     """Run one candidate on one workload in an empty folder, and be held back where `spec` says so (`_constrained`)."""
     join_cgroup(spec.get("cgroup"))
-    fields = spec["workload"]
-    workload = Workload(**{**fields, "grid": tuple(fields["grid"]), "frame": tuple(fields["frame"])})
+    workload = workload_from(spec["workload"])
     folder, seed = Path(spec["folder"]), spec["seed"]
     make = writer_class(spec["candidate"], spec.get("synced", False))
     writer = prepared(make, workload, folder, 0)

@@ -25,6 +25,7 @@ KINDS = {
     "map": "raw maps",
     "lys": "lys_instr's way, saved",
 }
+TICKS = (0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50, 100, 300, 1000, 3000)
 _LINES = ("-", "--", ":", "-.")
 _STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 130}
 
@@ -95,7 +96,9 @@ def _ratios(path: Path, outcomes: Mapping[str, Outcome]) -> Path:
         axis.set_xscale("log")
         axis.set_xlim(min(0.8, *(r.low for r in ratios.values())), 1.6 * max(2.0, *(r.high for r in ratios.values())))
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axis.xaxis.set_minor_formatter(mpl.ticker.LogFormatter(minor_thresholds=(1.2, 0.5)))
+        axis.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
+        low, high = axis.get_xlim()
+        axis.set_xticks([tick for tick in TICKS if low <= tick <= high])
         axis.set_yticks(range(len(ranked)), [c.title for c in ranked])
         for label, candidate in zip(axis.get_yticklabels(), ranked, strict=True):
             label.set_fontweight("bold" if candidate.kind == "ours" else "normal")

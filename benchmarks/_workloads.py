@@ -55,6 +55,11 @@ class Workload:
         return replace(self, grid=(max(1, self.grid[0] // divisor), *self.grid[1:]))
 
 
+def workload_from(fields: dict[str, Any]) -> Workload:
+    """A workload from JSON, which knows no tuples."""
+    return Workload(**{**fields, "grid": tuple(fields["grid"]), "frame": tuple(fields["frame"])})
+
+
 W1 = Workload("W1", "2048 x 256x256 float64", (32, 64), (256, 256), "float64")
 W2 = Workload("W2", "512 x 1024x1024 uint16", (512,), (1024, 1024), "uint16")
 W3 = Workload("W3", "65,536 x 64x64 uint16", (256, 256), (64, 64), "uint16")

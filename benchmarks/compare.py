@@ -17,6 +17,7 @@ W6   twice what the page cache may hold dirty
 python benchmarks/compare.py --quick                      within a minute; exit 1 where ours is far outside
 python benchmarks/compare.py --dir /data --plots plots    everything but --lys and --machine, on the disk of /data
 python benchmarks/compare.py --workload W1 --candidate ours --candidate map --rounds 5
+python benchmarks/compare.py --from a.json --from b.json --plots plots    tables and pictures of runs that were made in pieces
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -40,14 +42,14 @@ from benchmarks._candidates import CANDIDATES, NEED_NO_INSTALL, PEERS
 from benchmarks._lys_way import add_lys_way
 from benchmarks._outcome import Outcome
 from benchmarks._rounds import Plan, play
-from benchmarks._workloads import FIXED, NAMES, QUICK, Workload, beyond_the_cache
+from benchmarks._workloads import FIXED, NAMES, QUICK, Workload, beyond_the_cache, workload_from
 
 QUICK_S = 40.0
 QUICK_ROUNDS = 5
 QUICK_TRIES = 6
 LONG_ROUNDS = 5
 CHOICES = [name for name, candidate in CANDIDATES.items() if candidate.kind not in ("limit", "lys")]
-PIPED_WIDTH = 160
+PIPED_WIDTH = 180
 
 
 def workload_of(name: str, folder: Path) -> Workload:
@@ -115,6 +117,29 @@ class Comparison:
                 self.goals += _machine_goals.machine_goals(self.plan, lambda text: self.tell(status, text))
         self.console.print(_goals.goals_table(self.goals))
 
+    def take(self, stored: dict[str, Any]) -> None:
+        """Take over what another run has measured, as raw() gave it."""
+        for name, one in stored["workloads"].items():
+            outcome = Outcome(workload_from(one["workload"]), one["rounds"], stored["seed"])
+            if any("paced" in run for played in outcome.rounds for run in played["runs"].values()):
+                self.paced.append(outcome)
+            else:
+                self.outcomes[name] = outcome
+        known = {goal.what for goal in self.goals}
+        for goal in stored["goals"]:
+            if goal["what"] in _machine_goals.WHAT and goal["what"] not in known:
+                self.goals.append(_goals.Goal(**goal))
+
+    def show(self) -> None:
+        """The tables of what was taken over, and the goals that it bears on."""
+        for outcome in self.outcomes.values():
+            self.console.print(_table.time_table(outcome, {}))
+            self.console.print(_table.detail_table(outcome, {}))
+        for outcome in self.paced:
+            self.console.print(_paced.paced_table(outcome))
+        self.goals = [*_goals.goals(self.outcomes, self.paced), *self.goals]
+        self.console.print(_goals.goals_table(self.goals))
+
     def raw(self) -> dict[str, Any]:
         """Everything as it was measured."""
         outcomes = [*self.outcomes.values(), *self.paced]
@@ -123,6 +148,28 @@ class Comparison:
             "goals": [asdict(goal) for goal in self.goals],
             "seed": self.plan.seed,
         }
+
+
+def shown_again(console: Console, stored: Sequence[Path]) -> tuple[dict[str, Any], Comparison]:
+    """What runs have measured, which may have been made in pieces; the environment is the first one's."""
+    runs = [json.loads(path.read_text()) for path in stored]
+    console.print(_environment.one_line(runs[0]["environment"]), soft_wrap=True, highlight=False)
+    comparison = Comparison(console, [], Plan(0, 0, 0, runs[0]["seed"], Path()))
+    for run in runs:
+        comparison.take(run)
+    comparison.show()
+    return runs[0]["environment"], comparison
+
+
+def keep(comparison: Comparison, environment: dict[str, Any], json_path: Path | None, plots: Path | None) -> None:
+    """Write down what was measured, and draw it, where that is wanted."""
+    if json_path is not None:
+        json_path.write_text(json.dumps({"environment": environment, **comparison.raw()}, indent=1))
+    if plots is not None:
+        from benchmarks import _plots
+
+        for path in _plots.draw(plots, comparison.outcomes, comparison.paced):
+            comparison.console.print(f"drawn: {path}")
 
 
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
@@ -146,6 +193,12 @@ _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 @click.option("--dir", "folder", default=".", show_default=True, type=_DIRECTORY, help="On the disk to be measured.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="A file for everything, raw.")
 @click.option("--plots", type=_DIRECTORY, help="A folder for pictures.")
+@click.option(
+    *("--from", "stored"),
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Measure nothing; show what such a --json holds.",
+)
 @click.option("--seed", default=0, show_default=True, help="Of the noise, the orders and the intervals.")
 def main(
     quick: bool,
@@ -161,9 +214,14 @@ def main(
     folder: Path,
     json_path: Path | None,
     plots: Path | None,
+    stored: tuple[Path, ...],
     seed: int,
 ) -> None:
     console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
+    if stored:
+        environment, comparison = shown_again(console, stored)
+        keep(comparison, environment, json_path, plots)
+        return
     folder.mkdir(parents=True, exist_ok=True)
     environment = _environment.environment(folder)
     console.print(_environment.one_line(environment), soft_wrap=True, highlight=False)
@@ -193,13 +251,7 @@ def main(
             far = [fault for name in names if (fault := comparison.far_outside(name, plan, bound))]
         else:
             comparison.judge(machine=machine)
-    if json_path is not None:
-        json_path.write_text(json.dumps({"environment": environment, **comparison.raw()}, indent=1))
-    if plots is not None:
-        from benchmarks import _plots
-
-        for path in _plots.draw(plots, comparison.outcomes, comparison.paced):
-            console.print(f"drawn: {path}")
+    keep(comparison, environment, json_path, plots)
     if quick:
         sys.exit(1 if far else 0)
 

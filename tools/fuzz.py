@@ -168,7 +168,7 @@ def _build_journal(m: Any, text: bytes, axes: bytes, note: bytes, marks: bytes, 
     at_sums = at_marks + pages(frames)
     at_metadata = at_sums + pages(4 * frames)
     places = (frames, at_marks, at_sums, at_metadata)
-    head = struct.pack("<8sIIIIQQQQ", m.journal.MAGIC, 1, len(text), zlib.crc32(text), 0, *places)
+    head = struct.pack("<8sIIIIQQQQ", m.journal.MAGIC, 1, len(text), zlib.crc32(text), 1, *places)
     pointer = struct.pack("<QQIII", 1, at_metadata, len(axes), len(note), zlib.crc32(axes + note))
     pointer += struct.pack("<I", zlib.crc32(pointer, key))
     content = bytearray(at_metadata) + axes + note

@@ -34,6 +34,7 @@ _STEP = 1 << 16
 _HAS_CHECKSUM = (CHECKED, BLOCK_CHECKED)
 _FILL_CHUNK = 1 << 22
 _HOLE_MIN = 1 << 20
+_ZEROS_STEP = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -116,11 +117,24 @@ def _complete_file(part: Part, description: Description, progress: Progress | No
     for piece in tail:
         part.file.write_at(piece, at)
         at += len(piece)
+    zero_before_head(part.file, layout)
     for at, head in layout.heads(member_crc):
         part.file.write_at(head, at)
     begin = time.perf_counter()
     part.sync_file()
     return time.perf_counter() - begin
+
+
+def zero_before_head(file: _fs.File, layout: DataLayout) -> None:
+    """What is before `data.npy` is zeros, as its member says: the head of an older layout may lie there, or rot."""
+    first = len(layout.padding)
+    if not first:
+        return
+    for at in range(first, layout.head_offset, _ZEROS_STEP):
+        size = min(_ZEROS_STEP, layout.head_offset - at)
+        found = file.read_at(size, at)
+        if found.count(0) < size:
+            file.write_at(bytes(size), at)
 
 
 def fill_missing(part: Part, frames: int, progress: Progress | None = None) -> None:

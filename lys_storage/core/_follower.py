@@ -66,6 +66,10 @@ class Follower:
                     self.knows, due = True, time.monotonic() + max(self._interval, _AGAIN_S)
                 self._failed(error if isinstance(error, LysStorageError) else LysStorageError(repr(error)))
 
+    def let_go(self) -> None:
+        """After stop(): wait for what still uses the scan file, which keeps its lock. It takes none of the scan's locks."""
+        self._write_back.join()
+
     def stop(self, *, wait: bool = True) -> None:
         """End the thread and wait for it. Holding no lock that it could want."""
         self._ended = True

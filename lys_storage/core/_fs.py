@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import functools
 import logging
 import mmap
 import os
@@ -46,8 +47,11 @@ _COPY_ON_WRITE = {
 }
 """f_type of statfs(2)."""
 _AT_FDCWD = -100
+WRITES_BACK = sys.platform == "linux"
+"""Whether the kernel can be told to begin to write."""
 
 
+@functools.cache
 def _libc(name: str) -> Any:
     try:
         return getattr(ctypes.CDLL(None, use_errno=True), name)
@@ -214,9 +218,9 @@ class File:
             raise os_error("punch a hole", self.path, error) from error
 
     def begin_write_back(self, offset: int, size: int) -> None:
-        """Have the kernel begin to write a range to the disk: sync_file_range(2), Linux. It promises nothing, and where it
-        fails nothing is lost: the next sync tells."""
-        call = _libc("sync_file_range") if sys.platform == "linux" else None
+        """Have the kernel begin to write a range to the disk: sync_file_range(2). It promises nothing, and where it fails
+        nothing is lost: the next sync tells."""
+        call = _libc("sync_file_range") if WRITES_BACK else None
         if call is not None and call(self.fd, ctypes.c_int64(offset), ctypes.c_int64(size), _SYNC_FILE_RANGE_WRITE):
             log.debug("%s: sync_file_range: %s", self.path, os.strerror(ctypes.get_errno()))
 

@@ -295,8 +295,10 @@ class Journal:
             self.sync()
         with self._metadata_turn:
             self._metadata_is_durable = False
-            self._put_metadata(axes, note, pointers)
-            self._metadata_writes += 1
+            try:
+                self._put_metadata(axes, note, pointers)
+            finally:
+                self._metadata_writes += 1  # afterwards: a sync that begins meanwhile may not have all of it
 
     def _put_metadata(self, axes: bytes, note: bytes, pointers: list[tuple[int, int, int, int, int] | None]) -> None:
         found = [p for p in pointers if p is not None]

@@ -204,8 +204,8 @@ def _alignment(array_size: int, frame_bytes: int) -> int:
     """What an array's place is to be a multiple of, so that frames lie in the page cache in few large pieces."""
     if array_size < _ROOMY_FROM:
         return PAGE
-    as_frames_lie = min(frame_bytes & -frame_bytes, _ROOMIEST)
-    return as_frames_lie if as_frames_lie > _ROOMY and as_frames_lie <= array_size // _ROOM_SHARE else _ROOMY
+    most = 1 << (array_size // _ROOM_SHARE).bit_length() - 1
+    return max(_ROOMY, min(frame_bytes & -frame_bytes, most, _ROOMIEST))
 
 
 def plan_data_member(
@@ -222,6 +222,8 @@ def plan_data_member(
     frames of `frame_bytes` are best kept.
     """
     npy_header = encode_npy_header(shape, dtype)
+    if len(npy_header) > MAX_NPY_HEADER:
+        raise ScanShapeError(f"a dtype that takes {len(npy_header):,} bytes to describe: at most {MAX_NPY_HEADER:,}")
     array_size = int(np.prod(shape, dtype=object)) * dtype.itemsize
     size = len(npy_header) + array_size
     name, extra = DATA_MEMBER.encode(), _zip64(size, size)

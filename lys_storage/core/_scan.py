@@ -136,8 +136,9 @@ class Scan(Writer):
 
         Frames that arrive while they are gone through change nothing; nor does the end of the scan.
         """
-        self._refuse_if_gone()
-        return _indices(self._part.missing_bits(self.frames_expected), self._part.grid)
+        with self._changing:
+            self._refuse_if_gone()
+            return _indices(self._part.missing_bits(self.frames_expected), self._part.grid)
 
     @property
     def array(self) -> np.memmap[Any, Any]:
@@ -336,6 +337,8 @@ class Scan(Writer):
 
     def _let_go(self) -> None:
         self._map = None
+        if self._follower is not None:
+            self._follower.let_go()
         self._part.close()
 
     def __del__(self) -> None:

@@ -6,11 +6,14 @@ the disk; nor where frames come far apart, since the kernel makes one piece of n
 
 from __future__ import annotations
 
+import logging
 import threading
 
 from . import _fs
 from ._frames import Span, join
 from ._part import Part
+
+log = logging.getLogger("lys_storage")
 
 AFTER_S = 0.2
 """Nothing is written back sooner after the first frames."""
@@ -35,15 +38,26 @@ class WriteBack:
         self._thread: threading.Thread | None = None
 
     def of(self, part: Part, span: Span, came: int) -> None:
-        """The frames of `span`, of which `came` bytes are new, have come and are hardly written again soon."""
-        first, stop = (part.array_offset + number * part.frame_bytes for number in span)
-        if came * _APART < stop - first or self._end.is_set():
+        """The frames of `span`, of which `came` bytes are new, have come and are hardly written again soon.
+
+        Not those that have no checksum yet: were the kernel to lose one, nobody would know it from its bytes.
+        """
+        unchecked = part.fresh[0] if part.fresh[0] < part.fresh[1] else span[1]
+        first, stop = (part.array_offset + number * part.frame_bytes for number in (span[0], min(span[1], unchecked)))
+        if not _fs.WRITES_BACK or came * _APART < stop - first or self._end.is_set():
             return
         with self._lock:
             self._file, self._bytes = part.file, join(self._bytes, (first, stop))
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="lys_storage write-back", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="lys_storage write-back", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # no more threads
+                log.debug("%s: no write-back: %s", part.path, error)
+                self._end.set()
+                self._file = None
+                return
+            self._thread = thread
         self._wake.set()
 
     def _run(self) -> None:
@@ -66,3 +80,8 @@ class WriteBack:
         """End the thread. A call that is under way is not waited for."""
         self._end.set()
         self._wake.set()
+
+    def join(self) -> None:
+        """After stop(): wait until the thread has ended."""
+        if self._thread is not None:
+            self._thread.join()

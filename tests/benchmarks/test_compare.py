@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +10,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from rich.console import Console
 
-from benchmarks import _figures, _goals, _memory, _outcome, _rounds, _workloads
+from benchmarks import (
+    _environment,
+    _figures,
+    _goals,
+    _machine_goals,
+    _memory,
+    _outcome,
+    _rounds,
+    _workloads,
+    compare,
+)
 from benchmarks._candidates import AGAIN, CANDIDATES, LIMIT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the runner reads /proc, as Linux has it")
@@ -188,6 +201,26 @@ def test_peers_are_played_in_rounds_that_count_only(tmp_path: Path, monkeypatch:
     plan = _rounds.Plan(rounds=2, peer_rounds=1, retries=1, seed=0, folder=tmp_path)
     rounds = _rounds.play(TINY, [], ["map"], plan, lambda text: None)
     assert [sorted(r["runs"]) for r in rounds] == [[LIMIT, AGAIN], [LIMIT, AGAIN, "map"], [LIMIT, AGAIN]]
+
+
+def test_runs_that_were_kept_are_shown_again_together(tmp_path: Path):
+    """Measured in pieces, judged as one."""
+    plan = _rounds.Plan(rounds=1, peer_rounds=1, retries=0, seed=0, folder=tmp_path)
+    paths, told = [], io.StringIO()
+    for name in ("W3", "W5b"):
+        workload = replace(TINY, name=name, shuffled=name == "W5b")
+        kept = compare.Comparison(Console(file=told, width=180), ["ours", "map"], plan)
+        kept.measure(workload, plan, lys=False)
+        kept.goals = [_goals.Goal(_machine_goals.WHAT[0], "< 150 ms", f"{name} has it", met=True)]
+        paths.append(tmp_path / f"{name}.json")
+        compare.keep(kept, _environment.environment(tmp_path), paths[-1], None)
+    result = CliRunner().invoke(compare.main, [f"--from={path}" for path in paths])
+    assert result.exit_code == 0, result.output
+    for line in told.getvalue().splitlines():
+        if "lys_storage, DataStorage" in line:
+            assert line.split("│")[1:] in [shown.split("│")[1:] for shown in result.output.splitlines()]
+    assert "W3 has it" in result.output
+    assert "W5b: peers that write by calls, with sync" in result.output
 
 
 def test_memory_is_warmed_until_two_passes_take_as_long(tmp_path: Path):

@@ -125,6 +125,31 @@ def test_a_large_scan_takes_another_dtype_and_is_cut(tmp_path: Path) -> None:
         assert_same_array(wave.data[0], some((1 << 17,), "u4"))
 
 
+def test_what_lies_before_the_head_becomes_zeros(tmp_path: Path) -> None:
+    """The head of an older layout, where a change of dtype was cut off, or a sector that has rotted."""
+    with lys_storage.create(tmp_path / "data.npz", (256, 1 << 17), "u1", grid_ndim=1) as scan:
+        scan._part.file.write_at(b"PK\3\4", 5000)
+        scan._part.file.write_at(b"x", scan._part.array_offset - 1000)
+    assert lys_storage.verify(scan.path) == []
+
+
+def test_a_cut_that_makes_the_header_shorter_leaves_nothing_of_the_longer_one(tmp_path: Path) -> None:
+    shapes = ((1000, 1 << 17), (9, 1 << 17))
+    names = ("a" * k for k in range(1, 65))
+    dtype = next(
+        dtype
+        for dtype in (np.dtype([(name, "u1")]) for name in names)
+        if len({len(_layout.encode_npy_header(shape, dtype)) for shape in shapes}) == 2
+    )
+    with lys_storage.create(tmp_path / "data.npz", shapes[0], dtype, grid_ndim=1, partial="trim") as scan:
+        for number in range(9):
+            scan[number] = some((1 << 17,), dtype, seed=number)
+    assert array_offset(scan.path) == 1 << 17
+    assert lys_storage.verify(scan.path) == []
+    with lys_storage.open_wave(scan.path) as wave:
+        assert_same_array(wave.data[8], some((1 << 17,), dtype, seed=8))
+
+
 @pytest.mark.skipif(shutil.which("unzip") is None, reason="Info-ZIP's unzip is not installed")
 def test_info_zip_accepts_a_large_one(large: Path) -> None:
     result = subprocess.run(["unzip", "-t", large], capture_output=True, text=True, timeout=60)

@@ -179,7 +179,8 @@ def test_the_first_bytes_of_a_scan_file_are_these() -> None:
         pytest.param(1000, 5 << 19, 1 << 19, id="2.5 MiB frames"),
         pytest.param(1 << 16, 1 << 13, 1 << 16, id="8 KiB frames"),
         pytest.param(1000, 532_512, 1 << 16, id="frames of no power of two"),
-        pytest.param(255, 1 << 19, 1 << 16, id="too small for that"),
+        pytest.param(255, 1 << 19, 1 << 18, id="too small for that"),
+        pytest.param(1, 1 << 25, 1 << 17, id="one frame"),
         pytest.param(100, 1 << 14, 4096, id="small"),
     ],
 )
@@ -189,6 +190,12 @@ def test_a_large_array_begins_as_its_frames_lie_in_it(frames: int, frame_bytes: 
     assert layout.array_offset == offset
     assert plan_data_member((frames, frame_bytes), dtype, 1e9, offset) == layout
     assert offset <= max(1 << 16, frames * frame_bytes // 256)
+
+
+def test_a_dtype_that_no_reader_would_take_is_refused() -> None:
+    dtype = np.dtype([(f"field {k}", "u1") for k in range(20_000)])
+    with pytest.raises(ScanShapeError, match="to describe"):
+        plan_data_member((3,), dtype, 0)
 
 
 def test_a_member_of_zeros_comes_before_where_a_header_cannot_be_padded_so_far() -> None:

@@ -98,6 +98,59 @@ def test_its_thread_ends_with_the_scan_that_is_kept_in_progress(
     assert wait_until(lambda: not threads())
 
 
+def test_a_scan_that_is_kept_in_progress_can_be_taken_over_at_once(
+    scan: lys_storage.Scan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call on a file keeps it open, and locked, until it returns."""
+    under_way, ended = threading.Event(), threading.Event()
+
+    def slowly(self: _fs.File, at: int, size: int) -> None:
+        under_way.set()
+        time.sleep(0.3)
+        ended.set()
+
+    monkeypatch.setattr(_write_back, "AFTER_S", 0.0)
+    monkeypatch.setattr(_fs.File, "begin_write_back", slowly)
+    for number in range(32):
+        scan[number] = np.ones(FRAME, "u1")
+    assert under_way.wait(DEADLINE_S)
+    scan.suspend()
+    assert ended.is_set()
+    lys_storage.resume(scan.path).suspend()
+
+
+def test_where_no_thread_can_be_made_the_scan_goes_on_without(
+    scan: lys_storage.Scan, begun: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan[0] = np.ones(FRAME, "u1")  # the follower has a thread
+    start = threading.Thread.start
+
+    def refused(self: threading.Thread) -> None:
+        if "write-back" in self.name:
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    for number in range(1, 64):
+        scan[number] = np.ones(FRAME, "u1")
+    assert wait_until(lambda: scan._part.fresh_bytes < KICK_BYTES)
+    assert (begun, scan._follower._write_back._file) == ([], None)
+
+
+def test_frames_without_a_checksum_are_not_written_back(tmp_path: Path, begun: list[tuple[int, int]]) -> None:
+    """Small frames share one: those of a block that is not whole have none."""
+    small = 1 << 12
+    count = (48 << 20) // small
+    with lys_storage.create(tmp_path / "small.npz", (count, small), "u1", grid_ndim=1, flush_interval_s=None) as scan:
+        rows = np.ones((1024, small), "u1")
+        scan[1:1025] = rows  # frame 0, and so the first block, lacks one
+        for at in range(1025, 9217, 1024):
+            scan[at : at + 1024] = rows
+        assert wait_until(lambda: scan._part.fresh_bytes < KICK_BYTES)
+        assert begun == []
+        assert scan._part.fresh[0] < scan._part.journal.per_block
+
+
 @pytest.mark.parametrize("call", ["fails", "is missing", "is there"])
 def test_the_export_is_the_same_whatever_becomes_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
