@@ -161,7 +161,9 @@ def shown_again(console: Console, stored: Sequence[Path]) -> tuple[dict[str, Any
     return runs[0]["environment"], comparison
 
 
-def keep(comparison: Comparison, environment: dict[str, Any], json_path: Path | None, plots: Path | None) -> None:
+def keep(
+    comparison: Comparison, environment: dict[str, Any], json_path: Path | None, plots: Path | None = None
+) -> None:
     """Write down what was measured, and draw it, where that is wanted."""
     if json_path is not None:
         json_path.write_text(json.dumps({"environment": environment, **comparison.raw()}, indent=1))
@@ -191,7 +193,12 @@ _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 @click.option("--lys", is_flag=True, help="lys_instr's way too, once on W1, W2, W3: some minutes and 2 GiB of memory.")
 @click.option("--machine", is_flag=True, help="Import time, CPU at 100 MB/s, 8 GiB in a memory cgroup of 256 MiB too.")
 @click.option("--dir", "folder", default=".", show_default=True, type=_DIRECTORY, help="On the disk to be measured.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="A file for everything, raw.")
+@click.option(
+    "--json",
+    "json_path",
+    type=click.Path(path_type=Path),
+    help="A file for everything, raw; written after each workload.",
+)
 @click.option("--plots", type=_DIRECTORY, help="A folder for pictures.")
 @click.option(
     *("--from", "stored"),
@@ -239,6 +246,7 @@ def main(
         for k, name in enumerate(names):
             if name == "W4":
                 comparison.measure_paced(replace(plan, rounds=paced_rounds, retries=paced_rounds), paced_seconds)
+                keep(comparison, environment, json_path)
                 continue
             its_plan = plan
             if quick:
@@ -247,6 +255,7 @@ def main(
                 count = min(rounds, LONG_ROUNDS)
                 its_plan = replace(plan, rounds=count, retries=count, peer_rounds=min(peer_rounds, 1))
             comparison.measure(QUICK[name] if quick else workload_of(name, folder), its_plan, lys=lys)
+            keep(comparison, environment, json_path)  # so that whoever ends it early has that much
         if quick:
             far = [fault for name in names if (fault := comparison.far_outside(name, plan, bound))]
         else:
