@@ -27,7 +27,7 @@ DETECTOR_S = 30.0
 SMALL_MEMORY = 256 << 20
 LARGE_SCAN = 8 << 30
 CGROUP_ROUNDS = 3
-WHAT = (
+WHAT = IMPORT, CPU, CGROUP = (
     "import lys_storage, beyond numpy",
     "CPU left at 100 MB/s, of one core",
     "8 GiB in a memory cgroup of 256 MiB, to pwrite and a sync a second in it",
@@ -52,14 +52,14 @@ def _import_goal(tell: Tell) -> Goal:
         for _ in range(IMPORTS + 1)
     ]
     median_ms = 1e3 * statistics.median(seconds[1:])
-    return Goal(WHAT[0], f"< {IMPORT_MS} ms", f"{median_ms:.0f} ms", median_ms < IMPORT_MS)
+    return Goal(IMPORT, f"< {IMPORT_MS} ms", f"{median_ms:.0f} ms", median_ms < IMPORT_MS)
 
 
 def _cpu_goal(plan: Plan, tell: Tell) -> Goal:
     """CPU time of the whole process, all threads, to wall time, while W1's frames come at 100 MB/s; sleeping until the next
     frame is due is in it."""
     tell("CPU at 100 MB/s")
-    what, wanted = WHAT[1], ">= 90 % idle"
+    what, wanted = CPU, ">= 90 % idle"
     workload = paced(DETECTOR_BYTES_S, DETECTOR_S, room_bytes(plan.folder))
     period_s = workload.frame_bytes / DETECTOR_BYTES_S
     busy = {}
@@ -74,7 +74,7 @@ def _cpu_goal(plan: Plan, tell: Tell) -> Goal:
 
 def _cgroup_goal(plan: Plan, tell: Tell) -> Goal:
     """Throughput of 8 GiB in a cgroup of 256 MiB, ours to pwrite and a sync a second in the same, pairs in turn."""
-    what, wanted = WHAT[2], ">= 0.8"
+    what, wanted = CGROUP, ">= 0.8"
     if room_bytes(plan.folder) < LARGE_SCAN:
         return Goal.unmeasured(what, wanted, "not measured: the disk has no room")
     workload = replace(W1, name="cgroup", grid=(LARGE_SCAN // W1.frame_bytes,))

@@ -100,6 +100,7 @@ def _ratios(path: Path, outcomes: Mapping[str, Outcome]) -> Path:
         low, high = axis.get_xlim()
         axis.set_xticks([tick for tick in TICKS if low <= tick <= high])
         axis.set_yticks(range(len(ranked)), [c.title for c in ranked])
+        axis.set_ylim(-0.6, len(ranked) - 0.4)
         for label, candidate in zip(axis.get_yticklabels(), ranked, strict=True):
             label.set_fontweight("bold" if candidate.kind == "ours" else "normal")
         axis.set_title(f"{name}: {outcome.workload.title}{_note(outcome)}", loc="left", pad=14, fontsize=9)
@@ -135,6 +136,9 @@ def _tails(path: Path, outcomes: Mapping[str, Outcome]) -> Path:
                 label=candidate.title,
             )
         axis.set(xscale="log", yscale="log", xlabel="latency of one call, us", ylabel="share of calls that take longer")
+        low, high = axis.get_xlim()
+        if high < 100 * low:
+            axis.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
         axis.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
         axis.grid(alpha=0.25)

@@ -6,7 +6,6 @@ import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +95,7 @@ def begin_scan(
         raise ScanShapeError(f"grid_ndim {grid_ndim} for the {len(dims)} dimensions of shape {dims}")
     now = datetime.now(UTC)
     grid = Grid(dims, grid_ndim or 0)
-    frame_bytes = prod(dims[grid.ndim :]) * checked_dtype.itemsize
+    frame_bytes = grid.frame_elements * checked_dtype.itemsize
     layout = plan_data_member(dims, checked_dtype, now.timestamp(), frame_bytes=frame_bytes)
     if grid.frames > MAX_FRAMES:
         raise ScanShapeError(f"a grid of {grid.frames:,} frames: at most {MAX_FRAMES:,}; make the frames larger")

@@ -56,7 +56,7 @@ class Follower:
                 elif self._part.fresh_bytes >= KICK_BYTES:
                     span, came = self._part.fresh, self._part.fresh_bytes
                     self._part.check(leave_loose=True)
-                    self._write_back.of(self._part, span, came)
+                    self._write_back.frames_came(self._part, span, came)
             except ScanClosedError:
                 return
             except Exception as error:

@@ -33,6 +33,8 @@ log = logging.getLogger("lys_storage")
 
 _FORKED = "open in another process, from which this one was forked"
 _BITS_STEP = 1 << 13
+"""Bytes of a bit a frame that are looked at together."""
+
 _GONE = ("saved", "suspended", "discarded", _FORKED)
 
 

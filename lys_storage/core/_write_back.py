@@ -37,7 +37,7 @@ class WriteBack:
         self._wake, self._end = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
 
-    def of(self, part: Part, span: Span, came: int) -> None:
+    def frames_came(self, part: Part, span: Span, came: int) -> None:
         """The frames of `span`, of which `came` bytes are new, have come and are hardly written again soon.
 
         Not those that have no checksum yet: were the kernel to lose one, nobody would know it from its bytes.
