@@ -506,15 +506,14 @@ def _quiet() -> None:
     logging.disable(logging.CRITICAL)
 
 
-def run_in_this_process(target: str, arguments: list[str]) -> None:
-    """libFuzzer's loop; it ends the process."""
+def run_in_this_process(target: str, folder: Path, arguments: list[str]) -> None:
+    """libFuzzer's loop, on files in `folder`; it ends the process."""
     import atheris
 
     sys.path.insert(0, str(ROOT))
     with atheris.instrument_imports(include=list(INSTRUMENTED)):
         _modules()
     _quiet()
-    folder = _work_folder()
     check = TARGETS[target](folder)
     atheris.Setup([sys.argv[0], *arguments], check)
     atheris.Fuzz()
@@ -554,7 +553,8 @@ def fuzz(target: str, seconds: int, seed: int, corpus: Path, finds: Path) -> dic
     end = time.monotonic() + seconds
     rounds = 0
     while (left := int(end - time.monotonic())) > 0 and len(faults) < 5:
-        command = [sys.executable, str(Path(__file__).resolve()), "--child", target]
+        folder = _work_folder()
+        command = [sys.executable, str(Path(__file__).resolve()), "--child", target, str(folder)]
         command += [
             f"-max_total_time={left}",
             f"-seed={seed + rounds}",
@@ -564,7 +564,10 @@ def fuzz(target: str, seconds: int, seed: int, corpus: Path, finds: Path) -> dic
         command += [f"-rss_limit_mb={MEMORY_MB}", f"-malloc_limit_mb={MEMORY_MB}", f"-artifact_prefix={found}/"]
         command += ["-print_final_stats=1", "-verbosity=1", "-len_control=0", str(kept)]
         rounds += 1
-        result = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=seconds + 120)
+        try:
+            result = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=seconds + 120)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
         out = result.stdout + result.stderr
         for line in re.findall(r"#(\d+)\s+\w+\s+cov: (\d+) ft: (\d+)", out)[-1:]:
             executions, coverage, features = executions + int(line[0]), max(coverage, int(line[1])), int(line[2])
@@ -573,16 +576,15 @@ def fuzz(target: str, seconds: int, seed: int, corpus: Path, finds: Path) -> dic
             break
         what = re.findall(r"=== Uncaught Python exception: ===\n(.*)|ERROR: (libFuzzer: .*)|(AddressSanitizer:.*)", out)
         text = " ".join("".join(each) for each in what[:2]) or out[-400:]
+        (found / f"output_{seed}_{rounds}.txt").write_text(out[-20000:])
         for path in written or ["(no input was written)"]:
             faults.append(f"{text[:300]}\n      python tools/fuzz.py --target {target} --replay {path}")
-    for leftover in Path("/dev/shm").glob("lys_fuzz_*") if Path("/dev/shm").is_dir() else ():
-        shutil.rmtree(leftover, ignore_errors=True)
     return {"target": target, "executions": executions, "coverage": coverage, "features": features, "finds": faults}
 
 
 def main() -> int:
     if sys.argv[1:2] == ["--child"]:
-        run_in_this_process(sys.argv[2], sys.argv[3:])
+        run_in_this_process(sys.argv[2], Path(sys.argv[3]), sys.argv[4:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", choices=[*TARGETS, "all"])
     parser.add_argument("--seconds", type=int, default=60, help="for each target")

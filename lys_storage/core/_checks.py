@@ -9,22 +9,32 @@ of it a checksum of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from ._checksum import crc32
+from . import _fs
+from ._checksum import CRC32_ADDRESS, crc32
 from ._frames import TABLE_STEP, Frames, Span, join
-from ._journal import BLOCK_CHECKED, CHECKED, CHECKING, WRITTEN
+from ._journal import BLOCK_CHECKED, CHECKED, CHECKING, WRITTEN, Journal
+from ._state import read_sums
 
 READ_SIZE = 1 << 20
+_PIECE = 1 << 17  # of a read without the interpreter's lock: what is read is still close by when it is summed
+_AT_ONCE = 1 << 25  # bytes of a call without it: an interrupt waits for its end
 
 Numbers = np.ndarray[Any, np.dtype[np.intp]]
+Sums = np.ndarray[Any, np.dtype[np.uint32]]
 
 
 class Checks(Frames):
     """Frames that get checksums. One thread at a time takes them; see Part for who has the turn."""
+
+    def __init__(self, file: _fs.File, journal: Journal) -> None:
+        super().__init__(file, journal)
+        self._buffers: list[memoryview] = []  # kept, since new memory costs more than what is read into it
 
     def take_checksums(self, span: Span, *, leave_loose: bool = False) -> None:
         """The checksum of every frame of `span` that is written and has none.
@@ -36,11 +46,7 @@ class Checks(Frames):
         first, stop = span[0] // per_block * per_block, span[1]
         for at in range(first, stop, TABLE_STEP):
             try:
-                end = min(at + TABLE_STEP, -(-stop // per_block) * per_block, self.frames)
-                left = self._take_range(at, end, leave_loose)
-                if left[0] < left[1] and not leave_loose:
-                    # A rewrite began in a block, which gets no checksum: its other frames are promised by this flush.
-                    left = self._take_range(at, end, leave_loose, in_blocks=False)
+                left = self._take_step(at, min(at + TABLE_STEP, stop), leave_loose)
             except BaseException:
                 with self._lock:
                     self.fresh = join(self.fresh, (at, stop))
@@ -49,9 +55,89 @@ class Checks(Frames):
                 with self._lock:
                     self.fresh = join(self.fresh, left)
 
+    def _take_step(self, first: int, stop: int, leave_loose: bool) -> Span:
+        """Of one step of the table, from the first frame of a block; the range of what is left without a checksum."""
+        per_block = self.journal.per_block
+        whole = stop // per_block * per_block
+        left = self._take_run(first, whole) if first < whole else None
+        if left is None:
+            whole, left = first, (0, 0)
+        if whole < stop and leave_loose and whole > first:
+            return join(left, (whole, stop))
+        if whole < stop:
+            end = min(-(-stop // per_block) * per_block, self.frames)
+            left = join(left, self._take_range(whole, end, leave_loose))
+        if left[0] < left[1] and not leave_loose:
+            # A rewrite began in a block, which gets no checksum: its other frames are promised by this flush.
+            begin, end = left[0] // per_block * per_block, min(-(-left[1] // per_block) * per_block, self.frames)
+            left = self._take_range(begin, end, leave_loose, in_blocks=False)
+        return left
+
+    def _take_run(self, first: int, stop: int) -> Span | None:
+        """Of whole blocks (or frames, where there are none) that are all WRITTEN, which is nearly every time; else None.
+
+        The writer waits for the interpreter meanwhile, so it is done in as few steps as there are.
+        """
+        if self._reads_by_itself() and self.journal.by_map:
+            step = max(1, _AT_ONCE // self.frame_bytes // self.journal.per_block) * self.journal.per_block
+            left: Span = (0, 0)
+            for at in range(first, stop, step):
+                left_here = self._take_compiled_run(at, min(at + step, stop))
+                if left_here is None:
+                    return None
+                left = join(left, left_here)
+            return left
+        return self._take_run_here(first, stop)
+
+    def _take_compiled_run(self, first: int, stop: int) -> Span | None:
+        journal, per_block = self.journal, self.journal.per_block
+        size, a, b = self.frame_bytes, first // per_block, stop // per_block
+        table = journal.block_checksums[a:b] if per_block > 1 else journal.checksums[a:b]
+        mark = BLOCK_CHECKED if per_block > 1 else CHECKED
+        buffer = self._buffer()
+        try:
+            at = self.array_offset + first * size
+            done = self.check_run(first, stop, mark, CRC32_ADDRESS, at, size * per_block, table, buffer[:_PIECE])  # type: ignore[misc]
+        finally:
+            self._buffers.append(buffer)
+        if isinstance(done, bool):
+            return (0, 0) if done else None
+        with self._written_again(first, stop):
+            sums = np.frombuffer(done, np.uint32)
+            if len(sums) < b - a:
+                sums = self.sums(range(a, b), size * per_block)  # which says what is wrong
+        return self._conclude_run(first, stop, sums)
+
+    def _take_run_here(self, first: int, stop: int) -> Span | None:
+        journal = self.journal
+        per_block, count = journal.per_block, stop - first
+        with self._lock:
+            if journal.marks_of(first, stop) != bytes((WRITTEN,)) * count:
+                return None
+            journal.set_marks(first, stop, CHECKING)
+        units = range(first // per_block, stop // per_block)
+        with self._written_again(first, stop):
+            sums = self.sums(units, self.frame_bytes * per_block)
+        with self._lock:
+            if journal.marks_of(first, stop) == bytes((CHECKING,)) * count and not self.is_in_flight(first, stop):
+                if per_block > 1:
+                    journal.put_block_checksums(units.start, sums)
+                else:
+                    journal.put_checksums(first, sums)
+                journal.set_marks(first, stop, BLOCK_CHECKED if per_block > 1 else CHECKED)
+                return 0, 0
+        return self._conclude_run(first, stop, sums)
+
+    def _conclude_run(self, first: int, stop: int, sums: Sums) -> Span:
+        per_block = self.journal.per_block
+        none, no_sums = np.empty(0, np.intp), np.empty(0, np.uint32)
+        if per_block > 1:
+            return self._conclude(first, stop, np.arange(first // per_block, stop // per_block), sums, none, no_sums)
+        return self._conclude(first, stop, none, no_sums, np.arange(stop - first), sums)
+
     def _take_range(self, first: int, stop: int, leave_loose: bool, *, in_blocks: bool = True) -> Span:
         """Of one step of the table; the range of what is left without a checksum."""
-        journal = self.journal
+        journal, size = self.journal, self.frame_bytes
         marks = journal.mark_array[first:stop]
         with self._lock:
             blocks, loose = _chosen(marks, first, journal.per_block, journal.blocks, in_blocks)
@@ -61,20 +147,36 @@ class Checks(Frames):
                 loose = loose[:0]
             members = _members(blocks, journal.per_block, first)
             journal.set_chosen(first, np.sort(np.concatenate((members, loose))), CHECKING)
+        with self._written_again(first, stop):
+            block_sums = self.sums(blocks.tolist(), size * journal.per_block)
+            own_sums = self.sums((first + loose).tolist(), size)
+        return join(left, self._conclude(first, stop, blocks, block_sums, loose, own_sums))
+
+    @contextlib.contextmanager
+    def _written_again(self, first: int, stop: int) -> Iterator[None]:
+        """Where the block is left by an exception, what is CHECKING is WRITTEN again."""
         try:
-            size = self.frame_bytes
-            block_sums = np.fromiter(self.sums(blocks, size * journal.per_block), np.uint32, blocks.size)
-            own_sums = np.fromiter(self.sums(first + loose, size), np.uint32, loose.size)
+            yield
         except BaseException:
             with self._lock:
-                journal.set_chosen(first, np.flatnonzero(marks == CHECKING), WRITTEN)
+                marks = self.journal.mark_array[first:stop]
+                self.journal.set_chosen(first, np.flatnonzero(marks == CHECKING), WRITTEN)
             raise
+
+    def _conclude(
+        self, first: int, stop: int, blocks: Numbers, block_sums: Sums, loose: Numbers, own_sums: Sums
+    ) -> Span:
+        """Keep the checksums of what is still CHECKING, of whole blocks only; the range of what is left without one.
+
+        Of no others: a checksum of bytes in the middle of a rewrite would vouch for these.
+        """
+        journal = self.journal
+        members = _members(blocks, journal.per_block, first)
         with self._lock:
-            checking = marks == CHECKING
+            checking = journal.mark_array[first:stop] == CHECKING
             whole = checking[members].reshape(-1, journal.per_block).all(axis=1)
             for a, b in self.in_flight:  # a rewrite that found no block to split would leave a part of one
                 whole &= (blocks * journal.per_block >= b) | ((blocks + 1) * journal.per_block <= a)
-            # Of no others: a checksum of bytes in the middle of a rewrite would vouch for these.
             sound = np.flatnonzero(whole)
             for run in np.split(sound, np.flatnonzero(np.diff(blocks[sound]) > 1) + 1):
                 if run.size:
@@ -86,9 +188,7 @@ class Checks(Frames):
             journal.set_chosen(first, loose[still], CHECKED)
             journal.set_chosen(first, members.reshape(-1, journal.per_block)[whole].ravel(), BLOCK_CHECKED)
             journal.set_chosen(first, broken, WRITTEN)
-        if broken.size:
-            left = join(left, (first + int(broken[0]), first + int(broken[-1]) + 1))
-        return left
+        return (first + int(broken[0]), first + int(broken[-1]) + 1) if broken.size else (0, 0)
 
     def split_blocks(self, first: int, stop: int) -> bool:
         """Give each frame of the blocks that `first` to `stop` are part of a checksum of its own; whether any had none.
@@ -102,37 +202,72 @@ class Checks(Frames):
         for begin in range(first // per_block * per_block, min(stop, journal.blocks * per_block), per_block):
             if self.marks[begin] != BLOCK_CHECKED:
                 continue
-            numbers = np.arange(begin, begin + per_block)
-            sums = np.fromiter(self.sums(numbers, self.frame_bytes), np.uint32, per_block)
+            sums = self.sums(range(begin, begin + per_block), self.frame_bytes)
             with self._lock:
                 journal.put_checksums(begin, sums)
                 journal.set_marks(begin, begin + per_block, CHECKED)
             split = True
         return split
 
-    def sums(self, numbers: Numbers, size: int) -> Iterator[int]:
-        """CRC-32 of each unit of `size` bytes (frames, or blocks of them) by its number, in as few reads as 1 MiB allows."""
-        if not numbers.size:
-            return
-        buffer = memoryview(bytearray(min(READ_SIZE, size * len(numbers)) if size <= READ_SIZE else READ_SIZE))
-        per_read, units, k = max(1, len(buffer) // size), numbers.tolist(), 0
-        while k < len(units):
-            n = 1
-            while n < per_read and k + n < len(units) and units[k + n] == units[k] + n:
-                n += 1
-            at = self.array_offset + units[k] * size
-            if size <= READ_SIZE:
+    def sums(self, units: Sequence[int], size: int) -> Sums:
+        """CRC-32 of each unit of `size` bytes (frames, or blocks of them) by its number (ascending)."""
+        sums = np.empty(len(units), np.uint32)
+        buffer = self._buffer()
+        try:
+            k = 0
+            while k < len(units):
+                n = len(units) if isinstance(units, range) else 1
+                while k + n < len(units) and units[k + n] == units[k] + n:
+                    n += 1
+                self._sum_neighbours(sums[k : k + n], self.array_offset + units[k] * size, size, buffer)
+                k += n
+        finally:
+            self._buffers.append(buffer)
+        return sums
+
+    def _buffer(self) -> memoryview:
+        try:
+            return self._buffers.pop()
+        except IndexError:
+            return memoryview(bytearray(READ_SIZE))
+
+    def _sum_neighbours(self, sums: Sums, offset: int, size: int, buffer: memoryview) -> None:
+        """CRC-32 of units one behind the other, in as few reads as the buffer allows."""
+        k = self._read_sums(offset, size, sums, buffer)
+        per_read = max(1, len(buffer) // size)
+        while k < len(sums):
+            at = offset + k * size
+            if size <= len(buffer):
+                n = min(per_read, len(sums) - k)
                 self.read_whole(buffer[: n * size], at)
-                for j in range(0, n * size, size):
-                    yield crc32(buffer[j : j + size])
-            else:
-                crc = 0
-                for j in range(0, size, READ_SIZE):
-                    view = buffer[: min(READ_SIZE, size - j)]
-                    self.read_whole(view, at + j)
-                    crc = crc32(view, crc)
-                yield crc
-            k += n
+                for j in range(n):
+                    sums[k + j] = crc32(buffer[j * size : (j + 1) * size])
+                k += n
+                continue
+            crc = 0
+            for j in range(0, size, len(buffer)):
+                view = buffer[: min(len(buffer), size - j)]
+                self.read_whole(view, at + j)
+                crc = crc32(view, crc)
+            sums[k] = crc
+            k += 1
+
+    def _reads_by_itself(self) -> bool:
+        """Whether checksums are read without the interpreter's lock."""
+        return read_sums is not None and CRC32_ADDRESS is not None and _fs.reads_as_ever()
+
+    def _read_sums(self, offset: int, size: int, sums: Sums, buffer: memoryview) -> int:
+        """The same where it was compiled: without the interpreter's lock. How many of them; the next could not be read."""
+        if read_sums is None or not self._reads_by_itself():
+            return 0
+        done, most = 0, max(1, _AT_ONCE // size)
+        while done < len(sums):
+            some = sums[done : done + most]
+            count = read_sums(CRC32_ADDRESS or 0, self.file.fd, offset + done * size, size, some, buffer[:_PIECE])
+            done += count
+            if count < len(some):
+                break
+        return done
 
 
 def _chosen(

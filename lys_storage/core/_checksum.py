@@ -6,6 +6,8 @@ checksums of ten million frames are folded by numpy, pairs at a time, instead of
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +16,22 @@ from isal import isal_zlib
 
 crc32 = isal_zlib.crc32
 """crc32(data, value=0) -> int"""
+
+
+def _address() -> int | None:
+    """Of crc32_gzip_refl(init, data, size) in the library that isal brings (ISA-L, crc.h); None where it is not to be had."""
+    if sys.byteorder != "little":
+        return None  # the tables of the journal are
+    try:
+        call = ctypes.CDLL(isal_zlib.__file__).crc32_gzip_refl
+    except (OSError, AttributeError):
+        return None
+    call.argtypes, call.restype = (ctypes.c_uint32, ctypes.c_char_p, ctypes.c_uint64), ctypes.c_uint32
+    text = b"123456789" * 9
+    return ctypes.cast(call, ctypes.c_void_p).value if call(5, text, len(text)) == crc32(text, 5) else None
+
+
+CRC32_ADDRESS = _address()
 
 
 def combine(crc_a: int, crc_b: int, size_b: int) -> int:

@@ -112,11 +112,11 @@ def _complete_file(part: Part, description: Description, progress: Progress | No
         members.append(("missing.npy", _missing_npy(part, frames)))
     started = datetime.fromisoformat(description.started).timestamp()
     tail = encode_tail(layout, member_crc, members, started)
-    part.file.set_size(layout.array_end)  # what an earlier attempt has left behind the array goes
     at = layout.array_end
-    for piece in tail:
+    for piece in tail:  # into the room that was claimed for it, which a cut before would give away
         part.file.write_at(piece, at)
         at += len(piece)
+    part.file.set_size(at)
     zero_before_head(part.file, layout)
     for at, head in layout.heads(member_crc):
         part.file.write_at(head, at)

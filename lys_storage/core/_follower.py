@@ -13,57 +13,62 @@ from ._write_back import WriteBack
 
 log = logging.getLogger("lys_storage")
 
-KICK_BYTES = 16 << 20
-"""Checksums are taken each time so many bytes have come, so that little is left to do at the end."""
-
-
 _AGAIN_S = 1.0
 
 
+def kick_bytes(frame_bytes: int) -> int:
+    """Checksums are taken each time so many bytes have come: often, so that little is left to do at the end; but each time
+    the writer may have to wait for the interpreter, and small frames come at once."""
+    return 4 << 20 if frame_bytes >= 1 << 16 else 16 << 20
+
+
 class Follower:
-    """Checks at each KICK_BYTES and flushes every `flush_interval_s` (None: not before the end) while frames come."""
+    """Checks at each kick_bytes() and flushes every `flush_interval_s` (None: not before the end) while frames come."""
 
     def __init__(self, part: Part, flush_interval_s: float | None, failed: Callable[[LysStorageError], None]) -> None:
         self._part, self._interval, self._failed = part, flush_interval_s, failed
         self._wake = threading.Event()
         self._ended = False
         self._write_back = WriteBack()
-        self.knows = False  # that frames have come since the last flush
+        self._kick_bytes = kick_bytes(part.frame_bytes)
+        self._tell_at = 0 if flush_interval_s == 0 else self._kick_bytes
+        self._knows = False  # that frames have come since the last flush
         self._thread = threading.Thread(target=self._run, name="lys_storage follower", daemon=True)
         self._thread.start()
 
-    def frames_came(self, unchecked_bytes: int) -> None:
-        """To be called by the writer after frames; costs it next to nothing. May be left out while `knows` and few came."""
-        if not self.knows:
-            self.knows = True
+    def frames_came(self) -> None:
+        """To be called by the writer after frames, where so many are fresh as the part's `tell_at` says."""
+        self._part.tell_at = self._tell_at  # first: what a flush that begins now puts back is put back after it
+        if not self._knows:
+            self._knows = True
             self._wake.set()
-        elif unchecked_bytes >= KICK_BYTES and not self._wake.is_set():
+        elif self._part.fresh_bytes >= self._kick_bytes and not self._wake.is_set():
             self._wake.set()
 
     def _run(self) -> None:
         due: float | None = None
         while True:
-            self._wake.wait(None if due is None else max(0.0, due - time.monotonic()))
+            if not self._part.older:
+                self._wake.wait(None if due is None else max(0.0, due - time.monotonic()))
             self._wake.clear()
             if self._ended:
                 return
             try:
-                if due is None and self.knows and self._interval is not None:
+                if due is None and self._knows and self._interval is not None:
                     due = time.monotonic() + self._interval
                 if due is not None and time.monotonic() >= due:
-                    due, self.knows = None, False
+                    due, self._knows = None, False
+                    self._part.tell_at = 0
                     self._part.flush()
-                elif self._part.fresh_bytes >= KICK_BYTES:
-                    span, came = self._part.fresh, self._part.fresh_bytes
-                    self._part.check(leave_loose=True)
-                    self._write_back.frames_came(self._part, span, came)
+                elif self._part.older or self._part.fresh_bytes >= self._kick_bytes:
+                    self._write_back.frames_came(self._part, *self._part.check_some(self._kick_bytes))
             except ScanClosedError:
                 return
             except Exception as error:
                 what = "what came since the last flush may not survive a power cut"
                 log.error("scan %s: %s: %s", self._part.path, what, error)
                 if self._interval is not None:  # tried again, also where no more frames come
-                    self.knows, due = True, time.monotonic() + max(self._interval, _AGAIN_S)
+                    self._knows, due = True, time.monotonic() + max(self._interval, _AGAIN_S)
                 self._failed(error if isinstance(error, LysStorageError) else LysStorageError(repr(error)))
 
     def let_go(self) -> None:

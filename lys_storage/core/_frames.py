@@ -18,17 +18,16 @@ from ._errors import ScanClosedError, StorageOSError
 from ._form import Form
 from ._index import Grid
 from ._journal import WRITTEN, Journal
+from ._state import Span as Span
+from ._state import State
 
 TABLE_STEP = 1 << 16
 """Marks that are looked at together; a multiple of every block."""
 
 FORKED = "it is written by the process that this one was forked from"
 
-Span = tuple[int, int]
-"""(first, stop) of frame numbers."""
 
-
-class Frames:
+class Frames(State):
     """The scan file, its journal, and the state that several threads share."""
 
     def __init__(self, file: _fs.File, journal: Journal) -> None:
@@ -37,8 +36,7 @@ class Frames:
         self.changed = threading.Condition(
             self._lock
         )  # guards marks, in_flight, open_form, held, refusal, form, frames_written, fresh
-        self.in_flight: list[Span] = []
-        self._waiting = 0
+        self.in_flight = []
         self.held = False
         self.refusal: str | None = None
         self.adopt(journal)
@@ -54,8 +52,9 @@ class Frames:
         self.array_offset = self.description.array_offset
         self.marks = journal.marks
         self.recount()
-        self.fresh: Span = (0, self.frames) if self.frames_written else (0, 0)
+        self.fresh = (0, self.frames) if self.frames_written else (0, 0)
         self.fresh_bytes = 0
+        self.older: list[Span] = []  # that were fresh before, and wait for their checksums
 
     def recount(self) -> None:
         self.frames_written = self.frames - self.count_missing(0, self.frames)
@@ -137,7 +136,7 @@ class Frames:
         return sum(int(np.count_nonzero(marks[at : min(at + TABLE_STEP, stop)] < WRITTEN)) for at in steps)
 
     def mark_is_data(self, frame: int) -> bool:
-        return self.marks[frame] >= WRITTEN
+        return bool(self.marks[frame] >= WRITTEN)
 
     def last_frame(self) -> int | None:
         """The number of the last frame that has arrived, None where none has."""

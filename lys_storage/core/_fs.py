@@ -51,6 +51,14 @@ WRITES_BACK = sys.platform == "linux"
 """Whether the kernel can be told to begin to write."""
 
 
+_PREADV = getattr(os, "preadv", None)
+
+
+def reads_as_ever() -> bool:
+    """Whether reads go to the system: a test, or a model of the disk, may stand between."""
+    return _PREADV is not None and os.preadv is _PREADV
+
+
 @functools.cache
 def _libc(name: str) -> Any:
     try:

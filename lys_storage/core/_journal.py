@@ -119,10 +119,10 @@ class Journal:
 
     def __init__(self, file: _fs.File, description: Description, plan: _Plan, *, writable: bool) -> None:
         self.file, self.description, self._plan = file, description, plan
-        self._by_map = writable and file.keeps_its_place()
-        self._map = file.map(plan.metadata, writable=self._by_map)
+        self.by_map = writable and file.keeps_its_place()
+        self._map = file.map(plan.metadata, writable=self.by_map)
         view = memoryview(self._map)[plan.marks : plan.marks + plan.frames]
-        self.marks: memoryview | WrittenMarks = view if self._by_map else WrittenMarks(file, plan.marks, view)
+        self.marks: memoryview | WrittenMarks = view if self.by_map else WrittenMarks(file, plan.marks, view)
         self._marks_view = view
         self.checksums: np.ndarray[Any, np.dtype[np.uint32]] = np.frombuffer(
             self._map, "<u4", plan.frames, plan.checksums
@@ -146,6 +146,9 @@ class Journal:
         view = np.frombuffer(self._marks_view, np.uint8)
         view.flags.writeable = False
         return view
+
+    def marks_of(self, first: int, stop: int) -> bytes:
+        return self._marks_view[first:stop].tobytes()
 
     @property
     def per_block(self) -> int:
@@ -186,7 +189,7 @@ class Journal:
         return self._map[_FAILED_AT[1]] != 0
 
     def _store(self, offset: int, data: bytes) -> None:
-        if self._by_map:
+        if self.by_map:
             self._map[offset : offset + len(data)] = data
         else:
             self.file.write_at(data, offset)
@@ -198,7 +201,7 @@ class Journal:
 
     def set_chosen(self, first: int, chosen: np.ndarray[Any, np.dtype[np.intp]], mark: int) -> None:
         """Set the marks of the frames `first + chosen` (ascending). Those between them are stored as they are."""
-        if self._by_map:
+        if self.by_map:
             np.frombuffer(self._marks_view, np.uint8)[first + chosen] = mark
         elif chosen.size:
             low, high = int(chosen[0]), int(chosen[-1]) + 1
@@ -216,7 +219,7 @@ class Journal:
         self, first: int, chosen: np.ndarray[Any, np.dtype[np.intp]], sums: np.ndarray[Any, np.dtype[np.uint32]]
     ) -> None:
         """The checksums of the frames `first + chosen` (ascending)."""
-        if self._by_map:
+        if self.by_map:
             self.checksums[first + chosen] = sums
         elif chosen.size:
             low, high = int(chosen[0]), int(chosen[-1]) + 1
@@ -355,7 +358,7 @@ class Journal:
             if self.sync_failed:
                 self._store_all_again()
             try:
-                if self._by_map and sys.platform != "linux":
+                if self.by_map and sys.platform != "linux":
                     self._map.flush()  # on Linux a sync of the file takes the stores through its maps along
                 self.file.sync()
             except BaseException:

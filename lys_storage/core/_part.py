@@ -10,6 +10,7 @@ What a frame's bytes and its mark are at any moment is decided here and in the t
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import weakref
@@ -142,23 +143,65 @@ class Part(Rewrites):
 
     # -- checksums and syncs --------------------------------------------------------------------------------------
 
-    def check(self, *, all_frames: bool = False, leave_loose: bool = False) -> None:
-        """Take the checksum of every frame that is written and has none; of those that are new, or of all.
+    def check(self, *, all_frames: bool = False) -> None:
+        """Take the checksum of every frame that is written and has none; of those that are new, or of all."""
+        with self._turn:
+            self.refuse_if_forked()
+            self.settle_rewrites()
+            with self._lock:
+                span = functools.reduce(join, self._take_older(), self._take_fresh())
+            self._check(span if not all_frames else (0, self.frames), again=span)
 
-        `leave_loose`: of whole blocks only, where frames share a checksum.
+    def check_some(self, size: int) -> tuple[Span, int]:
+        """The checksums of some `size` bytes of frames, of blocks that are whole; which, and how many bytes of them came.
+
+        Those that came last come first: they are still in the processor's caches, and whoever falls back behind what these
+        hold would read all that follows from memory, more slowly than it comes. The others wait until nothing is new.
         """
         with self._turn:
             self.refuse_if_forked()
             self.settle_rewrites()
             with self._lock:
-                span, self.fresh, self.fresh_bytes = self.fresh, (0, 0), 0
-                self._unsynced = join(self._unsynced, span)
-            try:
-                self.take_checksums((0, self.frames) if all_frames else span, leave_loose=leave_loose)
-            except BaseException:
-                with self._lock:
-                    self.fresh = join(self.fresh, span)
-                raise
+                if self.fresh_bytes >= size:
+                    came = self.fresh_bytes
+                    span = self._take_fresh()
+                    dense = came >= (span[1] - span[0]) * self.frame_bytes
+                elif self.older:
+                    span, dense = self.older.pop(), True
+                    came = (span[1] - span[0]) * self.frame_bytes
+                else:
+                    return (0, 0), 0
+                cut = self._cut_of(span, size) if dense else span[0]
+                if span[0] < cut:
+                    self.older.append((span[0], cut))
+                    came = (span[1] - cut) * self.frame_bytes
+                span = (cut, span[1])
+            self._check(span, again=span, leave_loose=True)
+            return span, came
+
+    def _cut_of(self, span: Span, size: int) -> int:
+        """Where the last `size` bytes of a span begin, at a block; its beginning where there is not much more."""
+        per_block = self.journal.per_block
+        cut = (span[1] - max(1, size // self.frame_bytes)) // per_block * per_block
+        return cut if 2 * (span[1] - cut) <= span[1] - span[0] else span[0]
+
+    def _take_fresh(self) -> Span:
+        """Holding `changed`."""
+        span, self.fresh, self.fresh_bytes = self.fresh, (0, 0), 0
+        self._unsynced = join(self._unsynced, span)
+        return span
+
+    def _take_older(self) -> list[Span]:
+        older, self.older = self.older, []
+        return older
+
+    def _check(self, span: Span, *, again: Span, leave_loose: bool = False) -> None:
+        try:
+            self.take_checksums(span, leave_loose=leave_loose)
+        except BaseException:
+            with self._lock:
+                self.fresh = join(self.fresh, again)
+            raise
 
     def flush(self) -> None:
         """Make every frame written so far survive a power cut.

@@ -34,6 +34,7 @@ class WriteBack:
         self._lock = threading.Lock()  # guards _file and _bytes
         self._file: _fs.File | None = None
         self._bytes: Span = (0, 0)
+        self._waiting: tuple[Span, int] = ((0, 0), 0)  # of frames, and the bytes of them that came
         self._wake, self._end = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -42,6 +43,10 @@ class WriteBack:
 
         Not those that have no checksum yet: were the kernel to lose one, nobody would know it from its bytes.
         """
+        span, came = self._waiting = (join(self._waiting[0], span), self._waiting[1] + came)
+        if part.older:  # some before these
+            return
+        self._waiting = ((0, 0), 0)
         unchecked = part.fresh[0] if part.fresh[0] < part.fresh[1] else span[1]
         first, stop = (part.array_offset + number * part.frame_bytes for number in (span[0], min(span[1], unchecked)))
         if not _fs.WRITES_BACK or came * _APART < stop - first or self._end.is_set():

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from ._errors import LysStorageError, ScanClosedError
-from ._follower import KICK_BYTES, Follower
+from ._follower import Follower
 from ._form import Form, LaidOutAnew
 from ._frame import as_array, as_frame, check_frame_shape, chunks
 from ._index import select
 from ._part import Part
+from ._state import NOT_STORED, TELL
 
 log = logging.getLogger("lys_storage")
 
@@ -46,7 +47,10 @@ class Writer:
         self._state = "open"
         self._grid_is_known = grid_is_known
         self._dtype_is_free, self._free_fill, self._only_complex = False, None, False
-        self._form_is_settled = grid_is_known  # neither of the two above can still change the layout
+        self._put_one: Callable[[Any, Any], int] | None = None
+        self.put_only: Callable[[Mapping[Any, Any]], int] | None = None
+        """A short way for {index: frame}: see _state. What it does not store goes to store()."""
+        self._settle_form()
 
     def write(self, index: Any, frame: Any) -> None:
         """Store `frame` at `index`; when this returns it survives the death of the process, and may be reused.
@@ -56,7 +60,11 @@ class Writer:
         (FrameIndexError); otherwise nothing of it is stored, and the scan goes on. DiskFullError, StorageOSError: the
         system refused; the frame is missing. ScanClosedError: it came too late.
         """
-        part = self._part
+        part, put_one = self._part, self._put_one
+        if put_one is not None and (stored := put_one(index, frame)):
+            if stored == TELL:
+                self._frames_came(part)
+            return
         form = part.form
         if type(frame) is _array and frame.dtype is form.buffer_dtype and frame.shape == form.frame_shape:
             number = form.number(index) if self._form_is_settled and frame.flags.c_contiguous else None
@@ -71,8 +79,7 @@ class Writer:
                 part.put_frame(form, number, frame)
             except LaidOutAnew:
                 self._write_any(part, index, frame)
-        follower = self._follower
-        if follower is None or not follower.knows or part.fresh_bytes >= KICK_BYTES or self._flushes_each:
+        if part.fresh_bytes >= part.tell_at:
             self._frames_came(part)
 
     def update(self, data: Mapping[Any, Any]) -> None:
@@ -83,9 +90,13 @@ class Writer:
                 faults[0].add_note(f"{len(faults) - 1} more frames of this update could not be stored")
             raise faults[0]
 
-    def store(self, data: Mapping[Any, Any]) -> list[LysStorageError]:
-        """Store every frame of `{index: frame}`; what could not be stored, and why."""
+    def store(self, data: Mapping[Any, Any], stored: int = NOT_STORED) -> list[LysStorageError]:
+        """Store every frame of `{index: frame}`; what could not be stored, and why. `stored`: what put_only said of them."""
         faults: list[LysStorageError] = []
+        if stored != NOT_STORED:
+            if stored == TELL:
+                self._tell(faults)
+            return faults
         if len(data) == 1 or type(data) is not dict:  # another mapping may hand out one buffer again and again
             for index, frame in data.items():
                 try:
@@ -110,11 +121,14 @@ class Writer:
             except LysStorageError as error:
                 faults.append(error)
         self._put_neighbours(part, neighbours, faults)
+        self._tell(faults)
+        return faults
+
+    def _tell(self, faults: list[LysStorageError]) -> None:
         try:
-            self._frames_came(part)
+            self._frames_came(self._part)
         except LysStorageError as error:
             faults.append(error)
-        return faults
 
     def _plain_number(self, form: Form, index: Any, frame: Any) -> int | None:
         """The number of the frame that `index` names, where `frame` is an array as it is to be, else None."""
@@ -178,8 +192,8 @@ class Writer:
 
         `fill` as in create.
         """
-        self._form_is_settled = False
         self._dtype_is_free, self._free_fill, self._only_complex = True, fill, only_complex
+        self._settle_form()
 
     def _take_dtype(self, frame: Any, index: Any, expected: tuple[int, ...]) -> None:
         array = as_array(frame)
@@ -196,14 +210,16 @@ class Writer:
                 self._settle_form()
 
     def _settle_form(self) -> None:
-        self._form_is_settled = self._grid_is_known and not self._dtype_is_free
+        """Whether the first frames can still change the layout; where they cannot, the short ways are open."""
+        self._form_is_settled = settled = self._grid_is_known and not self._dtype_is_free
+        self._put_one, self.put_only = (self._part.put_one, self._part.put_only) if settled else (None, None)
 
     # -- what follows -------------------------------------------------------------------------------------------------
 
     def _frames_came(self, part: Part) -> None:
         follower = self._follower or self._follow()
         if follower is not None:
-            follower.frames_came(part.fresh_bytes)
+            follower.frames_came()
         if self._flushes_each:
             try:
                 part.flush()

@@ -6,10 +6,10 @@ import functools
 import logging
 import os
 import threading
-import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from lys_storage.core._errors import LysStorageError, NothingReservedError, Scan
 from lys_storage.core._finalize import FinalizeReport
 from lys_storage.core._metadata import check_axes, check_axes_leniently, plain_note
 from lys_storage.core._recovery import find_interrupted, resume
+from lys_storage.core._scan import Scan
+from lys_storage.core._state import NOT_STORED, STORED
 
 from ._binding import QtCore, Signal
 from ._finalizer import Finalizer
@@ -61,7 +63,7 @@ class DataStorage(Settings):
         self._state = _State()
         self._known_axes: Any = None
         self._links: weakref.WeakKeyDictionary[Any, DetectorLink] = weakref.WeakKeyDictionary()
-        self._told_at = 0.0
+        self._tell_at = 0.0
         self._report: FinalizeReport | None = None
         self._unsaved: list[SaveResult] = []
         self._looked_into: str | None = None
@@ -238,7 +240,11 @@ class DataStorage(Settings):
         if run is None or not data:
             self._refuse(data)
             return
-        faults = self._store(run, data, detector)
+        put_only = run.scan.put_only  # type: ignore[union-attr]
+        stored = NOT_STORED if put_only is None else put_only(data)
+        if stored == STORED and monotonic() < self._tell_at:
+            return
+        faults = self._store(run, data, detector, stored)
         if faults:
             if len(faults) > 1:
                 faults[0].add_note(f"{len(faults) - 1} more frames of this update could not be stored")
@@ -251,12 +257,14 @@ class DataStorage(Settings):
         if data and self._enabled:
             raise NothingReservedError("a frame came while no scan is reserved: call reserve() first, or connect()")
 
-    def _store(self, run: Run, data: Mapping[Any, Any], detector: Any) -> list[LysStorageError]:
-        """The way of every frame, so it does next to nothing. `run` has a scan."""
-        scan = run.scan
-        faults = scan.store(data)  # type: ignore[union-attr]
-        complete, now = scan.complete, time.monotonic()  # type: ignore[union-attr]
-        if complete or now - self._told_at >= _TELL_EVERY_S:
+    def _store(
+        self, run: Run, data: Mapping[Any, Any], detector: Any, stored: int = NOT_STORED
+    ) -> list[LysStorageError]:
+        """The way of every frame, so it does next to nothing. `run` has a scan; `stored`: what put_only said of `data`."""
+        scan: Scan = run.scan  # type: ignore[assignment]
+        faults = scan.store(data, stored)
+        complete, now = scan.complete, monotonic()
+        if complete or now >= self._tell_at:
             self._tell_progress(run, now)
             if complete:
                 self._finish(run, self._axes_of(detector, run))
@@ -264,7 +272,7 @@ class DataStorage(Settings):
 
     def _tell_progress(self, run: Run, now: float) -> None:
         if run.scan is not None and not run.finished:
-            self._told_at = now
+            self._tell_at = now + _TELL_EVERY_S
             self.frameWritten.emit(run.scan.frames_written, run.scan.frames_expected)
 
     def save(self, axes: Iterable[Any] | None = None) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lys_storage import LysStorageError, Scan
-from lys_storage.core import _fs
+from lys_storage.core import _checks, _fs
 
 OPERATIONS: dict[str, tuple[Any, str]] = {
     "open": (os, "open"),
@@ -89,3 +89,9 @@ def scans_of_a_failed_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for scan in list(made):
         with contextlib.suppress(LysStorageError, ValueError):
             scan.suspend()
+
+
+@pytest.fixture
+def python_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checksums are taken by Checks.sums, which a test may patch, also where they were compiled."""
+    monkeypatch.setattr(_checks, "CRC32_ADDRESS", None)

@@ -16,7 +16,7 @@ import lys_storage
 from lys_storage.core import _fs, _journal
 from lys_storage.core._checks import Checks
 from lys_storage.core._create import begin_scan
-from lys_storage.core._follower import KICK_BYTES
+from lys_storage.core._follower import kick_bytes
 from lys_storage.core._journal import ABSENT, BLOCK_CHECKED, CHECKED, COMING, REWRITING, WRITTEN, frames_in_block
 from lys_storage.core._redo import Redo
 from lys_storage.core._scan import Scan
@@ -114,12 +114,12 @@ def test_a_block_with_a_frame_that_is_missing_has_checksums_of_frames(tmp_path: 
 def test_before_a_flush_frames_of_unfinished_blocks_wait_for_the_others(tmp_path: Path) -> None:
     """Their checksums would be calls for nothing."""
     scan = begin(tmp_path, range(11))
-    scan._part.check(leave_loose=True)
+    scan._part.check_some(scan._part.fresh_bytes)
     assert marks(scan)[:12] == [BLOCK_CHECKED] * 8 + [WRITTEN] * 3 + [ABSENT]
     assert scan._part.fresh == (8, 11)
     for k in range(11, 16):
         scan[k] = frame(k)
-    scan._part.check(leave_loose=True)
+    scan._part.check_some(scan._part.fresh_bytes)
     assert marks(scan)[8:16] == [BLOCK_CHECKED] * 8
     assert_is(scan.close(), {k: frame(k) for k in range(16)})
 
@@ -352,7 +352,7 @@ def test_a_failed_sync_is_not_forgotten_by_the_death_of_the_process(
 @pytest.mark.parametrize("size", [1 << 20, 1 << 14], ids=["frames that stand alone", "frames in blocks"])
 def test_checksums_are_taken_behind_the_writer_long_before_the_end(tmp_path: Path, size: int) -> None:
     """What is left for the end to do is a few frames, however many have come: without a flush as well."""
-    frames = 3 * KICK_BYTES // size
+    frames = 3 * kick_bytes(size) // size
     options: dict[str, Any] = {"numbered": False, "replace_existing": False, "grid_ndim": 1, "flush_interval_s": None}
     scan = begin_scan(tmp_path, "a", (frames, size), "u1", **options)
     value, deadline = np.ones(size, "u1"), threading.Event()
@@ -361,10 +361,10 @@ def test_checksums_are_taken_behind_the_writer_long_before_the_end(tmp_path: Pat
     checked: Any = None
     for _ in range(500):
         checked = np.isin(scan._part.journal.mark_array, (CHECKED, BLOCK_CHECKED)).sum() * size
-        if checked >= KICK_BYTES:
+        if checked >= kick_bytes(size):
             break
         deadline.wait(0.02)
-    assert checked >= KICK_BYTES
+    assert checked >= kick_bytes(size)
     scan.close()
 
 
@@ -391,6 +391,7 @@ def test_what_a_failed_sync_has_lost_is_missing_for_who_takes_the_scan_over(
     assert_is(tmp_path / "a.npz", {k: frame(k) for k in there})
 
 
+@pytest.mark.usefixtures("python_sums")
 def test_a_rewrite_that_begins_while_its_block_gets_a_checksum_keeps_it_from_that(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -404,11 +405,11 @@ def test_a_rewrite_that_begins_while_its_block_gets_a_checksum_keeps_it_from_tha
         return real_append(*args)
 
     def sums(checks: Checks, numbers: Any, size: int) -> Any:
-        result = list(real_sums(checks, numbers, size))
+        result = real_sums(checks, numbers, size)
         if size == 8 * SIZE and not looked.is_set():
             writer.start()
             assert looked.wait(DEADLINE_S)
-        return iter(result)
+        return result
 
     writer = threading.Thread(target=lambda: scan.write(10, frame(10, 1)))
     monkeypatch.setattr(Redo, "append", append)
@@ -455,3 +456,73 @@ def test_frames_that_are_rewritten_again_and_again_beside_checks_end_in_a_sound_
     with lys_storage.open_wave(path) as wave:
         assert all(len(set(row.tolist())) == 1 or np.array_equal(row, frame(k)) for k, row in enumerate(wave.data))
     assert lys_storage.verify(tmp_path) == []
+
+
+def began(tmp_path: Path, frames: int, size: int) -> Scan:
+    """A scan of frames that stand alone or in blocks, whose follower never looks by itself."""
+    scan = lys_storage.create(tmp_path / "a.npz", (frames, size), "u1", grid_ndim=1, flush_interval_s=None)
+    for k in range(frames):
+        scan._part.tell_at = 1 << 62
+        scan._put_one = scan.put_only = None
+        scan._part.put_frame(scan._part.form, k, np.full(size, k + 1, "u1"))
+    return scan
+
+
+@pytest.mark.parametrize(("size", "step"), [(1 << 18, 4), (1 << 15, 16)], ids=["frames that stand alone", "in blocks"])
+def test_what_came_last_is_checked_first_and_the_rest_when_nothing_is_new(tmp_path: Path, size: int, step: int) -> None:
+    frames, some = 10 * step, step * size
+    scan = began(tmp_path, frames, size)
+    part, done = scan._part, (CHECKED, BLOCK_CHECKED)
+    spans = []
+    for _ in range(10):
+        span, came = part.check_some(some)
+        assert came == (span[1] - span[0]) * size
+        spans.append(span)
+        assert [mark in done for mark in marks(scan)] == [any(a <= k < b for a, b in spans) for k in range(frames)]
+    assert spans == [(frames - (k + 1) * step, frames - k * step) for k in range(9)] + [(0, step)]
+    assert part.check_some(some) == ((0, 0), 0)
+    assert (part.older, part.fresh, part.fresh_bytes) == ([], (0, 0), 0)
+    assert_is(scan.close(), {k: np.full(size, k + 1, "u1") for k in range(frames)})
+
+
+def test_what_waits_for_its_checksums_is_promised_by_the_next_flush(tmp_path: Path) -> None:
+    scan = began(tmp_path, 24, 1 << 18)
+    part = scan._part
+    assert part.check_some(8 << 18) == ((16, 24), 8 << 18)
+    assert part.older == [(0, 16)]
+    scan.flush()
+    assert (part.older, marks(scan)) == ([], [CHECKED] * 24)
+    scan.close()
+
+
+def test_a_check_that_fails_leaves_nothing_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = began(tmp_path, 24, 1 << 18)
+    part = scan._part
+    with monkeypatch.context() as patch:
+        patch.setattr(part, "take_checksums", lambda *args, **more: 1 / 0)
+        for _ in range(3):
+            with pytest.raises(ZeroDivisionError):
+                part.check_some(8 << 18)
+            part.fresh_bytes = 24 << 18
+        with pytest.raises(ZeroDivisionError):
+            scan.flush()
+    scan.flush()
+    assert marks(scan) == [CHECKED] * 24
+    scan.close()
+
+
+def test_frames_that_come_far_apart_are_not_taken_apart_by_their_numbers(tmp_path: Path) -> None:
+    size = 1 << 18
+    scan = lys_storage.create(tmp_path / "a.npz", (100, size), "u1", grid_ndim=1, flush_interval_s=None)
+    for k in range(0, 100, 3):
+        scan._part.tell_at = 1 << 62
+        scan._part.put_frame(scan._part.form, k, np.full(size, k, "u1"))
+    assert scan._part.check_some(8 * size) == ((0, 100), 34 * size)
+    assert marks(scan) == [CHECKED if k % 3 == 0 else ABSENT for k in range(100)]
+    scan.close()
+
+
+def test_a_frame_larger_than_what_is_checked_at_once_is_checked(tmp_path: Path) -> None:
+    scan = began(tmp_path, 3, 1 << 20)
+    assert [scan._part.check_some(1000)[0] for _ in range(4)] == [(2, 3), (1, 2), (0, 1), (0, 0)]
+    scan.close()

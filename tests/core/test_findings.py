@@ -106,6 +106,7 @@ def test_a_frame_that_comes_while_the_dtype_changes_is_not_dropped(
 ) -> None:
     """Whether the scan is empty is looked at once no more frames come in: what was acknowledged is kept."""
     scan = lys_storage.create(tmp_path / "data.npz", (2, 8), "f8", fill=0, grid_ndim=1, flush_interval_s=None)
+    scan._put_one = scan.put_only = None  # put_frame is what is patched
     real_hold, stored = Part.held_still, threading.Event()
     writer = threading.Thread(target=lambda: scan.write(0, np.full(8, 1.5)))
     real_put = Part.put_frame
@@ -199,6 +200,7 @@ def test_a_scan_that_is_closed_while_its_first_write_returns_starts_no_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scan = lys_storage.create(tmp_path / "data.npz", (1, 8), "u1", grid_ndim=1, flush_interval_s=0.001)
+    scan._put_one = scan.put_only = None  # put_frame is what is patched
     real_put = Part.put_frame
 
     def put(part: Part, *args: Any) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 import lys_storage
 from lys_storage.core import _fs, _write_back
-from lys_storage.core._follower import KICK_BYTES
+from lys_storage.core._follower import kick_bytes
 from tests.core.helpers import DEADLINE_S, assert_same_array
 
 pytestmark = pytest.mark.skipif(not _fs.WRITES_BACK, reason="only Linux can be told to begin to write")
@@ -72,7 +72,9 @@ def test_what_has_come_in_order_is_written_back_up_to_the_piece_that_is_being_fi
     for number in range(40):
         scan[number] = frame
         if number % 16 == 15:
-            assert wait_until(lambda n=number: begun and begun[-1][1] >= offset + (n + 1) * FRAME - KICK_BYTES), begun
+            assert wait_until(
+                lambda n=number: begun and begun[-1][1] >= offset + (n + 1) * FRAME - kick_bytes(FRAME)
+            ), begun
     assert all(first % WHOLE == stop % WHOLE == 0 and stop <= offset + 40 * FRAME for first, stop in begun)
     covered = np.zeros(offset + 40 * FRAME, bool)
     for first, stop in begun:
@@ -162,9 +164,9 @@ def test_frames_without_a_checksum_are_not_written_back(
 ) -> None:
     """Small frames share one: those of a block that is not whole have none."""
     small = 1 << 12
-    count = 3 * KICK_BYTES // small
+    count = 3 * kick_bytes(small) // small
     with lys_storage.create(tmp_path / "small.npz", (count, small), "u1", grid_ndim=1, flush_interval_s=None) as scan:
-        rows = np.ones((KICK_BYTES // small + 100, small), "u1")  # in one call, so the follower checks once
+        rows = np.ones((kick_bytes(small) // small + 100, small), "u1")  # in one call, so the follower checks once
         scan[1 : 1 + len(rows)] = rows  # frame 0, and so the first block, lacks one
         assert wait_until(lambda: told)
         assert scan._part.fresh[0] == 1
@@ -197,3 +199,23 @@ def test_of_a_file_that_has_been_closed_it_is_told_in_the_log_only(
         file.begin_write_back(0, WHOLE)
     if _fs._libc("sync_file_range") is not None:
         assert os.strerror(errno.EBADF) in caplog.text
+
+
+def test_what_came_last_and_was_checked_first_is_written_back_after_what_came_before(
+    tmp_path: Path, begun: list[tuple[int, int]]
+) -> None:
+    """Between them are frames without a checksum."""
+    with lys_storage.create(tmp_path / "data.npz", (40, FRAME), "u1", grid_ndim=1, flush_interval_s=None) as scan:
+        part, write_back = scan._part, _write_back.WriteBack()
+        for number in range(40):
+            part.tell_at = 1 << 62
+            part.put_frame(part.form, number, np.ones(FRAME, "u1"))
+        try:
+            write_back.frames_came(part, *part.check_some(16 * FRAME))
+            assert part.older == [(0, 24)]
+            assert (write_back._thread, write_back._file) == (None, None)
+            write_back.frames_came(part, *part.check_some(16 * FRAME))
+            assert wait_until(lambda: sum(stop - first for first, stop in begun) >= 40 * FRAME - WHOLE)
+        finally:
+            write_back.stop()
+            write_back.join()
