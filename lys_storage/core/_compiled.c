@@ -20,6 +20,7 @@
 enum { COMING = 1, WRITTEN = 2, CHECKING = 5 };  /* marks of _journal */
 enum { NOT_STORED = 0, STORED = 1, TELL = 2 };
 #define MOST_DIMENSIONS 64
+#define MOST_BYTES ((Py_ssize_t)1 << 30)  /* of a call of the system: it takes 2 GiB less a page */
 
 typedef struct {
     Py_ssize_t count, length[MOST_DIMENSIONS];
@@ -55,23 +56,24 @@ static int lengths_of(PyObject *owner, const char *name, Lengths *lengths) {
     return 0;
 }
 
-/* Of a form that takes no frame as it lies, dtype stays NULL. */
+/* Of a form that takes no frame as it lies, dtype becomes NULL. The form says what it is in Python, which may let others run. */
 static int remember(State *self, PyObject *form) {
-    Py_CLEAR(self->form);
-    Py_CLEAR(self->dtype);
-    PyObject *grid = PyObject_GetAttrString(form, "grid");
-    if (grid == NULL) return -1;
-    int failed = lengths_of(grid, "grid_shape", &self->grid) || lengths_of(form, "frame_shape", &self->frame);
-    Py_DECREF(grid);
-    if (failed) return -1;
-    PyObject *dtype = PyObject_GetAttrString(form, "buffer_dtype");
-    if (dtype == NULL) return -1;
-    if (dtype == Py_None || self->grid.count < 1 || self->frame.count < 0)
-        Py_DECREF(dtype);
-    else
-        self->dtype = dtype;
+    Lengths lengths, frame;
     Py_INCREF(form);
-    self->form = form;
+    PyObject *grid = PyObject_GetAttrString(form, "grid");
+    PyObject *dtype = grid ? PyObject_GetAttrString(form, "buffer_dtype") : NULL;
+    int failed = dtype == NULL || lengths_of(grid, "grid_shape", &lengths) || lengths_of(form, "frame_shape", &frame);
+    Py_XDECREF(grid);
+    if (failed) {
+        Py_XDECREF(dtype);
+        Py_DECREF(form);
+        return -1;
+    }
+    if (dtype == Py_None || lengths.count < 1 || frame.count < 0 || self->frame_bytes > MOST_BYTES) Py_CLEAR(dtype);
+    self->grid = lengths;
+    self->frame = frame;
+    Py_XSETREF(self->dtype, dtype);
+    Py_XSETREF(self->form, form);
     return 0;
 }
 
@@ -389,6 +391,7 @@ static PyObject *check_run(State *self, PyObject *args) {
     Py_buffer table, buffer, marks;
     PyObject *result = NULL;
     if (!PyArg_ParseTuple(args, "nniKnnw*w*", &first, &stop, &mark, &address, &offset, &size, &table, &buffer)) return NULL;
+    if (!self->marks || !self->file || !self->in_flight || !self->lock) goto end;
     if (!PyMemoryView_Check(self->marks) || PyObject_GetBuffer(self->marks, &marks, PyBUF_WRITABLE)) goto end;
     PyObject *fd = PyObject_GetAttr(self->file, name_fd);
     int descriptor = fd ? (int)PyLong_AsLong(fd) : -1;

@@ -38,19 +38,28 @@ class Follower:
 
     def frames_came(self) -> None:
         """To be called by the writer after frames, where so many are fresh as the part's `tell_at` says."""
-        self._part.tell_at = self._tell_at  # first: what a flush that begins now puts back is put back after it
-        if not self._knows:
-            self._knows = True
-            self._wake.set()
-        elif self._part.fresh_bytes >= self._kick_bytes and not self._wake.is_set():
-            self._wake.set()
+        try:
+            self._part.tell_at = self._tell_at  # first: what a flush that begins now puts back is put back after it
+            if not self._knows:
+                self._knows = True
+                self._wake.set()
+            elif self._part.fresh_bytes >= self._kick_bytes and not self._wake.is_set():
+                self._wake.set()
+        except BaseException:  # an interrupt, in the middle of it: the next frame tells again
+            self._part.tell_at, self._knows = 0, False
+            raise
 
     def _run(self) -> None:
         due: float | None = None
+        failed = False
         while True:
-            if not self._part.older:
-                self._wake.wait(None if due is None else max(0.0, due - time.monotonic()))
+            if failed or not self._part.older:
+                wait = [] if due is None else [max(0.0, due - time.monotonic())]
+                if self._part.older:
+                    wait.append(_AGAIN_S)  # what failed is tried again, but not at once
+                self._wake.wait(min(wait, default=None))
             self._wake.clear()
+            failed = False
             if self._ended:
                 return
             try:
@@ -65,6 +74,7 @@ class Follower:
             except ScanClosedError:
                 return
             except Exception as error:
+                failed = True
                 what = "what came since the last flush may not survive a power cut"
                 log.error("scan %s: %s: %s", self._part.path, what, error)
                 if self._interval is not None:  # tried again, also where no more frames come

@@ -10,11 +10,12 @@ What a frame's bytes and its mark are at any moment is decided here and in the t
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -145,12 +146,12 @@ class Part(Rewrites):
 
     def check(self, *, all_frames: bool = False) -> None:
         """Take the checksum of every frame that is written and has none; of those that are new, or of all."""
-        with self._turn:
+        with self._turn, self._nothing_left_out():
             self.refuse_if_forked()
             self.settle_rewrites()
             with self._lock:
                 span = functools.reduce(join, self._take_older(), self._take_fresh())
-            self._check(span if not all_frames else (0, self.frames), again=span)
+            self.take_checksums((0, self.frames) if all_frames else span)
 
     def check_some(self, size: int) -> tuple[Span, int]:
         """The checksums of some `size` bytes of frames, of blocks that are whole; which, and how many bytes of them came.
@@ -158,7 +159,7 @@ class Part(Rewrites):
         Those that came last come first: they are still in the processor's caches, and whoever falls back behind what these
         hold would read all that follows from memory, more slowly than it comes. The others wait until nothing is new.
         """
-        with self._turn:
+        with self._turn, self._nothing_left_out():
             self.refuse_if_forked()
             self.settle_rewrites()
             with self._lock:
@@ -176,7 +177,7 @@ class Part(Rewrites):
                     self.older.append((span[0], cut))
                     came = (span[1] - cut) * self.frame_bytes
                 span = (cut, span[1])
-            self._check(span, again=span, leave_loose=True)
+            self.take_checksums(span, leave_loose=True)
             return span, came
 
     def _cut_of(self, span: Span, size: int) -> int:
@@ -187,20 +188,23 @@ class Part(Rewrites):
 
     def _take_fresh(self) -> Span:
         """Holding `changed`."""
-        span, self.fresh, self.fresh_bytes = self.fresh, (0, 0), 0
+        span = self.fresh
         self._unsynced = join(self._unsynced, span)
+        self.fresh, self.fresh_bytes = (0, 0), 0
         return span
 
     def _take_older(self) -> list[Span]:
         older, self.older = self.older, []
         return older
 
-    def _check(self, span: Span, *, again: Span, leave_loose: bool = False) -> None:
+    @contextlib.contextmanager
+    def _nothing_left_out(self) -> Iterator[None]:
+        """Where the block is left by an exception, which an interrupt is at any line, every frame is looked at again."""
         try:
-            self.take_checksums(span, leave_loose=leave_loose)
+            yield
         except BaseException:
             with self._lock:
-                self.fresh = join(self.fresh, again)
+                self.fresh = (0, self.frames)
             raise
 
     def flush(self) -> None:

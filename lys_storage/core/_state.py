@@ -13,13 +13,14 @@ TELL: it was stored, and the follower wants to know (`tell_at`), or it was the l
 The marks of the run go from WRITTEN by way of CHECKING to `mark`, and the CRC-32 of its units of `size` bytes from `offset`
 on into `table`: True. False: they are not all WRITTEN, and nothing was done. Bytes: they are CHECKING, and these are the
 checksums, but one of them was touched meanwhile; fewer of them, where the next could not be read. It is not used where
-the environment says LYS_STORAGE_PURE=1, nor where it was not built.
+the environment says LYS_STORAGE_PURE=1, nor where it was not built; CPython with its lock, 64 bits, and a pwrite only.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -59,7 +60,11 @@ class State:
 ReadSums = Callable[[int, int, int, int, Any, memoryview], int]
 read_sums: ReadSums | None = None
 
-if not TYPE_CHECKING and os.environ.get("LYS_STORAGE_PURE", "0") in ("", "0"):
+_WANTED = os.environ.get("LYS_STORAGE_PURE", "0") in ("", "0")
+_FITS = hasattr(os, "pwrite") and sys.maxsize > 1 << 32 and sys.implementation.name == "cpython"
+_LOCKED = getattr(sys, "_is_gil_enabled", lambda: True)()  # what it does counts on the interpreter's lock
+
+if not TYPE_CHECKING and _WANTED and _FITS and _LOCKED:
     try:
         _compiled = importlib.import_module("._compiled", __package__)
         State, read_sums = _compiled.State, _compiled.checksums

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage.core import _fs, _journal
+from lys_storage.core import _follower, _fs, _journal
 from lys_storage.core._checks import Checks
 from lys_storage.core._create import begin_scan
 from lys_storage.core._follower import kick_bytes
@@ -525,4 +525,84 @@ def test_frames_that_come_far_apart_are_not_taken_apart_by_their_numbers(tmp_pat
 def test_a_frame_larger_than_what_is_checked_at_once_is_checked(tmp_path: Path) -> None:
     scan = began(tmp_path, 3, 1 << 20)
     assert [scan._part.check_some(1000)[0] for _ in range(4)] == [(2, 3), (1, 2), (0, 1), (0, 0)]
+    scan.close()
+
+
+def test_an_interrupt_between_taking_over_what_is_new_and_looking_at_it_leaves_nothing_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = began(tmp_path, 24, 1 << 18)
+    part = scan._part
+    part.check_some(8 << 18)
+    real = part._take_fresh
+
+    def interrupted() -> Any:
+        real()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(part, "_take_fresh", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            scan.flush()
+    assert part.older == []
+    scan.flush()
+    assert marks(scan) == [CHECKED] * 24
+    scan.close()
+
+
+def test_an_interrupt_while_the_follower_is_told_has_it_told_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = lys_storage.create(tmp_path / "a.npz", (8, 100), "u1", grid_ndim=1, flush_interval_s=60.0)
+    scan[0] = np.ones(100, "u1")
+    part, follower = scan._part, scan._follower
+    assert follower is not None
+    assert part.tell_at == kick_bytes(100)
+    part.tell_at, follower._knows = 0, False  # as after a flush
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(follower._wake, "set", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            scan[1] = np.ones(100, "u1")
+    assert (part.tell_at, follower._knows) == (0, False)
+    scan[2] = np.ones(100, "u1")
+    assert (part.tell_at, follower._knows) == (kick_bytes(100), True)
+    scan.close()
+
+
+@pytest.mark.parametrize("interval", [None, 60.0])
+def test_a_follower_that_cannot_go_on_rests_before_it_tries_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval: float | None
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(_follower, "_AGAIN_S", 0.2)
+    scan = lys_storage.create(tmp_path / "a.npz", (24, 1 << 18), "u1", grid_ndim=1, flush_interval_s=interval)
+    scan._failed = told.append
+    part = scan._part
+    failing = threading.Event()
+    failing.set()
+    real = part.settle_rewrites
+
+    def settle() -> None:
+        if failing.is_set():
+            raise lys_storage.StorageOSError(5, "it cannot be put in its place", "x")
+        real()
+
+    monkeypatch.setattr(part, "settle_rewrites", settle)
+    part.older.append((0, 8))
+    part.tell_at = 1 << 62
+    for k in range(24):
+        scan[k] = np.ones(1 << 18, "u1")
+    scan._frames_came(part)
+    threading.Event().wait(0.7)
+    assert 1 <= len(told) <= 6
+    failing.clear()
+    for _ in range(500):
+        if not part.older:
+            break
+        threading.Event().wait(0.02)
+    assert marks(scan)[:8] == [CHECKED] * 8
     scan.close()
