@@ -13,13 +13,13 @@ from .._version import VERSION
 from . import _fs, _numbering
 from ._description import MAX_FRAMES, Description
 from ._errors import LysStorageError, ScanShapeError
+from ._finalize import tail_room
 from ._frame import check_fill
 from ._index import Grid
 from ._journal import Journal
 from ._layout import check_dtype, check_shape, journal_path, plan_data_member
 from ._metadata import check_axes, encode_axes, encode_note
 from ._part import Part
-from ._relayout import tail_room
 from ._scan import Scan
 from ._space import SpaceClaim, log_only
 
@@ -99,9 +99,9 @@ def begin_scan(
     layout = plan_data_member(dims, checked_dtype, now.timestamp(), frame_bytes=frame_bytes)
     if grid.frames > MAX_FRAMES:
         raise ScanShapeError(f"a grid of {grid.frames:,} frames: at most {MAX_FRAMES:,}; make the frames larger")
-    size = layout.array_end + tail_room(grid.frames) + sum(map(len, metadata))
+    room = tail_room(grid.frames) + sum(map(len, metadata))
     if claim_space:
-        _fs.look_for_space(folder, size, folder / f"{stem}.npz")
+        _fs.look_for_space(folder, layout.array_end + room, folder / f"{stem}.npz")
     _fs.make_folder(folder)
     number: int | None = None
     if numbered:
@@ -124,9 +124,9 @@ def begin_scan(
         journal = Journal.create(journal_path(file.path), description, metadata)
         for at, head in layout.heads():
             file.write_at(head, at)
-        file.set_size(size)
+        file.set_size(layout.array_end)
         part = Part(file, journal)
-        claim = SpaceClaim(file, size, failed or log_only) if claim_space else None
+        claim = SpaceClaim(file, layout.array_end, room, failed or log_only) if claim_space else None
     except BaseException:
         if journal is not None:
             journal.close()

@@ -35,6 +35,9 @@ _HAS_CHECKSUM = (CHECKED, BLOCK_CHECKED)
 _FILL_CHUNK = 1 << 22
 _HOLE_MIN = 1 << 20
 _ZEROS_STEP = 1 << 18
+_ROOM_IS_NOTHING = 256
+"""In a file of so many times what was claimed for the tail, the rest of that is kept: to give it back can take until all that
+is being written has been (where freed blocks are discarded at once)."""
 
 
 @dataclass(frozen=True)
@@ -116,13 +119,19 @@ def _complete_file(part: Part, description: Description, progress: Progress | No
     for piece in tail:  # into the room that was claimed for it, which a cut before would give away
         part.file.write_at(piece, at)
         at += len(piece)
-    part.file.set_size(at)
+    if part.file.size > at or at < _ROOM_IS_NOTHING * tail_room(part.frames):
+        part.file.set_size(at)  # what is left of the room is given back, and with it what an earlier attempt wrote
     zero_before_head(part.file, layout)
     for at, head in layout.heads(member_crc):
         part.file.write_at(head, at)
     begin = time.perf_counter()
     part.sync_file()
     return time.perf_counter() - begin
+
+
+def tail_room(frames: int) -> int:
+    """Bytes claimed behind the array for what is appended at the end: a bit a frame where many are missing, and the rest."""
+    return (1 << 16) + frames // 8
 
 
 def zero_before_head(file: _fs.File, layout: DataLayout) -> None:

@@ -195,13 +195,13 @@ class File:
         except OSError as error:
             raise os_error("set the size", self.path, error) from error
 
-    def claim(self, offset: int, size: int) -> bool:
+    def claim(self, offset: int, size: int, *, beyond_end: bool = False) -> bool:
         """Have the filesystem set `size` bytes from `offset` aside. False where it cannot.
 
-        Raises DiskFullError where they are not there.
+        `beyond_end`: without making the file longer. Raises DiskFullError where they are not there.
         """
         try:
-            return _fallocate(self.fd, 0, offset, size)
+            return _fallocate(self.fd, _KEEP_SIZE if beyond_end else 0, offset, size)
         except OSError as error:
             raise os_error(f"claim {size} bytes", self.path, error) from error
 

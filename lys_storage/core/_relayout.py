@@ -19,12 +19,6 @@ from ._journal import ABSENT, COMING, WRITTEN, Journal
 from ._layout import plan_data_member
 from ._part import Part
 
-
-def tail_room(frames: int) -> int:
-    """Bytes claimed behind the array for what is appended at the end: a bit a frame where many are missing, and the rest."""
-    return (1 << 16) + frames // 8
-
-
 _STEP = 1 << 16
 
 
@@ -81,7 +75,7 @@ def change_dtype(part: Part, dtype: np.dtype[Any], fill: Any) -> None:
             file.try_lock()
             for at, head in layout.heads():
                 file.write_at(head, at)
-            file.set_size(layout.array_end + tail_room(new.frames))
+            file.set_size(layout.array_end)
             file.sync()  # under the scan's name, an empty file would be taken for one that was only just begun
             journal = part.journal.successor(new, lambda j: j.set_marks(0, j.description.frames, COMING))
             journal.take_place(part.journal)

@@ -17,7 +17,7 @@ import numpy as np
 from . import _fs
 from ._description import MAX_FRAMES
 from ._errors import LysStorageError, ScanClosedError, ScanShapeError
-from ._finalize import FinalizeReport, Progress, finalize, layout_of
+from ._finalize import FinalizeReport, Progress, finalize, layout_of, tail_room
 from ._form import read_selection
 from ._index import Grid
 from ._journal import WRITTEN
@@ -25,7 +25,7 @@ from ._layout import check_dtype
 from ._metadata import Axes, check_axes, decode_axes, decode_note, encode_axes, encode_note, with_coordinates
 from ._numbering import give_back
 from ._part import Part
-from ._relayout import change_dtype, refine, tail_room
+from ._relayout import change_dtype, refine
 from ._space import SpaceClaim, log_only
 from ._writer import Writer
 
@@ -244,7 +244,7 @@ class Scan(Writer):
     def claim_space(self) -> None:
         """Have the filesystem set the scan's space aside: at once as far as some 40 ms go, the rest behind the writer."""
         d = self._part.description
-        self._claim = SpaceClaim(self._part.file, layout_of(d).array_end + tail_room(d.frames), self._failed)
+        self._claim = SpaceClaim(self._part.file, layout_of(d).array_end, tail_room(d.frames), self._failed)
 
     def _end_claim(self) -> None:
         if self._claim is not None:

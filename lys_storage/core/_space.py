@@ -21,15 +21,18 @@ def log_only(error: LysStorageError) -> None:
 
 
 class SpaceClaim:
-    """The claim of the first `end` bytes of `file`. Raises DiskFullError at once, or tells `failed` later."""
+    """The claim of the first `end` bytes of `file`, and of `room` bytes behind its end for what is appended when it is saved.
 
-    def __init__(self, file: _fs.File, end: int, failed: Callable[[LysStorageError], None]) -> None:
-        self._file, self._end, self._failed = file, end, failed
+    Raises DiskFullError at once, or tells `failed` later.
+    """
+
+    def __init__(self, file: _fs.File, end: int, room: int, failed: Callable[[LysStorageError], None]) -> None:
+        self._file, self._end, self._room, self._failed = file, end, room, failed
         self._stopped = False
         self._at = 0
         self._thread: threading.Thread | None = None
         self._go_on(_AT_ONCE_S)
-        if self._at < end:
+        if self._at < end or self._room:
             self._thread = threading.Thread(target=self._run, name="lys_storage claim", daemon=True)
             self._thread.start()
 
@@ -38,9 +41,15 @@ class SpaceClaim:
         while self._at < self._end and not self._stopped and time.monotonic() - begin < seconds:
             size = min(_STEP, self._end - self._at)
             if not self._file.claim(self._at, size):
-                self._at = self._end  # this filesystem claims nothing: a write that fails raises all the same
+                self._at, self._room = (
+                    self._end,
+                    0,
+                )  # this filesystem claims nothing: a write that fails raises all the same
                 return
             self._at += size
+        if self._at >= self._end and self._room and not self._stopped:
+            self._file.claim(self._end, self._room, beyond_end=True)
+            self._room = 0
 
     def _run(self) -> None:
         try:

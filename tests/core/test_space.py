@@ -186,3 +186,40 @@ print("alive", refused > 0)
     assert (child.code, child.out.split()) == (0, ["alive", "True"]), child.err
     assert files(small_disk) == {"data.npz"}
     load_export(small_disk / "data.npz")
+
+
+def test_the_tail_has_its_room_also_where_another_takes_every_byte_that_is_given_back(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = lys_storage.create(small_disk / "a.npz", (4, MIB), "u1", grid_ndim=1)
+    assert scan.part_path.stat().st_size == scan._part.array_offset + 4 * MIB  # the room is behind the end
+    fill_up(small_disk)
+    real = _fs.File.set_size
+
+    def set_size(file: _fs.File, size: int) -> None:
+        real(file, size)
+        fill_up(small_disk).rename(small_disk / f"filler {os.urandom(4).hex()}")
+
+    monkeypatch.setattr(_fs.File, "set_size", set_size)
+    for k in range(4):
+        scan[k] = np.full(MIB, k + 1, "u1")
+    scan.note = {"a": "b" * 20_000}
+    path = scan.close()
+    assert load_export(path).data[:, 0].tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="space is claimed on Linux")
+@pytest.mark.parametrize(("size", "is_cut"), [(1 << 16, True), (20 * MIB, False)])
+def test_what_is_left_of_the_room_is_given_back_where_that_is_worth_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, is_cut: bool
+) -> None:
+    cut: list[int] = []
+    real = _fs.File.set_size
+    monkeypatch.setattr(_fs.File, "set_size", lambda file, size: (cut.append(size), real(file, size)))
+    with lys_storage.create(tmp_path / "a.npz", (1, size), "u1", grid_ndim=1) as scan:
+        scan[0] = np.ones(size, "u1")
+        before = len(cut)
+    assert len(cut) - before == int(is_cut)
+    stat = (tmp_path / "a.npz").stat()
+    assert stat.st_blocks * 512 <= stat.st_size + (1 << 13 if is_cut else 1 << 17)
+    assert load_export(tmp_path / "a.npz").data.sum() == size

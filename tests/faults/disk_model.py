@@ -231,7 +231,7 @@ class Recorder:
     def _fallocate(self, fd: int, mode: int, offset: int, size: int) -> bool:
         with self._change():
             done: bool = self._real("_fallocate")(fd, mode, offset, size)
-            if done:
+            if done and mode != _fs._KEEP_SIZE:  # which changes nothing that can be read
                 self._add(("punch" if mode else "grow", self._of_fd[fd], offset, size))
             return done
 
