@@ -4,7 +4,8 @@
 In this order: imports; the pool of frames and the order of the frames are made; memory is warmed; then timed each by
 itself: reserve, ingest (with each call), finalize, sync. What takes less than two seconds, and is not paced, is done up to
 three times, each into a new file while its memory is warm, and the one with the fastest ingest and finalize is told (of
-reserve, the first). Then 200 random frames are read cold, and the same ones warm, and compared with what was written. What a figure is:
+reserve, the first). Then 200 random frames are read cold, and the same ones warm, and compared with what was written. What
+a figure is:
 
 * `ingest_s`: wall time of the loop over all frames. The loop takes the time of each call, and makes the same Python call
   with a number and a frame for everybody; both are in it, some 0.2 us a frame.
