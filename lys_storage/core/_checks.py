@@ -10,7 +10,7 @@ of it a checksum of its own.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,18 +78,19 @@ class Checks(Frames):
 
         The writer waits for the interpreter meanwhile, so it is done in as few steps as there are.
         """
-        if self._reads_by_itself() and self.journal.by_map:
-            step = max(1, _AT_ONCE // self.frame_bytes // self.journal.per_block) * self.journal.per_block
-            left: Span = (0, 0)
-            for at in range(first, stop, step):
-                left_here = self._take_compiled_run(at, min(at + step, stop))
-                if left_here is None:
-                    return None
-                left = join(left, left_here)
-            return left
-        return self._take_run_here(first, stop)
+        check_run = self.check_run
+        if check_run is None or not self._reads_by_itself() or not self.journal.by_map:
+            return self._take_run_here(first, stop)
+        step = max(1, _AT_ONCE // self.frame_bytes // self.journal.per_block) * self.journal.per_block
+        left: Span = (0, 0)
+        for at in range(first, stop, step):
+            left_here = self._take_compiled_run(check_run, at, min(at + step, stop))
+            if left_here is None:
+                return None
+            left = join(left, left_here)
+        return left
 
-    def _take_compiled_run(self, first: int, stop: int) -> Span | None:
+    def _take_compiled_run(self, check_run: Callable[..., bool | bytes], first: int, stop: int) -> Span | None:
         journal, per_block = self.journal, self.journal.per_block
         size, a, b = self.frame_bytes, first // per_block, stop // per_block
         table = journal.block_checksums[a:b] if per_block > 1 else journal.checksums[a:b]
@@ -97,7 +98,7 @@ class Checks(Frames):
         buffer = self._buffer()
         try:
             at = self.array_offset + first * size
-            done = self.check_run(first, stop, mark, CRC32_ADDRESS, at, size * per_block, table, buffer[:_PIECE])  # type: ignore[misc]
+            done = check_run(first, stop, mark, CRC32_ADDRESS, at, size * per_block, table, buffer[:_PIECE])
         finally:
             self._buffers.append(buffer)
         if isinstance(done, bool):

@@ -10,6 +10,7 @@
 #include <Python.h>
 #include <structmember.h>
 #include <stdint.h>
+#include <string.h>
 
 #if !defined(_WIN32)
 #include <errno.h>

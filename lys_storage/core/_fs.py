@@ -49,8 +49,6 @@ _COPY_ON_WRITE = {
 _AT_FDCWD = -100
 WRITES_BACK = sys.platform == "linux"
 """Whether the kernel can be told to begin to write."""
-
-
 _PREADV = getattr(os, "preadv", None)
 
 

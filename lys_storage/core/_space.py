@@ -41,10 +41,7 @@ class SpaceClaim:
         while self._at < self._end and not self._stopped and time.monotonic() - begin < seconds:
             size = min(_STEP, self._end - self._at)
             if not self._file.claim(self._at, size):
-                self._at, self._room = (
-                    self._end,
-                    0,
-                )  # this filesystem claims nothing: a write that fails raises all the same
+                self._at, self._room = self._end, 0  # it claims nothing here: a write that fails raises all the same
                 return
             self._at += size
         if self._at >= self._end and self._room and not self._stopped:

@@ -62,13 +62,13 @@ read_sums: ReadSums | None = None
 
 _WANTED = os.environ.get("LYS_STORAGE_PURE", "0") in ("", "0")
 _FITS = hasattr(os, "pwrite") and sys.maxsize > 1 << 32 and sys.implementation.name == "cpython"
-_LOCKED = getattr(sys, "_is_gil_enabled", lambda: True)()  # what it does counts on the interpreter's lock
+_ONE_AT_A_TIME = getattr(sys, "_is_gil_enabled", lambda: True)()  # it counts on the interpreter's lock
 
-if not TYPE_CHECKING and _WANTED and _FITS and _LOCKED:
+if not TYPE_CHECKING and _WANTED and _FITS and _ONE_AT_A_TIME:
     try:
         _compiled = importlib.import_module("._compiled", __package__)
         State, read_sums = _compiled.State, _compiled.checksums
     except ImportError:
-        pass
+        pass  # there was no compiler: Python does the same
 
 COMPILED = State.put_one is not None

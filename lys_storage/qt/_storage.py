@@ -237,10 +237,10 @@ class DataStorage(Settings):
         NothingReservedError where no scan is running, and StorageOSError where the system refuses.
         """
         run = self._state.run
-        if run is None or not data:
+        if run is None or run.scan is None or not data:
             self._refuse(data)
             return
-        put_only = run.scan.put_only  # type: ignore[union-attr]
+        put_only = run.scan.put_only
         stored = NOT_STORED if put_only is None else put_only(data)
         if stored == STORED and monotonic() < self._tell_at:
             return
@@ -261,7 +261,7 @@ class DataStorage(Settings):
         self, run: Run, data: Mapping[Any, Any], detector: Any, stored: int = NOT_STORED
     ) -> list[LysStorageError]:
         """The way of every frame, so it does next to nothing. `run` has a scan; `stored`: what put_only said of `data`."""
-        scan: Scan = run.scan  # type: ignore[assignment]
+        scan: Scan = run.scan  # type: ignore[assignment]  # whoever calls it has looked
         faults = scan.store(data, stored)
         complete, now = scan.complete, monotonic()
         if complete or now >= self._tell_at:

@@ -97,46 +97,35 @@ class Odd(np.ndarray):
     """A subclass of array."""
 
 
-def as_it_lies(k: int) -> np.ndarray[Any, Any]:
-    return frame(k)
+KINDS: dict[str, Callable[[int], Any]] = {
+    "as it lies": frame,
+    "in Fortran's order": lambda k: np.asfortranarray(frame(k)),
+    "backwards": lambda k: frame(k)[::-1],
+    "of another byte order": lambda k: frame(k).astype(">u2"),
+    "of as many bytes": lambda k: frame(k).astype("i2"),
+    "smaller": lambda k: frame(k).astype("u1"),
+    "floats": lambda k: frame(k).astype("f8"),
+    "a list": lambda k: frame(k).tolist(),
+    "a subclass": lambda k: frame(k).view(Odd),
+    "cut": lambda k: frame(k)[:1],
+    "turned": lambda k: frame(k).reshape(3, 2),
+    "flat": lambda k: frame(k).reshape(6),
+    "deeper": lambda k: frame(k).reshape(1, 2, 3),
+    "four frames": lambda k: np.full((4, *FRAME), k, "u2"),
+    "all of them": lambda k: np.full(SHAPE, k, "u2"),
+    "a scalar": lambda k: np.uint16(k),
+    "None": lambda k: None,
+    "a float": lambda k: float(k),
+}
+PLAIN = st.tuples(st.integers(0, 2), st.integers(0, 3))
+frames = st.tuples(st.integers(0, 200), st.one_of(st.just(frame), st.sampled_from(list(KINDS.values()))))
 
 
-frames = st.tuples(
-    st.integers(0, 200),
-    st.sampled_from(
-        [
-            *(as_it_lies, as_it_lies, as_it_lies),
-            lambda k: np.asfortranarray(frame(k)),
-            lambda k: frame(k)[::-1],
-            lambda k: frame(k).astype(">u2"),
-            lambda k: frame(k).astype("u1"),
-            lambda k: frame(k).astype("f8"),
-            lambda k: frame(k).tolist(),
-            lambda k: frame(k).view(Odd),
-            lambda k: frame(k)[:1],
-            lambda k: frame(k).reshape(3, 2),
-            lambda k: frame(k).reshape(6),
-            lambda k: np.full((4, *FRAME), k, "u2"),
-            lambda k: np.full(SHAPE, k, "u2"),
-            lambda k: np.full((1, *FRAME), k, "u2"),
-            lambda k: np.uint16(k),
-            lambda k: None,
-            lambda k: float(k),
-        ]
-    ),
-)
-
-
-@needs_it
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(indices, frames, st.booleans()), min_size=1, max_size=25))
-def test_any_frames_at_any_indices_are_stored_or_refused_as_by_python(
-    tmp_path: Path, steps: list[tuple[Any, Any, bool]]
-) -> None:
+def assert_same(tmp_path: Path, steps: list[tuple[Any, Any, bool]]) -> None:
+    """Each (index, value, whether by update) has the same outcome with the compiled part and without, and leaves the same."""
     names = [tmp_path / f"{name}{os.urandom(6).hex()}.npz" for name in ("compiled", "python")]
     scans = [begin(name, compiled=k == 0) for k, name in enumerate(names)]
-    for index, (k, make), by_update in steps:
-        value = make(k)
+    for index, value, by_update in steps:
         told = []
         for scan in scans:
             by_update &= slice(0, 1) not in (index if isinstance(index, tuple) else ())  # no key of a dict before 3.12
@@ -148,6 +137,27 @@ def test_any_frames_at_any_indices_are_stored_or_refused_as_by_python(
     np.testing.assert_array_equal(exported[0], exported[1])
     for name in names:
         name.unlink()
+
+
+@needs_it
+@pytest.mark.parametrize("by_update", [True, False], ids=["by update", "by index"])
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+def test_a_frame_of_each_kind_is_stored_or_refused_as_by_python(
+    tmp_path: Path, make: Callable[[int], Any], by_update: bool
+) -> None:
+    places: list[Any] = [(1, 2), 1, (), (np.int64(0), 1), (-1, -1), (0, True), (3, 0), (0, 2**70)]
+    assert_same(tmp_path, [(index, make(k), by_update) for k, index in enumerate(places)])
+    for k, index in enumerate(places):
+        assert_same(tmp_path, [(index, make(k), by_update)])
+
+
+@needs_it
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.one_of(PLAIN, indices), frames, st.booleans()), min_size=1, max_size=25))
+def test_any_frames_at_any_indices_are_stored_or_refused_as_by_python(
+    tmp_path: Path, steps: list[tuple[Any, Any, bool]]
+) -> None:
+    assert_same(tmp_path, [(index, make(k), by_update) for index, (k, make), by_update in steps])
 
 
 @needs_it
@@ -173,7 +183,8 @@ def test_it_is_what_frames_go_through_and_says_when_somebody_is_to_be_told(tmp_p
     assert scan.put_only({}) == NOT_STORED
     scan._part.tell_at = scan._part.fresh_bytes + 24
     assert [scan.put_only({(0, k): frame(k)}) for k in (2, 3)] == [STORED, TELL]
-    assert [scan._part.put_one((2, k), frame(k)) for k in range(4)][-1] == TELL
+    scan._part.tell_at = 1 << 62
+    assert [scan._part.put_one((2, k), frame(k)) for k in range(4)] == [STORED] * 3 + [TELL]  # it is complete
     assert scan.complete
     scan.close()
 
@@ -248,6 +259,9 @@ def test_a_scan_that_takes_no_frames_is_left_to_python(tmp_path: Path) -> None:
     part.in_flight.append((3, 4))
     assert put({(0, 0): frame(0)}) == NOT_STORED  # somebody else is writing
     part.in_flight.clear()
+    with part._lock:
+        assert put({(0, 0): frame(0)}) == NOT_STORED  # somebody is looking
+    assert part.journal.mark_array.tolist() == [ABSENT] * FRAMES
     assert put({(0, 0): frame(0)}) == TELL
     scan.seal()
     assert put({(0, 1): frame(0)}) == NOT_STORED
@@ -257,6 +271,70 @@ def test_a_scan_that_takes_no_frames_is_left_to_python(tmp_path: Path) -> None:
     assert put({(0, 1): frame(0)}) == NOT_STORED
     part.open_form = part.form  # even then: its marks are released
     assert put({(0, 1): frame(0)}) == NOT_STORED
+
+
+@needs_it
+def test_a_form_that_changes_while_it_is_asked_what_it_is_stores_nothing(tmp_path: Path) -> None:
+    scan = begin(tmp_path / "a.npz")
+    part, put = scan._part, scan.put_only
+    assert put is not None
+
+    class Closing:
+        buffer_dtype, frame_shape = part.form.buffer_dtype, part.form.frame_shape
+
+        @property
+        def grid(self) -> Any:
+            part.open_form = None
+            return part.form.grid
+
+    part.open_form = Closing()
+    assert put({(0, 0): frame(0)}) == NOT_STORED
+    assert part.journal.mark_array.tolist() == [ABSENT] * FRAMES
+    part.open_form = part.form
+    assert put({(0, 0): frame(0)}) == TELL
+    scan.suspend()
+
+
+@needs_it
+def test_who_waits_for_the_end_of_a_flight_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan, real = begin(tmp_path / "a.npz"), os.pwrite
+    sealing = threading.Thread(target=scan.seal)
+
+    def slow(*args: Any) -> int:
+        done = real(*args)
+        sealing.start()
+        while not scan._part._waiting:
+            threading.Event().wait(0.01)
+        return done
+
+    monkeypatch.setattr(os, "pwrite", slow)
+    scan.update({(0, 0): frame(0)})
+    monkeypatch.setattr(os, "pwrite", real)
+    sealing.join(10)
+    assert not sealing.is_alive()
+    assert (scan.frames_written, scan._part.in_flight) == (1, [])
+    scan.close()
+
+
+@needs_it
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit of a file's size is Linux's")
+def test_a_write_that_the_system_cuts_short_is_no_frame(tmp_path: Path) -> None:
+    import resource
+
+    size = 1 << 16
+    scan = lys_storage.create(tmp_path / "a.npz", (4, size), "u1", grid_ndim=1, flush_interval_s=None)
+    part, (soft, hard) = scan._part, resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (part.array_offset + size + size // 2, hard))
+    try:
+        scan[0] = np.full(size, 1, "u1")
+        with pytest.raises(lys_storage.StorageOSError):
+            scan[1] = np.full(size, 2, "u1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert part.journal.mark_array.tolist() == [WRITTEN, COMING, ABSENT, ABSENT]
+    assert (scan.frames_written, part.in_flight) == (1, [])
+    scan[1] = np.full(size, 3, "u1")
+    assert lys_storage.open_wave(scan.close(), check=True).data[:, 0].tolist() == [1, 3, 0, 0]
 
 
 @needs_it
@@ -378,7 +456,7 @@ def test_wrong_arguments_are_a_type_error(tmp_path: Path) -> None:
     scan = begin(tmp_path / "a.npz")
     if scan._part.put_one is not None:
         with pytest.raises(TypeError):
-            scan._part.put_one((0, 0))  # type: ignore[call-arg]
+            scan._part.put_one((0, 0))
         assert scan._part.put_one((0, 0), None) == NOT_STORED
     scan.suspend()
 
