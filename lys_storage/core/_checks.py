@@ -30,7 +30,7 @@ Sums = np.ndarray[Any, np.dtype[np.uint32]]
 
 
 class Checks(Frames):
-    """Frames that get checksums. One thread at a time takes them; see Part for who has the turn."""
+    """Frames that get checksums. One thread at a time takes them: whoever has the turn (see _sync)."""
 
     def __init__(self, file: _fs.File, journal: Journal) -> None:
         super().__init__(file, journal)

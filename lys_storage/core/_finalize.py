@@ -67,8 +67,13 @@ def finalize(
     4. the tail behind the array; 5. the header, with the checksum; 6. sync of the file; 7. its final name, in one step;
     8. sync of the folder; 9. redo file and journal are removed. Killed anywhere, it can be run again from what is on
     disk; failed anywhere, it can be called again. `trim` cuts it to the part of the grid that has frames. `recovering`
-    replaces nothing.
+    replaces nothing. Nobody else flushes meanwhile: a frame that a sync was found to have lost would be in the checksum.
     """
+    with part.syncing:
+        return _finalize(part, progress, trim, recovering)
+
+
+def _finalize(part: Part, progress: Progress | None, trim: bool, recovering: bool) -> FinalizeReport:
     begin = time.perf_counter()
     description = part.description
     if trim and not part.complete:

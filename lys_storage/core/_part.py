@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import threading
 import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -38,7 +37,6 @@ class Part(Rewrites):
         self.published: Path | None = None
         self._closed = False
         self._companions_are_ours = True
-        self._turn = threading.RLock()  # one thread at a time checks or flushes; never taken while `changed` is held
         Part._live.add(self)
 
     # -- frames ---------------------------------------------------------------------------------------------------
@@ -213,8 +211,9 @@ class Part(Rewrites):
         1. how far the redo file goes; 2. checksums of what is new; 3. sync of the scan file; 4. sync of the journal; 5. once,
         sync of the folder; 6. what has been rewritten is in its place. The kernel may have written marks and checksums in
         any order before: after a cut a frame is data only where its bytes have its checksum, or where the redo file holds it.
+        Checksums of what comes meanwhile may be taken during 3 to 6.
         """
-        with self._turn:
+        with self.syncing:
             self.refuse_if_forked()
             if self._closed:
                 raise ScanClosedError(f"scan {self.path} is closed")
@@ -238,13 +237,9 @@ class Part(Rewrites):
 
     # -- the end --------------------------------------------------------------------------------------------------
 
-    def begin_forked(self) -> None:
-        super().begin_forked()
-        self._turn = threading.RLock()
-
     def go_on_with(self, journal: Journal, file: _fs.File | None = None) -> None:
         """Go on with `journal` (and `file`), which are in the old ones' place. Only while held still."""
-        with self._turn, self._lock:
+        with self.syncing, self._turn, self._lock:
             old_journal, old_file = self.journal, self.file
             if file is not None:
                 self.file = file
@@ -255,7 +250,7 @@ class Part(Rewrites):
 
     def remove_companions(self) -> None:
         """The export is in place: the redo file and the journal go, in this order."""
-        with self._turn:
+        with self.syncing, self._turn:
             self._closed = True  # a writer may be on its way from its last frame to a flush
             if self.journal.file.fd >= 0:
                 self._companions_are_ours = self.journal.file.is_at_path()
@@ -266,7 +261,7 @@ class Part(Rewrites):
                 _fs.remove(self.journal.path)
 
     def close(self) -> None:
-        with self._turn:
+        with self.syncing, self._turn:
             self._closed = True
             self.close_redo()
             self.journal.close()

@@ -18,12 +18,12 @@ _READ_SIZE = 1 << 20
 
 
 class Syncs(Frames):
-    """Frames that are made durable. One thread at a time syncs; see Part for who has the turn."""
+    """Frames that are made durable. One thread at a time syncs."""
 
     def __init__(self, file: _fs.File, journal: Journal) -> None:
         super().__init__(file, journal)
         self._unsynced: Span = (0, self.frames) if journal.file_sync_failed else (0, 0)
-        self._names = threading.Lock()  # guards _names_synced
+        self._begin_locks()
         self._flushed = self._names_synced = False
         self._resumed = self.frames_written > 0
 
@@ -33,7 +33,13 @@ class Syncs(Frames):
 
     def begin_forked(self) -> None:
         super().begin_forked()
-        self._names = threading.Lock()
+        self._begin_locks()
+
+    def _begin_locks(self) -> None:
+        """In the order in which they are taken, and before `changed`."""
+        self.syncing = threading.RLock()  # one thread at a time flushes, or ends the scan
+        self._turn = threading.RLock()  # one takes checksums, or writes again what a sync may have lost
+        self._names = threading.Lock()  # guards _names_synced
 
     @property
     def anything_promised(self) -> bool:
@@ -45,7 +51,10 @@ class Syncs(Frames):
             self._unsynced = join(self._unsynced, span)
 
     def sync_file(self) -> None:
-        """Sync the scan file. Frames that an earlier, failed sync has lost are missing from now on, and an error says so."""
+        """Sync the scan file. Frames that an earlier, failed sync has lost are missing from now on, and an error says so.
+
+        Holding `syncing`.
+        """
         with self._lock:
             span, self._unsynced = self._unsynced, (0, 0)
         try:
@@ -75,9 +84,10 @@ class Syncs(Frames):
     def _write_again(self, span: Span) -> int:
         """Write the frames of a range again, from what the file reads as; how many of them were found to be lost."""
         lost, at = 0, span[0]
-        while at < span[1]:
-            at, lost_here = self._write_unit_again(at)
-            lost += lost_here
+        with self._turn:  # what is CHECKING would be passed over
+            while at < span[1]:
+                at, lost_here = self._write_unit_again(at)
+                lost += lost_here
         return lost
 
     def _unit_of(self, frame: int) -> Span:

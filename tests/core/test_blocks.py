@@ -558,18 +558,18 @@ def test_an_interrupt_while_the_follower_is_told_has_it_told_again(
     part, follower = scan._part, scan._follower
     assert follower is not None
     assert part.tell_at == kick_bytes(100)
-    part.tell_at, follower._knows = 0, False  # as after a flush
+    part.tell_at, follower._to_disk.knows = 0, False  # as after a flush
 
     def interrupted() -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(follower._wake, "set", interrupted)
+        patch.setattr(follower._to_disk._wake, "set", interrupted)
         with pytest.raises(KeyboardInterrupt):
             scan[1] = np.ones(100, "u1")
-    assert (part.tell_at, follower._knows) == (0, False)
+    assert (part.tell_at, follower._to_disk.knows) == (0, False)
     scan[2] = np.ones(100, "u1")
-    assert (part.tell_at, follower._knows) == (kick_bytes(100), True)
+    assert (part.tell_at, follower._to_disk.knows) == (kick_bytes(100), True)
     scan.close()
 
 
@@ -578,7 +578,7 @@ def test_a_follower_that_cannot_go_on_rests_before_it_tries_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval: float | None
 ) -> None:
     told: list[Any] = []
-    monkeypatch.setattr(_follower, "_AGAIN_S", 0.2)
+    monkeypatch.setattr(_follower, "AGAIN_S", 0.2)
     scan = lys_storage.create(tmp_path / "a.npz", (24, 1 << 18), "u1", grid_ndim=1, flush_interval_s=interval)
     scan._failed = told.append
     part = scan._part

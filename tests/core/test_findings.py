@@ -337,7 +337,7 @@ def test_a_background_flush_that_fails_is_tried_again_also_where_no_more_frames_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last frame of an hour was promised within a second, and the detector is waiting for a sample."""
-    monkeypatch.setattr("lys_storage.core._follower._AGAIN_S", 0.02)
+    monkeypatch.setattr("lys_storage.core._to_disk.AGAIN_S", 0.02)
     real, told, done = _fs.File.sync, [], threading.Event()
 
     def sync(self: _fs.File) -> None:

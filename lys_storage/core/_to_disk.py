@@ -1,0 +1,137 @@
+"""The thread that waits for the disk: what has come is made to survive a power cut in time, and written in between.
+
+In between, so that a sync finds little left to do, and the kernel never has to hold a writer back. That promises nothing,
+and is done where it costs nothing: not in the first moment, since a burst is over sooner than it is on the disk; nor where
+frames come far apart, since the kernel makes one piece of neighbours if it is left alone; nor during a flush, which would
+wait for all that is begun after it, too.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from . import _fs
+from ._errors import LysStorageError, ScanClosedError
+from ._frames import Span, join
+from ._part import Part
+
+log = logging.getLogger("lys_storage")
+
+AGAIN_S = 1.0
+"""What failed is tried again, but not sooner."""
+
+AFTER_S = 0.2
+"""Nothing is written back sooner after the first frames."""
+
+_APART = 2
+"""Frames that are spread over more than so many times their own bytes come far apart."""
+
+_WHOLE = 1 << 21
+"""Bytes; up to a multiple of it: the kernel keeps a file in pieces of up to that, and the last one is still being written."""
+
+_PIECE = 1 << 22
+
+
+class ToDisk:
+    """Flushes `interval_s` after frames have come (None: never), and has the kernel write in between.
+
+    Its thread begins with the first frames. `failed` is told of a flush that failed, which is tried again.
+    """
+
+    def __init__(self, part: Part, interval_s: float | None, failed: Callable[[LysStorageError], None]) -> None:
+        self._part, self._interval, self._failed = part, interval_s, failed
+        self.knows = False  # that frames have come since the last flush began
+        self._lock = threading.Lock()  # guards _bytes
+        self._bytes: Span = (0, 0)  # to be written back
+        self._waiting: tuple[Span, int] = ((0, 0), 0)  # of frames, and the bytes of them that came
+        self._flushing = threading.Lock()  # held from before a flush until whoever is told that it failed has been
+        self._wake = threading.Event()
+        self._ended = False
+        self._write_back_s = time.monotonic() + AFTER_S
+        self._thread = threading.Thread(target=self._run, name="lys_storage to disk", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            what = "no thread can be begun that flushes: frames are stored, and survive a power cut once they are saved"
+            raise LysStorageError(f"scan {part.path}: {what} ({error})") from error
+
+    def frames_came(self) -> None:
+        """To be called by the writer after frames, where it does not know yet."""
+        self.knows = True
+        self._wake.set()
+
+    def frames_checked(self, span: Span, came: int) -> None:
+        """The frames of `span`, of which `came` bytes are new, have a checksum and are hardly written again soon.
+
+        Not those that have none yet: were the kernel to lose one, nobody would know it from its bytes.
+        """
+        part = self._part
+        span, came = self._waiting = (join(self._waiting[0], span), self._waiting[1] + came)
+        if part.older:  # some before these
+            return
+        self._waiting = ((0, 0), 0)
+        unchecked = part.fresh[0] if part.fresh[0] < part.fresh[1] else span[1]
+        first, stop = (part.array_offset + number * part.frame_bytes for number in (span[0], min(span[1], unchecked)))
+        if _fs.WRITES_BACK and came * _APART >= stop - first:
+            with self._lock:
+                self._bytes = join(self._bytes, (first, stop))
+            self._wake.set()
+
+    def _run(self) -> None:
+        due: float | None = None
+        while not self._ended:
+            times = [] if due is None else [due]
+            if self._bytes[0] < self._bytes[1]:
+                times.append(self._write_back_s)
+            self._wake.wait(max(0.0, min(times) - time.monotonic()) if times else None)
+            self._wake.clear()
+            if due is None and self.knows and self._interval is not None:
+                due = time.monotonic() + self._interval
+            if due is not None and time.monotonic() >= due:
+                with self._flushing:
+                    due = self._flush()
+            elif time.monotonic() >= self._write_back_s:
+                self._write_back(due)
+
+    def _flush(self) -> float | None:
+        """When it is to be tried again, also where no more frames come."""
+        if self._ended:
+            return None
+        self.knows, self._part.tell_at = False, 0  # in this order: a frame that comes meanwhile is told of afterwards
+        try:
+            self._part.flush()
+        except ScanClosedError:
+            self._ended = True
+        except Exception as error:
+            what = "what came since the last flush may not survive a power cut"
+            log.error("scan %s: %s: %s", self._part.path, what, error)
+            self._failed(error if isinstance(error, LysStorageError) else LysStorageError(repr(error)))
+            return time.monotonic() + max(self._interval or 0.0, AGAIN_S)
+        return None
+
+    def _write_back(self, due: float | None) -> None:
+        """Tell the kernel to write what waits for it, until the next flush is due."""
+        while not self._ended and (due is None or time.monotonic() < due):
+            with self._lock:
+                first, stop = (at // _WHOLE * _WHOLE for at in self._bytes)
+                upto = min(first + _PIECE, stop)
+                self._bytes = (upto, self._bytes[1]) if upto < stop else (0, 0)
+            if first >= stop:
+                return
+            self._part.file.begin_write_back(first, upto - first)
+
+    def stop(self, *, wait: bool) -> None:
+        """End the thread. `wait`: for a flush that is under way, but not for the kernel. Holding no lock that it could want."""
+        self._ended = True
+        self._wake.set()
+        if wait and threading.current_thread() is not self._thread:
+            with self._flushing:
+                pass
+
+    def join(self) -> None:
+        """After stop(): wait until the thread uses the scan file no longer. It takes none of the scan's locks."""
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
