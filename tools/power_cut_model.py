@@ -532,6 +532,28 @@ def a_rewrite_during_a_flush(w: World) -> None:
     w.die(scan)
 
 
+def checks_during_a_flush(w: World) -> None:
+    """As the follower does: what comes while the disk is waited for is looked at meanwhile."""
+    scan = w.create()
+    w.write(scan, row=0)
+    for at in w.rng.sample(range(1, 14), 5):
+        if w.rng.random() < 0.5:
+            w.flush(scan)
+        for _ in range(w.rng.randrange(3)):
+            w.write(scan, w.rng.randrange(8))
+        cells = [(w.rng.randrange(8), w.rng.choice([0, 1, 2, CELLS])) for _ in range(w.rng.randint(1, 4))]
+
+        def meanwhile(cells: list[tuple[int, int]] = cells) -> None:
+            for cell, some in cells:
+                w.write(scan, cell)
+                if some:
+                    scan._part.check_some(some * scan._part.frame_bytes)
+
+        with w.meanwhile(at, meanwhile):
+            w.flush(scan)
+    w.die(scan)
+
+
 def a_flush_during_a_rewrite(w: World) -> None:
     scan = w.create()
     w.write(scan, row=0)
@@ -606,6 +628,7 @@ SCENARIOS = [
     Scenario(trimmed),
     Scenario(a_number_that_is_taken_meanwhile),
     Scenario(a_rewrite_during_a_flush),
+    Scenario(checks_during_a_flush),
     Scenario(a_flush_during_a_rewrite),
 ]
 
