@@ -4,8 +4,8 @@
 In this order: imports; the pool of frames and the order of the frames are made; memory is warmed; then timed each by
 itself: reserve, ingest (with each call), finalize, sync. What takes less than two seconds, and is not paced, is done up to
 three times, each into a new file while its memory is warm, and the one with the fastest ingest and finalize is told (of
-reserve, the first). Then 200 random frames are read cold, and the same ones warm, and compared with what was written. What
-a figure is:
+reserve, the first). Then 200 random frames are read cold, and the same ones warm, and compared with what was written: the best
+of three passes. What a figure is:
 
 * `ingest_s`: wall time of the loop over all frames. The loop takes the time of each call, and makes the same Python call
   with a number and a frame for everybody; both are in it, some 0.2 us a frame.
@@ -17,7 +17,9 @@ a figure is:
 
 from __future__ import annotations
 
+import gc
 import json
+import math
 import os
 import random
 import shutil
@@ -39,6 +41,7 @@ from benchmarks._workloads import Workload, workload_from
 from benchmarks._writers import Frame, Writer
 
 RANDOM_READS = 200
+READ_PASSES = 3
 REPEATS = 3
 REPEATS_S = 2.0
 
@@ -69,23 +72,31 @@ def ingest_batches(writer: Writer, order: list[int], pool: list[Frame], latencie
 
 
 def read_back(writer: Writer, pool: list[Frame], seed: int) -> dict[str, float]:
-    """Milliseconds to read 200 random frames cold and warm, opening apart. Raises where a frame is not what was put."""
-    picks = random.Random(seed)
-    numbers = [picks.randrange(writer.workload.frames) for _ in range(RANDOM_READS)]
-    _memory.drop_from_cache(writer.folder)
-    start = perf_counter()
-    read = writer.open()
-    opened = perf_counter()
-    for number in numbers:
-        read(number)
-    cold = perf_counter()
-    for number in numbers:
-        read(number)
-    warm = perf_counter()
-    for number in numbers:
-        if not np.array_equal(np.asarray(read(number)).reshape(writer.workload.frame), pool[number % len(pool)]):
-            raise RuntimeError(f"frame {number} is not what was put")
-    return {"open_ms": 1e3 * (opened - start), "cold_ms": 1e3 * (cold - opened), "warm_ms": 1e3 * (warm - cold)}
+    """Milliseconds to read 200 random frames cold and warm, opening apart, each the best of three passes over others.
+
+    Raises where a frame is not what was put.
+    """
+    picks, best = random.Random(seed), {"open_ms": math.inf, "cold_ms": math.inf, "warm_ms": math.inf}
+    for _ in range(READ_PASSES):
+        numbers = [picks.randrange(writer.workload.frames) for _ in range(RANDOM_READS)]
+        gc.collect()  # what is still mapped stays in the cache
+        _memory.drop_from_cache(writer.folder)
+        start = perf_counter()
+        read = writer.open()
+        opened = perf_counter()
+        for number in numbers:
+            read(number)
+        cold = perf_counter()
+        for number in numbers:
+            read(number)
+        warm = perf_counter()
+        for number in numbers:
+            if not np.array_equal(np.asarray(read(number)).reshape(writer.workload.frame), pool[number % len(pool)]):
+                raise RuntimeError(f"frame {number} is not what was put")
+        seconds = {"open_ms": opened - start, "cold_ms": cold - opened, "warm_ms": warm - cold}
+        best = {name: min(best[name], 1e3 * taken) for name, taken in seconds.items()}
+        del read
+    return best
 
 
 def measure(spec: dict[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ from rich.status import Status
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import _environment, _goals, _machine_goals, _paced, _table
+from benchmarks import _environment, _goals, _machine_goals, _paced, _scale_goals, _table
 from benchmarks._candidates import CANDIDATES, NEED_NO_INSTALL, PEERS
 from benchmarks._lys_way import add_lys_way
 from benchmarks._outcome import Outcome
@@ -114,7 +114,8 @@ class Comparison:
         self.goals = list(_goals.goals(self.outcomes, self.paced))
         if machine:
             with self.console.status("") as status:
-                self.goals += _machine_goals.machine_goals(self.plan, lambda text: self.tell(status, text))
+                for goals in _machine_goals.machine_goals, _scale_goals.scale_goals:
+                    self.goals += goals(self.plan, lambda text: self.tell(status, text))
         self.console.print(_goals.goals_table(self.goals))
 
     def take(self, stored: dict[str, Any]) -> None:
@@ -127,7 +128,7 @@ class Comparison:
                 self.outcomes[name] = outcome
         known = {goal.what for goal in self.goals}
         for goal in stored["goals"]:
-            if goal["what"] in _machine_goals.WHAT and goal["what"] not in known:
+            if goal["what"] in (*_machine_goals.WHAT, *_scale_goals.WHAT) and goal["what"] not in known:
                 self.goals.append(_goals.Goal(**goal))
 
     def show(self) -> None:
@@ -191,7 +192,9 @@ _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 @click.option("--paced-rounds", default=3, show_default=True, help="Of W4, at each pace.")
 @click.option("--paced-seconds", default=_paced.SECONDS, show_default=True, help="Of one run of W4, at least.")
 @click.option("--lys", is_flag=True, help="lys_instr's way too, once on W1, W2, W3: some minutes and 2 GiB of memory.")
-@click.option("--machine", is_flag=True, help="Import time, CPU at 100 MB/s, 8 GiB in a memory cgroup of 256 MiB too.")
+@click.option(
+    "--machine", is_flag=True, help="Import time, CPU at 100 MB/s, 8 GiB in a cgroup of 256 MiB, large numbers too."
+)
 @click.option("--dir", "folder", default=".", show_default=True, type=_DIRECTORY, help="On the disk to be measured.")
 @click.option(
     "--json",

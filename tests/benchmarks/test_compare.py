@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from benchmarks import (
     _memory,
     _outcome,
     _rounds,
+    _scale_goals,
     _workloads,
     compare,
 )
@@ -241,6 +244,45 @@ def test_runs_that_were_kept_are_shown_again_together(tmp_path: Path):
             assert line.split("│")[1:] in [shown.split("│")[1:] for shown in result.output.splitlines()]
     assert "W3 has it" in result.output
     assert "W5b: peers that write by calls, with sync" in result.output
+
+
+def test_goals_about_large_numbers_are_judged_by_what_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name, value in {"FILES": 50, "CLAIMS": 5, "FRAMES": 20_000, "TERABYTE": 1 << 32}.items():
+        monkeypatch.setattr(_scale_goals, name, value)
+    plan, told = _rounds.Plan(rounds=1, peer_rounds=0, retries=0, seed=0, folder=tmp_path), []
+    goals = list(_scale_goals.scale_goals(plan, told.append))
+    assert [goal.what for goal in goals] == list(_scale_goals.WHAT) == told
+    number, finalize, reserve = goals
+    assert (number.met, finalize.met) == (float(number.measured.split()[0]) <= 2, float(finalize.measured[:-3]) < 1000)
+    assert reserve.met is None or reserve.met == (float(reserve.measured.split()[0]) < 100)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("busy", "met"), [(0.05, True), (0.2, False)])
+def test_the_processor_is_judged_in_free_memory_and_in_a_full_page_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, busy: float, met: bool
+):
+    asked: list[tuple[str, bool]] = []
+
+    def run(name: str, *args: Any, cgroup: str | None, **more: Any) -> dict[str, Any]:
+        asked.append((name, cgroup is not None))
+        return {"cpu_ingest_s": busy if name == "ours" else 0.01, "ingest_s": 1.0}
+
+    @contextlib.contextmanager
+    def group(limit_bytes: int) -> Iterator[Path]:
+        if not met:
+            raise PermissionError(13, "Permission denied")
+        yield tmp_path / "group"
+
+    monkeypatch.setattr(_machine_goals, "run", run)
+    monkeypatch.setattr(_machine_goals, "memory_cgroup", group)
+    plan = _rounds.Plan(rounds=1, peer_rounds=0, retries=0, seed=0, folder=tmp_path)
+    free, full = _machine_goals._cpu_goals(plan, lambda text: None)
+    assert free == _goals.Goal(
+        _machine_goals.CPU, ">= 90 % idle", f"{100 - 100 * busy:.1f} % idle (the limit: 99.0 %)", met
+    )
+    assert full.met is (True if met else None)
+    assert {name for name, in_group in asked if in_group} == ({"limit", "ours"} if met else set())
 
 
 def test_memory_is_warmed_until_two_passes_take_as_long(tmp_path: Path):
