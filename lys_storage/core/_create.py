@@ -21,7 +21,8 @@ from ._layout import check_dtype, check_shape, journal_path, plan_data_member
 from ._metadata import check_axes, encode_axes, encode_note
 from ._part import Part
 from ._scan import Scan
-from ._space import SpaceClaim, log_only
+from ._space import SpaceClaim
+from ._tell import log_only
 
 
 def create(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+import time
 
-from ._errors import LysStorageError, ScanClosedError
+from ._errors import ScanClosedError
 from ._part import Part
+from ._tell import Tell, tell
 from ._to_disk import AGAIN_S, ToDisk
 
 log = logging.getLogger("lys_storage")
@@ -26,7 +27,7 @@ class Follower:
     from there, and would have to be read from the disk.
     """
 
-    def __init__(self, part: Part, flush_interval_s: float | None, failed: Callable[[LysStorageError], None]) -> None:
+    def __init__(self, part: Part, flush_interval_s: float | None, failed: Tell) -> None:
         self._part, self._failed = part, failed
         self._wake, self._ended = threading.Event(), threading.Event()
         self._lock = threading.Lock()  # guards _thread
@@ -34,6 +35,7 @@ class Follower:
         self._kick_bytes = kick_bytes(part.frame_bytes)
         self._tell_at = 0 if flush_interval_s == 0 else self._kick_bytes
         self._thread: threading.Thread | None = None
+        self._not_before_s = 0.0  # what could not be begun is tried again
 
     def frames_came(self) -> None:
         """To be called by the writer after frames, where so many are fresh as the part's `tell_at` says."""
@@ -42,26 +44,26 @@ class Follower:
             self._part.tell_at = self._tell_at  # first: what a flush that begins now puts back is put back after it
             if not to_disk.knows:
                 to_disk.frames_came()
-            if self._part.fresh_bytes >= self._kick_bytes and not self._wake.is_set():
-                self._wake.set()
+            if self._part.fresh_bytes >= self._kick_bytes:
                 if self._thread is None:
                     self._begin()
+                if not self._wake.is_set():
+                    self._wake.set()
         except BaseException:  # an interrupt, in the middle of it: the next frame tells again
             self._part.tell_at, to_disk.knows = 0, False
+            self._wake.set()  # it may have come before whoever waits was woken
             raise
 
     def _begin(self) -> None:
         with self._lock:
-            if self._thread is not None:
+            if self._thread is not None or time.monotonic() < self._not_before_s:
                 return
-            thread = threading.Thread(target=self._run, name="lys_storage follower", daemon=True)
+            self._thread = threading.Thread(target=self._run, name="lys_storage follower", daemon=True)
             try:
-                thread.start()
+                self._thread.start()
             except RuntimeError as error:
                 log.warning("scan %s: checksums are taken by flushes, and at the end: %s", self._part.path, error)
-                self._wake.clear()  # tried again
-                return
-            self._thread = thread
+                self._thread, self._not_before_s = None, time.monotonic() + AGAIN_S
 
     def _run(self) -> None:
         part = self._part
@@ -78,17 +80,27 @@ class Follower:
                 return
             except Exception as error:
                 log.error("scan %s: checksums could not be taken, and will be tried again: %s", part.path, error)
-                self._failed(error if isinstance(error, LysStorageError) else LysStorageError(repr(error)))
+                tell(self._failed, error)
                 self._ended.wait(AGAIN_S)
 
     def let_go(self) -> None:
         """After stop(): wait for what still uses the scan file, which keeps its lock."""
-        self._to_disk.join()
+        if not self._is_current:
+            self._to_disk.join()
 
     def stop(self, *, wait: bool = True) -> None:
-        """End the threads, and wait for checksums and a flush that are under way. Holding no lock that they could want."""
+        """End the threads, and wait for checksums and a flush that are under way. Holding no lock that they could want.
+
+        Not where one of them ends the scan, since it was told of a failure: the other one may be doing the same.
+        """
+        wait = wait and not self._is_current
         self._ended.set()
         self._wake.set()
         self._to_disk.stop(wait=wait)
-        if wait and self._thread is not None and threading.current_thread() is not self._thread:
+        if wait and self._thread is not None and self._thread.is_alive():
             self._thread.join()
+
+    @property
+    def _is_current(self) -> bool:
+        """Whether it is one of these threads that asks."""
+        return self._to_disk.is_current or threading.current_thread() is self._thread

@@ -134,7 +134,7 @@ class Journal:
         self._sync_turn = threading.Lock()  # guards sync_failed
         self._metadata_turn = threading.Lock()  # guards the metadata, the pointers to it, and the next two
         self._metadata_is_durable, self._metadata_writes = False, 0
-        self.guard: AbstractContextManager[Any] = nullcontext()  # held by whoever sets a mark
+        self.guard: AbstractContextManager[Any] = nullcontext()  # held by whoever changes the table
 
     @property
     def path(self) -> Path:
@@ -171,7 +171,8 @@ class Journal:
 
     @epoch.setter
     def epoch(self, epoch: int) -> None:
-        self._store(_EPOCH_AT, _EPOCH.pack(epoch))
+        with self.guard:
+            self._store(_EPOCH_AT, _EPOCH.pack(epoch))
 
     @property
     def file_sync_failed(self) -> bool:
@@ -181,7 +182,8 @@ class Journal:
     @file_sync_failed.setter
     def file_sync_failed(self, failed: bool) -> None:
         if failed != self.file_sync_failed:
-            self._store(_FAILED_AT[0], bytes((failed,)))
+            with self.guard:
+                self._store(_FAILED_AT[0], bytes((failed,)))
 
     @property
     def sync_failed(self) -> bool:

@@ -28,7 +28,7 @@ from ._rewrite import Rewrites
 
 
 class Part(Rewrites):
-    """An open scan file with its journal. Any thread may put frames; one at a time checks and flushes."""
+    """An open scan file with its journal. Any thread may put frames; one at a time checks, and one at a time flushes."""
 
     _live: ClassVar[weakref.WeakSet[Part]] = weakref.WeakSet()
 
@@ -138,13 +138,16 @@ class Part(Rewrites):
             self._flight_failed(span)
             raise
         if self.redo_is_long:
-            self.flush()
+            with contextlib.suppress(
+                ScanClosedError
+            ):  # these frames were in time, and whoever closed it has synced them
+                self.flush()
 
     # -- checksums and syncs --------------------------------------------------------------------------------------
 
     def check(self, *, all_frames: bool = False) -> None:
         """Take the checksum of every frame that is written and has none; of those that are new, or of all."""
-        with self._turn, self._nothing_left_out():
+        with self._next, self._turn, self._nothing_left_out():
             self.refuse_if_forked()
             self.settle_rewrites()
             with self._lock:
@@ -157,6 +160,8 @@ class Part(Rewrites):
         Those that came last come first: they are still in the processor's caches, and whoever falls back behind what these
         hold would read all that follows from memory, more slowly than it comes. The others wait until nothing is new.
         """
+        with self._next:
+            pass  # whoever flushes goes first
         with self._turn, self._nothing_left_out():
             self.refuse_if_forked()
             self.settle_rewrites()

@@ -29,6 +29,7 @@ class Rewrites(Checks, Syncs):
         self._redo: Redo | None = None
         self._redo_lock = threading.Lock()  # guards _redo and _unsettled; may be taken while the turn of Part is held
         self._unsettled: list[Record] = []
+        self._epoch_is_durable = True  # False from before it changes until it has been synced, or longer
 
     def begin_forked(self) -> None:
         super().begin_forked()
@@ -60,22 +61,23 @@ class Rewrites(Checks, Syncs):
                 self.journal.sync()
             if promised:
                 self.sync_names()
-            if self.journal.sync_failed:
-                self.journal.sync()  # the epoch on disk may be another than ours, by which no record would count
+            if self.journal.sync_failed or not self._epoch_is_durable:
+                self._sync_epoch()  # the epoch on disk may be another than ours, by which no record would count
             offset, size = self.array_offset + first * self.frame_bytes, (stop - first) * self.frame_bytes
             record = self._redo.append(offset, size, chunks, self.journal.epoch)
             if promised:
                 self._redo.sync()
-            with self._lock:
-                self.journal.set_marks(first, stop, REWRITING)
             try:
+                with self._lock:
+                    self.journal.set_marks(first, stop, REWRITING)
                 self._redo.apply(record, self.file)
-            except BaseException:
-                self._unsettled.append(record)
+                with self._lock:  # still holding _redo_lock: a flush that sees the record sees these as new, too
+                    self.journal.set_marks(first, stop, WRITTEN)
+                    self.fresh = join(self.fresh, (first, stop))
+            except BaseException:  # an interrupt, too
+                if (marks == REWRITING).any():
+                    self._unsettled.append(record)
                 raise
-            with self._lock:  # still holding _redo_lock: a flush that sees the record sees these as new, too
-                self.journal.set_marks(first, stop, WRITTEN)
-                self.fresh = join(self.fresh, (first, stop))
 
     def settle_rewrites(self) -> None:
         """Try again what a rewrite could not put in its place."""
@@ -110,9 +112,14 @@ class Rewrites(Checks, Syncs):
                 self.journal.sync()  # a block that has been split since has promised frames, by checksums of their own
                 self._redo.sync()
             elif self._redo is not None and redone:
+                self._epoch_is_durable = False
                 self.journal.epoch += 1
-                self.journal.sync()
+                self._sync_epoch()
                 self._redo.begin_again()
+
+    def _sync_epoch(self) -> None:
+        self.journal.sync()
+        self._epoch_is_durable = True
 
     def close_redo(self) -> None:
         with self._redo_lock:

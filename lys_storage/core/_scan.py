@@ -26,7 +26,8 @@ from ._metadata import Axes, check_axes, decode_axes, decode_note, encode_axes, 
 from ._numbering import give_back
 from ._part import Part
 from ._relayout import change_dtype, refine
-from ._space import SpaceClaim, log_only
+from ._space import SpaceClaim
+from ._tell import log_only
 from ._writer import Writer
 
 log = logging.getLogger("lys_storage")

@@ -5,19 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
 
 from . import _fs
 from ._errors import LysStorageError
+from ._tell import Tell, tell
 
 log = logging.getLogger("lys_storage")
 
 _STEP = 1 << 28  # while one is claimed no frame can be written
 _AT_ONCE_S = 0.04
-
-
-def log_only(error: LysStorageError) -> None:
-    """Whom trouble behind the writer is told where nobody else asked: it has been logged, and is raised at the end."""
 
 
 class SpaceClaim:
@@ -26,11 +22,12 @@ class SpaceClaim:
     Raises DiskFullError at once, or tells `failed` later.
     """
 
-    def __init__(self, file: _fs.File, end: int, room: int, failed: Callable[[LysStorageError], None]) -> None:
+    def __init__(self, file: _fs.File, end: int, room: int, failed: Tell) -> None:
         self._file, self._end, self._room, self._failed = file, end, room, failed
         self._stopped = False
         self._at = 0
         self._thread: threading.Thread | None = None
+        self._claimed = threading.Event()  # as far as it goes; whoever is told that it failed may be told still
         self._go_on(_AT_ONCE_S)
         if self._at < end or self._room:
             self._thread = threading.Thread(target=self._run, name="lys_storage claim", daemon=True)
@@ -52,11 +49,14 @@ class SpaceClaim:
         try:
             self._go_on(float("inf"))
         except LysStorageError as error:
+            self._claimed.set()
             log.error("%s", error)
-            self._failed(error)
+            tell(self._failed, error)
+        finally:
+            self._claimed.set()
 
     def stop(self) -> None:
         """Claim no more, and wait for the claim under way."""
         self._stopped = True
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+            self._claimed.wait()

@@ -34,8 +34,9 @@ Span = tuple[int, int]
 
 
 class State:
-    """`in_flight`: the spans that are being written. `fresh`: a span that has all frames without a checksum, of
-    `fresh_bytes` that came since the last check. `tell_at`: from so many of them on the follower is to be told."""
+    """`in_flight`: the spans that are being written. `fresh`: a span that has all frames without a checksum, but those that
+    came earlier (`older`), of `fresh_bytes` that came since the last check. `tell_at`: from so many of them on the follower is
+    to be told."""
 
     file: _fs.File
     marks: Any

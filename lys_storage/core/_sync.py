@@ -6,6 +6,7 @@ before the next one.
 
 from __future__ import annotations
 
+import functools
 import threading
 
 from . import _fs
@@ -23,6 +24,7 @@ class Syncs(Frames):
     def __init__(self, file: _fs.File, journal: Journal) -> None:
         super().__init__(file, journal)
         self._unsynced: Span = (0, self.frames) if journal.file_sync_failed else (0, 0)
+        self._lost = 0  # frames found to be lost, of which nobody has been told yet
         self._begin_locks()
         self._flushed = self._names_synced = False
         self._resumed = self.frames_written > 0
@@ -38,6 +40,7 @@ class Syncs(Frames):
     def _begin_locks(self) -> None:
         """In the order in which they are taken, and before `changed`."""
         self.syncing = threading.RLock()  # one thread at a time flushes, or ends the scan
+        self._next = threading.Lock()  # held by whoever flushes while it waits for the turn, so that it gets that next
         self._turn = threading.RLock()  # one takes checksums, or writes again what a sync may have lost
         self._names = threading.Lock()  # guards _names_synced
 
@@ -46,26 +49,26 @@ class Syncs(Frames):
         """Whether a version of a frame may survive a power cut by now: of a resumed scan, from the beginning."""
         return self._flushed or self._resumed
 
-    def to_be_synced(self, span: Span) -> None:
-        with self._lock:
-            self._unsynced = join(self._unsynced, span)
-
     def sync_file(self) -> None:
         """Sync the scan file. Frames that an earlier, failed sync has lost are missing from now on, and an error says so.
 
         Holding `syncing`.
         """
-        with self._lock:
-            span, self._unsynced = self._unsynced, (0, 0)
+        span: Span = (0, 0)
         try:
-            lost = self._write_again(span) if self.journal.file_sync_failed else 0
+            with self._lock:
+                span, self._unsynced = self._unsynced, (0, 0)
+            if self.journal.file_sync_failed:
+                self._write_again(span)
             self.file.sync()
         except BaseException:
-            self.to_be_synced(span)
+            with self._lock:  # of what is in flight the kernel may have dropped what it has got of it
+                self._unsynced = functools.reduce(join, self.in_flight, join(self._unsynced, span))
             self.journal.file_sync_failed = True
             raise
         self.journal.file_sync_failed = False
-        if lost:
+        if self._lost:
+            lost, self._lost = self._lost, 0
             text = f"{lost} frames were lost by a sync that failed: write them again, or they will be missing"
             raise StorageOSError(5, text, str(self.path))
 
@@ -81,14 +84,12 @@ class Syncs(Frames):
                 _fs.sync_folder(self.path.parent)
                 self._names_synced = True
 
-    def _write_again(self, span: Span) -> int:
-        """Write the frames of a range again, from what the file reads as; how many of them were found to be lost."""
-        lost, at = 0, span[0]
-        with self._turn:  # what is CHECKING would be passed over
+    def _write_again(self, span: Span) -> None:
+        """Write the frames of a range again, from what the file reads as."""
+        at = span[0]
+        with self._next, self._turn:  # what is CHECKING would be passed over
             while at < span[1]:
-                at, lost_here = self._write_unit_again(at)
-                lost += lost_here
-        return lost
+                at = self._write_unit_again(at)
 
     def _unit_of(self, frame: int) -> Span:
         """Holding `changed`: the frames that share a checksum with `frame`."""
@@ -97,8 +98,8 @@ class Syncs(Frames):
             return frame, frame + 1
         return frame // per_block * per_block, (frame // per_block + 1) * per_block
 
-    def _write_unit_again(self, frame: int) -> tuple[int, int]:
-        """The first frame behind what was written, and how many were lost: what they read as is no longer what came."""
+    def _write_unit_again(self, frame: int) -> int:
+        """The first frame behind what was written. Lost are those that read as what did not come."""
         journal = self.journal
         with self._lock:
             while self.is_in_flight(*(unit := self._unit_of(frame))):
@@ -106,7 +107,7 @@ class Syncs(Frames):
             first, stop = unit
             mark = self.marks[frame]
             if mark not in (WRITTEN, CHECKED, BLOCK_CHECKED):
-                return stop, 0
+                return stop
             sums = journal.checksums if mark != BLOCK_CHECKED else journal.block_checksums
             expected = int(sums[first if mark != BLOCK_CHECKED else first // journal.per_block])
             self.in_flight.append(unit)
@@ -126,6 +127,7 @@ class Syncs(Frames):
                     if lost:
                         journal.set_marks(first, stop, COMING)
                         self.frames_written -= lost
+                        self._lost += lost
                 finally:
                     self.end_flight(unit)
-        return stop, lost
+        return stop

@@ -11,12 +11,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
 
 from . import _fs
 from ._errors import LysStorageError, ScanClosedError
 from ._frames import Span, join
 from ._part import Part
+from ._tell import Tell, tell
 
 log = logging.getLogger("lys_storage")
 
@@ -41,7 +41,7 @@ class ToDisk:
     Its thread begins with the first frames. `failed` is told of a flush that failed, which is tried again.
     """
 
-    def __init__(self, part: Part, interval_s: float | None, failed: Callable[[LysStorageError], None]) -> None:
+    def __init__(self, part: Part, interval_s: float | None, failed: Tell) -> None:
         self._part, self._interval, self._failed = part, interval_s, failed
         self.knows = False  # that frames have come since the last flush began
         self._lock = threading.Lock()  # guards _bytes
@@ -54,9 +54,16 @@ class ToDisk:
         self._thread = threading.Thread(target=self._run, name="lys_storage to disk", daemon=True)
         try:
             self._thread.start()
-        except RuntimeError as error:
-            what = "no thread can be begun that flushes: frames are stored, and survive a power cut once they are saved"
-            raise LysStorageError(f"scan {part.path}: {what} ({error})") from error
+        except BaseException as error:
+            self.stop(wait=False)  # where an interrupt came it may have begun
+            if not isinstance(error, RuntimeError):
+                raise
+            what = f"scan {part.path}: no thread can be begun that flushes ({error})"
+            if interval_s:
+                raise LysStorageError(
+                    f"{what}: frames are stored, and survive a power cut once they are saved"
+                ) from error
+            log.warning("%s", what)
 
     def frames_came(self) -> None:
         """To be called by the writer after frames, where it does not know yet."""
@@ -108,7 +115,7 @@ class ToDisk:
         except Exception as error:
             what = "what came since the last flush may not survive a power cut"
             log.error("scan %s: %s: %s", self._part.path, what, error)
-            self._failed(error if isinstance(error, LysStorageError) else LysStorageError(repr(error)))
+            tell(self._failed, error)
             return time.monotonic() + max(self._interval or 0.0, AGAIN_S)
         return None
 
@@ -123,15 +130,19 @@ class ToDisk:
                 return
             self._part.file.begin_write_back(first, upto - first)
 
+    @property
+    def is_current(self) -> bool:
+        return threading.current_thread() is self._thread
+
     def stop(self, *, wait: bool) -> None:
         """End the thread. `wait`: for a flush that is under way, but not for the kernel. Holding no lock that it could want."""
         self._ended = True
         self._wake.set()
-        if wait and threading.current_thread() is not self._thread:
+        if wait:
             with self._flushing:
                 pass
 
     def join(self) -> None:
         """After stop(): wait until the thread uses the scan file no longer. It takes none of the scan's locks."""
-        if threading.current_thread() is not self._thread:
+        if self._thread.is_alive():
             self._thread.join()

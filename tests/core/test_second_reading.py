@@ -16,9 +16,10 @@ import pytest
 
 import lys_storage
 from lys_storage import StorageOSError
-from lys_storage.core import _finalize, _fs
+from lys_storage.core import _finalize, _fs, _space
 from lys_storage.core._checks import Checks
-from lys_storage.core._journal import CHECKED, COMING, Journal
+from lys_storage.core._create import begin_scan
+from lys_storage.core._journal import CHECKED, COMING, REWRITING, WRITTEN, Journal
 from lys_storage.core._redo import Redo
 from lys_storage.core._rewrite import Rewrites
 from lys_storage.core._scan import Scan
@@ -296,3 +297,222 @@ def test_neighbours_of_one_update_are_written_in_one_call_of_the_system(tmp_path
     scan.update({(k,): value(k) for k in (5, 7)})
     assert (faults.calls["write together"], faults.calls["write"]) == (1, 2)
     assert_export(scan.close(), dict.fromkeys((0, 1, 2, 3, 5, 7), 0))
+
+
+# -- what a third reading broke ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("when", ["before", "after"], ids=["its mark is set", "its bytes are in place"])
+def test_an_interrupt_in_a_rewrite_leaves_a_frame_that_can_be_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    scan = begun(tmp_path)
+    scan.flush()
+    real = Journal.set_marks
+
+    def interrupted(self: Journal, first: int, stop: int, mark: int) -> None:
+        if when == "before":
+            real(self, first, stop, mark)
+        if mark == (REWRITING if when == "before" else WRITTEN):
+            raise KeyboardInterrupt
+        if when == "after":
+            real(self, first, stop, mark)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "set_marks", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            scan[3] = value(3, 1)
+    scan.flush()
+    scan.flush()
+    assert_export(scan.close(), {k: int(k == 3) for k in range(8)})
+
+
+def test_a_frame_that_was_in_flight_during_a_failed_sync_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel had some of it, and dropped that; the frame is done after the next sync has succeeded."""
+    scan = begun(tmp_path, 1)
+    part, real = scan._part, os.pwrite
+    under_way, go_on = threading.Event(), threading.Event()
+
+    def slow(fd: int, data: Any, at: int) -> int:
+        done = real(fd, data, at)
+        under_way.set()
+        assert go_on.wait(DEADLINE_S)
+        return done
+
+    monkeypatch.setattr(os, "pwrite", slow)
+    writing = threading.Thread(target=scan.write, args=(5, value(5)))
+    writing.start()
+    assert under_way.wait(DEADLINE_S)
+    monkeypatch.setattr(os, "pwrite", real)
+    with monkeypatch.context() as patch:
+        patch.setattr(_fs.File, "sync", raising(errno.EIO))
+        with pytest.raises(StorageOSError):
+            scan.flush()
+    written: list[int] = []
+    write_at = part.file.write_at
+    monkeypatch.setattr(part.file, "write_at", lambda data, at: (written.append(at), write_at(data, at)))
+    flushing = threading.Thread(target=scan.flush)
+    flushing.start()
+    flushing.join(0.1)
+    go_on.set()
+    for thread in (writing, flushing):
+        thread.join(DEADLINE_S)
+    assert part.array_offset + 5 * SIZE in written
+    assert_export(scan.close(), {0: 0, 5: 0})
+
+
+def test_an_interrupt_at_the_beginning_of_a_sync_forgets_nothing_that_is_to_be_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = begun(tmp_path)
+    part = scan._part
+    with monkeypatch.context() as patch:
+        patch.setattr(_fs.File, "sync", raising(errno.EIO))
+        with pytest.raises(StorageOSError):
+            scan.flush()
+    assert part._unsynced == (0, 8)
+
+    class Interrupted:
+        """A lock; the interrupt comes when it has been let go."""
+
+        def __enter__(self) -> None:
+            part_lock.acquire()
+
+        def __exit__(self, *args: object) -> None:
+            part_lock.release()
+            part._lock = part_lock
+            raise KeyboardInterrupt
+
+    part_lock = part._lock
+    part._lock = Interrupted()  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        part.sync_file()
+    assert (part._unsynced, part.journal.file_sync_failed) == ((0, 8), True)
+    scan.close()
+
+
+def test_frames_that_were_found_to_be_lost_are_told_though_the_sync_behind_fails_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = begun(tmp_path, 2)
+    part = scan._part
+    part.check()
+    part.journal.file_sync_failed = True
+    part.file.write_at(b"torn", part.array_offset)
+    with monkeypatch.context() as patch:
+        patch.setattr(_fs.File, "sync", raising(errno.EIO))
+        with pytest.raises(StorageOSError, match="Input/output"):
+            scan.flush()
+    with pytest.raises(StorageOSError, match="1 frames were lost"):
+        scan.flush()
+    scan.flush()
+    assert scan.frames_written == 1
+    scan.suspend()
+
+
+def test_a_rewrite_after_an_interrupted_new_epoch_makes_it_durable_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the epoch that is on disk no record of the new one would count."""
+    scan = begun(tmp_path)
+    scan.flush()
+    scan[3] = value(3, 1)
+    part, syncs = scan._part, []
+    real = Journal.sync
+
+    def interrupted(self: Journal) -> None:
+        syncs.append(self.epoch)
+        if syncs[-1] > syncs[0]:
+            raise KeyboardInterrupt
+        real(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "sync", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            scan.flush()
+    after: list[str] = []
+    append = Redo.append
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "sync", lambda self: (after.append("sync"), real(self)))
+        patch.setattr(Redo, "append", lambda *args: (after.append("record"), append(*args))[1])
+        scan[3] = value(3, 2)
+    assert after.index("sync") < after.index("record")
+    assert part._epoch_is_durable
+    assert_export(scan.close(), {k: 2 * (k == 3) for k in range(8)})
+
+
+@pytest.mark.parametrize("what", ["epoch", "file_sync_failed"])
+def test_nothing_of_the_table_changes_while_it_is_stored_again(tmp_path: Path, what: str) -> None:
+    """An old epoch would be put back."""
+    scan = begun(tmp_path)
+    part = scan._part
+    with part._lock:
+        changing = threading.Thread(target=setattr, args=(part.journal, what, 1))
+        changing.start()
+        changing.join(0.1)
+        assert getattr(part.journal, what) == 0
+    changing.join(DEADLINE_S)
+    assert getattr(part.journal, what) == 1
+    setattr(part.journal, what, 0)
+    scan.suspend()
+
+
+def test_who_is_told_of_a_claim_that_failed_may_ask_the_scan_while_it_is_laid_out_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed, changing = threading.Event(), threading.Event()
+    asked: list[int] = []
+    real = _fs.File.claim
+
+    def claim(self: _fs.File, *args: Any, **more: Any) -> bool:
+        if threading.current_thread() is threading.main_thread():
+            return real(self, *args, **more)
+        claimed.set()
+        assert changing.wait(DEADLINE_S)
+        raise lys_storage.DiskFullError(errno.ENOSPC, "injected", "x")
+
+    def failed(error: Exception) -> None:
+        threading.Event().wait(0.1)  # until somebody waits for the claim, holding the lock
+        asked.append(len(list(scan.missing())))
+
+    monkeypatch.setattr(_space, "_AT_ONCE_S", 0.0)
+    monkeypatch.setattr(_fs.File, "claim", claim)
+    scan = begin_scan(
+        *(tmp_path, "data", (8, 64), "u1"),
+        numbered=False,
+        replace_existing=False,
+        grid_ndim=1,
+        flush_interval_s=None,
+        failed=failed,
+    )
+    assert claimed.wait(DEADLINE_S)
+    laying = threading.Thread(target=scan.change_dtype, args=("u2",))
+    monkeypatch.setattr(_space, "_AT_ONCE_S", 1.0)
+    monkeypatch.setattr(_fs.File, "claim", lambda *args, **more: True)
+    laying.start()
+    changing.set()
+    laying.join(DEADLINE_S)
+    assert not laying.is_alive()
+    scan.suspend()
+    assert asked in ([8], [])
+
+
+def test_a_frame_that_was_in_time_is_not_said_to_be_late_since_the_flush_behind_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread closes the scan between a rewrite that fills the redo file and the flush that is to empty it."""
+    scan = begun(tmp_path)
+    scan.flush()
+    closing = threading.Thread(target=scan.close)
+
+    def long(self: Rewrites) -> bool:
+        closing.start()
+        closing.join(DEADLINE_S)
+        return True
+
+    monkeypatch.setattr(Rewrites, "redo_is_long", property(long))
+    scan[3] = value(3, 1)
+    assert not closing.is_alive()
+    assert_export(scan.path, {k: int(k == 3) for k in range(8)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import os
 import threading
 import time
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage.core import _finalize, _fs, _to_disk
+from lys_storage.core import _finalize, _follower, _fs, _to_disk
 from lys_storage.core._follower import kick_bytes
 from lys_storage.core._journal import BLOCK_CHECKED, CHECKED
 from tests.core.helpers import DEADLINE_S, assert_same_array
@@ -63,6 +64,8 @@ def wait_until(condition: Callable[[], object]) -> bool:
 
 
 def threads() -> list[str]:
+    """Of any scan of this process."""
+    gc.collect()
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("lys_storage")]
 
 
@@ -77,6 +80,7 @@ def test_what_has_come_in_order_is_written_back_up_to_the_piece_that_is_being_fi
         if number % 16 == 15:
             least = offset + (number + 1) * FRAME - kick_bytes(FRAME) - WHOLE
             assert wait_until(lambda least=least: begun and begun[-1][1] > least), begun
+    begun = list(begun)
     assert all(first % WHOLE == stop % WHOLE == 0 and stop <= offset + 40 * FRAME for first, stop in begun)
     covered = np.zeros(offset + 40 * FRAME, bool)
     for first, stop in begun:
@@ -115,12 +119,9 @@ def test_after_a_burst_it_is_written_back_though_nothing_more_comes(
     scan: lys_storage.Scan, begun: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_to_disk, "AFTER_S", 0.3)
-    begin_s = time.monotonic()
     for number in range(96):
         scan[number] = np.ones(FRAME, "u1")
-    came_s = time.monotonic() - begin_s
     assert wait_until(lambda: sum(stop - first for first, stop in begun) >= 90 * FRAME)
-    assert came_s > 0.3 or time.monotonic() - begin_s >= 0.3
 
 
 @writes_back
@@ -170,6 +171,7 @@ def refuse_threads(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 def test_where_no_thread_can_be_begun_that_takes_checksums_flushes_take_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(_follower, "AGAIN_S", 0.0)
     frames = np.random.default_rng(0).integers(0, 255, (40, FRAME), "u1")
     with lys_storage.create(tmp_path / "a.npz", frames.shape, "u1", grid_ndim=1, flush_interval_s=0.1) as scan:
         with monkeypatch.context() as patch:
@@ -185,6 +187,31 @@ def test_where_no_thread_can_be_begun_that_takes_checksums_flushes_take_them(
         assert_same_array(wave.data, frames)
 
 
+def test_a_thread_that_cannot_be_begun_is_not_asked_for_with_each_frame(
+    scan: lys_storage.Scan, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    refuse_threads(monkeypatch, "lys_storage follower")
+    monkeypatch.setattr(_follower, "AGAIN_S", 60.0)
+    for number in range(96):
+        scan[number] = np.ones(FRAME, "u1")
+    assert caplog.text.count("can't start new thread") == 1
+
+
+@pytest.mark.parametrize("interval", [None, 0.0])
+def test_where_nothing_is_to_be_flushed_by_it_a_thread_that_cannot_be_begun_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, interval: float | None
+) -> None:
+    refuse_threads(monkeypatch, "lys_storage to disk")
+    with lys_storage.create(tmp_path / "a.npz", (3, 8), "u1", grid_ndim=1, flush_interval_s=interval) as scan:
+        for number in range(3):
+            scan[number] = np.full(8, number + 1, "u1")
+        if interval is not None:
+            assert scan._part.journal.marks_of(0, 3) == bytes((CHECKED,)) * 3
+    assert caplog.text.count("can't start new thread") == 1
+    with lys_storage.open_wave(scan.path, check=True) as wave:
+        assert wave.data[:, 0].tolist() == [1, 2, 3]
+
+
 def test_where_no_thread_can_be_begun_that_flushes_the_writer_is_told_and_the_frame_is_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,7 +219,7 @@ def test_where_no_thread_can_be_begun_that_flushes_the_writer_is_told_and_the_fr
         with monkeypatch.context() as patch:
             refuse_threads(patch, "lys_storage to disk")
             for number in range(2):
-                with pytest.raises(lys_storage.LysStorageError, match=r"power cut once they are saved \(can't start"):
+                with pytest.raises(lys_storage.LysStorageError, match=r"can't start new thread.*once they are saved"):
                     scan[number] = np.full(8, number + 1, "u1")
         assert scan.frames_written == 2
         scan[2] = np.full(8, 3, "u1")
@@ -211,7 +238,7 @@ def test_frames_without_a_checksum_are_not_written_back(
         scan[1 : 1 + len(rows)] = rows  # frame 0, and so the first block, lacks one
         assert wait_until(lambda: told)
         assert scan._part.fresh[0] == 1
-        assert begun == []
+        assert (scan._follower._to_disk._bytes, begun) == ((0, 0), [])
 
 
 @pytest.mark.parametrize("call", ["fails", "is missing", "is there"])
@@ -448,13 +475,13 @@ def test_a_flush_that_is_due_does_not_wait_for_all_that_is_to_be_written_back(
     monkeypatch.setattr(_to_disk, "_PIECE", WHOLE)
     monkeypatch.setattr(_fs, "WRITES_BACK", True)
     monkeypatch.setattr(_fs.File, "begin_write_back", lambda *args: (time.sleep(0.05), done.append("piece")))
-    with lys_storage.create(tmp_path / "a.npz", (80, FRAME), "u1", grid_ndim=1, flush_interval_s=0.2) as scan:
+    with lys_storage.create(tmp_path / "a.npz", (80, FRAME), "u1", grid_ndim=1, flush_interval_s=0.5) as scan:
         flush = scan._part.flush
         monkeypatch.setattr(scan._part, "flush", lambda: (done.append("flush"), flush()))
         for number in range(80):
             scan[number] = np.ones(FRAME, "u1")
         assert wait_until(lambda: done.count("piece") >= 30)
-        assert 1 <= done.index("flush") <= 15
+        assert done.index("flush") <= 15
 
 
 @pytest.mark.parametrize("interval", [0.0, 0.05])
@@ -532,9 +559,9 @@ def test_what_a_failed_sync_may_have_lost_is_written_again_after_the_checksums_t
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A frame whose checksum is being taken would be passed over."""
-    scan = lys_storage.create(tmp_path / "a.npz", (8, FRAME), "u1", grid_ndim=1, flush_interval_s=None)
+    scan = lys_storage.create(tmp_path / "a.npz", (9, FRAME), "u1", grid_ndim=1, flush_interval_s=None)
     part = scan._part
-    for number in range(8):
+    for number in range(8):  # the last one would be told of
         part.tell_at = 1 << 62
         scan[number] = np.full(FRAME, number + 1, "u1")
     part.journal.file_sync_failed = True
@@ -561,4 +588,115 @@ def test_what_a_failed_sync_may_have_lost_is_written_again_after_the_checksums_t
     for thread in (checking, syncing):
         thread.join(DEADLINE_S)
     assert {part.array_offset + number * FRAME for number in range(8)} <= set(written)
+    scan.close()
+
+
+def test_a_flush_takes_its_checksums_before_whoever_follows_goes_on(tmp_path: Path) -> None:
+    """A lock that one thread lets go and takes again at once is one that another may wait for, for ever."""
+    scan = lys_storage.create(tmp_path / "a.npz", (2, 8), "u1", grid_ndim=1, flush_interval_s=None)
+    part, ended, rounds = scan._part, threading.Event(), [0]
+
+    def follow() -> None:
+        while not ended.is_set():
+            part.check_some(1)
+            rounds[0] += 1
+
+    following = threading.Thread(target=follow)
+    following.start()
+    try:
+        waited = []
+        for _ in range(100):
+            time.sleep(0.001)
+            before = rounds[0]
+            part.check()
+            waited.append(rounds[0] - before)
+    finally:
+        ended.set()
+        following.join(DEADLINE_S)
+    assert rounds[0] > 100
+    assert max(waited) <= 3
+    scan.suspend()
+
+
+def test_both_threads_may_be_told_of_a_failure_and_end_the_scan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    both = threading.Barrier(2)
+    scan = lys_storage.create(tmp_path / "a.npz", (40, FRAME), "u1", grid_ndim=1, flush_interval_s=0.01)
+
+    def failed(error: lys_storage.LysStorageError) -> None:
+        both.wait(DEADLINE_S)
+        with contextlib.suppress(lys_storage.LysStorageError):
+            scan.suspend()
+        told.append(threading.current_thread().name)
+
+    scan._failed = failed
+    real = scan._part.settle_rewrites
+
+    def settle() -> None:
+        if threading.current_thread().name.startswith("lys_storage") and len(told) < 2:
+            raise lys_storage.StorageOSError(errno.EIO, "injected", "x")
+        real()
+
+    monkeypatch.setattr(scan._part, "settle_rewrites", settle)
+    with contextlib.suppress(lys_storage.ScanClosedError):
+        for number in range(40):
+            scan[number] = np.ones(FRAME, "u1")
+    assert wait_until(lambda: len(told) == 2)
+    assert sorted(told) == ["lys_storage follower", "lys_storage to disk"]
+    assert wait_until(lambda: not threads())
+    assert scan.closed
+    lys_storage.resume(scan.path).suspend()
+
+
+def test_whoever_is_told_and_fails_ends_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(_to_disk, "AGAIN_S", 0.05)
+    scan = lys_storage.create(tmp_path / "a.npz", (3, 8), "u1", grid_ndim=1, flush_interval_s=0.01)
+
+    def failed(error: lys_storage.LysStorageError) -> None:
+        raise ZeroDivisionError
+
+    scan._failed = failed
+    with monkeypatch.context() as patch:
+        patch.setattr(scan._part, "flush", lambda: 1 / 0)
+        scan[0] = np.ones(8, "u1")
+        assert wait_until(lambda: "whoever is told" in caplog.text)
+    assert wait_until(lambda: scan._part.marks[0] == CHECKED)
+    scan.close()
+
+
+@pytest.mark.parametrize(
+    ("size", "interval"),
+    [pytest.param(FRAME, None, id="who takes checksums"), pytest.param(8, 0.05, id="who flushes")],
+)
+def test_after_an_interrupt_while_a_thread_is_woken_it_is_woken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, interval: float | None
+) -> None:
+    """Between the flag and the notice: from then on it would be taken for woken."""
+    scan = lys_storage.create(tmp_path / "a.npz", (96, size), "u1", grid_ndim=1, flush_interval_s=interval)
+    for number in range(8):
+        scan[number] = np.ones(size, "u1")
+    assert wait_until(lambda: scan._part.marks[0] == CHECKED)
+    time.sleep(0.2)  # both threads wait
+    follower = scan._follower
+    assert follower is not None
+    wake = follower._wake if interval is None else follower._to_disk._wake
+    real, interrupts = wake.set, []
+
+    def interrupted() -> None:
+        monkeypatch.setattr(wake, "set", real)
+        wake._flag = True  # type: ignore[attr-defined]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(wake, "set", interrupted)
+    for number in range(8, 20):
+        try:
+            scan[number] = np.ones(size, "u1")
+        except KeyboardInterrupt:
+            interrupts.append(number)
+    assert len(interrupts) == 1
+    assert wait_until(lambda: scan._part.journal.marks_of(8, 16) == bytes((CHECKED,)) * 8)
     scan.close()
