@@ -119,9 +119,10 @@ class Comparison:
         self.console.print(_goals.goals_table(self.goals))
 
     def take(self, stored: dict[str, Any]) -> None:
-        """Take over what another run has measured, as raw() gave it."""
+        """Take over what another run has measured, as raw() gave it. Rounds of one workload are put together."""
         for name, one in stored["workloads"].items():
-            outcome = Outcome(workload_from(one["workload"]), one["rounds"], stored["seed"])
+            known_rounds = self.outcomes[name].rounds if name in self.outcomes else []
+            outcome = Outcome(workload_from(one["workload"]), [*known_rounds, *one["rounds"]], stored["seed"])
             if any("paced" in run for played in outcome.rounds for run in played["runs"].values()):
                 self.paced.append(outcome)
             else:

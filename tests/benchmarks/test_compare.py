@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -243,6 +244,8 @@ def test_runs_that_were_kept_are_shown_again_together(tmp_path: Path):
         if "lys_storage, DataStorage" in line:
             assert line.split("│")[1:] in [shown.split("│")[1:] for shown in result.output.splitlines()]
     assert "W3 has it" in result.output
+    twice = CliRunner().invoke(compare.main, [f"--from={path}" for path in (paths[0], *paths)])
+    assert re.findall(r"W3: .* (\d) of (\d) rounds count", twice.output)[0] == ("2", "2")
     assert "W5b: peers that write by calls, with sync" in result.output
 
 
