@@ -49,16 +49,16 @@ def _number_goal(folder: Path) -> Goal:
     seconds: dict[Path, list[float]] = {empty: [], full: []}
     for _ in range(CLAIM_ROUNDS + 1):
         for where, taken in seconds.items():
-            taken.append(_claims(where))
+            taken.append(seconds_a_claim(where, CLAIMS))
     first, then = (statistics.median(taken[1:]) for taken in seconds.values())
     return Goal(NUMBER, "<= 2", f"{then / first:.2f} ({1e6 * then:.0f} us)", then <= 2 * first)
 
 
-def _claims(folder: Path) -> float:
-    """Seconds to take a number, of some one after another."""
+def seconds_a_claim(folder: Path, count: int) -> float:
+    """Seconds to take a number, of `count` one after another."""
     begin = time.perf_counter()
-    claimed = [claim_number(folder, "data") for _ in range(CLAIMS)]
-    seconds = (time.perf_counter() - begin) / CLAIMS
+    claimed = [claim_number(folder, "data") for _ in range(count)]
+    seconds = (time.perf_counter() - begin) / count
     for number, file in claimed:
         file.path.unlink()
         file.close()

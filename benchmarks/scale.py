@@ -48,11 +48,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import lys_storage
 from benchmarks._memory import Sampler, on_disk, resident
+from benchmarks._scale_goals import seconds_a_claim
 from benchmarks.sparse_disk import NoSparseDisk, sparse_disk
 from lys_storage.core._create import begin_scan
 from lys_storage.core._layout import journal_path
 from lys_storage.core._listing import list_scans
-from lys_storage.core._numbering import claim_number, free_number, give_back
+from lys_storage.core._numbering import free_number
 from lys_storage.core._recovery import find_interrupted
 
 clock = time.perf_counter
@@ -112,6 +113,7 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 # -- frames ------------------------------------------------------------------------------------------------------------
 
 ROW = 1000
+CLAIMS = 300
 
 
 def frames(task: Task) -> Figures:
@@ -308,23 +310,11 @@ def folder(task: Task) -> Figures:
     seconds, number = timed(lambda: free_number(where, "data"))
     assert number == scans
     yield Figure("the first number of a process", seconds, "s", f"{scans:,} exports")
-    many, empty = _claims(where), _claims(task.path / "one")
+    many, empty = seconds_a_claim(where, CLAIMS), seconds_a_claim(task.path / "one", CLAIMS)
     yield Figure("a number, amortized", many, "s", f"{scans:,} exports")
     yield Figure("a number, to an empty folder", many / empty, "times", f"{scans:,} exports", note="goal: 2")
     shutil.rmtree(where)
     yield from _many_interrupted(task)
-
-
-def _claims(where: Path) -> float:
-    """Seconds a claim, of 300 in a row."""
-    begin = clock()
-    claimed = [claim_number(where, "data") for _ in range(300)]
-    seconds = (clock() - begin) / 300
-    for number, file in claimed:
-        file.path.unlink()
-        file.close()
-        give_back(where, "data", number)
-    return seconds
 
 
 def _many_interrupted(task: Task) -> Figures:

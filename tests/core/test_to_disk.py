@@ -212,6 +212,25 @@ def test_where_nothing_is_to_be_flushed_by_it_a_thread_that_cannot_be_begun_is_n
         assert wave.data[:, 0].tolist() == [1, 2, 3]
 
 
+def test_an_interrupt_while_a_thread_begins_leaves_none_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+
+    def interrupted(self: threading.Thread) -> None:
+        start(self)
+        raise KeyboardInterrupt
+
+    with lys_storage.create(tmp_path / "a.npz", (3, 8), "u1", grid_ndim=1) as scan:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                scan[0] = np.full(8, 1, "u1")
+        assert wait_until(lambda: "lys_storage to disk" not in threads())
+        scan[1] = np.full(8, 2, "u1")
+        assert "lys_storage to disk" in threads()
+    with lys_storage.open_wave(scan.path, check=True) as wave:
+        assert wave.data[:, 0].tolist() == [1, 2, 0]
+
+
 def test_where_no_thread_can_be_begun_that_flushes_the_writer_is_told_and_the_frame_is_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -351,11 +370,13 @@ def test_during_a_flush_nothing_is_written_back_which_it_would_have_to_wait_for(
         assert wait_until(lambda: begun)
 
 
-def test_frames_that_come_during_a_flush_are_flushed_by_the_next_one(tmp_path: Path, disk: SlowDisk) -> None:
+def test_frames_that_come_during_a_flush_are_flushed_by_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disk: SlowDisk
+) -> None:
     flushes: list[bytes] = []
     with lys_storage.create(tmp_path / "a.npz", (3, 1 << 16), "u1", grid_ndim=1, flush_interval_s=0.01) as scan:
-        sync = scan._part.journal.sync
-        scan._part.journal.sync = lambda: (flushes.append(scan._part.journal.marks_of(0, 3)), sync())  # type: ignore[method-assign]
+        journal, sync = scan._part.journal, scan._part.journal.sync
+        monkeypatch.setattr(journal, "sync", lambda: (flushes.append(journal.marks_of(0, 3)), sync()))
         scan[0] = np.ones(1 << 16, "u1")
         assert disk.under_way.wait(DEADLINE_S)
         scan[1] = np.ones(1 << 16, "u1")
@@ -381,7 +402,9 @@ def test_the_end_waits_for_a_flush_that_is_under_way(tmp_path: Path, disk: SlowD
     assert scan.path.exists() == (end == "close")
 
 
-def test_a_flush_that_fails_while_the_scan_ends_is_made_good_by_its_end(tmp_path: Path, disk: SlowDisk) -> None:
+def test_a_flush_that_fails_while_the_scan_ends_is_made_good_by_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disk: SlowDisk
+) -> None:
     """What that sync could have lost is written again, and the next sync is the one that counts."""
     told: list[lys_storage.LysStorageError] = []
     scan = lys_storage.create(tmp_path / "a.npz", (3, 8), "u1", grid_ndim=1, flush_interval_s=0.01)
@@ -390,7 +413,7 @@ def test_a_flush_that_fails_while_the_scan_ends_is_made_good_by_its_end(tmp_path
     assert disk.under_way.wait(DEADLINE_S)
     written: list[int] = []
     write_at = scan._part.file.write_at
-    scan._part.file.write_at = lambda data, at: (written.append(at), write_at(data, at))  # type: ignore[method-assign]
+    monkeypatch.setattr(scan._part.file, "write_at", lambda data, at: (written.append(at), write_at(data, at)))
     ending = threading.Thread(target=scan.close)
     ending.start()
     disk.error = lys_storage.StorageOSError(errno.EIO, "injected", str(scan.part_path))
@@ -688,7 +711,7 @@ def test_after_an_interrupt_while_a_thread_is_woken_it_is_woken(
 
     def interrupted() -> None:
         monkeypatch.setattr(wake, "set", real)
-        wake._flag = True  # type: ignore[attr-defined]
+        vars(wake)["_flag"] = True
         raise KeyboardInterrupt
 
     monkeypatch.setattr(wake, "set", interrupted)
