@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from ._version import VERSION
 from .core._create import create
-from .core._errors import (
+from .core._finalize import FinalizeReport
+from .core._reader import StoredWave, open_wave
+from .core._recovery import Recovered, recover, resume
+from .core._scan import Scan
+from .core._verify import Problem, verify
+from .errors import (
     AxisLengthError,
     BadFileError,
     BindingError,
@@ -26,11 +31,6 @@ from .core._errors import (
     StorageOSError,
     UnsafeFileError,
 )
-from .core._finalize import FinalizeReport
-from .core._reader import StoredWave, open_wave
-from .core._recovery import Recovered, recover, resume
-from .core._scan import Scan
-from .core._verify import Problem, verify
 
 __version__ = VERSION
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import LysStorageError, NameTakenError, os_error
 from . import _fs
-from ._errors import LysStorageError, NameTakenError, os_error
 from ._numbering import claim_number
 
 _SPEED_BYTES = 64 << 20

@@ -17,14 +17,13 @@ import numpy as np
 
 from . import _fs
 from ._checksum import CRC32_ADDRESS, crc32
-from ._frames import TABLE_STEP, Frames, Span, join
+from ._frames import TABLE_STEP, Frames, join
 from ._journal import BLOCK_CHECKED, CHECKED, CHECKING, WRITTEN, Journal
-from ._state import read_sums
+from ._state import Span, read_sums
 
 READ_SIZE = 1 << 20
 _PIECE = 1 << 17  # of a read without the interpreter's lock: what is read is still close by when it is summed
 _AT_ONCE = 1 << 25  # bytes of a call without it: an interrupt waits for its end
-
 Numbers = np.ndarray[Any, np.dtype[np.intp]]
 Sums = np.ndarray[Any, np.dtype[np.uint32]]
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from .._version import VERSION
+from ..callbacks import log_error
+from ..errors import LysStorageError, ScanShapeError
 from . import _fs, _numbering
 from ._description import MAX_FRAMES, Description
-from ._errors import LysStorageError, ScanShapeError
 from ._finalize import tail_room
 from ._frame import check_fill
 from ._index import Grid
@@ -22,7 +23,6 @@ from ._metadata import check_axes, encode_axes, encode_note
 from ._part import Part
 from ._scan import Scan
 from ._space import SpaceClaim
-from ._tell import log_only
 
 
 def create(
@@ -127,7 +127,7 @@ def begin_scan(
             file.write_at(head, at)
         file.set_size(layout.array_end)
         part = Part(file, journal)
-        claim = SpaceClaim(file, layout.array_end, room, failed or log_only) if claim_space else None
+        claim = SpaceClaim(file, layout.array_end, room, failed or log_error) if claim_space else None
     except BaseException:
         if journal is not None:
             journal.close()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy_format
 
-from ._errors import BadFileError
+from ..errors import BadFileError
 from ._layout import PAGE, WHAT_LITERALS_RAISE, check_dtype, check_shape
 
 MAX_FRAMES = 1 << 31

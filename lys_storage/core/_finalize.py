@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,19 +12,17 @@ from typing import Any
 
 import numpy as np
 
+from ..callbacks import Progress
+from ..errors import StorageOSError
 from . import _fs
 from ._checksum import combine, crc32_repeated, fold, fold_rows
 from ._description import Description
-from ._errors import StorageOSError
 from ._journal import BLOCK_CHECKED, CHECKED, COMING, WRITTEN
 from ._layout import DataLayout, encode_npy_header, encode_tail, plan_data_member
 from ._metadata import ALLOW_PICKLE_NPY
 from ._part import Part
 from ._publish import publish
 from ._trim import trim_axes, trimmed
-
-Progress = Callable[[int, int], None]
-"""progress(done, total) in bytes of fill value written."""
 
 INFO_MEMBER = "acquisition.json"
 INFO_FORMAT, INFO_VERSION = "lys_storage acquisition", 1

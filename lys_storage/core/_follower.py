@@ -6,9 +6,9 @@ import logging
 import threading
 import time
 
-from ._errors import ScanClosedError
+from ..callbacks import ErrorHandler, notify_error
+from ..errors import ScanClosedError
 from ._part import Part
-from ._tell import Tell, tell
 from ._to_disk import AGAIN_S, ToDisk
 
 log = logging.getLogger("lys_storage")
@@ -27,7 +27,7 @@ class Follower:
     from there, and would have to be read from the disk.
     """
 
-    def __init__(self, part: Part, flush_interval_s: float | None, failed: Tell) -> None:
+    def __init__(self, part: Part, flush_interval_s: float | None, failed: ErrorHandler) -> None:
         self._part, self._failed = part, failed
         self._wake, self._ended = threading.Event(), threading.Event()
         self._lock = threading.Lock()  # guards _thread
@@ -80,7 +80,7 @@ class Follower:
                 return
             except Exception as error:
                 log.error("scan %s: checksums could not be taken, and will be tried again: %s", part.path, error)
-                tell(self._failed, error)
+                notify_error(self._failed, error)
                 self._ended.wait(AGAIN_S)
 
     def let_go(self) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import os_error
 from . import _fs
 from ._description import Description
-from ._errors import os_error
 from ._index import Grid, select
 
 

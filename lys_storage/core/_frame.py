@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ._errors import FrameShapeError, FrameTypeError, ScanShapeError
+from ..errors import FrameShapeError, FrameTypeError, ScanShapeError
 from ._redo import Chunk
 
 SLAB_BYTES = 1 << 20
 """What a cast, or a frame that is not contiguous, takes of memory at a time."""
-
-
 _CASTS = {"b": "biuf", "i": "biuf", "u": "biuf", "f": "biuf", "c": "biufc"}
 
 

@@ -12,18 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import ScanClosedError, StorageOSError
 from . import _fs
 from ._description import Description
-from ._errors import ScanClosedError, StorageOSError
 from ._form import Form
 from ._index import Grid
 from ._journal import WRITTEN, Journal
-from ._state import Span as Span
-from ._state import State
+from ._state import Span, State
 
 TABLE_STEP = 1 << 16
 """Marks that are looked at together; a multiple of every block."""
-
 FORKED = "it is written by the process that this one was forked from"
 
 

@@ -6,33 +6,31 @@ the path. Linux is tested; what Windows and macOS lack is guarded here.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import functools
 import logging
-import mmap
 import os
-import stat
 import sys
-import threading
-import weakref
-from pathlib import Path
 from typing import Any, ClassVar
-
-from ._errors import DiskFullError, NameTakenError, StorageOSError, os_error
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
+import contextlib
+import mmap
+import stat
+import threading
+import weakref
+from pathlib import Path
+
+from ..errors import DiskFullError, NameTakenError, StorageOSError, os_error
 
 log = logging.getLogger("lys_storage")
-
 Buffer = bytes | bytearray | memoryview
 Frame = Any
 """An np.ndarray that lies in C order, in a dtype that the buffer protocol knows."""
-
 _NO_SUCH_CALL = {errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 _WRITE_LIMIT = 1 << 30  # one write call takes at most 2 GiB less a page
 _HAS_PWRITE = hasattr(os, "pwrite")  # Windows has none
@@ -409,6 +407,7 @@ def publish_new(old: Path, new: Path) -> None:
     except OSError as error:
         if os.name != "nt":
             raise os_error("remove", old, error) from error
+
         # Windows keeps a name whose file is mapped by a reader; recovery removes it later.
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ._errors import FrameIndexError
+from ..errors import FrameIndexError
 
 Entry = int | slice
 

@@ -22,24 +22,21 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import BadFileError
 from . import _fs
 from ._checksum import crc32
 from ._description import Description, decode_description, encode_description
-from ._errors import BadFileError
 from ._layout import PAGE
 
 MAGIC = b"\x93LYSJRN\n"
 VERSION = 1
-
 ABSENT, COMING, WRITTEN, CHECKED, REWRITING, CHECKING, BLOCK_CHECKED = range(7)
 """Marks. COMING: its first bytes are being written. WRITTEN: data. CHECKED: data, and the checksum is that of the bytes.
 REWRITING: an older version is being overwritten. CHECKING: data, the checksum is being taken. BLOCK_CHECKED: data, and
 the checksum of its block is that of the block's bytes."""
-
 BLOCK_BYTES = 1 << 18
 """What a block of small frames holds at most. Fewer checksums, and each of them over more bytes, cost less."""
 _MOST_IN_BLOCK, _LEAST_IN_BLOCK = 4096, 2
-
 _HEAD = struct.Struct("<8sIIIIQQQQ")
 _HEAD_CRC = struct.Struct("<I")
 _POINTER = struct.Struct("<QQIIII")

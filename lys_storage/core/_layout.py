@@ -25,34 +25,27 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy_format
 
+from ..errors import BadFileError, ScanShapeError
 from ._checksum import combine, crc32, crc32_repeated
-from ._errors import BadFileError, ScanShapeError
 
 PAGE = 4096
 """Bytes; the array of a scan file begins at a multiple of it."""
-
 _ROOMY, _ROOMY_FROM = 1 << 16, 1 << 24
 """An array of 16 MiB and more begins at a multiple of 64 KiB: the kernel keeps frames in larger pieces where they lie so."""
-
 _ROOMIEST, _ROOM_SHARE = 1 << 21, 256
 """A large one begins as its frames lie in it, by powers of two: at up to 2 MiB, and at a 256th of its size."""
-
 _MAX_EXTRA = 0xFFFF
 _SMALL = 1 << 16
-
 PART_SUFFIX = ".part"
 JOURNAL_SUFFIX = ".journal"
 DATA_MEMBER = "data.npy"
 PADDING_MEMBER = "alignment.bin"
 _CRC_OFFSET = 14
 """Where the CRC-32 of a member stands in its local header."""
-
 MAX_NPY_HEADER = 1 << 18
-
 _MANY_OF_NOTHING = 1 << 20
 WHAT_LITERALS_RAISE = (ValueError, LookupError, TypeError, ArithmeticError, AttributeError)
 """What Python's literals and numpy's dtypes make of bytes that are none."""
-
 _LOCAL = struct.Struct("<4s5H3I2H")
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
 _END64 = struct.Struct("<4sQ2H2I4Q")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ._errors import LysStorageError, UnsafeFileError
+from ..errors import LysStorageError, UnsafeFileError
 from ._journal import Journal
 from ._layout import PART_SUFFIX, journal_path
 from ._reader import open_wave

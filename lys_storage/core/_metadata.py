@@ -17,15 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from ._errors import AxisLengthError, BadFileError, UnsafeFileError
+from ..errors import AxisLengthError, BadFileError, UnsafeFileError
 from ._layout import decode_npy_header
 from ._plain import checked_elements, load_plain
 
 log = logging.getLogger("lys_storage")
-
 Axes = list[np.ndarray[Any, Any] | None]
 """One for each dimension; None stands for index coordinates."""
-
 _TABLE_POINTS = 1 << 16
 _PYTHON_DTYPES = {"f": "f8", "i": "i8", "u": "i8", "c": "c16"}
 """What numpy makes of Python's numbers; unsigned ones beyond int64 aside."""

@@ -20,12 +20,11 @@ from pathlib import Path
 
 import filelock
 
+from ..errors import NameTakenError, StorageOSError
 from . import _fs
-from ._errors import NameTakenError, StorageOSError
 from ._layout import journal_path, part_path
 
 log = logging.getLogger("lys_storage")
-
 LOCK_NAME = ".lys_storage.lock"
 LOCK_WAIT_S = 2.0
 _LOOK_S = 0.5

@@ -18,13 +18,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
+from ..errors import ScanClosedError
 from . import _fs
-from ._errors import ScanClosedError
 from ._form import Form, LaidOutAnew
-from ._frames import Span, join
+from ._frames import join
 from ._journal import COMING, WRITTEN, Journal
 from ._redo import Chunk, redo_path
 from ._rewrite import Rewrites
+from ._state import Span
 
 
 class Part(Rewrites):

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ._errors import BadFileError, UnsafeFileError
+from ..errors import BadFileError, UnsafeFileError
 
 _NDARRAY = object()
 _MAX_DEPTH = 200
@@ -304,8 +304,12 @@ _OWN: dict[bytes, Any] = {
     pickle.BYTEARRAY8: _Unpickler.load_bytearray8,
 }
 _DISPATCH: dict[int, Any] = dict(pickle._Unpickler.dispatch)
+
+
 for _op in _REFUSED:
     del _DISPATCH[_op[0]]
+
+
 _Unpickler.dispatch = {**_DISPATCH, **{op[0]: run for op, run in _OWN.items()}}
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ..errors import NameTakenError
 from . import _fs
 from ._description import Description
-from ._errors import NameTakenError
 from ._numbering import claim_number, numbered_name
 
 _MANY = 1_000_000

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy_format
 
+from ..errors import BadFileError, LysStorageError, ScanClosedError, os_error
 from . import _fs
 from ._checksum import combine, crc32
-from ._errors import BadFileError, LysStorageError, ScanClosedError, os_error
 from ._form import read_selection
 from ._layout import DATA_MEMBER, MAX_NPY_HEADER, decode_npy_header
 from ._metadata import Axes, decode_axes, decode_note, with_coordinates

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from ..callbacks import Progress
+from ..errors import BadFileError, LysStorageError, NameTakenError, ScanInUseError, ScanShapeError
 from . import _fs
-from ._errors import BadFileError, LysStorageError, NameTakenError, ScanInUseError, ScanShapeError
-from ._finalize import Progress, layout_of
+from ._finalize import layout_of
 from ._journal import COMING, WRITTEN, Journal
 from ._layout import JOURNAL_SUFFIX, PART_SUFFIX, decode_npy_header, journal_path, part_path
 from ._part import Part
@@ -27,7 +28,6 @@ from ._scan import Scan
 from ._settle import settle
 
 log = logging.getLogger("lys_storage")
-
 _STEP = 1 << 12
 
 

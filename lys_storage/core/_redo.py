@@ -13,16 +13,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import StorageOSError
 from . import _fs
 from ._checksum import crc32
-from ._errors import StorageOSError
 
 MAGIC = b"\x93LYSREDO"
 SUFFIX = ".redo"
 _HEADER = struct.Struct("<8sQQQI")
 _HEADER_SIZE = 64
 _STEP = 1 << 20
-
 Chunk = tuple[int, _fs.Buffer]
 
 

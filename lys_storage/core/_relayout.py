@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import ScanShapeError
 from . import _fs
 from ._checks import Checks
 from ._description import Description
-from ._errors import ScanShapeError
 from ._finalize import layout_of
 from ._frame import check_fill
 from ._journal import ABSENT, COMING, WRITTEN, Journal

@@ -14,10 +14,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..callbacks import Progress, log_error
+from ..errors import LysStorageError, ScanClosedError, ScanShapeError
 from . import _fs
 from ._description import MAX_FRAMES
-from ._errors import LysStorageError, ScanClosedError, ScanShapeError
-from ._finalize import FinalizeReport, Progress, finalize, layout_of, tail_room
+from ._finalize import FinalizeReport, finalize, layout_of, tail_room
 from ._form import read_selection
 from ._index import Grid
 from ._journal import WRITTEN
@@ -27,15 +28,12 @@ from ._numbering import give_back
 from ._part import Part
 from ._relayout import change_dtype, refine
 from ._space import SpaceClaim
-from ._tell import log_only
 from ._writer import Writer
 
 log = logging.getLogger("lys_storage")
-
 _FORKED = "open in another process, from which this one was forked"
 _BITS_STEP = 1 << 13
 """Bytes of a bit a frame that are looked at together."""
-
 _GONE = ("saved", "suspended", "discarded", _FORKED)
 
 
@@ -57,7 +55,7 @@ class Scan(Writer):
         claim: SpaceClaim | None = None,
         grid_is_known: bool = True,
     ) -> None:
-        super().__init__(part, flush_interval_s, failed or log_only, grid_is_known=grid_is_known)
+        super().__init__(part, flush_interval_s, failed or log_error, grid_is_known=grid_is_known)
         self._axes: Axes | None = None
         self._note: dict[Any, Any] | None = None
         self._map: np.memmap[Any, Any] | None = None

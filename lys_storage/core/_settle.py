@@ -19,7 +19,6 @@ from ._journal import BLOCK_CHECKED, CHECKED, CHECKING, COMING, REWRITING, WRITT
 from ._redo import Record, Redo, read_records, redo_path
 
 Marks = np.ndarray[Any, np.dtype[np.uint8]]
-
 _STEP = 1 << 12  # a multiple of every block
 _READ_SIZE = 1 << 20
 

@@ -6,12 +6,11 @@ import logging
 import threading
 import time
 
+from ..callbacks import ErrorHandler, notify_error
+from ..errors import LysStorageError
 from . import _fs
-from ._errors import LysStorageError
-from ._tell import Tell, tell
 
 log = logging.getLogger("lys_storage")
-
 _STEP = 1 << 28  # while one is claimed no frame can be written
 _AT_ONCE_S = 0.04
 
@@ -22,7 +21,7 @@ class SpaceClaim:
     Raises DiskFullError at once, or tells `failed` later.
     """
 
-    def __init__(self, file: _fs.File, end: int, room: int, failed: Tell) -> None:
+    def __init__(self, file: _fs.File, end: int, room: int, failed: ErrorHandler) -> None:
         self._file, self._end, self._room, self._failed = file, end, room, failed
         self._stopped = False
         self._at = 0
@@ -51,7 +50,7 @@ class SpaceClaim:
         except LysStorageError as error:
             self._claimed.set()
             log.error("%s", error)
-            tell(self._failed, error)
+            notify_error(self._failed, error)
         finally:
             self._claimed.set()
 

@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING, Any
 from . import _fs
 
 NOT_STORED, STORED, TELL = range(3)
-
 Span = tuple[int, int]
 """(first, stop) of frame numbers."""
 
@@ -60,10 +59,10 @@ class State:
 
 ReadSums = Callable[[int, int, int, int, Any, memoryview], int]
 read_sums: ReadSums | None = None
-
 _WANTED = os.environ.get("LYS_STORAGE_PURE", "0") in ("", "0")
 _FITS = hasattr(os, "pwrite") and sys.maxsize > 1 << 32 and sys.implementation.name == "cpython"
 _ONE_AT_A_TIME = getattr(sys, "_is_gil_enabled", lambda: True)()  # it counts on the interpreter's lock
+
 
 if not TYPE_CHECKING and _WANTED and _FITS and _ONE_AT_A_TIME:
     try:
@@ -71,5 +70,6 @@ if not TYPE_CHECKING and _WANTED and _FITS and _ONE_AT_A_TIME:
         State, read_sums = _compiled.State, _compiled.checksums
     except ImportError:
         pass  # there was no compiler: Python does the same
+
 
 COMPILED = State.put_one is not None

@@ -9,11 +9,12 @@ from __future__ import annotations
 import functools
 import threading
 
+from ..errors import StorageOSError
 from . import _fs
 from ._checksum import crc32
-from ._errors import StorageOSError
-from ._frames import Frames, Span, join
+from ._frames import Frames, join
 from ._journal import BLOCK_CHECKED, CHECKED, COMING, WRITTEN, Journal
+from ._state import Span
 
 _READ_SIZE = 1 << 20
 

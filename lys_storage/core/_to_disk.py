@@ -12,26 +12,22 @@ import logging
 import threading
 import time
 
+from ..callbacks import ErrorHandler, notify_error
+from ..errors import LysStorageError, ScanClosedError
 from . import _fs
-from ._errors import LysStorageError, ScanClosedError
-from ._frames import Span, join
+from ._frames import join
 from ._part import Part
-from ._tell import Tell, tell
+from ._state import Span
 
 log = logging.getLogger("lys_storage")
-
 AGAIN_S = 1.0
 """What failed is tried again, but not sooner."""
-
 AFTER_S = 0.2
 """Nothing is written back sooner after the first frames."""
-
 _APART = 2
 """Frames that are spread over more than so many times their own bytes come far apart."""
-
 _WHOLE = 1 << 21
 """Bytes; up to a multiple of it: the kernel keeps a file in pieces of up to that, and the last one is still being written."""
-
 _PIECE = 1 << 22
 
 
@@ -41,7 +37,7 @@ class ToDisk:
     Its thread begins with the first frames. `failed` is told of a flush that failed, which is tried again.
     """
 
-    def __init__(self, part: Part, interval_s: float | None, failed: Tell) -> None:
+    def __init__(self, part: Part, interval_s: float | None, failed: ErrorHandler) -> None:
         self._part, self._interval, self._failed = part, interval_s, failed
         self.knows = False  # that frames have come since the last flush began
         self._lock = threading.Lock()  # guards _bytes
@@ -115,12 +111,12 @@ class ToDisk:
         except Exception as error:
             what = "what came since the last flush may not survive a power cut"
             log.error("scan %s: %s: %s", self._part.path, what, error)
-            tell(self._failed, error)
+            notify_error(self._failed, error)
             return time.monotonic() + max(self._interval or 0.0, AGAIN_S)
         return None
 
     def _write_back(self, due: float | None) -> None:
-        """Tell the kernel to write what waits for it, until the next flush is due."""
+        """ErrorHandler the kernel to write what waits for it, until the next flush is due."""
         while not self._ended and (due is None or time.monotonic() < due):
             with self._lock:
                 first, stop = (at // _WHOLE * _WHOLE for at in self._bytes)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..errors import BadFileError
 from ._description import Description
-from ._errors import BadFileError
 from ._index import Grid
 from ._metadata import check_axes_leniently, decode_axes, encode_axes
 

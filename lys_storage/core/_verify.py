@@ -11,16 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from ..callbacks import Progress
+from ..errors import BadFileError, LysStorageError, UnsafeFileError
 from . import _fs
-from ._errors import BadFileError, LysStorageError, UnsafeFileError
 from ._finalize import INFO_FORMAT, INFO_MEMBER, layout_of
 from ._journal import BLOCK_CHECKED, CHECKED, Journal
 from ._layout import PART_SUFFIX, journal_path
 from ._metadata import Axes
 from ._reader import check_members, open_wave
 from ._settle import crc_of
-
-Progress = Callable[[int, int], None]
 
 _MARKS = 1 << 12  # looked at together; a multiple of every block
 _EXPORT_SUFFIX = ".npz"

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ._errors import LysStorageError, ScanClosedError
+from ..errors import LysStorageError, ScanClosedError
 from ._follower import Follower
 from ._form import Form, LaidOutAnew
 from ._frame import as_array, as_frame, check_frame_shape, chunks
@@ -22,7 +22,6 @@ from ._part import Part
 from ._state import NOT_STORED, TELL
 
 log = logging.getLogger("lys_storage")
-
 _array = np.ndarray
 _TOGETHER = 32 << 20
 """Bytes of a slice that are written, or rewritten, together at most."""

@@ -13,10 +13,11 @@ from typing import Any, Self
 
 from rich.console import Console
 
-from ..core._create import create
-from ..core._errors import LysStorageError, NameTakenError
-from ..core._finalize import FinalizeReport
-from ..core._scan import Scan
+from lys_storage.core._create import create
+from lys_storage.core._finalize import FinalizeReport
+from lys_storage.core._scan import Scan
+from lys_storage.errors import LysStorageError, NameTakenError
+
 from ._progress import Meter
 from ._simulation import SimulatedMeasurement
 

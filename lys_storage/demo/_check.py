@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from ..core._reader import open_wave
+from lys_storage.core._reader import open_wave
+
 from ._acquire import Interrupt
 from ._glance import Frames
 from ._memory import available_bytes

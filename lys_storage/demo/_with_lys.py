@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core._errors import BindingError
-from ..core._reader import open_wave
+from lys_storage.core._reader import open_wave
+from lys_storage.errors import BindingError
+
 from ._glance import Frames
 from ._simulation import SimulatedMeasurement
 

@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from lys_storage.core._errors import BindingError
+from lys_storage.errors import BindingError
 
 if TYPE_CHECKING:
     from PyQt6 import QtCore, QtGui, QtWidgets

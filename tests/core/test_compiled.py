@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 
 import lys_storage
 from lys_storage.core import _checks, _fs
-from lys_storage.core._errors import LysStorageError
 from lys_storage.core._journal import ABSENT, BLOCK_CHECKED, CHECKED, CHECKING, COMING, REWRITING, WRITTEN
 from lys_storage.core._scan import Scan
 from lys_storage.core._state import COMPILED, NOT_STORED, STORED, TELL, State
+from lys_storage.errors import LysStorageError
 
 needs_it = pytest.mark.usefixtures("compiled_here")
 DEADLINE_S = 60
@@ -675,7 +675,7 @@ def test_what_cannot_be_read_is_told_by_python(tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_environment_chooses_python(tmp_path: Path) -> None:
-    code = "from lys_storage.core import _state; print(_state.COMPILED, _state.read_sums)"
+    code = "from lys_storage.core import _checks; from lys_storage.core import _fs; from lys_storage.core import _state; print(_state.COMPILED, _state.read_sums)"
     run = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "LYS_STORAGE_PURE": "1"}, capture_output=True, text=True
     )

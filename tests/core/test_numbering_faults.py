@@ -329,6 +329,7 @@ STOPPED = """
 import os, signal, sys
 from pathlib import Path
 from lys_storage.core import _fs
+from lys_storage.core import _numbering
 from lys_storage.core._create import begin_scan
 real = _fs.File.create
 

@@ -136,6 +136,7 @@ def test_frames_that_come_after_a_resume_on_another_boot_survive_the_death_of_th
     """The journal is of the boot that resumed it: its marks are true from then on, also without a checksum."""
     child = run_child("""
 import os, signal, numpy as np, lys_storage
+from lys_storage.core import _check_disk
 from lys_storage.core import _fs
 _fs.boot_id = lambda: "first boot"
 scan = lys_storage.create("data.npz", (4, 3), "u2", grid_ndim=1)

@@ -1,22 +1,23 @@
-"""Whoever is to be told of trouble in the threads behind the writer."""
+"""Callbacks of background work: error handlers, and progress."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 
-from ._errors import LysStorageError
+from .errors import LysStorageError
 
+Progress = Callable[[int, int], None]
+"""progress(done, total) in bytes of fill value written."""
 log = logging.getLogger("lys_storage")
+ErrorHandler = Callable[[LysStorageError], None]
 
-Tell = Callable[[LysStorageError], None]
 
-
-def log_only(error: LysStorageError) -> None:
+def log_error(error: LysStorageError) -> None:
     """Where nobody asked to be told: it has been logged, and is raised at the end."""
 
 
-def tell(failed: Tell, error: Exception) -> None:
+def notify_error(failed: ErrorHandler, error: Exception) -> None:
     """Call `failed` with `error`, in the thread of which it is. What that raises is logged, and ends no thread."""
     try:
         failed(error if isinstance(error, LysStorageError) else LysStorageError(repr(error)))
