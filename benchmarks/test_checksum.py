@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lys_storage.core._checksum import combine, crc32, crc32_repeated, fold
+from lys_storage.format import combine, crc32, crc32_repeated, fold
 
 GROUP = "checksum"
 NOISE = np.random.default_rng(0).bytes(16 << 20)

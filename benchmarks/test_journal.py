@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lys_storage.core._description import Description
 from lys_storage.core._journal import CHECKED, WRITTEN, Journal
-from lys_storage.core._metadata import encode_axes, encode_note
+from lys_storage.format import Description, encode_axes, encode_note
 
 GROUP = "journal"
 FRAMES = [1000, 100_000, 1_000_000, pytest.param(10_000_000, marks=pytest.mark.full)]

@@ -43,11 +43,18 @@ def _modules() -> Any:
     import types
 
     import lys_storage
-    from lys_storage.core import _journal, _layout, _metadata, _redo
+    from lys_storage.core import _journal, _redo
     from lys_storage.core._recovery import look_at
+    from lys_storage.format import archive as archive_module
+    from lys_storage.format import axes_and_note as axes_and_note_module
 
     return types.SimpleNamespace(
-        package=lys_storage, journal=_journal, layout=_layout, metadata=_metadata, redo=_redo, look_at=look_at
+        package=lys_storage,
+        journal=_journal,
+        layout=archive_module,
+        metadata=axes_and_note_module,
+        redo=_redo,
+        look_at=look_at,
     )
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from ..format import CRC32_ADDRESS, crc32
 from . import _fs
-from ._checksum import CRC32_ADDRESS, crc32
 from ._frames import TABLE_STEP, Frames, join
 from ._journal import BLOCK_CHECKED, CHECKED, CHECKING, WRITTEN, Journal
 from ._state import Span, read_sums

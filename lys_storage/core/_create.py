@@ -12,14 +12,23 @@ from typing import Any
 from .._version import VERSION
 from ..callbacks import log_error
 from ..errors import LysStorageError, ScanShapeError
+from ..format import (
+    MAX_FRAMES,
+    Description,
+    Grid,
+    check_axes,
+    check_dtype,
+    check_shape,
+    encode_axes,
+    encode_note,
+    journal_path,
+    numbered_name,
+    plan_data_member,
+    tail_reserve,
+)
 from . import _fs, _numbering
-from ._description import MAX_FRAMES, Description
-from ._finalize import tail_room
 from ._frame import check_fill
-from ._index import Grid
 from ._journal import Journal
-from ._layout import check_dtype, check_shape, journal_path, plan_data_member
-from ._metadata import check_axes, encode_axes, encode_note
 from ._part import Part
 from ._scan import Scan
 from ._space import SpaceClaim
@@ -100,14 +109,14 @@ def begin_scan(
     layout = plan_data_member(dims, checked_dtype, now.timestamp(), frame_bytes=frame_bytes)
     if grid.frames > MAX_FRAMES:
         raise ScanShapeError(f"a grid of {grid.frames:,} frames: at most {MAX_FRAMES:,}; make the frames larger")
-    room = tail_room(grid.frames) + sum(map(len, metadata))
+    room = tail_reserve(grid.frames) + sum(map(len, metadata))
     if claim_space:
         _fs.look_for_space(folder, layout.array_end + room, folder / f"{stem}.npz")
     _fs.make_folder(folder)
     number: int | None = None
     if numbered:
         number, file = _numbering.claim_number(folder, stem)
-        final = _numbering.numbered_name(stem, number)
+        final = numbered_name(stem, number)
     else:
         final = f"{stem}.npz"
         file = _numbering.claim_path(folder / final, unique=replace_existing)

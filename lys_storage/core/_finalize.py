@@ -14,18 +14,28 @@ import numpy as np
 
 from ..callbacks import Progress
 from ..errors import StorageOSError
+from ..format import (
+    ALLOW_PICKLE_NPY,
+    INFO_FORMAT,
+    INFO_MEMBER,
+    INFO_VERSION,
+    DataLayout,
+    Description,
+    combine,
+    crc32_repeated,
+    encode_npy_header,
+    encode_tail,
+    fold,
+    fold_rows,
+    layout_of,
+    tail_reserve,
+)
 from . import _fs
-from ._checksum import combine, crc32_repeated, fold, fold_rows
-from ._description import Description
 from ._journal import BLOCK_CHECKED, CHECKED, COMING, WRITTEN
-from ._layout import DataLayout, encode_npy_header, encode_tail, plan_data_member
-from ._metadata import ALLOW_PICKLE_NPY
 from ._part import Part
 from ._publish import publish
 from ._trim import trim_axes, trimmed
 
-INFO_MEMBER = "acquisition.json"
-INFO_FORMAT, INFO_VERSION = "lys_storage acquisition", 1
 _MAX_RANGES = 10_000
 _STEP = 1 << 16
 _HAS_CHECKSUM = (CHECKED, BLOCK_CHECKED)
@@ -48,11 +58,6 @@ class FinalizeReport:
     frames_expected: int
     size_bytes: int
     renumbered: bool
-
-
-def layout_of(description: Description) -> DataLayout:
-    started = datetime.fromisoformat(description.started).timestamp()
-    return plan_data_member(description.shape, description.dtype, started, description.array_offset)
 
 
 def finalize(
@@ -121,7 +126,7 @@ def _complete_file(part: Part, description: Description, progress: Progress | No
     for piece in tail:  # into the room that was claimed for it, which a cut before would give away
         part.file.write_at(piece, at)
         at += len(piece)
-    if part.file.size > at or at < _ROOM_IS_NOTHING * tail_room(part.frames):
+    if part.file.size > at or at < _ROOM_IS_NOTHING * tail_reserve(part.frames):
         part.file.set_size(at)  # what is left of the room is given back, and with it what an earlier attempt wrote
     zero_before_head(part.file, layout)
     for at, head in layout.heads(member_crc):
@@ -129,11 +134,6 @@ def _complete_file(part: Part, description: Description, progress: Progress | No
     begin = time.perf_counter()
     part.sync_file()
     return time.perf_counter() - begin
-
-
-def tail_room(frames: int) -> int:
-    """Bytes claimed behind the array for what is appended at the end: a bit a frame where many are missing, and the rest."""
-    return (1 << 16) + frames // 8
 
 
 def zero_before_head(file: _fs.File, layout: DataLayout) -> None:

@@ -13,10 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ScanClosedError, StorageOSError
+from ..format import Description, FrameLayout, Grid
 from . import _fs
-from ._description import Description
-from ._form import Form
-from ._index import Grid
 from ._journal import WRITTEN, Journal
 from ._state import Span, State
 
@@ -45,7 +43,7 @@ class Frames(State):
         self.description: Description = journal.description
         self.frame_bytes = self.description.frame_bytes
         self.frames = self.description.frames
-        self.form = Form.of(self.description)
+        self.form = FrameLayout.of(self.description)
         self.open_form = self.form if not self.held and self.refusal is None else None  # that new frames may come in
         self.array_offset = self.description.array_offset
         self.marks = journal.marks

@@ -10,8 +10,13 @@ import ctypes
 import errno
 import functools
 import logging
+import mmap
 import os
+import stat
 import sys
+import threading
+import weakref
+from pathlib import Path
 from typing import Any, ClassVar
 
 try:
@@ -19,11 +24,6 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 import contextlib
-import mmap
-import stat
-import threading
-import weakref
-from pathlib import Path
 
 from ..errors import DiskFullError, NameTakenError, StorageOSError, os_error
 

@@ -23,10 +23,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import BadFileError
+from ..format import PAGE, Description, crc32, decode_description, encode_description
 from . import _fs
-from ._checksum import crc32
-from ._description import Description, decode_description, encode_description
-from ._layout import PAGE
 
 MAGIC = b"\x93LYSJRN\n"
 VERSION = 1

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import LysStorageError, UnsafeFileError
+from ..format import PART_SUFFIX, journal_path
 from ._journal import Journal
-from ._layout import PART_SUFFIX, journal_path
 from ._reader import open_wave
 from ._recovery import look_at
 

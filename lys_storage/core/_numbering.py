@@ -21,8 +21,8 @@ from pathlib import Path
 import filelock
 
 from ..errors import NameTakenError, StorageOSError
+from ..format import journal_path, numbered_name, part_path
 from . import _fs
-from ._layout import journal_path, part_path
 
 log = logging.getLogger("lys_storage")
 LOCK_NAME = ".lys_storage.lock"
@@ -31,10 +31,6 @@ _LOOK_S = 0.5
 _SCAN_SHARE = 20  # a directory scan at most each 20 times its own duration
 _CLOCK_GRAIN_S = 2.0  # some shares tell a folder's time of change by 2 s only
 _COLLISIONS = 16
-
-
-def numbered_name(stem: str, number: int) -> str:
-    return f"{stem}_{number}.npz"
 
 
 class _Taken:

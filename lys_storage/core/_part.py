@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from ..errors import ScanClosedError
+from ..format import FrameLayout, LayoutChanged, redo_path
 from . import _fs
-from ._form import Form, LaidOutAnew
 from ._frames import join
 from ._journal import COMING, WRITTEN, Journal
-from ._redo import Chunk, redo_path
+from ._redo import Chunk
 from ._rewrite import Rewrites
 from ._state import Span
 
@@ -42,7 +42,7 @@ class Part(Rewrites):
 
     # -- frames ---------------------------------------------------------------------------------------------------
 
-    def put_frame(self, form: Form, number: int, frame: _fs.Frame) -> None:
+    def put_frame(self, form: FrameLayout, number: int, frame: _fs.Frame) -> None:
         """put() of one frame that lies as it is to be stored: the way of nearly every frame, so nothing is in it twice."""
         in_flight, span = self.in_flight, (number, number + 1)
         try:  # from here: an interrupt comes where the lock is let go, too
@@ -69,7 +69,7 @@ class Part(Rewrites):
             self._flight_failed(span)
             raise
 
-    def put_frames(self, form: Form, first: int, frames: list[_fs.Frame]) -> bool:
+    def put_frames(self, form: FrameLayout, first: int, frames: list[_fs.Frame]) -> bool:
         """put_frame() of neighbours, in one call of the system; False where each of them has to go by itself."""
         count = len(frames)
         span = (first, first + count)
@@ -101,10 +101,10 @@ class Part(Rewrites):
                 self.recount()
                 self.end_flight(span)
 
-    def put(self, form: Form, first: int, count: int, chunks: Iterable[Chunk]) -> None:
+    def put(self, form: FrameLayout, first: int, count: int, chunks: Iterable[Chunk]) -> None:
         """Store the bytes of `count` frames from number `first`. When this returns they survive the death of the process.
 
-        Two threads that write one frame take turns. Raises LaidOutAnew where `form` is no longer the scan's,
+        Two threads that write one frame take turns. Raises LayoutChanged where `form` is no longer the scan's,
         ScanClosedError once sealed, and StorageOSError where the system refuses; a frame that is new is missing then, and
         one that is rewritten is the old one or the new one.
         """
@@ -117,7 +117,7 @@ class Part(Rewrites):
                 if self.refusal is not None:
                     raise ScanClosedError(f"scan {self.path}: {self.refusal}")
                 if form is not self.form:
-                    raise LaidOutAnew
+                    raise LayoutChanged
                 new = self.count_missing(*span)
                 if new == count:
                     self.journal.set_marks(*span, COMING)

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 from ..errors import NameTakenError
+from ..format import Description, numbered_name
 from . import _fs
-from ._description import Description
-from ._numbering import claim_number, numbered_name
+from ._numbering import claim_number
 
 _MANY = 1_000_000
 

@@ -21,13 +21,21 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from ..errors import BadFileError, LysStorageError, ScanClosedError, os_error
+from ..format import (
+    DATA_MEMBER,
+    INFO_MEMBER,
+    MAX_NPY_HEADER,
+    Axes,
+    combine,
+    crc32,
+    decode_axes,
+    decode_note,
+    decode_npy_header,
+    with_coordinates,
+)
 from . import _fs
-from ._checksum import combine, crc32
 from ._form import read_selection
-from ._layout import DATA_MEMBER, MAX_NPY_HEADER, decode_npy_header
-from ._metadata import Axes, decode_axes, decode_note, with_coordinates
 
-INFO_MEMBER = "acquisition.json"
 _MAX_MEMBER = 1 << 30
 _MAX_COMPRESSED = 1 << 26
 _DEFLATE_MOST = 1032

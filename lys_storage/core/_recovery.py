@@ -17,13 +17,19 @@ import numpy as np
 
 from ..callbacks import Progress
 from ..errors import BadFileError, LysStorageError, NameTakenError, ScanInUseError, ScanShapeError
+from ..format import (
+    JOURNAL_SUFFIX,
+    PART_SUFFIX,
+    REDO_SUFFIX,
+    decode_npy_header,
+    journal_path,
+    layout_of,
+    part_path,
+    redo_path,
+)
 from . import _fs
-from ._finalize import layout_of
 from ._journal import COMING, WRITTEN, Journal
-from ._layout import JOURNAL_SUFFIX, PART_SUFFIX, decode_npy_header, journal_path, part_path
 from ._part import Part
-from ._redo import SUFFIX as REDO_SUFFIX
-from ._redo import redo_path
 from ._scan import Scan
 from ._settle import settle
 

@@ -14,19 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import StorageOSError
+from ..format import crc32, redo_path
 from . import _fs
-from ._checksum import crc32
 
 MAGIC = b"\x93LYSREDO"
-SUFFIX = ".redo"
 _HEADER = struct.Struct("<8sQQQI")
 _HEADER_SIZE = 64
 _STEP = 1 << 20
 Chunk = tuple[int, _fs.Buffer]
-
-
-def redo_path(part: Path) -> Path:
-    return part.with_name(part.name + SUFFIX)
 
 
 @dataclass(frozen=True)

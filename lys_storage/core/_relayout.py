@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import ScanShapeError
+from ..format import Description, layout_of, plan_data_member
 from . import _fs
 from ._checks import Checks
-from ._description import Description
-from ._finalize import layout_of
 from ._frame import check_fill
 from ._journal import ABSENT, COMING, WRITTEN, Journal
-from ._layout import plan_data_member
 from ._part import Part
 
 _STEP = 1 << 16

@@ -16,14 +16,24 @@ import numpy as np
 
 from ..callbacks import Progress, log_error
 from ..errors import LysStorageError, ScanClosedError, ScanShapeError
+from ..format import (
+    MAX_FRAMES,
+    Axes,
+    Grid,
+    check_axes,
+    check_dtype,
+    decode_axes,
+    decode_note,
+    encode_axes,
+    encode_note,
+    layout_of,
+    tail_reserve,
+    with_coordinates,
+)
 from . import _fs
-from ._description import MAX_FRAMES
-from ._finalize import FinalizeReport, finalize, layout_of, tail_room
+from ._finalize import FinalizeReport, finalize
 from ._form import read_selection
-from ._index import Grid
 from ._journal import WRITTEN
-from ._layout import check_dtype
-from ._metadata import Axes, check_axes, decode_axes, decode_note, encode_axes, encode_note, with_coordinates
 from ._numbering import give_back
 from ._part import Part
 from ._relayout import change_dtype, refine
@@ -243,7 +253,7 @@ class Scan(Writer):
     def claim_space(self) -> None:
         """Have the filesystem set the scan's space aside: at once as far as some 40 ms go, the rest behind the writer."""
         d = self._part.description
-        self._claim = SpaceClaim(self._part.file, layout_of(d).array_end, tail_room(d.frames), self._failed)
+        self._claim = SpaceClaim(self._part.file, layout_of(d).array_end, tail_reserve(d.frames), self._failed)
 
     def _end_claim(self) -> None:
         if self._claim is not None:

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from ..format import crc32, redo_path
 from . import _fs
-from ._checksum import crc32
 from ._journal import BLOCK_CHECKED, CHECKED, CHECKING, COMING, REWRITING, WRITTEN, Journal
-from ._redo import Record, Redo, read_records, redo_path
+from ._redo import Record, Redo, read_records
 
 Marks = np.ndarray[Any, np.dtype[np.uint8]]
 _STEP = 1 << 12  # a multiple of every block

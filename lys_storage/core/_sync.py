@@ -10,8 +10,8 @@ import functools
 import threading
 
 from ..errors import StorageOSError
+from ..format import crc32
 from . import _fs
-from ._checksum import crc32
 from ._frames import Frames, join
 from ._journal import BLOCK_CHECKED, CHECKED, COMING, WRITTEN, Journal
 from ._state import Span

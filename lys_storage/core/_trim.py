@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..errors import BadFileError
-from ._description import Description
-from ._index import Grid
-from ._metadata import check_axes_leniently, decode_axes, encode_axes
+from ..format import Description, Grid, check_axes_leniently, decode_axes, encode_axes
 
 
 def trimmed(description: Description, last_frame: int | None) -> Description:

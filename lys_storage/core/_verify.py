@@ -7,22 +7,18 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..callbacks import Progress
 from ..errors import BadFileError, LysStorageError, UnsafeFileError
+from ..format import EXPORT_SUFFIX, PART_SUFFIX, Axes, check_info, journal_path, layout_of
 from . import _fs
-from ._finalize import INFO_FORMAT, INFO_MEMBER, layout_of
 from ._journal import BLOCK_CHECKED, CHECKED, Journal
-from ._layout import PART_SUFFIX, journal_path
-from ._metadata import Axes
 from ._reader import check_members, open_wave
 from ._settle import crc_of
 
 _MARKS = 1 << 12  # looked at together; a multiple of every block
-_EXPORT_SUFFIX = ".npz"
 
 
 @dataclass(frozen=True)
@@ -73,7 +69,7 @@ def _files(path: Path) -> Iterator[Path]:
         yield path
         return
     for entry in sorted(path.rglob("*")):
-        if entry.name.endswith((_EXPORT_SUFFIX, PART_SUFFIX)) and entry.is_file():
+        if entry.name.endswith((EXPORT_SUFFIX, PART_SUFFIX)) and entry.is_file():
             yield entry
 
 
@@ -81,25 +77,11 @@ def _verify_export(path: Path, tell: Callable[[int], None]) -> Iterable[str]:
     try:
         with open_wave(path) as wave:
             shape, info = wave.shape, wave.info
-            yield from _check_info(shape, info)
+            yield from check_info(shape, info)
             yield from _check_axes(wave.stored_axes, shape)
     except UnsafeFileError as error:
         yield f"not all of it is looked at: {error}"
     yield from check_members(path, tell)
-
-
-def _check_info(shape: tuple[int, ...], info: dict[str, Any]) -> Iterator[str]:
-    if info.get("format") != INFO_FORMAT:
-        return
-    try:
-        grid, expected, written = tuple(info["grid_shape"]), info["frames_expected"], info["frames_written"]
-        missing = sum(stop - first for first, stop in info["missing"])
-        if grid != shape[: len(grid)] or expected != int(np.prod(grid, dtype=object)):
-            yield f"{INFO_MEMBER} tells of a grid {grid} of {expected} frames, the array is {shape}"
-        if info["missing_complete"] and written + missing != expected:
-            yield f"{INFO_MEMBER} tells of {expected} frames, {written} written and {missing} missing"
-    except (KeyError, TypeError, ValueError) as error:
-        yield f"{INFO_MEMBER} cannot be understood: {error!r}"
 
 
 def _check_axes(axes: Axes, shape: tuple[int, ...]) -> Iterator[str]:

@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import LysStorageError, ScanClosedError
+from ..format import FrameLayout, LayoutChanged, select
 from ._follower import Follower
-from ._form import Form, LaidOutAnew
 from ._frame import as_array, as_frame, check_frame_shape, chunks
-from ._index import select
 from ._part import Part
 from ._state import NOT_STORED, TELL
 
@@ -76,7 +75,7 @@ class Writer:
         else:
             try:
                 part.put_frame(form, number, frame)
-            except LaidOutAnew:
+            except LayoutChanged:
                 self._write_any(part, index, frame)
         if part.fresh_bytes >= part.tell_at:
             self._frames_came(part)
@@ -129,7 +128,7 @@ class Writer:
         except LysStorageError as error:
             faults.append(error)
 
-    def _plain_number(self, form: Form, index: Any, frame: Any) -> int | None:
+    def _plain_number(self, form: FrameLayout, index: Any, frame: Any) -> int | None:
         """The number of the frame that `index` names, where `frame` is an array as it is to be, else None."""
         if type(frame) is not _array and (form.frame_shape or not isinstance(frame, np.generic)):
             return None
@@ -154,7 +153,7 @@ class Writer:
             try:
                 try:
                     part.put_frame(form, number, frame)
-                except LaidOutAnew:
+                except LayoutChanged:
                     self._write_any(part, form.grid.index_of(number), frame)
             except LysStorageError as error:
                 faults.append(error)
@@ -174,7 +173,7 @@ class Writer:
                 for place, first, count in selection.blocks(form.grid, max(1, _TOGETHER // part.frame_bytes)):
                     part.put(form, first, count, chunks(array[place] if place else array, form.dtype))
                 return
-            except LaidOutAnew:
+            except LayoutChanged:
                 continue
 
     # -- what the first frames may still settle ---------------------------------------------------------------------
@@ -236,14 +235,14 @@ class _Neighbours:
     """Frames of one update whose numbers follow each other."""
 
     def __init__(self) -> None:
-        self.form: Form | None = None
+        self.form: FrameLayout | None = None
         self.first = 0
         self.frames: list[Any] = []
 
-    def begin(self, form: Form, number: int, frame: Any) -> None:
+    def begin(self, form: FrameLayout, number: int, frame: Any) -> None:
         self.form, self.first, self.frames = form, number, [frame]
 
-    def take(self, form: Form, number: int, frame: Any) -> bool:
+    def take(self, form: FrameLayout, number: int, frame: Any) -> bool:
         if self.frames and number == self.first + len(self.frames) and form is self.form:
             self.frames.append(frame)
             return True

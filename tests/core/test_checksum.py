@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lys_storage.core._checksum import combine, crc32, crc32_repeated, fold
+from lys_storage.format import combine, crc32, crc32_repeated, fold
 
 
 @given(st.binary(), st.integers(0, 0xFFFFFFFF))

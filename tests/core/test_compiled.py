@@ -27,6 +27,7 @@ from lys_storage.core._journal import ABSENT, BLOCK_CHECKED, CHECKED, CHECKING, 
 from lys_storage.core._scan import Scan
 from lys_storage.core._state import COMPILED, NOT_STORED, STORED, TELL, State
 from lys_storage.errors import LysStorageError
+from lys_storage.format import CRC32_ADDRESS
 
 needs_it = pytest.mark.usefixtures("compiled_here")
 DEADLINE_S = 60
@@ -534,7 +535,7 @@ def test_checks_leave_the_same_marks_and_checksums_as_by_python(
     at_once: int,
 ) -> None:
     left = []
-    for address in (_checks.CRC32_ADDRESS, None):
+    for address in (CRC32_ADDRESS, None):
         folder = tmp_path_factory.mktemp("checks")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(_checks, "CRC32_ADDRESS", address)
@@ -589,7 +590,7 @@ def run_of(scan: Scan, first: int, stop: int, size: int) -> Any:
     assert part.check_run is not None
     table = part.journal.checksums[first:stop]
     at, buffer = part.array_offset + first * size, memoryview(bytearray(1 << 17))
-    return part.check_run(first, stop, CHECKED, _checks.CRC32_ADDRESS, at, size, table, buffer)
+    return part.check_run(first, stop, CHECKED, CRC32_ADDRESS, at, size, table, buffer)
 
 
 @needs_it
@@ -648,7 +649,7 @@ def test_what_is_no_part_yet_stores_nothing() -> None:
     assert bare.check_run is not None
     assert bare.put_only({0: np.zeros(3)}) == NOT_STORED
     with pytest.raises(ValueError, match="no such run"):
-        bare.check_run(0, 0, CHECKED, _checks.CRC32_ADDRESS, 0, 1, bytearray(4), bytearray(4))
+        bare.check_run(0, 0, CHECKED, CRC32_ADDRESS, 0, 1, bytearray(4), bytearray(4))
 
 
 @needs_it
@@ -675,7 +676,7 @@ def test_what_cannot_be_read_is_told_by_python(tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_environment_chooses_python(tmp_path: Path) -> None:
-    code = "from lys_storage.core import _checks; from lys_storage.core import _fs; from lys_storage.core import _state; print(_state.COMPILED, _state.read_sums)"
+    code = "from lys_storage.core import _checks; from lys_storage.core import _fs; from lys_storage.core import _state; from lys_storage.format import CRC32_ADDRESS; print(_state.COMPILED, _state.read_sums)"
     run = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "LYS_STORAGE_PURE": "1"}, capture_output=True, text=True
     )

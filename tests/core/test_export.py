@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage.core import _fs, _layout
-from lys_storage.core._checksum import combine, crc32, crc32_repeated
+from lys_storage.core import _fs
+from lys_storage.format import archive as archive_module
+from lys_storage.format import combine, crc32, crc32_repeated, encode_npy_header
 from tests.core.helpers import assert_same_array, files, load_export, some
 
 MEMBERS = ["data.npy", "axes.npy", "note.npy", "allow_pickle.npy", "acquisition.json"]
@@ -101,7 +102,7 @@ def test_a_large_scan_is_recovered_wherever_its_array_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset: int
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(_layout, "_alignment", lambda array_size, frame_bytes: offset)
+        patch.setattr(archive_module, "array_alignment", lambda array_size, frame_bytes: offset)
         scan = lys_storage.create(tmp_path / "data.npz", (256, 1 << 17), "u1", grid_ndim=1)
     scan[7] = some((1 << 17,), "u1")
     scan.suspend()
@@ -139,7 +140,7 @@ def test_a_cut_that_makes_the_header_shorter_leaves_nothing_of_the_longer_one(tm
     dtype = next(
         dtype
         for dtype in (np.dtype([(name, "u1")]) for name in names)
-        if len({len(_layout.encode_npy_header(shape, dtype)) for shape in shapes}) == 2
+        if len({len(encode_npy_header(shape, dtype)) for shape in shapes}) == 2
     )
     with lys_storage.create(tmp_path / "data.npz", shapes[0], dtype, grid_ndim=1, partial="trim") as scan:
         for number in range(9):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lys_storage import FrameIndexError
-from lys_storage.core._index import Grid, select
+from lys_storage.format import Grid, select
 
 shapes = hnp.array_shapes(min_dims=0, max_dims=4, max_side=4)
 

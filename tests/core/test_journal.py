@@ -17,8 +17,8 @@ import pytest
 import lys_storage
 from lys_storage import BadFileError
 from lys_storage.core import _fs, _journal
-from lys_storage.core._description import Description, decode_description, encode_description
 from lys_storage.core._journal import ABSENT, BLOCK_CHECKED, CHECKED, CHECKING, COMING, REWRITING, WRITTEN, Journal
+from lys_storage.format import Description, decode_description, encode_description
 from tests.core.helpers import files
 
 HERE = Description(

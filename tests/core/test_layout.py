@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lys_storage import BadFileError, ScanShapeError
-from lys_storage.core._layout import (
+from lys_storage.format import (
     check_dtype,
     check_shape,
     decode_npy_header,

@@ -13,10 +13,9 @@ import pytest
 import lys_storage
 from lys_storage.core import _fs
 from lys_storage.core._create import begin_scan
-from lys_storage.core._layout import journal_path
 from lys_storage.core._listing import list_scans
 from lys_storage.core._recovery import find_interrupted
-from lys_storage.core._redo import redo_path
+from lys_storage.format import journal_path, redo_path
 from tests.core.helpers import assert_same_array, files, load_export
 
 

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import AxisLengthError, BadFileError, UnsafeFileError
-from ._layout import decode_npy_header
-from ._plain import checked_elements, load_plain
+from .npy import decode_npy_header
+from .safe_pickle import checked_elements, load_plain
 
 log = logging.getLogger("lys_storage")
 Axes = list[np.ndarray[Any, Any] | None]

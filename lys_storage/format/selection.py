@@ -1,15 +1,13 @@
 """From an index to frames: which of them it names, and what shape it leaves over. Pure arithmetic.
 
-A frame is what one index of the grid's full length names. It is the unit of bookkeeping: each has one mark and one
-CRC-32 in the journal. A shorter index names many frames; a longer one needs a finer grid.
+A shorter index than the grid names many frames; a longer one needs a finer grid.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import product
 from math import prod
 from typing import Any
@@ -17,84 +15,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import FrameIndexError
+from .geometry import Grid
 
 Entry = int | slice
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The first `ndim` dimensions of `shape`, whose every point is a frame."""
-
-    shape: tuple[int, ...]
-    ndim: int
-
-    @cached_property
-    def grid_shape(self) -> tuple[int, ...]:
-        return self.shape[: self.ndim]
-
-    @cached_property
-    def frame_shape(self) -> tuple[int, ...]:
-        return self.shape[self.ndim :]
-
-    @property
-    def frames(self) -> int:
-        return prod(self.grid_shape)
-
-    @property
-    def frame_elements(self) -> int:
-        return prod(self.frame_shape)
-
-    def number(self, index: Any) -> int | None:
-        """The number of the frame that `index` names, where it is an int or a tuple of ints, in range and not negative."""
-        if type(index) is not tuple:
-            index = (index,)
-        if len(index) != self.ndim:
-            return None
-        frame, lengths = 0, self.shape
-        for k, i in enumerate(index):
-            if type(i) is not int:
-                if not isinstance(i, np.integer):
-                    return None
-                i = int(i)
-            if not 0 <= i < lengths[k]:
-                return None
-            frame = frame * lengths[k] + i
-        return frame
-
-    def numbering(self) -> Callable[[Any], int | None]:
-        """number() in as few steps as a grid of one or two dimensions needs; that is nearly every one."""
-        if self.ndim == 1:
-            return _numbering_of_one(self, self.shape[0])
-        return _numbering_of_two(self, *self.shape[:2]) if self.ndim == 2 else self.number
-
-    def index_of(self, frame: int) -> tuple[int, ...]:
-        """The grid index of frame number `frame` (C order)."""
-        index = []
-        for n in reversed(self.grid_shape):
-            frame, i = divmod(frame, n)
-            index.append(i)
-        return tuple(reversed(index))
-
-
-def _numbering_of_one(grid: Grid, length: int) -> Callable[[Any], int | None]:
-    def number(index: Any) -> int | None:
-        i = index[0] if type(index) is tuple and len(index) == 1 else index
-        if type(i) is int and 0 <= i < length:
-            return i
-        return grid.number(index)
-
-    return number
-
-
-def _numbering_of_two(grid: Grid, rows: int, columns: int) -> Callable[[Any], int | None]:
-    def number(index: Any) -> int | None:
-        if type(index) is tuple and len(index) == 2:
-            i, j = index
-            if type(i) is int and type(j) is int and 0 <= i < rows and 0 <= j < columns:
-                return i * columns + j
-        return grid.number(index)
-
-    return number
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from ..errors import BadFileError
-from ._layout import PAGE, WHAT_LITERALS_RAISE, check_dtype, check_shape
+from .alignment import PAGE
+from .npy import WHAT_LITERALS_RAISE, check_dtype, check_shape
 
 MAX_FRAMES = 1 << 31
 """Frames a grid may have: the journal holds five to seven bytes for each."""

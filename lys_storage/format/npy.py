@@ -1,0 +1,97 @@
+"""The .npy header, and the dtypes and shapes that a scan can have: pure encode and decode.
+
+.npy: NEP 1 / numpy.lib.format, versions 1.0, 2.0, 3.0.
+"""
+
+from __future__ import annotations
+
+import ast
+import struct
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy_format
+
+from ..errors import BadFileError, ScanShapeError
+
+MAX_NPY_HEADER = 1 << 18
+_MANY_OF_NOTHING = 1 << 20
+WHAT_LITERALS_RAISE = (ValueError, LookupError, TypeError, ArithmeticError, AttributeError)
+"""What Python's literals and numpy's dtypes make of bytes that are none."""
+
+
+def check_dtype(dtype: Any) -> np.dtype[Any]:
+    """`dtype` as a numpy dtype that a scan can have; object, sub-array, and empty dtypes are refused."""
+    try:
+        result: np.dtype[Any] = np.dtype(dtype)
+    except TypeError as error:
+        raise ScanShapeError(f"{dtype!r} is no numpy dtype") from error
+    if result.hasobject or result.subdtype is not None or result.itemsize == 0 or result.kind == "T":
+        raise ScanShapeError(f"a scan cannot be of dtype {result}: its elements need a fixed, non-zero size in bytes")
+    try:
+        described = npy_format.descr_to_dtype(npy_format.dtype_to_descr(result))
+    except (TypeError, ValueError) as error:
+        raise ScanShapeError(f"dtype {result} cannot be described in a .npy: {error}") from error
+    if described != result:
+        raise ScanShapeError(f"dtype {result} cannot be described in a .npy: it would be read as {described}")
+    return result
+
+
+def check_shape(shape: Any, dtype: np.dtype[Any]) -> tuple[int, ...]:
+    """`shape` as a tuple of ints >= 1, of at most 2**62 bytes in all."""
+    try:
+        dims = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
+    except TypeError as error:
+        raise ScanShapeError(f"{shape!r} is no shape") from error
+    if any(isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1 for n in dims):
+        raise ScanShapeError(f"shape {tuple(dims)} cannot be a scan: every dimension is a whole number of at least 1")
+    dims = tuple(int(n) for n in dims)
+    if len(dims) > 32 or int(np.prod(dims, dtype=object)) * dtype.itemsize > 1 << 62:
+        raise ScanShapeError(f"shape {dims} of {dtype} is more than numpy can address")
+    return dims
+
+
+def encode_npy_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
+    """Magic and header of a C-ordered .npy array, a multiple of 64 bytes; version 1.0 where it can hold it."""
+    text = f"{{'descr': {npy_format.dtype_to_descr(dtype)!r}, 'fortran_order': False, 'shape': {shape!r}, }}"
+    try:
+        body, version = text.encode("latin1"), 1
+    except UnicodeEncodeError:
+        body, version = text.encode("utf8"), 3
+    prefix = 12 if version == 3 else 10
+    padded = -(-(prefix + len(body) + 1) // 64) * 64
+    if version == 1 and padded - prefix > 0xFFFF:
+        version, prefix = 2, 12
+        padded = -(-(prefix + len(body) + 1) // 64) * 64
+    size = padded - prefix
+    length = struct.pack("<H" if version == 1 else "<I", size)
+    return b"\x93NUMPY" + bytes([version, 0]) + length + body.ljust(size - 1) + b"\n"
+
+
+def decode_npy_header(head: bytes) -> tuple[tuple[int, ...], np.dtype[Any], bool, int]:
+    """(shape, dtype, Fortran order, length of the header) of a .npy whose first bytes are `head`.
+
+    Raises BadFileError where `head` is no .npy header, or is cut short.
+    """
+    if head[:6] != b"\x93NUMPY" or len(head) < 12 or head[6] not in (1, 2, 3):
+        raise BadFileError("no .npy header")
+    prefix = 10 if head[6] == 1 else 12
+    size = int.from_bytes(head[8:prefix], "little")
+    if size > MAX_NPY_HEADER or len(head) < prefix + size:
+        raise BadFileError(f".npy header of {size} bytes is cut short or too long")
+    try:
+        fields = ast.literal_eval(head[prefix : prefix + size].decode("utf8" if head[6] == 3 else "latin1").strip())
+        dtype: np.dtype[Any] = npy_format.descr_to_dtype(fields["descr"])
+        shape, fortran = fields["shape"], fields["fortran_order"]
+        if (
+            not isinstance(shape, tuple)
+            or len(shape) > 64
+            or any(type(n) is not int or not 0 <= n < 1 << 62 for n in shape)
+        ):
+            raise ValueError("no array can have its shape")
+        if prod(shape) * dtype.itemsize == 0 and max(shape, default=0) > _MANY_OF_NOTHING:
+            raise ValueError(f"shape {shape} of elements of no size")
+    except (*WHAT_LITERALS_RAISE, SyntaxError, RecursionError, MemoryError) as error:
+        raise BadFileError(f".npy header cannot be read: {error}") from error
+    return shape, dtype, bool(fortran), prefix + size
