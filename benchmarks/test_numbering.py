@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from lys_storage.core import _fs, _numbering
-from lys_storage.core._numbering import claim_number, free_number, give_back
+from lys_storage.disk import File, claim_number, free_number, give_back
+from lys_storage.disk import numbering as numbering_module
 
 GROUP = "numbering"
 FILES = [0, 1000, 100_000]
@@ -38,7 +38,7 @@ def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[in
     shutil.rmtree(base)
 
 
-def claim(folder: Path, count: int = CLAIMS, pause: Callable[[], None] = lambda: None) -> list[tuple[int, _fs.File]]:
+def claim(folder: Path, count: int = CLAIMS, pause: Callable[[], None] = lambda: None) -> list[tuple[int, File]]:
     claimed = []
     for _ in range(count):
         pause()
@@ -46,7 +46,7 @@ def claim(folder: Path, count: int = CLAIMS, pause: Callable[[], None] = lambda:
     return claimed
 
 
-def undo(folder: Path, claimed: list[tuple[int, _fs.File]]) -> None:
+def undo(folder: Path, claimed: list[tuple[int, File]]) -> None:
     for number, file in claimed:
         file.path.unlink()
         file.close()
@@ -57,7 +57,7 @@ def undo(folder: Path, claimed: list[tuple[int, _fs.File]]) -> None:
 def test_claims_one_after_another(measure: Any, folder_of: Any, files: int) -> None:
     """Amortized: the folder has been looked at before."""
     folder = folder_of(files)
-    rounds: list[list[tuple[int, _fs.File]]] = []
+    rounds: list[list[tuple[int, File]]] = []
     measure(
         lambda: rounds.append(claim(folder)), teardown=lambda: undo(folder, rounds.pop()), items=CLAIMS, per="number"
     )
@@ -86,10 +86,10 @@ def test_a_claim_after_a_pause(measure: Any, folder_of: Any, files: int) -> None
     folder = folder_of(files)
 
     def forget_when() -> None:
-        known = _numbering._taken(folder, "data")
+        known = numbering_module._taken(folder, "data")
         known.due, known.seen = 0.0, None
 
-    rounds: list[list[tuple[int, _fs.File]]] = []
+    rounds: list[list[tuple[int, File]]] = []
     measure(
         lambda: rounds.append(claim(folder, 3, forget_when)),
         teardown=lambda: undo(folder, rounds.pop()),
@@ -102,8 +102,10 @@ def test_a_claim_after_a_pause(measure: Any, folder_of: Any, files: int) -> None
 @by_files
 def test_the_first_look_of_a_process(measure: Any, folder_of: Any, files: int) -> None:
     folder = folder_of(files)
-    measure(lambda: free_number(folder, "data"), setup=lambda: _numbering._known.clear() or (), rounds=3, per="look")
-    _numbering._known.clear()
+    measure(
+        lambda: free_number(folder, "data"), setup=lambda: numbering_module._known.clear() or (), rounds=3, per="look"
+    )
+    numbering_module._known.clear()
 
 
 @by_files

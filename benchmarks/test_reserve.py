@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from lys_storage import Scan
-from lys_storage.core import _fs
 from lys_storage.core._create import begin_scan
+from lys_storage.disk import File
 
 GROUP = "reserve"
 MB, GB, TB = 10**6, 10**9, 10**12
@@ -47,7 +47,7 @@ def drop(scans: list[Scan]) -> None:
 
 def claim_alone(folder: Path, size: int) -> float:
     """Seconds that the file system itself takes to claim so much."""
-    file = _fs.File.create(folder / "claimed")
+    file = File.create(folder / "claimed")
     begin = time.perf_counter()
     file.claim(0, size)
     seconds = time.perf_counter() - begin

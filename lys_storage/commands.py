@@ -14,11 +14,11 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
-from .core._check_disk import check_disk
 from .core._listing import DAMAGED, list_scans
 from .core._reader import open_wave
 from .core._recovery import Recovered, look_at, recover, resume
 from .core._verify import Problem, as_json, verify
+from .disk import check_disk
 from .errors import LysStorageError
 from .format import PART_SUFFIX
 

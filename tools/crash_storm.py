@@ -40,8 +40,10 @@ from rich.console import Console
 from rich.table import Table
 
 import lys_storage
-from lys_storage.core import _fs
 from lys_storage.core._create import begin_scan
+from lys_storage.disk import File
+from lys_storage.disk import file as file_module
+from lys_storage.disk import syscalls as syscalls_module
 
 Cell = int
 OLD = "old.npz"
@@ -127,10 +129,10 @@ class Steps:
         self.phase = "reserve"
         self._counts: Counter[str] = Counter()
         for name in self.METHODS:
-            setattr(_fs.File, name, self._wrap(getattr(_fs.File, name), name, True))
+            setattr(File, name, self._wrap(getattr(File, name), name, True))
         for name in self.FUNCTIONS:
-            if hasattr(_fs, name):
-                setattr(_fs, name, self._wrap(getattr(_fs, name), name, False))
+            if hasattr(file_module, name):
+                setattr(file_module, name, self._wrap(getattr(file_module, name), name, False))
 
     def _wrap(self, real: Callable[..., Any], name: str, method: bool) -> Callable[..., Any]:
         def call(*args: Any, **options: Any) -> Any:
@@ -186,7 +188,7 @@ class Child:
 
     def run(self) -> None:
         boot = f"boot {self.boot}"
-        _fs.boot_id = lambda: boot
+        syscalls_module.read_boot_id = lambda: boot
         if self.role == "recover":
             self.steps.phase = "recover"
             lys_storage.recover(self.life.folder)
@@ -523,8 +525,8 @@ def look(life: Life, book: Book, old: bytes | None, tally: Tally, what: str) -> 
     tally.faults += [f"{what}: before it is recovered, {fault}" for fault in bad_exports(life.folder)]
     copy = life.folder.with_name("copy")
     copy_folder(life.folder, copy)
-    real = _fs.boot_id
-    _fs.boot_id = lambda: f"boot {book.boot}"
+    real = syscalls_module.boot_id
+    syscalls_module.read_boot_id = lambda: f"boot {book.boot}"
     try:
         told = lys_storage.recover(copy)
         faults, lost = check(life, copy, book, old)
@@ -532,7 +534,7 @@ def look(life: Life, book: Book, old: bytes | None, tally: Tally, what: str) -> 
     except Exception:
         faults, lost = [traceback.format_exc()], len(book.acked)
     finally:
-        _fs.boot_id = real
+        syscalls_module.read_boot_id = real
     shutil.rmtree(copy)
     tally.checked += len(book.acked)
     tally.lost += lost

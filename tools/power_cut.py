@@ -501,9 +501,9 @@ def recover_all(folder: Path, verify: bool) -> None:
     """Recover what is in `folder`, as a machine that has been started again."""
     die_with_parent()
     from lys_storage import recover
-    from lys_storage.core import _fs
+    from lys_storage.disk import syscalls as syscalls_module
 
-    _fs.boot_id = lambda: "the boot after the power cut"
+    syscalls_module.read_boot_id = lambda: "the boot after the power cut"
     _tell(["begins"])
     for result in recover(folder, verify=verify):
         _tell([str(result.part), None if result.path is None else str(result.path), result.said])

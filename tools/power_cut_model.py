@@ -42,8 +42,10 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import lys_storage
-from lys_storage.core import _fs, _journal
+from lys_storage.core import _journal
 from lys_storage.core._create import begin_scan
+from lys_storage.disk import File
+from lys_storage.disk import syscalls as syscalls_module
 from lys_storage.format import archive as archive_module
 from tests.faults.disk_model import Book, Disk, Event, Recorder, SyncErrors, read_files, without_syncs, write_files
 
@@ -102,7 +104,7 @@ class World:
 
     def start(self) -> None:
         boot = f"boot {self.boots}"
-        _fs.boot_id = lambda: boot
+        syscalls_module.read_boot_id = lambda: boot
         self.record = Recorder(self.root, self.errors)
         self.record.__enter__()
 
@@ -269,7 +271,7 @@ class World:
         scan._end_threads()
         part = scan._part
         part.journal.close()
-        for file in list(_fs.File._open):
+        for file in list(File._open):
             if file.path.is_relative_to(self.base):
                 file.close()
         part._closed, scan._state, scan._map = True, "suspended", None
@@ -666,7 +668,7 @@ def record(scenario: Scenario, seed: str, base: Path, *, sync_errors: bool) -> R
     errors = SyncErrors(random.Random(f"{seed} sync errors")) if sync_errors else None
     rng = random.Random(seed)
     form = Form(rng.choice([250, 256, 1100]), rng.choice([0, 0xABCD]), 1 if scenario.coarse else 2, scenario.folder)
-    real = _fs.boot_id
+    real = syscalls_module.boot_id
     world = World(base, rng, form, errors)
     try:
         if scenario.older is not None:
@@ -677,7 +679,7 @@ def record(scenario: Scenario, seed: str, base: Path, *, sync_errors: bool) -> R
     finally:
         world.stop()
         world.let_go()
-        _fs.boot_id = real
+        syscalls_module.read_boot_id = real
     return Run(scenario, seed, form, world.events, older | world.foreign, world.sync_errors)
 
 
@@ -698,12 +700,12 @@ def cut(
     folder = base / "left"
     write_files(folder, left)
     outcome = Outcome()
-    real = _fs.boot_id
+    real = syscalls_module.boot_id
     try:
         if again:
             errors = SyncErrors(random.Random(f"{seed} sync errors"))
             recorder = Recorder(folder, errors if sync_errors else None)
-            _fs.boot_id = lambda: "another boot"
+            syscalls_module.read_boot_id = lambda: "another boot"
             with recorder:
                 before = -1
                 while errors.count > before:  # who is told that it failed runs it again
@@ -717,7 +719,7 @@ def cut(
             shutil.rmtree(folder)
             folder = base / "left again"
             write_files(folder, half.choose(rng, any_names=any_names))
-        _fs.boot_id = lambda: "yet another boot"
+        syscalls_module.read_boot_id = lambda: "yet another boot"
         outcome.faults += check_exports(folder)
         with without_syncs():
             results = lys_storage.recover(folder)
@@ -729,7 +731,7 @@ def cut(
     except Exception:
         outcome.faults.append(traceback.format_exc())
     finally:
-        _fs.boot_id = real
+        syscalls_module.read_boot_id = real
         shutil.rmtree(folder, ignore_errors=True)
     return outcome
 
@@ -828,16 +830,16 @@ def cut_everywhere(
 def _on_a_kind_of_disk(rng: random.Random) -> Iterator[None]:
     """Blocks of frames that are small enough for these scans, or none; marks in a map, or written as on copy on write; a
     member of zeros before the array, as large scans have it, or none."""
-    before = _journal._MOST_IN_BLOCK, _fs.File.keeps_its_place, archive_module._MAX_EXTRA
+    before = _journal._MOST_IN_BLOCK, File.keeps_its_place, archive_module._MAX_EXTRA
     in_block, by_map, padded = rng.choice([2, 4, 4096]), rng.random() < 0.7, rng.random() < 0.5
     _journal._MOST_IN_BLOCK = in_block
     if padded:
         archive_module._MAX_EXTRA = 100
-    _fs.File.keeps_its_place = lambda self: by_map  # type: ignore[method-assign]
+    File.keeps_its_place = lambda self: by_map  # type: ignore[method-assign]
     try:
         yield
     finally:
-        _journal._MOST_IN_BLOCK, _fs.File.keeps_its_place, archive_module._MAX_EXTRA = before  # type: ignore[method-assign]
+        _journal._MOST_IN_BLOCK, File.keeps_its_place, archive_module._MAX_EXTRA = before  # type: ignore[method-assign]
 
 
 def _cut_everywhere(

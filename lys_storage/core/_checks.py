@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from ..disk import File, preadv_is_native
 from ..format import CRC32_ADDRESS, crc32
-from . import _fs
 from ._frames import TABLE_STEP, Frames, join
 from ._journal import BLOCK_CHECKED, CHECKED, CHECKING, WRITTEN, Journal
 from ._state import Span, read_sums
@@ -31,7 +31,7 @@ Sums = np.ndarray[Any, np.dtype[np.uint32]]
 class Checks(Frames):
     """Frames that get checksums. One thread at a time takes them: whoever has the turn (see _sync)."""
 
-    def __init__(self, file: _fs.File, journal: Journal) -> None:
+    def __init__(self, file: File, journal: Journal) -> None:
         super().__init__(file, journal)
         self._buffers: list[memoryview] = []  # kept, since new memory costs more than what is read into it
 
@@ -254,7 +254,7 @@ class Checks(Frames):
 
     def _reads_by_itself(self) -> bool:
         """Whether checksums are read without the interpreter's lock."""
-        return read_sums is not None and CRC32_ADDRESS is not None and _fs.reads_as_ever()
+        return read_sums is not None and CRC32_ADDRESS is not None and preadv_is_native()
 
     def _read_sums(self, offset: int, size: int, sums: Sums, buffer: memoryview) -> int:
         """The same where it was compiled: without the interpreter's lock. How many of them; the next could not be read."""

@@ -497,7 +497,7 @@ PyMODINIT_FUNC PyInit__compiled(void) {
     PyObject *numpy = PyImport_ImportModule("numpy");
     if (numpy == NULL || (array_type = PyObject_GetAttrString(numpy, "ndarray")) == NULL) return NULL;
     Py_DECREF(numpy);
-    if ((fs_module = PyImport_ImportModule("lys_storage.core._fs")) == NULL) return NULL;
+    if ((fs_module = PyImport_ImportModule("lys_storage.disk.file")) == NULL) return NULL;
     PyObject *os = PyImport_ImportModule("os");
     if (os == NULL) return NULL;
     plain_pwrite = PyObject_GetAttr(os, name_pwrite);

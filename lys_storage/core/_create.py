@@ -11,6 +11,16 @@ from typing import Any
 
 from .._version import VERSION
 from ..callbacks import log_error
+from ..disk import (
+    Preallocation,
+    boot_id,
+    claim_number,
+    claim_path,
+    ensure_free_space,
+    give_back,
+    make_folder,
+    remove_file,
+)
 from ..errors import LysStorageError, ScanShapeError
 from ..format import (
     MAX_FRAMES,
@@ -26,12 +36,10 @@ from ..format import (
     plan_data_member,
     tail_reserve,
 )
-from . import _fs, _numbering
 from ._frame import check_fill
 from ._journal import Journal
 from ._part import Part
 from ._scan import Scan
-from ._space import SpaceClaim
 
 
 def create(
@@ -111,15 +119,15 @@ def begin_scan(
         raise ScanShapeError(f"a grid of {grid.frames:,} frames: at most {MAX_FRAMES:,}; make the frames larger")
     room = tail_reserve(grid.frames) + sum(map(len, metadata))
     if claim_space:
-        _fs.look_for_space(folder, layout.array_end + room, folder / f"{stem}.npz")
-    _fs.make_folder(folder)
+        ensure_free_space(folder, layout.array_end + room, folder / f"{stem}.npz")
+    make_folder(folder)
     number: int | None = None
     if numbered:
-        number, file = _numbering.claim_number(folder, stem)
+        number, file = claim_number(folder, stem)
         final = numbered_name(stem, number)
     else:
         final = f"{stem}.npz"
-        file = _numbering.claim_path(folder / final, unique=replace_existing)
+        file = claim_path(folder / final, unique=replace_existing)
     journal: Journal | None = None
     try:
         description = Description(
@@ -127,7 +135,7 @@ def begin_scan(
             *(
                 replace_existing and not numbered,
                 now.isoformat(timespec="milliseconds"),
-                _fs.boot_id(),
+                boot_id(),
                 f"lys_storage {VERSION}",
             ),
         )
@@ -136,15 +144,15 @@ def begin_scan(
             file.write_at(head, at)
         file.set_size(layout.array_end)
         part = Part(file, journal)
-        claim = SpaceClaim(file, layout.array_end, room, failed or log_error) if claim_space else None
+        claim = Preallocation(file, layout.array_end, room, failed or log_error) if claim_space else None
     except BaseException:
         if journal is not None:
             journal.close()
-            _fs.remove(journal.path)
-        _fs.remove(file.path)
+            remove_file(journal.path)
+        remove_file(file.path)
         file.close()
         if number is not None:
-            _numbering.give_back(folder, stem, number)
+            give_back(folder, stem, number)
         raise
     known = grid_ndim is not None
     scan = Scan(part, flush_interval_s=flush_interval_s, failed=failed, claim=claim, grid_is_known=known)

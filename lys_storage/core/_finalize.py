@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..callbacks import Progress
+from ..disk import File, sync_folder
 from ..errors import StorageOSError
 from ..format import (
     ALLOW_PICKLE_NPY,
@@ -30,7 +31,6 @@ from ..format import (
     layout_of,
     tail_reserve,
 )
-from . import _fs
 from ._journal import BLOCK_CHECKED, CHECKED, COMING, WRITTEN
 from ._part import Part
 from ._publish import publish
@@ -88,7 +88,7 @@ def _finalize(part: Part, progress: Progress | None, trim: bool, recovering: boo
         part.file.close_for_rename()
         part.published = publish(part.path, description, recovering=recovering)
     folder_from = time.perf_counter()
-    _fs.sync_folder(part.published.parent)
+    sync_folder(part.published.parent)
     sync_seconds += time.perf_counter() - folder_from
     part.remove_companions()
     return FinalizeReport(
@@ -136,7 +136,7 @@ def _complete_file(part: Part, description: Description, progress: Progress | No
     return time.perf_counter() - begin
 
 
-def zero_before_head(file: _fs.File, layout: DataLayout) -> None:
+def zero_before_head(file: File, layout: DataLayout) -> None:
     """What is before `data.npy` is zeros, as its member says: the head of an older layout may lie there, or rot."""
     first = len(layout.padding)
     if not first:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..disk import File
 from ..errors import ScanClosedError, StorageOSError
 from ..format import Description, FrameLayout, Grid
-from . import _fs
 from ._journal import WRITTEN, Journal
 from ._state import Span, State
 
@@ -26,7 +26,7 @@ FORKED = "it is written by the process that this one was forked from"
 class Frames(State):
     """The scan file, its journal, and the state that several threads share."""
 
-    def __init__(self, file: _fs.File, journal: Journal) -> None:
+    def __init__(self, file: File, journal: Journal) -> None:
         self.file = file
         self._lock = threading.Lock()
         self.changed = threading.Condition(

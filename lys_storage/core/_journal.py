@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
+from ..disk import File, ensure_free_space, remove_file, replace_file
 from ..errors import BadFileError
 from ..format import PAGE, Description, crc32, decode_description, encode_description
-from . import _fs
 
 MAGIC = b"\x93LYSJRN\n"
 VERSION = 1
@@ -96,7 +96,7 @@ class _Plan:
 class WrittenMarks:
     """Marks that are written to the journal's file one by one, and read from its map."""
 
-    def __init__(self, file: _fs.File, offset: int, view: memoryview) -> None:
+    def __init__(self, file: File, offset: int, view: memoryview) -> None:
         self._file, self._offset, self._view = file, offset, view
 
     def __getitem__(self, frame: int) -> int:
@@ -112,7 +112,7 @@ class WrittenMarks:
 class Journal:
     """An open journal. `marks[frame]` can be read and set; the arrays are views to read, and set_... change them."""
 
-    def __init__(self, file: _fs.File, description: Description, plan: _Plan, *, writable: bool) -> None:
+    def __init__(self, file: File, description: Description, plan: _Plan, *, writable: bool) -> None:
         self.file, self.description, self._plan = file, description, plan
         self.by_map = writable and file.keeps_its_place()
         self._map = file.map(plan.metadata, writable=self.by_map)
@@ -233,8 +233,8 @@ class Journal:
         text = encode_description(description)
         plan = _Plan(len(text), description.frames, frames_in_block(description.frame_bytes))
         size = plan.metadata + 4 * _pages(sum(map(len, metadata)) + PAGE)
-        _fs.look_for_space(path.parent, size, path)
-        file = _fs.File.create(path)
+        ensure_free_space(path.parent, size, path)
+        file = File.create(path)
         try:
             file.set_size(plan.metadata)
             if not file.claim(0, size):
@@ -246,14 +246,14 @@ class Journal:
             journal.write_metadata(*metadata)
         except BaseException:
             file.close()
-            _fs.remove(path)
+            remove_file(path)
             raise
         return journal
 
     @classmethod
     def open(cls, path: Path, *, writable: bool) -> Journal:
         """An existing journal. Raises BadFileError where its structure is not sound or its version is unknown."""
-        file = _fs.File.open(path, writable=writable)
+        file = File.open(path, writable=writable)
         try:
             description, plan = _read_head(file)
             journal = cls(file, description, plan, writable=writable)
@@ -319,23 +319,23 @@ class Journal:
         take_place() puts it in this one's place, in one step. This one stays open for its owner to close.
         """
         beside = self.path.with_name(self.path.name + ".new")
-        _fs.remove(beside)  # left by a crash in the middle of this; it never counted
+        remove_file(beside)  # left by a crash in the middle of this; it never counted
         journal = Journal.create(beside, description, self.read_metadata())
         try:
             carry(journal)
             journal.sync()
         except BaseException:
             journal.close()
-            _fs.remove(beside)
+            remove_file(beside)
             raise
         return journal
 
     def take_place(self, of: Journal) -> None:
         try:
-            _fs.replace(self.path, of.path)
+            replace_file(self.path, of.path)
         except BaseException:
             self.close()
-            _fs.remove(self.path)
+            remove_file(self.path)
             raise
         self.file.path = of.path
 
@@ -379,7 +379,7 @@ class Journal:
         self.file.close()
 
 
-def _read_head(file: _fs.File) -> tuple[Description, _Plan]:
+def _read_head(file: File) -> tuple[Description, _Plan]:
     raw = file.read_at(_HEAD.size + _HEAD_CRC.size, 0)
     if not any(raw):
         raise BadFileError("is empty: it was cut off before its first flush, and nothing of this scan was promised yet")

@@ -18,9 +18,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
+from ..disk import File, Frame, remove_file
 from ..errors import ScanClosedError
 from ..format import FrameLayout, LayoutChanged, redo_path
-from . import _fs
 from ._frames import join
 from ._journal import COMING, WRITTEN, Journal
 from ._redo import Chunk
@@ -33,7 +33,7 @@ class Part(Rewrites):
 
     _live: ClassVar[weakref.WeakSet[Part]] = weakref.WeakSet()
 
-    def __init__(self, file: _fs.File, journal: Journal) -> None:
+    def __init__(self, file: File, journal: Journal) -> None:
         super().__init__(file, journal)
         self.published: Path | None = None
         self._closed = False
@@ -42,7 +42,7 @@ class Part(Rewrites):
 
     # -- frames ---------------------------------------------------------------------------------------------------
 
-    def put_frame(self, form: FrameLayout, number: int, frame: _fs.Frame) -> None:
+    def put_frame(self, form: FrameLayout, number: int, frame: Frame) -> None:
         """put() of one frame that lies as it is to be stored: the way of nearly every frame, so nothing is in it twice."""
         in_flight, span = self.in_flight, (number, number + 1)
         try:  # from here: an interrupt comes where the lock is let go, too
@@ -69,7 +69,7 @@ class Part(Rewrites):
             self._flight_failed(span)
             raise
 
-    def put_frames(self, form: FrameLayout, first: int, frames: list[_fs.Frame]) -> bool:
+    def put_frames(self, form: FrameLayout, first: int, frames: list[Frame]) -> bool:
         """put_frame() of neighbours, in one call of the system; False where each of them has to go by itself."""
         count = len(frames)
         span = (first, first + count)
@@ -243,7 +243,7 @@ class Part(Rewrites):
 
     # -- the end --------------------------------------------------------------------------------------------------
 
-    def go_on_with(self, journal: Journal, file: _fs.File | None = None) -> None:
+    def go_on_with(self, journal: Journal, file: File | None = None) -> None:
         """Go on with `journal` (and `file`), which are in the old ones' place. Only while held still."""
         with self.syncing, self._turn, self._lock:
             old_journal, old_file = self.journal, self.file
@@ -263,8 +263,8 @@ class Part(Rewrites):
             self.close_redo()
             self.journal.close()
             if self._companions_are_ours:
-                _fs.remove(redo_path(self.path))
-                _fs.remove(self.journal.path)
+                remove_file(redo_path(self.path))
+                remove_file(self.journal.path)
 
     def close(self) -> None:
         with self.syncing, self._turn:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ..disk import claim_number, publish_new, remove_file, replace_file
 from ..errors import NameTakenError
 from ..format import Description, numbered_name
-from . import _fs
-from ._numbering import claim_number
 
 _MANY = 1_000_000
 
@@ -22,10 +21,10 @@ def publish(part: Path, d: Description, *, recovering: bool) -> Path:
     """
     final = part.with_name(d.final)
     if d.replace and not recovering:
-        _fs.replace(part, final)
+        replace_file(part, final)
         return final
     try:
-        _fs.publish_new(part, final)
+        publish_new(part, final)
         return final
     except NameTakenError as error:
         if recovering:
@@ -41,7 +40,7 @@ def _publish_recovered(part: Path, final: Path) -> Path:
     for n in range(_MANY):
         name = final.with_name(f"{stem}.recovered_{n}.npz")
         try:
-            _fs.publish_new(part, name)
+            publish_new(part, name)
             return name
         except NameTakenError:
             continue
@@ -53,10 +52,10 @@ def _publish_under_next_number(part: Path, stem: str) -> Path:
         number, claimed = claim_number(part.parent, stem)
         final = part.with_name(numbered_name(stem, number))
         try:
-            _fs.publish_new(part, final)
+            publish_new(part, final)
             return final
         except NameTakenError:
             continue
         finally:
-            _fs.remove(claimed.path)
+            remove_file(claimed.path)
             claimed.close()

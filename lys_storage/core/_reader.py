@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy_format
 
+from ..disk import File, read_selection
 from ..errors import BadFileError, LysStorageError, ScanClosedError, os_error
 from ..format import (
     DATA_MEMBER,
@@ -33,8 +34,6 @@ from ..format import (
     decode_npy_header,
     with_coordinates,
 )
-from . import _fs
-from ._form import read_selection
 
 _MAX_MEMBER = 1 << 30
 _MAX_COMPRESSED = 1 << 26
@@ -55,7 +54,7 @@ class StoredWave:
     `axes`: one array for each dimension; `note`: a dict; `info`: what `acquisition.json` says ({} where there is none).
     """
 
-    def __init__(self, path: Path, data: np.ndarray[Any, Any], offset: int | None, file: _fs.File) -> None:
+    def __init__(self, path: Path, data: np.ndarray[Any, Any], offset: int | None, file: File) -> None:
         self.path = path
         self._data: np.ndarray[Any, Any] | None = data
         self._offset, self._file = offset, file
@@ -124,7 +123,7 @@ def open_wave(path: str | os.PathLike[str], *, trust: bool = False, check: bool 
 
 def check_members(path: Path, tell: Callable[[int], None] = lambda done: None) -> Iterator[str]:
     """Read every byte of every member against its CRC-32; what is wrong, in words. `tell(done)`: bytes so far."""
-    done, file = 0, _fs.File.open(path, writable=False)
+    done, file = 0, File.open(path, writable=False)
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -146,7 +145,7 @@ def check_members(path: Path, tell: Callable[[int], None] = lambda done: None) -
         file.close()
 
 
-def _stored(file: _fs.File, member: zipfile.ZipInfo) -> Iterator[memoryview]:
+def _stored(file: File, member: zipfile.ZipInfo) -> Iterator[memoryview]:
     """The bytes of a stored member, in pieces: past zipfile, whose own checksum is several times slower than a disk."""
     start, buffer = _start_of(file, member), memoryview(bytearray(min(_CHECK_STEP, max(1, member.file_size))))
     for at in range(0, member.file_size, len(buffer)):
@@ -156,7 +155,7 @@ def _stored(file: _fs.File, member: zipfile.ZipInfo) -> Iterator[memoryview]:
         yield view
 
 
-def _start_of(file: _fs.File, member: zipfile.ZipInfo) -> int:
+def _start_of(file: File, member: zipfile.ZipInfo) -> int:
     """Where the bytes of a member begin: its local header has lengths of its own."""
     local = file.read_at(30, member.header_offset)
     if len(local) < 30 or local[:4] != b"PK\3\4":
@@ -165,7 +164,7 @@ def _start_of(file: _fs.File, member: zipfile.ZipInfo) -> int:
 
 
 def _open_wave(where: Path, trust: bool) -> StoredWave:
-    file = _fs.File.open(where, writable=False)
+    file = File.open(where, writable=False)
     try:
         with open(where, "rb") as stream, zipfile.ZipFile(stream) as archive:
             _check_members(archive, file.size)
@@ -220,7 +219,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
     return archive.read(info)
 
 
-def _check_header(archive: zipfile.ZipFile, file: _fs.File, wave: StoredWave) -> None:
+def _check_header(archive: zipfile.ZipFile, file: File, wave: StoredWave) -> None:
     """The .npy header is what it was: its CRC-32 follows from that of the array and that of both. No data are read.
 
     One bit makes ">f8" of "<f8".
@@ -234,7 +233,7 @@ def _check_header(archive: zipfile.ZipFile, file: _fs.File, wave: StoredWave) ->
         raise BadFileError("the header of data.npy is not what it was")
 
 
-def _open_data(path: Path, archive: zipfile.ZipFile, stream: Any, file: _fs.File) -> StoredWave:
+def _open_data(path: Path, archive: zipfile.ZipFile, stream: Any, file: File) -> StoredWave:
     names = archive.namelist()
     if DATA_MEMBER not in names:
         raise BadFileError(f"has no member {DATA_MEMBER}; it holds {', '.join(names[:5]) or 'nothing'}")

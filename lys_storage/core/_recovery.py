@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..callbacks import Progress
+from ..disk import File, boot_id, remove_file, sync_folder
 from ..errors import BadFileError, LysStorageError, NameTakenError, ScanInUseError, ScanShapeError
 from ..format import (
     JOURNAL_SUFFIX,
@@ -27,7 +28,6 @@ from ..format import (
     part_path,
     redo_path,
 )
-from . import _fs
 from ._journal import COMING, WRITTEN, Journal
 from ._part import Part
 from ._scan import Scan
@@ -72,7 +72,7 @@ def open_part(path: Path, *, verify: bool = False, progress: Progress | None = N
     Raises ScanInUseError where a living process writes it, BadFileError where it is not sound.
     """
     part = _find_part(path)
-    file = _fs.File.open(part, writable=True)
+    file = File.open(part, writable=True)
     try:
         if not file.try_lock():
             raise ScanInUseError(f"scan {part} is being written by a living process")
@@ -89,7 +89,7 @@ def open_part(path: Path, *, verify: bool = False, progress: Progress | None = N
         raise
 
 
-def _settled(file: _fs.File, verify: bool, progress: Progress | None) -> Part:
+def _settled(file: File, verify: bool, progress: Progress | None) -> Part:
     journal = Journal.open(journal_path(file.path), writable=True)
     try:
         description = journal.description
@@ -97,13 +97,13 @@ def _settled(file: _fs.File, verify: bool, progress: Progress | None) -> Part:
             raise BadFileError(f"journal {journal.path}: array at {description.array_offset} does not fit its shape")
         journal.read_metadata()  # nothing is changed before it is known that there is an end to it
         _check_form(file, journal)
-        boot = _fs.boot_id()
+        boot = boot_id()
         same_boot = bool(boot) and description.boot_id == boot
         settle(file, journal, trust_marks=same_boot and not verify, progress=progress)
         if not same_boot:
             journal = _of_this_boot(journal, boot)
         for stale in (file.path, journal.path):
-            _fs.remove(
+            remove_file(
                 stale.with_name(stale.name + ".new")
             )  # on its way into the old one's place when the process died
         return Part(file, journal)
@@ -112,7 +112,7 @@ def _settled(file: _fs.File, verify: bool, progress: Progress | None) -> Part:
         raise
 
 
-def _check_form(file: _fs.File, journal: Journal) -> None:
+def _check_form(file: File, journal: Journal) -> None:
     """Raise BadFileError where the scan file is another's, as far as its form tells: filling it up would destroy that one.
 
     A header of a part of the shape was left by an export that was to be cut; a damaged one is written anew.
@@ -149,7 +149,7 @@ def _of_this_boot(journal: Journal, boot: str) -> Journal:
 
     new = journal.successor(replace(journal.description, boot_id=boot), carry)
     new.take_place(journal)
-    _fs.sync_folder(new.path.parent)
+    sync_folder(new.path.parent)
     journal.close()
     return new
 
@@ -272,12 +272,12 @@ def _export_of(path: Path) -> Path | None:
 def _finish_publishing(path: Path) -> Recovered | None:
     """Where the scan file is its export already, what is left of publishing it."""
     final = _export_of(path)
-    file = _fs.File.open(path, writable=True)
+    file = File.open(path, writable=True)
     try:
         if final is None or not file.try_lock():
             return None
-        _fs.sync_folder(path.parent)
-        _fs.remove(path)
+        sync_folder(path.parent)
+        remove_file(path)
     finally:
         file.close()
     return replace(_clear_away(path, dry_run=False), path=final)
@@ -291,20 +291,20 @@ def _clear_away(path: Path, dry_run: bool) -> Recovered:
             path, None, 0, 0, f"{journal.name} has lost its scan file, and no export is here: left as it is"
         )
     if not dry_run:
-        _fs.sync_folder(path.parent)  # the run that gave it its name may not have come to that
-        _fs.remove(redo_path(path))
-        _fs.remove(journal)
+        sync_folder(path.parent)  # the run that gave it its name may not have come to that
+        remove_file(redo_path(path))
+        remove_file(journal)
     return Recovered(path, None, 0, 0, "was exported before; what was left beside it is removed", settled=True)
 
 
 def _remove_if_nothing_in_it(path: Path) -> Recovered | None:
     """A scan file of no bytes was left between the claim of its name and its first byte: no frame can have come."""
-    file = _fs.File.open(path, writable=True)
+    file = File.open(path, writable=True)
     try:
         if file.size or not file.try_lock() or not file.is_at_path():
             return None
-        _fs.remove(journal_path(path))  # first: a journal without its scan file would stay for ever
-        _fs.remove(path)
+        remove_file(journal_path(path))  # first: a journal without its scan file would stay for ever
+        remove_file(path)
     finally:
         file.close()
     return Recovered(path, None, 0, 0, "was only just begun, and held nothing: removed", settled=True)
@@ -312,7 +312,7 @@ def _remove_if_nothing_in_it(path: Path) -> Recovered | None:
 
 def look_at(path: Path) -> Recovered:
     """What recover would find in a scan in progress; changes nothing. Raises BadFileError where it is not sound."""
-    file = _fs.File.open(path, writable=True)
+    file = File.open(path, writable=True)
     try:
         running = not file.try_lock()
     finally:

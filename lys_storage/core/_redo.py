@@ -13,15 +13,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..disk import Buffer, File, remove_file
 from ..errors import StorageOSError
 from ..format import crc32, redo_path
-from . import _fs
 
 MAGIC = b"\x93LYSREDO"
 _HEADER = struct.Struct("<8sQQQI")
 _HEADER_SIZE = 64
 _STEP = 1 << 20
-Chunk = tuple[int, _fs.Buffer]
+Chunk = tuple[int, Buffer]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Record:
 class Redo:
     """The open redo file of one scan. One thread at a time uses it."""
 
-    def __init__(self, file: _fs.File, key: int) -> None:
+    def __init__(self, file: File, key: int) -> None:
         self.file, self._key = file, key
         self.end = 0
         self.sync_failed = False
@@ -44,8 +44,8 @@ class Redo:
     @classmethod
     def create(cls, part: Path, key: int) -> Redo:
         path = redo_path(part)
-        _fs.remove(path)  # void: a scan that is taken over has settled its records before
-        return cls(_fs.File.create(path), key)
+        remove_file(path)  # void: a scan that is taken over has settled its records before
+        return cls(File.create(path), key)
 
     def append(self, offset: int, size: int, chunks: Iterable[Chunk], epoch: int) -> Record:
         """Write a record. 1. its bytes; 2. their checksum, of what the file holds; 3. the header, which makes it count."""
@@ -62,7 +62,7 @@ class Redo:
         self.end = at + size + -size % _HEADER_SIZE
         return record
 
-    def apply(self, record: Record, file: _fs.File) -> None:
+    def apply(self, record: Record, file: File) -> None:
         """Put a record's bytes in their place in the scan file."""
         at = record.offset
         for piece in _pieces(self.file, record):
@@ -93,7 +93,7 @@ def _encode(key: int, epoch: int, offset: int, size: int, crc: int) -> bytes:
     return (head + struct.pack("<I", crc32(head, key))).ljust(_HEADER_SIZE, b"\0")
 
 
-def _pieces(file: _fs.File, record: Record) -> Iterator[memoryview]:
+def _pieces(file: File, record: Record) -> Iterator[memoryview]:
     buffer = memoryview(bytearray(min(_STEP, record.size)))
     for done in range(0, record.size, _STEP):
         view = buffer[: min(_STEP, record.size - done)]

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ..disk import File, ensure_free_space, remove_file, replace_file
 from ..errors import ScanShapeError
 from ..format import Description, layout_of, plan_data_member
-from . import _fs
 from ._checks import Checks
 from ._frame import check_fill
 from ._journal import ABSENT, COMING, WRITTEN, Journal
@@ -20,7 +20,7 @@ from ._part import Part
 _STEP = 1 << 16
 
 
-def refine_marks(old: Journal, new: Journal, file: _fs.File) -> None:
+def refine_marks(old: Journal, new: Journal, file: File) -> None:
     """Carry marks over to a finer grid: every new frame has the mark of the old one that it is a part of.
 
     Checksums are taken anew, from the file: what was promised by the old ones is by these before they take their place.
@@ -64,11 +64,11 @@ def change_dtype(part: Part, dtype: np.dtype[Any], fill: Any) -> None:
         began = datetime.fromisoformat(old.started).timestamp()
         layout = plan_data_member(old.shape, dtype, began, frame_bytes=new.frame_bytes)
         new = replace(new, array_offset=layout.array_offset)
-        _fs.look_for_space(part.path.parent, layout.array_size - layout_of(old).array_size, part.path)
+        ensure_free_space(part.path.parent, layout.array_size - layout_of(old).array_size, part.path)
         part.file.refuse_unless_at_path()
         beside = part.path.with_name(part.path.name + ".new")
-        _fs.remove(beside)  # left by a crash in the middle of this; it never counted
-        file = _fs.File.create(beside)
+        remove_file(beside)  # left by a crash in the middle of this; it never counted
+        file = File.create(beside)
         try:
             file.try_lock()
             for at, head in layout.heads():
@@ -78,7 +78,7 @@ def change_dtype(part: Part, dtype: np.dtype[Any], fill: Any) -> None:
             journal = part.journal.successor(new, lambda j: j.set_marks(0, j.description.frames, COMING))
             journal.take_place(part.journal)
             try:
-                _fs.replace(beside, part.path)
+                replace_file(beside, part.path)
             except BaseException:
                 _go_back_to(part, old, journal)
                 raise
@@ -86,7 +86,7 @@ def change_dtype(part: Part, dtype: np.dtype[Any], fill: Any) -> None:
             journal.set_marks(0, new.frames, ABSENT)
         except BaseException:
             file.close()
-            _fs.remove(beside)
+            remove_file(beside)
             raise
         part.go_on_with(journal, file)
         part.have_names()

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from . import _fs
+from ..disk import File
 from ._checks import Checks
 from ._frames import join
 from ._journal import BLOCK_CHECKED, CHECKED, CHECKING, REWRITING, WRITTEN, Journal
@@ -24,7 +24,7 @@ REDO_LIMIT = 64 << 20
 class Rewrites(Checks, Syncs):
     """Frames that can be rewritten, one rewrite at a time. The redo file is made at the first of them."""
 
-    def __init__(self, file: _fs.File, journal: Journal) -> None:
+    def __init__(self, file: File, journal: Journal) -> None:
         super().__init__(file, journal)
         self._redo: Redo | None = None
         self._redo_lock = threading.Lock()  # guards _redo and _unsettled; may be taken while the turn of Part is held

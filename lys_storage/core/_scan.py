@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..callbacks import Progress, log_error
+from ..disk import Preallocation, give_back, read_selection, remove_file, sync_folder
 from ..errors import LysStorageError, ScanClosedError, ScanShapeError
 from ..format import (
     MAX_FRAMES,
@@ -30,14 +31,10 @@ from ..format import (
     tail_reserve,
     with_coordinates,
 )
-from . import _fs
 from ._finalize import FinalizeReport, finalize
-from ._form import read_selection
 from ._journal import WRITTEN
-from ._numbering import give_back
 from ._part import Part
 from ._relayout import change_dtype, refine
-from ._space import SpaceClaim
 from ._writer import Writer
 
 log = logging.getLogger("lys_storage")
@@ -62,7 +59,7 @@ class Scan(Writer):
         *,
         flush_interval_s: float | None = 1.0,
         failed: Callable[[LysStorageError], None] | None = None,
-        claim: SpaceClaim | None = None,
+        claim: Preallocation | None = None,
         grid_is_known: bool = True,
     ) -> None:
         super().__init__(part, flush_interval_s, failed or log_error, grid_is_known=grid_is_known)
@@ -253,7 +250,7 @@ class Scan(Writer):
     def claim_space(self) -> None:
         """Have the filesystem set the scan's space aside: at once as far as some 40 ms go, the rest behind the writer."""
         d = self._part.description
-        self._claim = SpaceClaim(self._part.file, layout_of(d).array_end, tail_reserve(d.frames), self._failed)
+        self._claim = Preallocation(self._part.file, layout_of(d).array_end, tail_reserve(d.frames), self._failed)
 
     def _end_claim(self) -> None:
         if self._claim is not None:
@@ -323,7 +320,7 @@ class Scan(Writer):
                         self._store_note()
                     self._part.flush()
                 else:
-                    _fs.sync_folder(self._part.published.parent)  # close() could not, else it would be saved
+                    sync_folder(self._part.published.parent)  # close() could not, else it would be saved
             finally:
                 self._state = "suspended"
                 self._let_go()
@@ -340,7 +337,7 @@ class Scan(Writer):
                 raise ScanClosedError(f"scan {self.part_path} has {self.frames_written} frames, and is not discarded")
             self._state = "discarded"
             if self._part.file.is_at_path():
-                _fs.remove(self.part_path)
+                remove_file(self.part_path)
             self._part.remove_companions()
             if self.number is not None:
                 give_back(self.part_path.parent, self._part.description.stem, self.number)

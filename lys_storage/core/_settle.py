@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from ..disk import File, remove_file, sync_folder
 from ..format import crc32, redo_path
-from . import _fs
 from ._journal import BLOCK_CHECKED, CHECKED, CHECKING, COMING, REWRITING, WRITTEN, Journal
 from ._redo import Record, Redo, read_records
 
@@ -24,7 +24,7 @@ _READ_SIZE = 1 << 20
 
 
 def settle(
-    file: _fs.File, journal: Journal, *, trust_marks: bool, progress: Callable[[int, int], None] | None = None
+    file: File, journal: Journal, *, trust_marks: bool, progress: Callable[[int, int], None] | None = None
 ) -> None:
     """Bring every mark to ABSENT, COMING (bytes that are not data), WRITTEN, CHECKED or BLOCK_CHECKED.
 
@@ -71,10 +71,10 @@ def settle(
         journal.sync()
     if redone is not None:
         redone.close()
-        _fs.remove(redone.file.path)
+        remove_file(redone.file.path)
 
 
-def _sync(file: _fs.File, journal: Journal) -> None:
+def _sync(file: File, journal: Journal) -> None:
     """Sync the scan file. Where a sync has failed before, all that is data is written again first."""
     try:
         if journal.file_sync_failed:
@@ -93,7 +93,7 @@ def _sync(file: _fs.File, journal: Journal) -> None:
     journal.file_sync_failed = False
 
 
-def _ask_blocks(file: _fs.File, journal: Journal, first: int, marks: Marks, doubtful: np.ndarray[Any, Any]) -> None:
+def _ask_blocks(file: File, journal: Journal, first: int, marks: Marks, doubtful: np.ndarray[Any, Any]) -> None:
     """Doubtful frames of a block that is as it was when its checksum was taken are data, and in doubt no more."""
     per_block = journal.per_block
     for k in range(0, len(marks), per_block):
@@ -120,7 +120,7 @@ def _dissolve(journal: Journal, first: int, marks: Marks) -> None:
     rows[marked & ~marked.all(axis=1, keepdims=True)] = WRITTEN
 
 
-def _redo(file: _fs.File, journal: Journal, trust_marks: bool) -> Redo | None:
+def _redo(file: File, journal: Journal, trust_marks: bool) -> Redo | None:
     """Put what the redo file holds in its place, with marks and checksums; the redo file, where there is one.
 
     Where marks are true, only frames that are REWRITING are put there, each by the last record that has it: any other has
@@ -130,11 +130,11 @@ def _redo(file: _fs.File, journal: Journal, trust_marks: bool) -> Redo | None:
     path = redo_path(file.path)
     if not path.exists():
         return None
-    redo = Redo(_fs.File.open(path, writable=True), journal.key)
+    redo = Redo(File.open(path, writable=True), journal.key)
     records = read_records(redo, journal.epoch)
     if records:  # the process may have died before it made them durable, or their name
         redo.sync(again=True)
-        _fs.sync_folder(path.parent)
+        sync_folder(path.parent)
     last: dict[int, Record] = {}
     for record in records:
         for frame, part in _frames_of(record, journal):
@@ -162,7 +162,7 @@ def _frames_of(record: Record, journal: Journal) -> Iterator[tuple[int, Record]]
         yield first + k, Record(record.offset + k * size, size, record.at + k * size)
 
 
-def crc_of(file: _fs.File, journal: Journal, first: int, count: int) -> int | None:
+def crc_of(file: File, journal: Journal, first: int, count: int) -> int | None:
     """CRC-32 of the bytes of `count` frames; None where the file ends before."""
     size, crc = count * journal.description.frame_bytes, 0
     offset = journal.description.array_offset + first * journal.description.frame_bytes

@@ -25,7 +25,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from . import _fs
+from ..disk import File
 
 NOT_STORED, STORED, TELL = range(3)
 Span = tuple[int, int]
@@ -37,7 +37,7 @@ class State:
     came earlier (`older`), of `fresh_bytes` that came since the last check. `tell_at`: from so many of them on the follower is
     to be told."""
 
-    file: _fs.File
+    file: File
     marks: Any
     open_form: Any
     in_flight: list[Span]

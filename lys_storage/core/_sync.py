@@ -9,9 +9,9 @@ from __future__ import annotations
 import functools
 import threading
 
+from ..disk import File, sync_folder
 from ..errors import StorageOSError
 from ..format import crc32
-from . import _fs
 from ._frames import Frames, join
 from ._journal import BLOCK_CHECKED, CHECKED, COMING, WRITTEN, Journal
 from ._state import Span
@@ -22,7 +22,7 @@ _READ_SIZE = 1 << 20
 class Syncs(Frames):
     """Frames that are made durable. One thread at a time syncs."""
 
-    def __init__(self, file: _fs.File, journal: Journal) -> None:
+    def __init__(self, file: File, journal: Journal) -> None:
         super().__init__(file, journal)
         self._unsynced: Span = (0, self.frames) if journal.file_sync_failed else (0, 0)
         self._lost = 0  # frames found to be lost, of which nobody has been told yet
@@ -82,7 +82,7 @@ class Syncs(Frames):
         """Make the names of the scan's files survive a power cut, where they do not yet. Where it fails the next one does."""
         with self._names:
             if not self._names_synced:
-                _fs.sync_folder(self.path.parent)
+                sync_folder(self.path.parent)
                 self._names_synced = True
 
     def _write_again(self, span: Span) -> None:

@@ -13,8 +13,8 @@ import threading
 import time
 
 from ..callbacks import ErrorHandler, notify_error
+from ..disk import WRITES_BACK
 from ..errors import LysStorageError, ScanClosedError
-from . import _fs
 from ._frames import join
 from ._part import Part
 from ._state import Span
@@ -78,7 +78,7 @@ class ToDisk:
         self._waiting = ((0, 0), 0)
         unchecked = part.fresh[0] if part.fresh[0] < part.fresh[1] else span[1]
         first, stop = (part.array_offset + number * part.frame_bytes for number in (span[0], min(span[1], unchecked)))
-        if _fs.WRITES_BACK and came * _APART >= stop - first:
+        if WRITES_BACK and came * _APART >= stop - first:
             with self._lock:
                 self._bytes = join(self._bytes, (first, stop))
             self._wake.set()

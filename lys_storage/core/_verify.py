@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from ..callbacks import Progress
+from ..disk import File
 from ..errors import BadFileError, LysStorageError, UnsafeFileError
 from ..format import EXPORT_SUFFIX, PART_SUFFIX, Axes, check_info, journal_path, layout_of
-from . import _fs
 from ._journal import BLOCK_CHECKED, CHECKED, Journal
 from ._reader import check_members, open_wave
 from ._settle import crc_of
@@ -91,7 +91,7 @@ def _check_axes(axes: Axes, shape: tuple[int, ...]) -> Iterator[str]:
 
 
 def _verify_part(path: Path, tell: Callable[[int], None]) -> Iterator[str]:
-    file = _fs.File.open(path, writable=False)
+    file = File.open(path, writable=False)
     try:
         if file.size == 0:
             return  # between the claim of its name and its first byte
@@ -110,7 +110,7 @@ def _verify_part(path: Path, tell: Callable[[int], None]) -> Iterator[str]:
         file.close()
 
 
-def _check_frames(file: _fs.File, journal: Journal, tell: Callable[[int], None]) -> Iterator[str]:
+def _check_frames(file: File, journal: Journal, tell: Callable[[int], None]) -> Iterator[str]:
     """Every frame, or block of them, that has a checksum."""
     d, per_block = journal.description, journal.per_block
     bad: list[int] = []

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lys_storage.core._numbering import free_number
+from lys_storage.disk import free_number
 from lys_storage.format import check_dtype
 
 from ._binding import QtCore

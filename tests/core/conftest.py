@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from lys_storage import LysStorageError, Scan
-from lys_storage.core import _checks, _fs
+from lys_storage.core import _checks
+from lys_storage.disk import syscalls as syscalls_module
 
 OPERATIONS: dict[str, tuple[Any, str]] = {
     "open": (os, "open"),
@@ -22,11 +23,11 @@ OPERATIONS: dict[str, tuple[Any, str]] = {
     "read": (os, "preadv"),
     "stat": (os, "fstat"),
     "set the size": (os, "truncate"),
-    "claim or punch": (_fs, "_fallocate"),
+    "claim or punch": (syscalls_module, "fallocate"),
     "map": (mmap, "mmap"),
     "sync": (os, "fdatasync"),
     "sync of a folder": (os, "fsync"),
-    "publish": (_fs, "_rename_noreplace"),
+    "publish": (syscalls_module, "rename_noreplace"),
     "replace": (os, "replace"),
     "remove": (os, "unlink"),
 }

@@ -16,8 +16,9 @@ import pytest
 DEADLY = """
 import os, signal, sys, traceback
 import numpy as np
+from lys_storage.disk import syscalls as syscalls_module
 import lys_storage
-from lys_storage.core import _fs
+from lys_storage.disk import file as file_module
 
 moment, left = sys.argv[1], 1 << 60
 whole_write = os.pwrite
@@ -48,7 +49,7 @@ def make_deadly(module, name):
 
 for module, name in [
     (os, "open"), (os, "pwrite"), (os, "pwritev"), (os, "truncate"), (os, "fdatasync"), (os, "fsync"), (os, "replace"),
-    (os, "unlink"), (os, "link"), (os, "mkdir"), (_fs, "_fallocate"), (_fs, "_rename_noreplace"),
+    (os, "unlink"), (os, "link"), (os, "mkdir"), (syscalls_module, "fallocate"), (syscalls_module, "rename_noreplace"),
 ]:
     make_deadly(module, name)
 

@@ -13,13 +13,15 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage.core import _follower, _fs, _journal
+from lys_storage.core import _follower, _journal
 from lys_storage.core._checks import Checks
 from lys_storage.core._create import begin_scan
 from lys_storage.core._follower import kick_bytes
 from lys_storage.core._journal import ABSENT, BLOCK_CHECKED, CHECKED, COMING, REWRITING, WRITTEN, frames_in_block
 from lys_storage.core._redo import Redo
 from lys_storage.core._scan import Scan
+from lys_storage.disk import File
+from lys_storage.disk import syscalls as syscalls_module
 from tests.core.helpers import DEADLINE_S
 
 FRAMES, PER_BLOCK, SIZE = 26, 8, 6
@@ -33,7 +35,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(params=["stored through a map", "written"], autouse=True)
 def marks_are(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each test twice: with marks in a map, and as a copy-on-write filesystem needs them."""
-    monkeypatch.setattr(_fs.File, "keeps_its_place", lambda self: request.param != "written")
+    monkeypatch.setattr(File, "keeps_its_place", lambda self: request.param != "written")
     return str(request.param)
 
 
@@ -56,7 +58,7 @@ def marks(scan: Scan) -> list[int]:
 
 
 def on_another_boot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_fs, "boot_id", lambda: "another")
+    monkeypatch.setattr(syscalls_module, "read_boot_id", lambda: "another")
 
 
 def assert_is(path: Path, expected: dict[int, Any]) -> None:
@@ -140,20 +142,20 @@ def test_a_rewrite_makes_the_other_frames_of_its_block_durable_before_its_record
     """After a cut the record may be on disk and put in place; the block's checksum is worth nothing then."""
     scan, order = begin(tmp_path), []
     scan.flush()
-    sync, write = _fs.File.sync, _fs.File.write_at
+    sync, write = File.sync, File.write_at
     journal = scan._part.journal.path.name
 
-    def noted_sync(self: _fs.File) -> None:
+    def noted_sync(self: File) -> None:
         order.append(f"sync {self.path.name.removeprefix('a.npz.part')}")
         sync(self)
 
-    def noted_write(self: _fs.File, data: Any, offset: int) -> None:
+    def noted_write(self: File, data: Any, offset: int) -> None:
         if self.path.name != journal:
             order.append(f"write {self.path.name.removeprefix('a.npz.part')}")
         write(self, data, offset)
 
-    monkeypatch.setattr(_fs.File, "sync", noted_sync)
-    monkeypatch.setattr(_fs.File, "write_at", noted_write)
+    monkeypatch.setattr(File, "sync", noted_sync)
+    monkeypatch.setattr(File, "write_at", noted_write)
     scan[10] = frame(10, 1)
     steps = list(dict.fromkeys(order))
     assert steps == ["sync .journal", "write .redo", "sync .redo", "write "]
@@ -298,14 +300,14 @@ def test_after_a_failed_sync_a_block_is_written_again(
 ) -> None:
     """As a whole; where its bytes are no longer those that came, all of it is missing, and the error says so."""
     scan = begin(tmp_path)
-    real, failing = _fs.File.sync, True
+    real, failing = File.sync, True
 
-    def sync(self: _fs.File) -> None:
+    def sync(self: File) -> None:
         if failing and self.path.name.endswith(".part"):
             raise lys_storage.StorageOSError(5, "injected", str(self.path))
         real(self)
 
-    monkeypatch.setattr(_fs.File, "sync", sync)
+    monkeypatch.setattr(File, "sync", sync)
     with pytest.raises(lys_storage.StorageOSError, match="injected"):
         scan.flush()
     failing = False
@@ -324,24 +326,24 @@ def test_a_failed_sync_is_not_forgotten_by_the_death_of_the_process(
 ) -> None:
     """Who takes the scan over writes everything again before a sync of his counts."""
     scan = begin(tmp_path)
-    real, written = _fs.File.sync, []
+    real, written = File.sync, []
 
-    def failing(self: _fs.File) -> None:
+    def failing(self: File) -> None:
         raise lys_storage.StorageOSError(5, "injected", str(self.path))
 
-    monkeypatch.setattr(_fs.File, "sync", failing)
+    monkeypatch.setattr(File, "sync", failing)
     with pytest.raises(lys_storage.StorageOSError, match="injected"):
         scan.flush()
     _die(scan)
-    monkeypatch.setattr(_fs.File, "sync", real)
-    write = _fs.File.write_at
+    monkeypatch.setattr(File, "sync", real)
+    write = File.write_at
 
-    def noted(self: _fs.File, data: Any, offset: int) -> None:
+    def noted(self: File, data: Any, offset: int) -> None:
         if self.path.name == "a.npz.part":
             written.append((offset, len(data)))
         write(self, data, offset)
 
-    monkeypatch.setattr(_fs.File, "write_at", noted)
+    monkeypatch.setattr(File, "write_at", noted)
     lys_storage.recover(tmp_path)
     offset = scan._part.description.array_offset
     array = sorted(w for w in written if offset <= w[0] < offset + FRAMES * SIZE)
@@ -373,16 +375,16 @@ def test_what_a_failed_sync_has_lost_is_missing_for_who_takes_the_scan_over(
 ) -> None:
     """The kernel has let go of pages that it could not write: what has a checksum is asked for it, once."""
     scan = begin(tmp_path)
-    real = _fs.File.sync
+    real = File.sync
 
-    def failing(self: _fs.File) -> None:
+    def failing(self: File) -> None:
         raise lys_storage.StorageOSError(5, "injected", str(self.path))
 
-    monkeypatch.setattr(_fs.File, "sync", failing)
+    monkeypatch.setattr(File, "sync", failing)
     with pytest.raises(lys_storage.StorageOSError, match="injected"):
         scan.flush()
     _die(scan)
-    monkeypatch.setattr(_fs.File, "sync", real)
+    monkeypatch.setattr(File, "sync", real)
     for k in (12, 25):
         spoil(tmp_path / "a.npz.part", scan, k)
     (result,) = lys_storage.recover(tmp_path)

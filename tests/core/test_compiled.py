@@ -22,10 +22,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import lys_storage
-from lys_storage.core import _checks, _fs
+from lys_storage.core import _checks
 from lys_storage.core._journal import ABSENT, BLOCK_CHECKED, CHECKED, CHECKING, COMING, REWRITING, WRITTEN
 from lys_storage.core._scan import Scan
 from lys_storage.core._state import COMPILED, NOT_STORED, STORED, TELL, State
+from lys_storage.disk import File, preadv_is_native
 from lys_storage.errors import LysStorageError
 from lys_storage.format import CRC32_ADDRESS
 
@@ -39,7 +40,7 @@ FRAMES = 12
 def compiled_here(tmp_path: Path) -> None:
     if not COMPILED:
         pytest.skip("not built here, or LYS_STORAGE_PURE is set: Python is all there is")
-    probe = _fs.File.create(tmp_path / "probe")
+    probe = File.create(tmp_path / "probe")
     by_map = probe.keeps_its_place()
     probe.close()
     (tmp_path / "probe").unlink()
@@ -669,14 +670,14 @@ def test_what_cannot_be_read_is_told_by_python(tmp_path: Path, monkeypatch: pyte
     assert len(part._buffers) == 1
     with monkeypatch.context() as patch:
         patch.setattr(os, "preadv", lambda *args: 0)  # a model of the disk stands between
-        assert not _fs.reads_as_ever()
+        assert not preadv_is_native()
         assert part._read_sums(part.array_offset, 4096, out, buffer) == 0
     with contextlib.suppress(LysStorageError):
         scan.suspend()
 
 
 def test_the_environment_chooses_python(tmp_path: Path) -> None:
-    code = "from lys_storage.core import _checks; from lys_storage.core import _fs; from lys_storage.core import _state; from lys_storage.format import CRC32_ADDRESS; print(_state.COMPILED, _state.read_sums)"
+    code = "from lys_storage.core import _checks; from lys_storage.core import _state; from lys_storage.disk import File; from lys_storage.disk import preadv_is_native; from lys_storage.format import CRC32_ADDRESS; print(_state.COMPILED, _state.read_sums)"
     run = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "LYS_STORAGE_PURE": "1"}, capture_output=True, text=True
     )

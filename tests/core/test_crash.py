@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage.core import _fs
 from lys_storage.core._part import Part
+from lys_storage.disk import syscalls as syscalls_module
 from tests.core.helpers import assert_same_array, files, load_export, some
 from tests.core.killing import every_death, moments
 
@@ -215,7 +215,7 @@ input()
 
 def cut_power(monkeypatch: pytest.MonkeyPatch) -> None:
     """From here on the machine has been started anew."""
-    monkeypatch.setattr(_fs, "boot_id", lambda: "after the cut")
+    monkeypatch.setattr(syscalls_module, "read_boot_id", lambda: "after the cut")
 
 
 def spoil(scan: lys_storage.Scan, frame: int, content: bytes) -> None:
@@ -294,7 +294,7 @@ def test_after_the_death_of_the_process_bytes_are_not_checked_and_verify_checks_
 
 
 def test_where_the_machine_names_no_boot_every_byte_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_fs, "boot_id", lambda: "")
+    monkeypatch.setattr(syscalls_module, "read_boot_id", lambda: "")
     scan, _ = flushed_scan(tmp_path)
     scan.suspend()
     spoil(scan, 1, b"\xff")
@@ -339,7 +339,7 @@ def test_what_a_scan_was_resumed_with_after_a_power_cut_is_flushed_again(
     assert list(scan.missing()) == [(3,), (5,)]
     scan[3], scan[5] = expected[3], expected[5]
     scan.suspend()
-    monkeypatch.setattr(_fs, "boot_id", lambda: "after the second cut")
+    monkeypatch.setattr(syscalls_module, "read_boot_id", lambda: "after the second cut")
     (result,) = lys_storage.recover(tmp_path)
     assert result.frames_written == 6
     assert_same_array(load_export(tmp_path / "data.npz").data, expected)

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage.core import _fs
+from lys_storage.disk import File
 from lys_storage.format import archive as archive_module
 from lys_storage.format import combine, crc32, crc32_repeated, encode_npy_header
 from tests.core.helpers import assert_same_array, files, load_export, some
@@ -363,7 +363,7 @@ def sparse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if (tmp_path / "holes").stat().st_blocks * 512 > 1 << 20:
         pytest.skip("no holes in files here")
     (tmp_path / "holes").unlink()
-    monkeypatch.setattr(_fs.File, "claim", lambda file, offset, size: False)
+    monkeypatch.setattr(File, "claim", lambda file, offset, size: False)
 
 
 def test_an_archive_beyond_4_gib_is_a_sound_zip64(tmp_path: Path, sparse: None) -> None:

@@ -13,8 +13,9 @@ import pytest
 
 import lys_storage
 from lys_storage import NameTakenError, Scan, StorageOSError
-from lys_storage.core import _fs
 from lys_storage.core._create import begin_scan
+from lys_storage.disk import File
+from lys_storage.disk import syscalls as syscalls_module
 from tests.core.conftest import Faults
 from tests.core.helpers import assert_same_array, files, load_export
 from tests.core.killing import every_death, moments
@@ -53,18 +54,18 @@ def test_a_complete_scan_is_finalized_without_reading_or_writing_its_array(
         scan[i] = np.full(1 << 18, i, "u1")
     scan.flush()
     moved = {"read": 0, "write": 0}
-    real_read, real_write = _fs.File.read_into, _fs.File.write_at
+    real_read, real_write = File.read_into, File.write_at
 
-    def read_into(file: _fs.File, buffer: Any, offset: int) -> int:
+    def read_into(file: File, buffer: Any, offset: int) -> int:
         moved["read"] += len(buffer) if file.path == scan.part_path else 0
         return real_read(file, buffer, offset)
 
-    def write_at(file: _fs.File, data: Any, offset: int) -> None:
+    def write_at(file: File, data: Any, offset: int) -> None:
         moved["write"] += len(data) if file.path == scan.part_path else 0
         real_write(file, data, offset)
 
-    monkeypatch.setattr(_fs.File, "read_into", read_into)
-    monkeypatch.setattr(_fs.File, "write_at", write_at)
+    monkeypatch.setattr(File, "read_into", read_into)
+    monkeypatch.setattr(File, "write_at", write_at)
     scan.close()
     assert moved["read"] == 0
     assert moved["write"] < 80_000  # of which the header, filled up to 64 KiB
@@ -136,7 +137,7 @@ def test_a_name_that_is_taken_meanwhile_is_not_replaced_and_the_scan_is_kept(
 ) -> None:
     """Once the other file has been moved away, close() succeeds."""
     if by_link:
-        monkeypatch.setattr(_fs, "_rename_noreplace", lambda old, new: False)
+        monkeypatch.setattr(syscalls_module, "rename_noreplace", lambda old, new: False)
     scan = running(tmp_path)
     (tmp_path / "data.npz").write_bytes(b"mine")
     for _ in range(2):

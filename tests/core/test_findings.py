@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage.core import _fs, _numbering
 from lys_storage.core._create import begin_scan
 from lys_storage.core._part import Part
+from lys_storage.disk import File, free_number
+from lys_storage.disk import syscalls as syscalls_module
 from tests.core.conftest import Faults
 from tests.core.helpers import DEADLINE_S, assert_same_array, files, load_export
 
@@ -185,7 +186,7 @@ def test_a_publish_by_link_whose_unlink_fails_is_not_done_twice(
     tmp_path: Path, faults: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where no rename refuses: the link is what publishes. Called again, close() finds its own file there."""
-    monkeypatch.setattr(_fs, "_rename_noreplace", lambda old, new: False)
+    monkeypatch.setattr(syscalls_module, "rename_noreplace", lambda old, new: False)
     scan = begin_scan(tmp_path, "data", (2,), "u1", numbered=True, replace_existing=False, flush_interval_s=None)
     scan[...] = np.ones(2, "u1")
     faults.fail("remove", 1, errno.EIO)
@@ -311,23 +312,23 @@ def test_a_dtype_that_no_npy_can_say_is_refused_by_the_family(tmp_path: Path, dt
 @pytest.mark.parametrize("name", ["data_0.npz.bak", "data_0.npz.txt", "data_0.npz.zip"])
 def test_a_file_that_is_neither_export_nor_scan_takes_no_number(tmp_path: Path, name: str) -> None:
     (tmp_path / name).touch()
-    assert _numbering.free_number(tmp_path, "data") == 0
+    assert free_number(tmp_path, "data") == 0
 
 
 def test_a_reserve_that_fails_takes_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a folder that takes long to scan, too: this gap is nobody else's."""
     for k in range(3000):
         (tmp_path / f"data_{k}.npz").touch()
-    assert _numbering.free_number(tmp_path, "data") == 3000
+    assert free_number(tmp_path, "data") == 3000
 
     def full(*args: Any) -> bool:
         raise OSError(errno.ENOSPC, "full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(_fs, "_fallocate", full)
+        patch.setattr(syscalls_module, "fallocate", full)
         with pytest.raises(lys_storage.DiskFullError):
             begin_scan(tmp_path, "data", (2,), "u1", numbered=True, replace_existing=False)
-    assert _numbering.free_number(tmp_path, "data") == 3000
+    assert free_number(tmp_path, "data") == 3000
 
 
 # -- the follower ------------------------------------------------------------------------------------------------------
@@ -338,16 +339,16 @@ def test_a_background_flush_that_fails_is_tried_again_also_where_no_more_frames_
 ) -> None:
     """The last frame of an hour was promised within a second, and the detector is waiting for a sample."""
     monkeypatch.setattr("lys_storage.core._to_disk.AGAIN_S", 0.02)
-    real, told, done = _fs.File.sync, [], threading.Event()
+    real, told, done = File.sync, [], threading.Event()
 
-    def sync(self: _fs.File) -> None:
+    def sync(self: File) -> None:
         if self.path.name.endswith(".part") and len(told) < 3:
             raise lys_storage.StorageOSError(errno.EIO, "injected", str(self.path))
         real(self)
         if self.path.name.endswith(".journal"):
             done.set()
 
-    monkeypatch.setattr(_fs.File, "sync", sync)
+    monkeypatch.setattr(File, "sync", sync)
     options: dict[str, Any] = {"numbered": False, "replace_existing": False, "grid_ndim": 1, "flush_interval_s": 0.01}
     scan = begin_scan(tmp_path, "data", (4, 8), "u1", failed=told.append, **options)
     scan[0] = np.arange(8, dtype="u1")

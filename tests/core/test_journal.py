@@ -16,8 +16,9 @@ import pytest
 
 import lys_storage
 from lys_storage import BadFileError
-from lys_storage.core import _fs, _journal
+from lys_storage.core import _journal
 from lys_storage.core._journal import ABSENT, BLOCK_CHECKED, CHECKED, CHECKING, COMING, REWRITING, WRITTEN, Journal
+from lys_storage.disk import File
 from lys_storage.format import Description, decode_description, encode_description
 from tests.core.helpers import files
 
@@ -305,8 +306,8 @@ def test_metadata_are_synced_only_where_an_older_copy_is_overwritten_beside_one_
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     syncs: list[str] = []
-    sync = _fs.File.sync
-    monkeypatch.setattr(_fs.File, "sync", lambda self: (syncs.append(self.path.name), sync(self))[1])
+    sync = File.sync
+    monkeypatch.setattr(File, "sync", lambda self: (syncs.append(self.path.name), sync(self))[1])
     journal.write_metadata(b"axes 2", b"note 2")
     assert syncs == [], "the first copy is not touched"
     journal.write_metadata(b"axes 3", b"note 3")
@@ -321,17 +322,17 @@ def test_metadata_are_synced_only_where_an_older_copy_is_overwritten_beside_one_
 def test_a_sync_that_was_begun_before_metadata_came_does_not_make_them_durable(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sync = _fs.File.sync
+    sync = File.sync
 
-    def sync_with_metadata_at_once(self: _fs.File) -> None:
+    def sync_with_metadata_at_once(self: File) -> None:
         sync(self)
-        monkeypatch.setattr(_fs.File, "sync", sync)
+        monkeypatch.setattr(File, "sync", sync)
         journal.write_metadata(b"axes 2", b"note 2")
 
-    monkeypatch.setattr(_fs.File, "sync", sync_with_metadata_at_once)
+    monkeypatch.setattr(File, "sync", sync_with_metadata_at_once)
     journal.sync()
     syncs: list[str] = []
-    monkeypatch.setattr(_fs.File, "sync", lambda self: (syncs.append(self.path.name), sync(self))[1])
+    monkeypatch.setattr(File, "sync", lambda self: (syncs.append(self.path.name), sync(self))[1])
     journal.write_metadata(b"axes 3", b"note 3")
     assert len(syncs) == 1
 
@@ -388,7 +389,7 @@ def test_on_a_finer_grid_every_frame_has_the_mark_of_the_one_it_is_a_part_of(
     coarse.marks[1], coarse.epoch = old, 5
     data = np.arange(prod(HERE.shape), dtype=np.uint8).astype(HERE.dtype)
     (tmp_path / "data").write_bytes(bytes(HERE.array_offset) + data.tobytes())
-    file = _fs.File.open(tmp_path / "data", writable=False)
+    file = File.open(tmp_path / "data", writable=False)
     refine_marks(coarse, fine, file)
     assert (fine.mark_array.tolist(), fine.epoch) == ([0] * 4 + [new] * 4 + [0] * 4, 5)
     sums = [zlib.crc32(frame.tobytes()) for frame in data.reshape(12, -1)]

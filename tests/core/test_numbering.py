@@ -12,9 +12,10 @@ import pytest
 
 import lys_storage
 from lys_storage import Scan
-from lys_storage.core import _numbering
 from lys_storage.core._create import begin_scan
-from lys_storage.core._numbering import LOCK_NAME, claim_number, claim_path, free_number
+from lys_storage.disk import claim_number, claim_path, free_number
+from lys_storage.disk import numbering as numbering_module
+from lys_storage.disk.numbering import LOCK_NAME
 from tests.core.helpers import files, in_threads
 
 
@@ -30,7 +31,7 @@ def touch(folder: Path, *names: str) -> None:
 @pytest.fixture(autouse=True)
 def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a process that has just begun."""
-    monkeypatch.setattr(_numbering, "_known", {})
+    monkeypatch.setattr(numbering_module, "_known", {})
 
 
 # -- which one ---------------------------------------------------------------------------------------------------------
@@ -82,7 +83,7 @@ def test_a_name_is_taken_literally(tmp_path: Path, name: str) -> None:
     touch(tmp_path, "axb_0.npz", "y_2_0.npz", "x_0.npz", "aab_0.npz", "1_0.npz")
     assert free_number(tmp_path, name) == 0
     touch(tmp_path, f"{name}_0.npz", f"{name}_1.npz.part")
-    _numbering._known.clear()
+    numbering_module._known.clear()
     assert free_number(tmp_path, name) == 2
 
 
@@ -97,7 +98,7 @@ def test_scans_take_numbers_in_order_and_keep_them(tmp_path: Path) -> None:
     scans[2].suspend()
     with reserve(tmp_path) as scan:
         assert scan.number in (0, 3), "a gap may be found at the next directory scan only"
-    _numbering._known.clear()
+    numbering_module._known.clear()
     assert free_number(tmp_path, "data") == (3 if scan.number == 0 else 0)
 
 
@@ -137,7 +138,7 @@ def test_a_folder_that_is_emptied_begins_at_zero_again(tmp_path: Path) -> None:
     with reserve(tmp_path / "a"):
         pass
     (tmp_path / "a" / "data_0.npz").unlink()
-    _numbering._known.clear()
+    numbering_module._known.clear()
     assert free_number(tmp_path / "a", "data") == 0
 
 
@@ -289,4 +290,4 @@ def test_numbers_are_arrays_of_bytes_not_of_what_a_name_claims(tmp_path: Path) -
     """One file with a huge number costs no memory."""
     touch(tmp_path, f"data_{10**12}.npz", "data_0.npz")
     assert free_number(tmp_path, "data") == 1
-    assert np.sum([len(taken.used) for taken in _numbering._known.values()]) < 10_000
+    assert np.sum([len(taken.used) for taken in numbering_module._known.values()]) < 10_000

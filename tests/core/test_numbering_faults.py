@@ -18,9 +18,13 @@ import pytest
 
 import lys_storage
 from lys_storage import Scan
-from lys_storage.core import _fs, _numbering
+from lys_storage.core import _publish
 from lys_storage.core._create import begin_scan
-from lys_storage.core._numbering import LOCK_NAME, free_number
+from lys_storage.disk import File, free_number
+from lys_storage.disk import folder as folder_module
+from lys_storage.disk import numbering as numbering_module
+from lys_storage.disk import syscalls as syscalls_module
+from lys_storage.disk.numbering import LOCK_NAME, LOCK_WAIT_S
 from tests.core.helpers import DEADLINE_S, files, in_threads, load_export
 from tests.faults.operations import BECOME_NOBODY, _open_to_all  # noqa: F401  a fixture
 
@@ -34,7 +38,7 @@ def reserve(folder: Path, name: str = "data") -> Scan:
 @pytest.fixture(autouse=True)
 def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a process that has just begun."""
-    monkeypatch.setattr(_numbering, "_known", {})
+    monkeypatch.setattr(numbering_module, "_known", {})
 
 
 # -- all at once -------------------------------------------------------------------------------------------------------
@@ -155,15 +159,15 @@ def test_a_file_of_lys_instr_that_comes_within_a_claim_is_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the exclusive create and the look for the final name; the number is given back, no file of it stays."""
-    real = _fs.File.try_lock
+    real = File.try_lock
     come: list[Path] = []
 
-    def try_lock(file: _fs.File) -> bool:
+    def try_lock(file: File) -> bool:
         if len(come) < 2:
             come.append(lys_instr_saves(tmp_path))
         return real(file)
 
-    monkeypatch.setattr(_fs.File, "try_lock", try_lock)
+    monkeypatch.setattr(File, "try_lock", try_lock)
     with reserve(tmp_path) as scan:
         assert scan.number == 2
         assert files(tmp_path) == {"data_0.npz", "data_1.npz", "data_2.npz.part", "data_2.npz.part.journal"}
@@ -181,8 +185,8 @@ def test_a_file_of_lys_instr_that_comes_right_before_the_publishing_is_never_rep
 ) -> None:
     """Again and again, also under the number that was taken instead: the scan gets the first one that holds."""
     if by_link:
-        monkeypatch.setattr(_fs, "_rename_noreplace", lambda old, new: False)
-    real = _fs.publish_new
+        monkeypatch.setattr(syscalls_module, "rename_noreplace", lambda old, new: False)
+    real = folder_module.publish_new
     come: list[Path] = []
 
     def publish_new(old: Path, new: Path) -> None:
@@ -192,7 +196,7 @@ def test_a_file_of_lys_instr_that_comes_right_before_the_publishing_is_never_rep
 
     scan = reserve(tmp_path)
     scan[...] = np.array([1, 2], "u1")
-    monkeypatch.setattr(_fs, "publish_new", publish_new)
+    monkeypatch.setattr(_publish, "publish_new", publish_new)
     scan.close()
     assert [path.name for path in come] == ["data_0.npz", "data_1.npz", "data_2.npz"]
     assert scan.report is not None
@@ -213,8 +217,8 @@ def test_a_file_of_lys_instr_that_comes_right_before_the_publishing_is_never_rep
         pytest.param((os, "open"), id="before each open"),
         pytest.param((os, "pwrite"), id="before each write"),
         pytest.param((os, "truncate"), id="before each change of a size"),
-        pytest.param((_fs.File, "try_lock"), id="between create and lock"),
-        pytest.param((_fs, "_rename_noreplace"), id="right before the publishing"),
+        pytest.param((File, "try_lock"), id="between create and lock"),
+        pytest.param((syscalls_module, "rename_noreplace"), id="right before the publishing"),
         pytest.param((os, "fsync"), id="between the publishing and the end"),
         pytest.param((os, "unlink"), id="before the journal goes"),
     ],
@@ -223,7 +227,7 @@ def test_a_claim_in_any_moment_of_anothers_life_never_gets_its_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: tuple[Any, str]
 ) -> None:
     """From its exclusive create on the number is taken, until the export has it; whoever waits for no lock."""
-    monkeypatch.setattr(_numbering, "LOCK_WAIT_S", 0.0)
+    monkeypatch.setattr(numbering_module, "LOCK_WAIT_S", 0.0)
     real, others = getattr(*operation), []
 
     def call(*args: Any, **options: Any) -> Any:
@@ -251,17 +255,17 @@ def test_a_claim_that_another_process_looks_at_just_then_keeps_its_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`ls`, and the look for interrupted scans, take the lock for a moment to see whether a writer lives."""
-    real, looks = _fs.File.try_lock, []
+    real, looks = File.try_lock, []
 
-    def try_lock(file: _fs.File) -> bool:
+    def try_lock(file: File) -> bool:
         if not looks:
-            looker = _fs.File.open(file.path, writable=True)
+            looker = File.open(file.path, writable=True)
             looks.append(looker)
             assert real(looker)
             threading.Timer(0.05, looker.close).start()
         return real(file)
 
-    monkeypatch.setattr(_fs.File, "try_lock", try_lock)
+    monkeypatch.setattr(File, "try_lock", try_lock)
     with lys_storage.create(tmp_path / "data.npz", (2,), "u1"):
         pass
     assert files(tmp_path) == {"data.npz"}
@@ -328,22 +332,25 @@ def test_a_lock_file_of_another_user_that_cannot_be_opened_is_no_hindrance(
 STOPPED = """
 import os, signal, sys
 from pathlib import Path
-from lys_storage.core import _fs
-from lys_storage.core import _numbering
+from lys_storage.disk import File
+from lys_storage.disk import file as file_module
+from lys_storage.disk import numbering as numbering_module
+from lys_storage.disk import publish_new
+from lys_storage.disk.numbering import LOCK_WAIT_S
 from lys_storage.core._create import begin_scan
-real = _fs.File.create
+real = File.create
 
 def create(path):
     if sys.argv[1] == "before":
         os.kill(os.getpid(), signal.SIGSTOP)
     file = real(path)
     if sys.argv[1] == "after":
-        _fs.File.create = real
+        File.create = real
         os.kill(os.getpid(), signal.SIGSTOP)
-    _fs.File.create = real
+    File.create = real
     return file
 
-_fs.File.create = create
+File.create = create
 with begin_scan(Path(), "data", (2,), "u1", numbered=True, replace_existing=False) as scan:
     print(scan.number, flush=True)
 """
@@ -371,8 +378,8 @@ def test_a_process_that_is_stopped_in_its_claim_holds_nobody_up(
     _, status = os.waitpid(child.pid, os.WUNTRACED)
     assert os.WIFSTOPPED(status)
     try:
-        assert wait_s <= _numbering.LOCK_WAIT_S == 2.0
-        monkeypatch.setattr(_numbering, "LOCK_WAIT_S", wait_s)
+        assert wait_s <= LOCK_WAIT_S == 2.0
+        monkeypatch.setattr(numbering_module, "LOCK_WAIT_S", wait_s)
         begin = time.monotonic()
         with reserve(tmp_path) as scan:
             assert scan.number == ours
@@ -531,7 +538,7 @@ def test_a_folder_whose_time_of_change_is_any_never_gives_a_number_that_is_taken
     (tmp_path / "data_7.npz").unlink()
     os.utime(tmp_path, (times[0], times[0]))
     assert free_number(tmp_path, "data") in (7, 40), "a gap is a hint"
-    _numbering._known.clear()
+    numbering_module._known.clear()
     assert free_number(tmp_path, "data") == 7
 
 
@@ -594,7 +601,7 @@ def test_a_child_that_is_forked_while_a_thread_asks_for_a_number_can_claim(
 import os, signal, threading
 from pathlib import Path
 from lys_storage.core._create import begin_scan
-from lys_storage.core._numbering import free_number
+from lys_storage.disk import free_number
 import filelock
 real, inside, go_on = os.scandir, threading.Event(), threading.Event()
 

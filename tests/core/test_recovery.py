@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage.core import _fs
 from lys_storage.core._create import begin_scan
 from lys_storage.core._listing import list_scans
 from lys_storage.core._recovery import find_interrupted
+from lys_storage.disk import File
+from lys_storage.disk import syscalls as syscalls_module
 from lys_storage.format import journal_path, redo_path
 from tests.core.helpers import assert_same_array, files, load_export
 
@@ -31,7 +32,7 @@ def interrupt(path: Path, shape: tuple[int, ...] = (4, 3), frames: tuple[int, ..
 @pytest.fixture
 def other_boot(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the machine had been started again since the scan was begun."""
-    monkeypatch.setattr(_fs, "boot_id", lambda: "another boot")
+    monkeypatch.setattr(syscalls_module, "read_boot_id", lambda: "another boot")
 
 
 # -- recover -----------------------------------------------------------------------------------------------------------
@@ -118,7 +119,7 @@ def test_a_damaged_scan_is_told_and_left_as_it_is_while_the_others_are_recovered
 def test_after_a_power_cut_a_frame_is_data_only_where_its_checksum_says_so(tmp_path: Path, other_boot: None) -> None:
     """Bytes that did not all reach the disk are reported missing, and hold the fill value."""
     with pytest.MonkeyPatch.context() as same_boot:
-        same_boot.setattr(_fs, "boot_id", lambda: "the boot of the scan")
+        same_boot.setattr(syscalls_module, "read_boot_id", lambda: "the boot of the scan")
         part = interrupt(tmp_path / "data.npz", frames=(0, 1, 2, 3), fill=9)
     with open(part, "r+b") as file:
         file.seek(4096 + 6)
@@ -135,20 +136,23 @@ def test_frames_that_come_after_a_resume_on_another_boot_survive_the_death_of_th
     """The journal is of the boot that resumed it: its marks are true from then on, also without a checksum."""
     child = run_child("""
 import os, signal, numpy as np, lys_storage
-from lys_storage.core import _check_disk
-from lys_storage.core import _fs
-_fs.boot_id = lambda: "first boot"
+from lys_storage.disk import File
+from lys_storage.disk import check_disk
+from lys_storage.disk import file as file_module
+from lys_storage.disk import probe as probe_module
+from lys_storage.disk import syscalls as syscalls_module
+syscalls_module.read_boot_id = lambda: "first boot"
 scan = lys_storage.create("data.npz", (4, 3), "u2", grid_ndim=1)
 scan[0] = np.full(3, 1, "u2")
 scan.suspend()
-_fs.boot_id = lambda: "second boot"
+syscalls_module.read_boot_id = lambda: "second boot"
 scan = lys_storage.resume("data.npz", flush_interval_s=None)
 scan[1] = np.full(3, 2, "u2")
 os.kill(os.getpid(), signal.SIGKILL)
 """)
     assert child.code == -9
     with pytest.MonkeyPatch.context() as second:
-        second.setattr(_fs, "boot_id", lambda: "second boot")
+        second.setattr(syscalls_module, "read_boot_id", lambda: "second boot")
         (found,) = lys_storage.recover(tmp_path)
     assert found.frames_written == 2
     assert_same_array(load_export(tmp_path / "data.npz").data, np.array([[1] * 3, [2] * 3, [0] * 3, [0] * 3], "u2"))
@@ -292,26 +296,26 @@ def test_a_failed_sync_is_not_forgotten_by_one_that_succeeds(tmp_path: Path, mon
     scan[0] = np.full(4, 1, "u1")
     scan.flush()
     scan[1] = np.full(4, 2, "u1")
-    real_sync, real_write = _fs.File.sync, _fs.File.write_at
+    real_sync, real_write = File.sync, File.write_at
     failures = iter([OSError(5, "I/O error")])
     written: list[tuple[int, bytes]] = []
 
-    def sync(file: _fs.File) -> None:
+    def sync(file: File) -> None:
         if file.path == scan.part_path:
             for error in failures:
                 raise lys_storage.StorageOSError(error.errno, "sync: I/O error", str(file.path))
         real_sync(file)
 
-    def write_at(file: _fs.File, data: Any, offset: int) -> None:
+    def write_at(file: File, data: Any, offset: int) -> None:
         if file.path == scan.part_path:
             written.append((offset - 4096, bytes(data)))
         real_write(file, data, offset)
 
-    monkeypatch.setattr(_fs.File, "sync", sync)
+    monkeypatch.setattr(File, "sync", sync)
     with pytest.raises(lys_storage.StorageOSError, match="I/O error"):
         scan.flush()
     scan[2] = np.full(4, 3, "u1")
-    monkeypatch.setattr(_fs.File, "write_at", write_at)
+    monkeypatch.setattr(File, "write_at", write_at)
     scan.flush()
     assert written == [(4, b"\2\2\2\2"), (8, b"\3\3\3\3")]
     written.clear()
@@ -325,16 +329,16 @@ def test_a_frame_that_a_failed_sync_lost_is_missing_and_said(tmp_path: Path, mon
     """The page may have gone from memory with it: what is read again is not what came."""
     scan = lys_storage.create(tmp_path / "data.npz", (2, 4), "u1", grid_ndim=1, fill=9, flush_interval_s=None)
     scan[0] = np.full(4, 1, "u1")
-    real_sync = _fs.File.sync
+    real_sync = File.sync
 
-    def sync(file: _fs.File) -> None:
-        monkeypatch.setattr(_fs.File, "sync", real_sync)
+    def sync(file: File) -> None:
+        monkeypatch.setattr(File, "sync", real_sync)
         with open(scan.part_path, "r+b") as other:
             other.seek(4096)
             other.write(bytes(4))
         raise lys_storage.StorageOSError(5, "sync: I/O error", str(file.path))
 
-    monkeypatch.setattr(_fs.File, "sync", sync)
+    monkeypatch.setattr(File, "sync", sync)
     with pytest.raises(lys_storage.StorageOSError, match="I/O error"):
         scan.flush()
     with pytest.raises(lys_storage.StorageOSError, match="1 frames were lost by a sync that failed"):
@@ -382,15 +386,16 @@ def test_the_commands_say_what_the_functions_do(tmp_path: Path) -> None:
 
 def test_check_disk_tries_everything_and_leaves_nothing(tmp_path: Path) -> None:
     """A local disk does all of it; where a lock does not exclude, it fails, and says what follows."""
-    from lys_storage.core import _check_disk
+    from lys_storage.disk import check_disk
+    from lys_storage.disk import probe as probe_module
 
-    check_disk = _check_disk.check_disk
+    check_disk = check_disk
     findings = list(check_disk(tmp_path))
     assert [finding.what for finding in findings if not finding.holds] == []
     assert len(findings) == 7
     assert list(tmp_path.iterdir()) == []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_check_disk, "_OTHER_PROCESS", "print(True)")
+        patch.setattr(probe_module, "_OTHER_PROCESS", "print(True)")
         failed = [finding for finding in check_disk(tmp_path) if not finding.holds]
     assert ("a writer's lock keeps another process out", "recover only while no scan is running") in [
         (finding.what, finding.follows) for finding in failed

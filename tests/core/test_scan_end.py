@@ -13,7 +13,7 @@ import pytest
 
 import lys_storage
 from lys_storage import AxisLengthError, Scan, ScanClosedError, ScanInUseError, ScanShapeError
-from lys_storage.core import _fs
+from lys_storage.disk import folder as folder_module
 from tests.core.conftest import Faults
 from tests.core.helpers import DEADLINE_S, assert_same_array, files, load_export, some
 
@@ -540,7 +540,7 @@ def test_a_bigger_dtype_that_does_not_fit_on_the_disk_is_refused_before_anything
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scan = begin(tmp_path, (4, 100_000), "u1")
-    monkeypatch.setattr(_fs, "free_space", lambda folder: 1_000_000)
+    monkeypatch.setattr(folder_module, "free_space", lambda folder: 1_000_000)
     with pytest.raises(lys_storage.DiskFullError, match="not enough space: needs"):
         scan.change_dtype("c16")
     scan[1] = np.ones(100_000, "u1")

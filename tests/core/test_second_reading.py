@@ -16,7 +16,7 @@ import pytest
 
 import lys_storage
 from lys_storage import StorageOSError
-from lys_storage.core import _finalize, _fs, _space
+from lys_storage.core import _finalize
 from lys_storage.core._checks import Checks
 from lys_storage.core._create import begin_scan
 from lys_storage.core._journal import CHECKED, COMING, REWRITING, WRITTEN, Journal
@@ -24,6 +24,9 @@ from lys_storage.core._part import Part
 from lys_storage.core._redo import Redo
 from lys_storage.core._rewrite import Rewrites
 from lys_storage.core._scan import Scan
+from lys_storage.disk import File
+from lys_storage.disk import preallocation as preallocation_module
+from lys_storage.disk import syscalls as syscalls_module
 from tests.core.conftest import Faults
 from tests.core.helpers import DEADLINE_S
 
@@ -59,7 +62,7 @@ def after_a_cut(folder: Path, monkeypatch: pytest.MonkeyPatch, journal: bytes | 
     if journal is not None:
         (copy / "a.npz.part.journal").write_bytes(journal)
     with monkeypatch.context() as patch:
-        patch.setattr(_fs, "boot_id", lambda: "another boot")
+        patch.setattr(syscalls_module, "read_boot_id", lambda: "another boot")
         (result,) = lys_storage.recover(copy)
     assert result.path is not None, result.said
     return result.path
@@ -166,7 +169,7 @@ def test_a_check_that_ended_in_the_middle_is_made_up_for_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A checksum that could not be written, or Ctrl-C just there, leaves frames CHECKING."""
-    monkeypatch.setattr(_fs.File, "keeps_its_place", lambda self: False)
+    monkeypatch.setattr(File, "keeps_its_place", lambda self: False)
     scan = begun(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "put_checksums", raising(errno.ENOSPC))
@@ -200,7 +203,7 @@ def test_a_block_that_is_taken_apart_during_the_first_flush_is_promised_by_it(
 
 def test_a_mark_that_cannot_be_written_leaves_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a frame that a failed sync has lost, on a full disk that copies on write."""
-    monkeypatch.setattr(_fs.File, "keeps_its_place", lambda self: False)
+    monkeypatch.setattr(File, "keeps_its_place", lambda self: False)
     scan = begun(tmp_path, 1)
     part = scan._part
     lose_frame_0(part)
@@ -366,7 +369,7 @@ def test_a_frame_that_was_in_flight_during_a_failed_sync_is_written_again(
     assert under_way.wait(DEADLINE_S)
     monkeypatch.setattr(os, "pwrite", real)
     with monkeypatch.context() as patch:
-        patch.setattr(_fs.File, "sync", raising(errno.EIO))
+        patch.setattr(File, "sync", raising(errno.EIO))
         with pytest.raises(StorageOSError):
             scan.flush()
     written: list[int] = []
@@ -388,7 +391,7 @@ def test_an_interrupt_at_the_beginning_of_a_sync_forgets_nothing_that_is_to_be_w
     scan = begun(tmp_path)
     part = scan._part
     with monkeypatch.context() as patch:
-        patch.setattr(_fs.File, "sync", raising(errno.EIO))
+        patch.setattr(File, "sync", raising(errno.EIO))
         with pytest.raises(StorageOSError):
             scan.flush()
     assert part._unsynced == (0, 8)
@@ -419,7 +422,7 @@ def test_frames_that_were_found_to_be_lost_are_told_though_the_sync_behind_fails
     part = scan._part
     lose_frame_0(part)
     with monkeypatch.context() as patch:
-        patch.setattr(_fs.File, "sync", raising(errno.EIO))
+        patch.setattr(File, "sync", raising(errno.EIO))
         with pytest.raises(StorageOSError, match="Input/output"):
             scan.flush()
     with pytest.raises(StorageOSError, match="1 frames were lost"):
@@ -481,9 +484,9 @@ def test_who_is_told_of_a_claim_that_failed_may_ask_the_scan_while_it_is_laid_ou
 ) -> None:
     claimed, changing = threading.Event(), threading.Event()
     asked: list[int] = []
-    real = _fs.File.claim
+    real = File.claim
 
-    def claim(self: _fs.File, *args: Any, **more: Any) -> bool:
+    def claim(self: File, *args: Any, **more: Any) -> bool:
         if threading.current_thread() is threading.main_thread():
             return real(self, *args, **more)
         claimed.set()
@@ -494,8 +497,8 @@ def test_who_is_told_of_a_claim_that_failed_may_ask_the_scan_while_it_is_laid_ou
         threading.Event().wait(0.1)  # until somebody waits for the claim, holding the lock
         asked.append(len(list(scan.missing())))
 
-    monkeypatch.setattr(_space, "_AT_ONCE_S", 0.0)
-    monkeypatch.setattr(_fs.File, "claim", claim)
+    monkeypatch.setattr(preallocation_module, "_AT_ONCE_S", 0.0)
+    monkeypatch.setattr(File, "claim", claim)
     scan = begin_scan(
         *(tmp_path, "data", (8, 64), "u1"),
         numbered=False,
@@ -506,8 +509,8 @@ def test_who_is_told_of_a_claim_that_failed_may_ask_the_scan_while_it_is_laid_ou
     )
     assert claimed.wait(DEADLINE_S)
     laying = threading.Thread(target=scan.change_dtype, args=("u2",))
-    monkeypatch.setattr(_space, "_AT_ONCE_S", 1.0)
-    monkeypatch.setattr(_fs.File, "claim", lambda *args, **more: True)
+    monkeypatch.setattr(preallocation_module, "_AT_ONCE_S", 1.0)
+    monkeypatch.setattr(File, "claim", lambda *args, **more: True)
     laying.start()
     changing.set()
     laying.join(DEADLINE_S)

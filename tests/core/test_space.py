@@ -16,8 +16,10 @@ import pytest
 
 import lys_storage
 from lys_storage import DiskFullError
-from lys_storage.core import _fs
 from lys_storage.core._create import begin_scan
+from lys_storage.disk import File
+from lys_storage.disk import folder as folder_module
+from lys_storage.disk.folder import free_space
 from tests.core.conftest import Faults
 from tests.core.helpers import files, load_export
 
@@ -54,7 +56,7 @@ def test_a_scan_that_does_not_fit_is_refused_before_it_starts_with_nothing_left_
     tmp_path: Path, numbered: bool
 ) -> None:
     """What is needed and what is free, in bytes; not even the folder is made."""
-    free = _fs.free_space(tmp_path)
+    free = free_space(tmp_path)
     assert free is not None
     shape = (free // 1000, 2000)
     with pytest.raises(DiskFullError) as caught:
@@ -70,7 +72,7 @@ def test_a_scan_that_does_not_fit_is_refused_before_it_starts_with_nothing_left_
 
 def test_a_journal_that_does_not_fit_is_refused_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Five bytes a frame: more than the frames themselves, where these are small."""
-    monkeypatch.setattr(_fs, "free_space", lambda folder: 2_000_000)
+    monkeypatch.setattr(folder_module, "free_space", lambda folder: 2_000_000)
     with pytest.raises(DiskFullError):
         lys_storage.create(tmp_path / "a" / "data.npz", (1000, 1000), "u1", grid_ndim=2)
     assert files(tmp_path) == set()
@@ -194,13 +196,13 @@ def test_the_tail_has_its_room_also_where_another_takes_every_byte_that_is_given
     scan = lys_storage.create(small_disk / "a.npz", (4, MIB), "u1", grid_ndim=1)
     assert scan.part_path.stat().st_size == scan._part.array_offset + 4 * MIB  # the room is behind the end
     fill_up(small_disk)
-    real = _fs.File.set_size
+    real = File.set_size
 
-    def set_size(file: _fs.File, size: int) -> None:
+    def set_size(file: File, size: int) -> None:
         real(file, size)
         fill_up(small_disk).rename(small_disk / f"filler {os.urandom(4).hex()}")
 
-    monkeypatch.setattr(_fs.File, "set_size", set_size)
+    monkeypatch.setattr(File, "set_size", set_size)
     for k in range(4):
         scan[k] = np.full(MIB, k + 1, "u1")
     scan.note = {"a": "b" * 20_000}
@@ -214,8 +216,8 @@ def test_what_is_left_of_the_room_is_given_back_where_that_is_worth_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, is_cut: bool
 ) -> None:
     cut: list[int] = []
-    real = _fs.File.set_size
-    monkeypatch.setattr(_fs.File, "set_size", lambda file, size: (cut.append(size), real(file, size)))
+    real = File.set_size
+    monkeypatch.setattr(File, "set_size", lambda file, size: (cut.append(size), real(file, size)))
     with lys_storage.create(tmp_path / "a.npz", (1, size), "u1", grid_ndim=1) as scan:
         scan[0] = np.ones(size, "u1")
         before = len(cut)

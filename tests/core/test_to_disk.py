@@ -16,12 +16,15 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage.core import _finalize, _follower, _fs, _to_disk
+from lys_storage.core import _finalize, _follower, _to_disk
 from lys_storage.core._follower import kick_bytes
 from lys_storage.core._journal import BLOCK_CHECKED, CHECKED
+from lys_storage.disk import WRITES_BACK, File
+from lys_storage.disk import syscalls as syscalls_module
+from lys_storage.disk.syscalls import libc_call
 from tests.core.helpers import DEADLINE_S, assert_same_array
 
-writes_back = pytest.mark.skipif(not _fs.WRITES_BACK, reason="only Linux can be told to begin to write")
+writes_back = pytest.mark.skipif(not WRITES_BACK, reason="only Linux can be told to begin to write")
 
 FRAME = 1 << 20
 WHOLE = 1 << 21
@@ -32,7 +35,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Ranges of bytes that the kernel was told to write, from the first moment on."""
     ranges: list[tuple[int, int]] = []
     monkeypatch.setattr(_to_disk, "AFTER_S", 0.0)
-    monkeypatch.setattr(_fs.File, "begin_write_back", lambda self, at, size: ranges.append((at, at + size)))
+    monkeypatch.setattr(File, "begin_write_back", lambda self, at, size: ranges.append((at, at + size)))
     return ranges
 
 
@@ -104,7 +107,7 @@ def test_a_burst_is_over_before_anything_is_written_back(
 ) -> None:
     begun: list[int] = []
     monkeypatch.setattr(_to_disk, "AFTER_S", DEADLINE_S)
-    monkeypatch.setattr(_fs.File, "begin_write_back", lambda self, at, size: begun.append(at))
+    monkeypatch.setattr(File, "begin_write_back", lambda self, at, size: begun.append(at))
     frame = np.ones(FRAME, "u1")
     for number in range(96):
         scan[number] = frame
@@ -142,13 +145,13 @@ def test_a_scan_that_is_kept_in_progress_can_be_taken_over_at_once(
     """A call on a file keeps it open, and locked, until it returns."""
     under_way, ended = threading.Event(), threading.Event()
 
-    def slowly(self: _fs.File, at: int, size: int) -> None:
+    def slowly(self: File, at: int, size: int) -> None:
         under_way.set()
         time.sleep(0.3)
         ended.set()
 
     monkeypatch.setattr(_to_disk, "AFTER_S", 0.0)
-    monkeypatch.setattr(_fs.File, "begin_write_back", slowly)
+    monkeypatch.setattr(File, "begin_write_back", slowly)
     for number in range(32):
         scan[number] = np.ones(FRAME, "u1")
     assert under_way.wait(DEADLINE_S)
@@ -265,9 +268,9 @@ def test_the_export_is_the_same_whatever_becomes_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     monkeypatch.setattr(_to_disk, "AFTER_S", 0.0)
-    libc = _fs._libc
+    libc = libc_call
     fails = {"fails": lambda *a: -1, "is missing": None, "is there": libc("sync_file_range")}[call]
-    monkeypatch.setattr(_fs, "_libc", lambda name: fails if name == "sync_file_range" else libc(name))
+    monkeypatch.setattr(syscalls_module, "libc_call", lambda name: fails if name == "sync_file_range" else libc(name))
     frames = np.random.default_rng(0).integers(0, 255, (40, FRAME), "u1")
     with lys_storage.create(tmp_path / "data.npz", frames.shape, "u1", grid_ndim=1) as scan:
         for number, frame in enumerate(frames):
@@ -280,11 +283,11 @@ def test_the_export_is_the_same_whatever_becomes_of_it(
 def test_of_a_file_that_has_been_closed_it_is_told_in_the_log_only(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    file = _fs.File.create(tmp_path / "file")
+    file = File.create(tmp_path / "file")
     file.close()
     with caplog.at_level("DEBUG", "lys_storage"):
         file.begin_write_back(0, WHOLE)
-    if _fs._libc("sync_file_range") is not None:
+    if libc_call("sync_file_range") is not None:
         assert os.strerror(errno.EBADF) in caplog.text
 
 
@@ -318,10 +321,10 @@ class SlowDisk:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.under_way, self.let_go = threading.Event(), threading.Event()
         self.error: lys_storage.LysStorageError | None = None
-        self._sync = _fs.File.sync
-        monkeypatch.setattr(_fs.File, "sync", lambda file: self.sync(file))
+        self._sync = File.sync
+        monkeypatch.setattr(File, "sync", lambda file: self.sync(file))
 
-    def sync(self, file: _fs.File) -> None:
+    def sync(self, file: File) -> None:
         if file.path.name.endswith(".part"):
             self.under_way.set()
             assert self.let_go.wait(DEADLINE_S)
@@ -496,8 +499,8 @@ def test_a_flush_that_is_due_does_not_wait_for_all_that_is_to_be_written_back(
     done: list[str] = []
     monkeypatch.setattr(_to_disk, "AFTER_S", 0.0)
     monkeypatch.setattr(_to_disk, "_PIECE", WHOLE)
-    monkeypatch.setattr(_fs, "WRITES_BACK", True)
-    monkeypatch.setattr(_fs.File, "begin_write_back", lambda *args: (time.sleep(0.05), done.append("piece")))
+    monkeypatch.setattr(_to_disk, "WRITES_BACK", True)
+    monkeypatch.setattr(File, "begin_write_back", lambda *args: (time.sleep(0.05), done.append("piece")))
     with lys_storage.create(tmp_path / "a.npz", (80, FRAME), "u1", grid_ndim=1, flush_interval_s=0.5) as scan:
         flush = scan._part.flush
         monkeypatch.setattr(scan._part, "flush", lambda: (done.append("flush"), flush()))

@@ -27,7 +27,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from lys_storage.core import _fs
+from lys_storage.disk import file as file_module
+from lys_storage.disk import syscalls as syscalls_module
 
 SECTOR = 512
 PAGE = 4096
@@ -120,10 +121,10 @@ class Recorder:
             "unlink",
         )
         ours = {name: getattr(self, f"_{name}") for name in (*functions, "close")}
-        self._put(_fs, "os", _Proxy(os, **ours))
-        self._put(_fs, "mmap", _Proxy(_fs.mmap, mmap=self._mmap))
-        self._put(_fs, "_fallocate", self._fallocate)
-        self._put(_fs, "_rename_noreplace", self._rename_noreplace)
+        self._put(file_module, "os", _Proxy(os, **ours))
+        self._put(file_module, "mmap", _Proxy(file_module.mmap, mmap=self._mmap))
+        self._put(syscalls_module, "fallocate", self._fallocate)
+        self._put(syscalls_module, "rename_noreplace", self._rename_noreplace)
         self._put(os, "mkdir", self._mkdir)
         return self
 
@@ -189,7 +190,7 @@ class Recorder:
             return Path(os.path.abspath(path)).relative_to(self.root).as_posix()
         return None
 
-    # -- the operations, by the names that _fs calls them ---------------------------------------------------------------
+    # -- the operations, by the names that file_module calls them ---------------------------------------------------------------
 
     def _open(self, path: Any, flags: int, mode: int = 0o777) -> int:
         with self._change():
@@ -231,7 +232,7 @@ class Recorder:
     def _fallocate(self, fd: int, mode: int, offset: int, size: int) -> bool:
         with self._change():
             done: bool = self._real("_fallocate")(fd, mode, offset, size)
-            if done and mode != _fs._KEEP_SIZE:  # which changes nothing that can be read
+            if done and mode != file_module._KEEP_SIZE:  # which changes nothing that can be read
                 self._add(("punch" if mode else "grow", self._of_fd[fd], offset, size))
             return done
 
@@ -285,7 +286,7 @@ class Recorder:
     def _mmap(self, fd: int, size: int, *, access: int) -> Any:
         with self._change():
             inode = self._of_fd[fd]
-            if access != _fs.mmap.ACCESS_WRITE or not isinstance(inode, int):
+            if access != file_module.mmap.ACCESS_WRITE or not isinstance(inode, int):
                 return self._real("mmap").mmap(fd, size, access=access)
             if inode not in self._mapped:
                 self._mapped[inode] = os.dup(fd)
@@ -297,13 +298,13 @@ class Recorder:
 @contextlib.contextmanager
 def without_syncs() -> Iterator[None]:
     """Where nothing is recorded, waiting for the real disk is for nothing."""
-    real = _fs.os
+    real = file_module.os
     quick = _Proxy(os, fdatasync=lambda fd: None, fsync=lambda fd: None)
-    _fs.os = quick  # type: ignore[attr-defined]
+    file_module.os = quick  # type: ignore[attr-defined]
     try:
         yield
     finally:
-        _fs.os = real  # type: ignore[attr-defined]
+        file_module.os = real  # type: ignore[attr-defined]
 
 
 # -- the disk -----------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ import pytest
 
 import lys_storage
 from lys_storage import DiskFullError, StorageOSError
-from lys_storage.core import _fs
+from lys_storage.disk import syscalls as syscalls_module
 from tests.core.helpers import assert_same_array, files, load_export, some
 
 try:
@@ -92,9 +92,9 @@ OPERATIONS = {
         Operation("open the new journal", os, "open", ".journal.new"),
         Operation("open the redo file", os, "open", ".redo"),
         Operation("make the folder", os, "mkdir", "run"),
-        Operation("claim the scan file's space", _fs, "_fallocate", PART),
-        Operation("claim the journal's space", _fs, "_fallocate", JOURNAL),
-        Operation("claim the new journal's space", _fs, "_fallocate", ".journal.new"),
+        Operation("claim the scan file's space", syscalls_module, "fallocate", PART),
+        Operation("claim the journal's space", syscalls_module, "fallocate", JOURNAL),
+        Operation("claim the new journal's space", syscalls_module, "fallocate", ".journal.new"),
         Operation("set the scan file's size", os, "truncate", PART),
         Operation("set the journal's size", os, "truncate", JOURNAL),
         Operation("write the header", os, "pwrite", PART, _at(lambda offset: offset == 0)),
@@ -114,7 +114,7 @@ OPERATIONS = {
         Operation("sync the redo file", os, "fdatasync", ".redo"),
         Operation("sync the folder", os, "fsync", "run"),
         Operation("sync the folder above", os, "fsync", "", lambda fd: not path_of(fd).endswith("run")),
-        Operation("publish", _fs, "_rename_noreplace", PART),
+        Operation("publish", syscalls_module, "rename_noreplace", PART),
         Operation("publish over an older file", os, "replace", PART),
         Operation("open the new scan file", os, "open", ".part.new"),
         Operation("write the new scan file", os, "pwrite", ".part.new"),

@@ -22,8 +22,9 @@ import pytest
 
 import lys_storage
 from lys_storage import LysStorageError, NameTakenError, Scan, ScanInUseError, StorageOSError
-from lys_storage.core import _fs
 from lys_storage.core._create import begin_scan
+from lys_storage.disk import File
+from lys_storage.disk import syscalls as syscalls_module
 from tests.core.conftest import scans_of_a_failed_test  # noqa: F401  a fixture for all tests here
 from tests.core.helpers import DEADLINE_S, assert_same_array, files, load_export
 from tests.faults.operations import (
@@ -267,7 +268,7 @@ def test_a_failed_sync_of_the_redo_file_is_not_forgotten_by_one_that_succeeds(
     cut = folder.with_name("cut")
     shutil.copytree(folder, cut)
     with monkeypatch.context() as patch:
-        patch.setattr(_fs, "boot_id", lambda: "another boot")
+        patch.setattr(syscalls_module, "read_boot_id", lambda: "another boot")
         lys_storage.recover(cut)
     row = load_export(cut / "data.npz").data[1]
     assert row.tobytes() in (DATA[1].tobytes(), new.tobytes())
@@ -730,7 +731,7 @@ def test_a_scan_that_cannot_be_resumed_stays_as_it_is_and_is_resumed_once_the_fa
     """It keeps neither a lock nor a descriptor."""
     interrupted(folder)
     if phase != "resume":
-        monkeypatch.setattr(_fs, "boot_id", lambda: "another boot")
+        monkeypatch.setattr(syscalls_module, "read_boot_id", lambda: "another boot")
     disk.breaks(operation, code)
     for _ in range(1 if operation == "sync the folder" else 2):  # which the first flush does else
         with pytest.raises(StorageOSError) as caught:
@@ -750,7 +751,7 @@ def test_a_journal_of_this_boot_whose_name_could_not_be_synced_is_synced_by_the_
 ) -> None:
     """Marks are believed on the boot that the journal names: after another cut the older journal would be there."""
     interrupted(folder)
-    monkeypatch.setattr(_fs, "boot_id", lambda: "another boot")
+    monkeypatch.setattr(syscalls_module, "read_boot_id", lambda: "another boot")
     disk.breaks("sync the folder", errno.EIO)
     with pytest.raises(StorageOSError):
         lys_storage.resume(folder / "data.npz")
@@ -802,15 +803,15 @@ def test_where_every_lock_is_refused_a_number_is_not_looked_for_for_ever(
 ) -> None:
     """An error of the family, and no heap of empty files."""
     opened = 0
-    real = _fs.File.create
+    real = File.create
 
-    def create_few(path: Path) -> _fs.File:
+    def create_few(path: Path) -> File:
         nonlocal opened
         opened += 1
         assert opened < 100, "it goes on for ever"
         return real(path)
 
-    monkeypatch.setattr(_fs.File, "create", create_few)
+    monkeypatch.setattr(File, "create", create_few)
     disk.breaks("lock the scan file", errno.EACCES)
     with pytest.raises(LysStorageError):
         begin_scan(folder, "data", DATA.shape, "f8", numbered=True, replace_existing=False)
@@ -976,7 +977,7 @@ def test_a_final_name_that_is_a_folder_by_now_is_refused_and_the_scan_is_kept(
 ) -> None:
     """Once it is away, close() succeeds."""
     if by_link:
-        monkeypatch.setattr(_fs, "_rename_noreplace", lambda old, new: False)
+        monkeypatch.setattr(syscalls_module, "rename_noreplace", lambda old, new: False)
     scan = begun(folder)
     (folder / "data.npz").mkdir()
     with pytest.raises(NameTakenError):
@@ -1085,13 +1086,13 @@ def test_where_space_cannot_be_claimed_a_full_disk_refuses_frames_and_what_came_
     """Each frame that finds no room is an exception; those that did are in the export, though the disk stays full."""
     claims = 0
 
-    def claim(file: _fs.File, offset: int, size: int) -> bool:
+    def claim(file: File, offset: int, size: int) -> bool:
         nonlocal claims
         claims += 1
         return False
 
-    monkeypatch.setattr(_fs.File, "claim", claim)
-    monkeypatch.setattr(_fs.File, "punch_hole", claim)
+    monkeypatch.setattr(File, "claim", claim)
+    monkeypatch.setattr(File, "punch_hole", claim)
     scan = create(folder, fill=0)
     assert claims >= 2
     write(scan, 0, 1, 2)

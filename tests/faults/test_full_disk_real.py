@@ -80,7 +80,8 @@ def check(path, there):
         assert np.array_equal(data[k], frame(k) if k in there else np.zeros((256, 512), "u2")), k
 
 import lys_storage
-from lys_storage.core import _fs
+from lys_storage.disk import File
+from lys_storage.disk import syscalls as syscalls_module
 """
 
 RunOnDisk = Callable[[str, str], int]
@@ -117,8 +118,8 @@ def run_on_disk(tmp_path: Path) -> RunOnDisk:
 
 
 BTRFS = """
-by_map = _fs.File.keeps_its_place
-_fs.File.keeps_its_place = lambda self: {naive}
+by_map = File.keeps_its_place
+File.keeps_its_place = lambda self: {naive}
 scan = lys_storage.create(disk / "run" / "data_0.npz", (6000, 512), "u2", grid_ndim=1, flush_interval_s=None)
 assert by_map(scan._part.file) is False
 there = set()
@@ -189,7 +190,7 @@ array.flush()
 def test_where_space_cannot_be_claimed_a_full_disk_is_an_exception(run_on_disk: RunOnDisk, kind: str) -> None:
     """The frames that found no room are missing, the others are there; saved, or gone on with, when there is room again."""
     source = """
-_fs._fallocate = lambda *arguments: False
+syscalls_module.fallocate = lambda *arguments: False
 scan = lys_storage.create(disk / "run" / "data_0.npz", (40, 256, 512), "u2", flush_interval_s=0.05)
 there, refused = set(), set()
 for k in range(40):
@@ -213,7 +214,7 @@ check(scan.close(), there | {again})
 def test_a_save_that_finds_no_room_keeps_the_scan_in_progress(run_on_disk: RunOnDisk, kind: str) -> None:
     """close() raises DiskFullError and can be called again once there is room; nothing half is under the final name."""
     source = """
-_fs._fallocate = lambda *arguments: False
+syscalls_module.fallocate = lambda *arguments: False
 final = disk / "run" / "data_0.npz"
 scan = lys_storage.create(final, (4, 256, 512), "u2", fill=7, grid_ndim=1, flush_interval_s=None)
 scan[0] = frame(0)

@@ -25,10 +25,10 @@ import pytest
 
 import lys_storage
 from lys_storage import BadFileError, LysStorageError, UnsafeFileError, open_wave, recover, resume, verify
-from lys_storage.core import _fs
 from lys_storage.core._journal import ABSENT, CHECKED, REWRITING, WRITTEN
 from lys_storage.core._recovery import look_at
 from lys_storage.core._redo import _encode as encode_redo_header
+from lys_storage.disk import syscalls as syscalls_module
 from tests.conftest import ROOT
 
 HERE = Path(__file__).parent
@@ -133,7 +133,7 @@ def syncs_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def another_boot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_fs, "boot_id", lambda: "00000000-0000-0000-0000-000000000000")
+    monkeypatch.setattr(syscalls_module, "read_boot_id", lambda: "00000000-0000-0000-0000-000000000000")
 
 
 # -- the promise, as one check -----------------------------------------------------------------------------------------

@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 
 from lys_storage import StorageOSError
-from lys_storage.core import _fs
 from lys_storage.core._journal import Journal
+from lys_storage.disk import File
+from lys_storage.disk import file as file_module
+from lys_storage.disk import folder as folder_module
+from lys_storage.disk import syscalls as syscalls_module
 from tests.conftest import ROOT, child_environment
 from tests.faults.disk_model import Disk, Recorder, SyncErrors, read_files
 from tools.power_cut_model import (
@@ -96,9 +99,9 @@ def _publishes_first(old: Path, new: Path) -> bool:
 @pytest.mark.parametrize(
     ("owner", "name", "scenario"),
     [
-        pytest.param(_fs.File, "sync", in_order, id="the files are never synced"),
+        pytest.param(File, "sync", in_order, id="the files are never synced"),
         pytest.param(Journal, "sync", in_order, id="the journal is never synced"),
-        pytest.param(_fs, "sync_folder", in_random_order, id="the folder is never synced"),
+        pytest.param(folder_module, "_fsync_folder", in_random_order, id="the folder is never synced"),
     ],
 )
 def test_the_model_sees_a_sync_that_is_missing(
@@ -190,7 +193,7 @@ def test_a_scan_published_by_link_and_unlink_keeps_its_promises(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the system has no rename that refuses, the two names of a moment are no harm."""
-    monkeypatch.setattr(_fs, "_rename_noreplace", _publishes_first)
+    monkeypatch.setattr(syscalls_module, "rename_noreplace", _publishes_first)
     tally = Tally()
     cut_everywhere(Scenario(in_order), "test", tmp_path, tally, choices=1, most=200)
     assert tally.faults == []
@@ -256,7 +259,7 @@ def test_stores_of_what_is_there_already_are_recorded_where_a_page_was_lost(tmp_
     """dirty_all changes no byte, and is what makes good for a journal's failed sync."""
     record = Recorder(tmp_path, _OnceFailing())
     with record:
-        file = _fs.File.create(tmp_path / "a")
+        file = File.create(tmp_path / "a")
         file.set_size(8192)
         file.sync()
         mapped = file.map(8192, writable=True)
@@ -328,7 +331,7 @@ def test_stores_through_a_map_are_recorded(tmp_path: Path) -> None:
     """What changed in a mapped file is a write like any other, seen at the next operation on the disk."""
     record = Recorder(tmp_path)
     with record:
-        file = _fs.File.create(tmp_path / "a")
+        file = File.create(tmp_path / "a")
         file.set_size(2048)
         file.sync()
         mapped = file.map(2048, writable=True)
@@ -343,7 +346,19 @@ def test_stores_through_a_map_are_recorded(tmp_path: Path) -> None:
 
 def test_everything_is_as_before_after_a_record(tmp_path: Path) -> None:
     """The recorder puts back what it has changed."""
-    before = (_fs.os, _fs.mmap, _fs._fallocate, _fs._rename_noreplace, os.mkdir)
+    before = (file_module.os, file_module.mmap, syscalls_module.fallocate, syscalls_module.rename_noreplace, os.mkdir)
     with Recorder(tmp_path):
-        assert (_fs.os, _fs.mmap, _fs._fallocate, _fs._rename_noreplace, os.mkdir) != before
-    assert (_fs.os, _fs.mmap, _fs._fallocate, _fs._rename_noreplace, os.mkdir) == before
+        assert (
+            file_module.os,
+            file_module.mmap,
+            syscalls_module.fallocate,
+            syscalls_module.rename_noreplace,
+            os.mkdir,
+        ) != before
+    assert (
+        file_module.os,
+        file_module.mmap,
+        syscalls_module.fallocate,
+        syscalls_module.rename_noreplace,
+        os.mkdir,
+    ) == before

@@ -1,80 +1,53 @@
-"""Every operation on the disk that is durable or differs between systems: claim space, write, sync, publish, lock.
-
-Nothing else in the package calls `os` to change a file. Every failure is a StorageOSError that names the operation and
-the path. Linux is tested; what Windows and macOS lack is guarded here.
+"""An open file of ours: write, read, sync, map, lock, preallocate. Every failure is a StorageOSError that names the
+operation and the path. Linux is tested; what Windows and macOS lack is guarded here.
 """
 
 from __future__ import annotations
 
-import ctypes
-import errno
-import functools
 import logging
-import mmap
 import os
-import stat
 import sys
-import threading
-import weakref
-from pathlib import Path
 from typing import Any, ClassVar
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
-import contextlib
+import ctypes
+import errno
+import mmap
+import stat
+import threading
+import weakref
+from pathlib import Path
 
-from ..errors import DiskFullError, NameTakenError, StorageOSError, os_error
+from ..errors import NameTakenError, StorageOSError, os_error
+from . import syscalls
+from .syscalls import NO_SUCH_CALL
 
 log = logging.getLogger("lys_storage")
 Buffer = bytes | bytearray | memoryview
 Frame = Any
 """An np.ndarray that lies in C order, in a dtype that the buffer protocol knows."""
-_NO_SUCH_CALL = {errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 _WRITE_LIMIT = 1 << 30  # one write call takes at most 2 GiB less a page
 _HAS_PWRITE = hasattr(os, "pwrite")  # Windows has none
 _MANY_BUFFERS = 1024  # IOV_MAX
 _LOCK_AT = 1 << 62  # Windows' locks are mandatory: lock a byte that nobody reads
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2
 _SYNC_FILE_RANGE_WRITE = 2
-_RENAME_NOREPLACE = 1
 _COPY_ON_WRITE = {
     *(0x9123683E, 0x2FC12FC1, 0xCA451A4E),  # btrfs, ZFS, bcachefs
     *(0xF2F52010, 0x3434, 0x794C7630),  # F2FS, NILFS, and overlayfs, which may lie on any of them
 }
 """f_type of statfs(2)."""
-_AT_FDCWD = -100
 WRITES_BACK = sys.platform == "linux"
 """Whether the kernel can be told to begin to write."""
 _PREADV = getattr(os, "preadv", None)
 
 
-def reads_as_ever() -> bool:
+def preadv_is_native() -> bool:
     """Whether reads go to the system: a test, or a model of the disk, may stand between."""
     return _PREADV is not None and os.preadv is _PREADV
-
-
-@functools.cache
-def _libc(name: str) -> Any:
-    try:
-        return getattr(ctypes.CDLL(None, use_errno=True), name)
-    except (OSError, AttributeError, TypeError):
-        return None
-
-
-def _fallocate(fd: int, mode: int, offset: int, size: int) -> bool:
-    """fallocate(2) itself: glibc's posix_fallocate writes every block where the filesystem cannot. False: not here."""
-    call = _libc("fallocate") if sys.platform == "linux" else None
-    if call is None:
-        return False
-    while call(fd, mode, ctypes.c_int64(offset), ctypes.c_int64(size)):
-        code = ctypes.get_errno()
-        if code in _NO_SUCH_CALL:
-            return False
-        if code != errno.EINTR:
-            raise OSError(code, os.strerror(code))
-    return True
 
 
 class File:
@@ -197,7 +170,7 @@ class File:
         `beyond_end`: without making the file longer. Raises DiskFullError where they are not there.
         """
         try:
-            return _fallocate(self.fd, _KEEP_SIZE if beyond_end else 0, offset, size)
+            return syscalls.fallocate(self.fd, _KEEP_SIZE if beyond_end else 0, offset, size)
         except OSError as error:
             raise os_error(f"claim {size} bytes", self.path, error) from error
 
@@ -208,7 +181,7 @@ class File:
         map kills the process when the disk is full.
         """
         if sys.platform == "linux":
-            call, found = _libc("fstatfs"), ctypes.create_string_buffer(256)
+            call, found = syscalls.libc_call("fstatfs"), ctypes.create_string_buffer(256)
             if call is None or call(self.fd, found):
                 return True
             return int.from_bytes(found.raw[: ctypes.sizeof(ctypes.c_long)], sys.byteorder) not in _COPY_ON_WRITE
@@ -217,14 +190,14 @@ class File:
     def punch_hole(self, offset: int, size: int) -> bool:
         """Give the space of a range back; it reads as zeros afterwards. False where the filesystem cannot."""
         try:
-            return _fallocate(self.fd, _PUNCH_HOLE | _KEEP_SIZE, offset, size)
+            return syscalls.fallocate(self.fd, _PUNCH_HOLE | _KEEP_SIZE, offset, size)
         except OSError as error:
             raise os_error("punch a hole", self.path, error) from error
 
     def begin_write_back(self, offset: int, size: int) -> None:
         """Have the kernel begin to write a range to the disk: sync_file_range(2). It promises nothing, and where it fails
         nothing is lost: the next sync tells."""
-        call = _libc("sync_file_range") if WRITES_BACK else None
+        call = syscalls.libc_call("sync_file_range") if WRITES_BACK else None
         if call is not None and call(self.fd, ctypes.c_int64(offset), ctypes.c_int64(size), _SYNC_FILE_RANGE_WRITE):
             log.debug("%s: sync_file_range: %s", self.path, os.strerror(ctypes.get_errno()))
 
@@ -266,7 +239,7 @@ class File:
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
                 return False
-            if error.errno in _NO_SUCH_CALL | {errno.ENOLCK}:
+            if error.errno in NO_SUCH_CALL | {errno.ENOLCK}:
                 return True  # a share without locks: exclusive create is what decides there
             raise os_error("lock", self.path, error) from error
         return True
@@ -307,141 +280,3 @@ def _close_all_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_close_all_in_child)
-
-
-def free_space(folder: Path) -> int | None:
-    """Bytes that this user can still write in `folder`; None where the system does not say."""
-    try:
-        if hasattr(os, "statvfs"):
-            stat = os.statvfs(folder)
-            return stat.f_bavail * stat.f_frsize
-        import shutil
-
-        return shutil.disk_usage(folder).free
-    except OSError:
-        return None
-
-
-def look_for_space(folder: Path, size: int, path: Path) -> None:
-    """Raise DiskFullError where `size` bytes are not free: a claim that fails takes everybody's space for a moment."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent  # the folder is made only when there is space for what goes into it
-    free = free_space(folder)
-    if free is not None and free < size:
-        text = f"not enough space: needs {size:,} bytes, {free:,} are free; free some, or choose another folder"
-        raise DiskFullError(errno.ENOSPC, text, os.fspath(path))
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` survive a power cut. Windows does it by itself, and cannot be asked."""
-    if os.name == "nt":
-        return
-    try:
-        fd = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
-        try:
-            os.fsync(fd)
-        except OSError as error:
-            if error.errno not in _NO_SUCH_CALL:  # some network shares have no fsync of folders
-                raise
-        finally:
-            os.close(fd)
-    except OSError as error:
-        raise os_error("sync the folder", folder, error) from error
-
-
-def make_folder(folder: Path) -> None:
-    """Create `folder` and its parents where missing; each new one is durable in its parent."""
-    missing = []
-    at = folder
-    while not at.exists() and at != at.parent:
-        missing.append(at)
-        at = at.parent
-    for new in reversed(missing):
-        try:
-            new.mkdir()
-        except FileExistsError:
-            pass  # somebody else made it meanwhile; whether it is a folder shows below
-        except OSError as error:
-            raise os_error("make the folder", new, error) from error
-        try:
-            sync_folder(new.parent)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                new.rmdir()  # else the next scan finds it there, and never syncs its name
-            raise
-    if not folder.is_dir():
-        raise os_error("use as a folder", folder, NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
-
-
-def remove(path: Path) -> None:
-    """Remove a file; that it is gone already is fine."""
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise os_error("remove", path, error) from error
-
-
-def replace(old: Path, new: Path) -> None:
-    """Rename `old` to `new` in one step; a file of that name is replaced."""
-    try:
-        os.replace(old, new)
-    except OSError as error:
-        raise os_error(f"rename to {new.name}", old, error) from error
-
-
-def publish_new(old: Path, new: Path) -> None:
-    """Rename `old` to `new` in one step; NameTakenError where `new` exists, which is never replaced."""
-    try:
-        if _rename_noreplace(old, new):
-            return
-        os.link(old, new)
-    except FileExistsError as error:
-        if not _same_file(old, new):  # else an earlier call has linked it, and could not remove the old name
-            raise NameTakenError(errno.EEXIST, "exists already", os.fspath(new)) from error
-    except OSError as error:
-        raise os_error(f"publish as {new.name}", old, error) from error
-    try:
-        os.unlink(old)
-    except OSError as error:
-        if os.name != "nt":
-            raise os_error("remove", old, error) from error
-
-        # Windows keeps a name whose file is mapped by a reader; recovery removes it later.
-
-
-def _same_file(a: Path, b: Path) -> bool:
-    try:
-        return os.path.samefile(a, b)
-    except OSError:
-        return False
-
-
-def _rename_noreplace(old: Path, new: Path) -> bool:
-    """One call where the system has it; False where a link and an unlink must do."""
-    if os.name == "nt":
-        os.rename(old, new)  # refuses an existing name there
-        return True
-    if sys.platform == "linux":
-        call = _libc("renameat2")
-        arguments: tuple[Any, ...] = (_AT_FDCWD, os.fsencode(old), _AT_FDCWD, os.fsencode(new), _RENAME_NOREPLACE)
-    else:
-        call = _libc("renamex_np")
-        arguments = (os.fsencode(old), os.fsencode(new), 4)
-    if call is None:
-        return False
-    if call(*arguments) == 0:
-        return True
-    code = ctypes.get_errno()
-    if code in _NO_SUCH_CALL:
-        return False
-    raise OSError(code, os.strerror(code))
-
-
-def boot_id() -> str:
-    """What this boot of the machine is called; empty where the system does not say (then every byte is checked)."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""

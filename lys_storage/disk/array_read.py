@@ -1,4 +1,4 @@
-"""How the frames of a scan lie in its file: what has to be read together, and changes together."""
+"""Reading a selection of an array that lies in C order in a file, by reads that raise."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 
 from ..errors import os_error
 from ..format import Grid, select
-from . import _fs
+from .file import File
 
 
 def read_selection(
-    file: _fs.File, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], index: Any
+    file: File, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], index: Any
 ) -> np.ndarray[Any, Any]:
     """What `index` names in an array stored in C order at `offset` of `file`, by reads that raise."""
     selection = select(index, shape)

@@ -8,20 +8,20 @@ import time
 
 from ..callbacks import ErrorHandler, notify_error
 from ..errors import LysStorageError
-from . import _fs
+from .file import File
 
 log = logging.getLogger("lys_storage")
 _STEP = 1 << 28  # while one is claimed no frame can be written
 _AT_ONCE_S = 0.04
 
 
-class SpaceClaim:
+class Preallocation:
     """The claim of the first `end` bytes of `file`, and of `room` bytes behind its end for what is appended when it is saved.
 
     Raises DiskFullError at once, or tells `failed` later.
     """
 
-    def __init__(self, file: _fs.File, end: int, room: int, failed: ErrorHandler) -> None:
+    def __init__(self, file: File, end: int, room: int, failed: ErrorHandler) -> None:
         self._file, self._end, self._room, self._failed = file, end, room, failed
         self._stopped = False
         self._at = 0

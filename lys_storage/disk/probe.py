@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import LysStorageError, NameTakenError, os_error
-from . import _fs
-from ._numbering import claim_number
+from .file import File
+from .folder import make_folder, publish_new, sync_folder
+from .numbering import claim_number
 
 _SPEED_BYTES = 64 << 20
-_OTHER_PROCESS = "import sys; from pathlib import Path; from lys_storage.core import _fs; " + (
-    "print(_fs.File.open(Path(sys.argv[1]), writable=True).try_lock())"
+_OTHER_PROCESS = "import sys; from pathlib import Path; from lys_storage.disk import File; " + (
+    "print(File.open(Path(sys.argv[1]), writable=True).try_lock())"
 )
 
 
@@ -35,7 +36,7 @@ class Finding:
 
 def check_disk(folder: Path) -> Iterator[Finding]:
     """Try everything in a new folder below `folder`, which is removed again. Raises StorageOSError where none can be made."""
-    _fs.make_folder(folder)
+    make_folder(folder)
     try:
         work = tempfile.TemporaryDirectory(prefix=".lys_storage_check_", dir=folder)
     except OSError as error:
@@ -72,7 +73,7 @@ def _numbers(work: Path) -> tuple[bool, str]:
 
 
 def _locks(work: Path) -> tuple[bool, str]:
-    file = _fs.File.create(work / "lock")
+    file = File.create(work / "lock")
     try:
         mine = file.try_lock()
         command = [sys.executable, "-c", _OTHER_PROCESS, str(file.path)]
@@ -85,7 +86,7 @@ def _locks(work: Path) -> tuple[bool, str]:
 
 
 def _claims(work: Path) -> tuple[bool, str]:
-    file = _fs.File.create(work / "claim")
+    file = File.create(work / "claim")
     try:
         begin = time.perf_counter()
         claimed = file.claim(0, _SPEED_BYTES)
@@ -97,19 +98,19 @@ def _claims(work: Path) -> tuple[bool, str]:
 
 def _publishes(work: Path) -> tuple[bool, str]:
     for name, content in (("old", b"old"), ("new", b"new")):
-        file = _fs.File.create(work / name)
+        file = File.create(work / name)
         file.write_at(content, 0)
         file.close()
     try:
-        _fs.publish_new(work / "new", work / "old")
+        publish_new(work / "new", work / "old")
     except NameTakenError:
-        _fs.publish_new(work / "new", work / "third")
+        publish_new(work / "new", work / "third")
         return (work / "old").read_bytes() == b"old" and (work / "third").read_bytes() == b"new", ""
     return False, "it was replaced"
 
 
 def _maps(work: Path) -> tuple[bool, str]:
-    file = _fs.File.create(work / "map")
+    file = File.create(work / "map")
     try:
         file.set_size(mmap.PAGESIZE)
         view = file.map(mmap.PAGESIZE, writable=True)
@@ -124,7 +125,7 @@ def _maps(work: Path) -> tuple[bool, str]:
 
 
 def _syncs(work: Path) -> tuple[bool, str]:
-    file = _fs.File.create(work / "sync")
+    file = File.create(work / "sync")
     try:
         times = []
         for k in range(10):
@@ -132,14 +133,14 @@ def _syncs(work: Path) -> tuple[bool, str]:
             begin = time.perf_counter()
             file.sync()
             times.append(time.perf_counter() - begin)
-        _fs.sync_folder(work)
+        sync_folder(work)
     finally:
         file.close()
     return True, f"{1e3 * sorted(times)[5]:.2f} ms for 4 KiB (median of 10)"
 
 
 def _writes(work: Path) -> tuple[bool, str]:
-    file, block = _fs.File.create(work / "speed"), os.urandom(1 << 20)
+    file, block = File.create(work / "speed"), os.urandom(1 << 20)
     try:
         file.claim(0, _SPEED_BYTES)
         begin = time.perf_counter()

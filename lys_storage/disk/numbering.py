@@ -22,7 +22,8 @@ import filelock
 
 from ..errors import NameTakenError, StorageOSError
 from ..format import journal_path, numbered_name, part_path
-from . import _fs
+from .file import File
+from .folder import remove_file
 
 log = logging.getLogger("lys_storage")
 LOCK_NAME = ".lys_storage.lock"
@@ -33,7 +34,7 @@ _CLOCK_GRAIN_S = 2.0  # some shares tell a folder's time of change by 2 s only
 _COLLISIONS = 16
 
 
-class _Taken:
+class _NumberCache:
     """What is known of one name in one folder: `used[n]` is 1 where number n is taken. Only a hint: names are looked up."""
 
     def __init__(self, folder: Path, stem: str) -> None:
@@ -96,7 +97,7 @@ class _Taken:
                 self.refresh(force=True)
 
 
-_known: dict[tuple[str, str], _Taken] = {}
+_known: dict[tuple[str, str], _NumberCache] = {}
 _known_lock = threading.Lock()  # guards _known and what is in it
 
 
@@ -110,12 +111,12 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def _taken(folder: Path, stem: str) -> _Taken:
+def _taken(folder: Path, stem: str) -> _NumberCache:
     key = (os.path.abspath(folder), stem)
     if key not in _known:
         while len(_known) >= 64:
             _known.pop(next(iter(_known)))
-        _known[key] = _Taken(Path(key[0]), stem)
+        _known[key] = _NumberCache(Path(key[0]), stem)
     return _known[key]
 
 
@@ -147,14 +148,14 @@ def _ordered(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def claim_path(final: Path, *, unique: bool = False) -> _fs.File:
+def claim_path(final: Path, *, unique: bool = False) -> File:
     """The new, locked scan file of `final`. Raises NameTakenError where the name, or a scan in progress of it, exists.
 
     `unique` puts an id into its name instead, so that it meets neither an older one nor a final file, which stays.
     """
     part = part_path(final, uuid.uuid4().hex[:8] if unique else "")
     try:
-        file = _fs.File.create(part)
+        file = File.create(part)
     except NameTakenError as error:
         hint = f'a scan in progress is there: "lys-storage recover {part.parent}" exports it'
         raise NameTakenError(error.errno, hint, os.fspath(part)) from error
@@ -165,19 +166,19 @@ def claim_path(final: Path, *, unique: bool = False) -> _fs.File:
         if not is_ours:
             raise StorageOSError(errno.EACCES, "lock: the system gives no lock on a new file", os.fspath(part))
         if not unique and (os.path.lexists(final) or os.path.lexists(journal_path(part))):
-            _fs.remove(part)
+            remove_file(part)
             raise NameTakenError(17, "exists already; it is not replaced", os.fspath(final))
     except NameTakenError:
         file.close()
         raise
     except BaseException:
-        _fs.remove(part)  # or its name would be taken for ever
+        remove_file(part)  # or its name would be taken for ever
         file.close()
         raise
     return file
 
 
-def _lock_soon(file: _fs.File) -> bool:
+def _lock_soon(file: File) -> bool:
     """Whoever looks whether a writer lives holds the lock of a new file for a moment."""
     deadline, pause = time.monotonic() + _LOOK_S, threading.Event()
     while not (locked := file.try_lock()) and file.is_at_path() and time.monotonic() < deadline:
@@ -185,7 +186,7 @@ def _lock_soon(file: _fs.File) -> bool:
     return locked
 
 
-def claim_number(folder: Path, stem: str) -> tuple[int, _fs.File]:
+def claim_number(folder: Path, stem: str) -> tuple[int, File]:
     """The smallest free number, and the new, locked scan file under it, which makes it taken for everybody."""
     with _ordered(folder):
         while True:

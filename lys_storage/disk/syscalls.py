@@ -1,0 +1,70 @@
+"""Calls of the operating system that Python's `os` lacks, by ctypes, and what differs between systems."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import functools
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+NO_SUCH_CALL = {errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
+_RENAME_NOREPLACE = 1
+_AT_FDCWD = -100
+
+
+@functools.cache
+def libc_call(name: str) -> Any:
+    try:
+        return getattr(ctypes.CDLL(None, use_errno=True), name)
+    except (OSError, AttributeError, TypeError):
+        return None
+
+
+def fallocate(fd: int, mode: int, offset: int, size: int) -> bool:
+    """fallocate(2) itself: glibc's posix_fallocate writes every block where the filesystem cannot. False: not here."""
+    call = libc_call("fallocate") if sys.platform == "linux" else None
+    if call is None:
+        return False
+    while call(fd, mode, ctypes.c_int64(offset), ctypes.c_int64(size)):
+        code = ctypes.get_errno()
+        if code in NO_SUCH_CALL:
+            return False
+        if code != errno.EINTR:
+            raise OSError(code, os.strerror(code))
+    return True
+
+
+def rename_noreplace(old: Path, new: Path) -> bool:
+    """One call where the system has it; False where a link and an unlink must do."""
+    if os.name == "nt":
+        os.rename(old, new)  # refuses an existing name there
+        return True
+    if sys.platform == "linux":
+        call = libc_call("renameat2")
+        arguments: tuple[Any, ...] = (_AT_FDCWD, os.fsencode(old), _AT_FDCWD, os.fsencode(new), _RENAME_NOREPLACE)
+    else:
+        call = libc_call("renamex_np")
+        arguments = (os.fsencode(old), os.fsencode(new), 4)
+    if call is None:
+        return False
+    if call(*arguments) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in NO_SUCH_CALL:
+        return False
+    raise OSError(code, os.strerror(code))
+
+
+def boot_id() -> str:
+    """What this boot of the machine is called; empty where the system does not say (then every byte is checked)."""
+    return read_boot_id()
+
+
+def read_boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
