@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lys_storage.core._journal import CHECKED, WRITTEN, Journal
 from lys_storage.format import Description, encode_axes, encode_note
+from lys_storage.journal import CHECKSUMMED, WRITTEN, Journal
 
 GROUP = "journal"
 FRAMES = [1000, 100_000, 1_000_000, pytest.param(10_000_000, marks=pytest.mark.full)]
@@ -97,7 +97,7 @@ def test_checksums_in_order(measure: Any, folder: Path, frames: int) -> None:
 
     def work() -> None:
         journal.put_checksums(0, sums)
-        journal.set_marks(0, MARKS, CHECKED)
+        journal.set_marks(0, MARKS, CHECKSUMMED)
 
     measure(work, items=MARKS, per="frame")
     drop(journal)

@@ -43,17 +43,18 @@ def _modules() -> Any:
     import types
 
     import lys_storage
-    from lys_storage.core import _journal, _redo
     from lys_storage.core._recovery import look_at
     from lys_storage.format import archive as archive_module
     from lys_storage.format import axes_and_note as axes_and_note_module
+    from lys_storage.journal import journal as journal_module
+    from lys_storage.journal import redo_log as redo_log_module
 
     return types.SimpleNamespace(
         package=lys_storage,
-        journal=_journal,
+        journal=journal_module,
         layout=archive_module,
         metadata=axes_and_note_module,
-        redo=_redo,
+        redo=redo_log_module,
         look_at=look_at,
     )
 

@@ -42,11 +42,11 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import lys_storage
-from lys_storage.core import _journal
 from lys_storage.core._create import begin_scan
 from lys_storage.disk import File
 from lys_storage.disk import syscalls as syscalls_module
 from lys_storage.format import archive as archive_module
+from lys_storage.journal import layout as layout_module
 from tests.faults.disk_model import Book, Disk, Event, Recorder, SyncErrors, read_files, without_syncs, write_files
 
 T = TypeVar("T")
@@ -830,16 +830,16 @@ def cut_everywhere(
 def _on_a_kind_of_disk(rng: random.Random) -> Iterator[None]:
     """Blocks of frames that are small enough for these scans, or none; marks in a map, or written as on copy on write; a
     member of zeros before the array, as large scans have it, or none."""
-    before = _journal._MOST_IN_BLOCK, File.keeps_its_place, archive_module._MAX_EXTRA
+    before = layout_module._MOST_IN_BLOCK, File.keeps_its_place, archive_module._MAX_EXTRA
     in_block, by_map, padded = rng.choice([2, 4, 4096]), rng.random() < 0.7, rng.random() < 0.5
-    _journal._MOST_IN_BLOCK = in_block
+    layout_module._MOST_IN_BLOCK = in_block
     if padded:
         archive_module._MAX_EXTRA = 100
     File.keeps_its_place = lambda self: by_map  # type: ignore[method-assign]
     try:
         yield
     finally:
-        _journal._MOST_IN_BLOCK, File.keeps_its_place, archive_module._MAX_EXTRA = before  # type: ignore[method-assign]
+        layout_module._MOST_IN_BLOCK, File.keeps_its_place, archive_module._MAX_EXTRA = before  # type: ignore[method-assign]
 
 
 def _cut_everywhere(

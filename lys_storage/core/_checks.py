@@ -17,8 +17,8 @@ import numpy as np
 
 from ..disk import File, preadv_is_native
 from ..format import CRC32_ADDRESS, crc32
+from ..journal import BLOCK_CHECKSUMMED, CHECKSUMMED, CHECKSUMMING, WRITTEN, Journal
 from ._frames import TABLE_STEP, Frames, join
-from ._journal import BLOCK_CHECKED, CHECKED, CHECKING, WRITTEN, Journal
 from ._state import Span, read_sums
 
 READ_SIZE = 1 << 20
@@ -93,7 +93,7 @@ class Checks(Frames):
         journal, per_block = self.journal, self.journal.per_block
         size, a, b = self.frame_bytes, first // per_block, stop // per_block
         table = journal.block_checksums[a:b] if per_block > 1 else journal.checksums[a:b]
-        mark = BLOCK_CHECKED if per_block > 1 else CHECKED
+        mark = BLOCK_CHECKSUMMED if per_block > 1 else CHECKSUMMED
         buffer = self._buffer()
         try:
             at = self.array_offset + first * size
@@ -114,17 +114,17 @@ class Checks(Frames):
         with self._lock:
             if journal.marks_of(first, stop) != bytes((WRITTEN,)) * count:
                 return None
-            journal.set_marks(first, stop, CHECKING)
+            journal.set_marks(first, stop, CHECKSUMMING)
         units = range(first // per_block, stop // per_block)
         with self._written_again(first, stop):
             sums = self.sums(units, self.frame_bytes * per_block)
         with self._lock:
-            if journal.marks_of(first, stop) == bytes((CHECKING,)) * count and not self.is_in_flight(first, stop):
+            if journal.marks_of(first, stop) == bytes((CHECKSUMMING,)) * count and not self.is_in_flight(first, stop):
                 if per_block > 1:
                     journal.put_block_checksums(units.start, sums)
                 else:
                     journal.put_checksums(first, sums)
-                journal.set_marks(first, stop, BLOCK_CHECKED if per_block > 1 else CHECKED)
+                journal.set_marks(first, stop, BLOCK_CHECKSUMMED if per_block > 1 else CHECKSUMMED)
                 return 0, 0
         return self._conclude_run(first, stop, sums)
 
@@ -146,7 +146,7 @@ class Checks(Frames):
                 left = (first + int(loose[0]), first + int(loose[-1]) + 1)
                 loose = loose[:0]
             members = _members(blocks, journal.per_block, first)
-            journal.set_chosen(first, np.sort(np.concatenate((members, loose))), CHECKING)
+            journal.set_chosen(first, np.sort(np.concatenate((members, loose))), CHECKSUMMING)
         with self._written_again(first, stop):
             block_sums = self.sums(blocks.tolist(), size * journal.per_block)
             own_sums = self.sums((first + loose).tolist(), size)
@@ -154,26 +154,26 @@ class Checks(Frames):
 
     @contextlib.contextmanager
     def _written_again(self, first: int, stop: int) -> Iterator[None]:
-        """Where the block is left by an exception, what is CHECKING is WRITTEN again."""
+        """Where the block is left by an exception, what is CHECKSUMMING is WRITTEN again."""
         try:
             yield
         except BaseException:
             with self._lock:
                 marks = self.journal.mark_array[first:stop]
-                self.journal.set_chosen(first, np.flatnonzero(marks == CHECKING), WRITTEN)
+                self.journal.set_chosen(first, np.flatnonzero(marks == CHECKSUMMING), WRITTEN)
             raise
 
     def _conclude(
         self, first: int, stop: int, blocks: Numbers, block_sums: Sums, loose: Numbers, own_sums: Sums
     ) -> Span:
-        """Keep the checksums of what is still CHECKING, of whole blocks only; the range of what is left without one.
+        """Keep the checksums of what is still CHECKSUMMING, of whole blocks only; the range of what is left without one.
 
         Of no others: a checksum of bytes in the middle of a rewrite would vouch for these.
         """
         journal = self.journal
         members = _members(blocks, journal.per_block, first)
         with self._lock:
-            checking = journal.mark_array[first:stop] == CHECKING
+            checking = journal.mark_array[first:stop] == CHECKSUMMING
             whole = checking[members].reshape(-1, journal.per_block).all(axis=1)
             for a, b in self.in_flight:  # a rewrite that found no block to split would leave a part of one
                 whole &= (blocks * journal.per_block >= b) | ((blocks + 1) * journal.per_block <= a)
@@ -185,8 +185,8 @@ class Checks(Frames):
             broken = broken[checking[broken]]
             still = checking[loose]
             journal.set_checksums(first, loose[still], own_sums[still])
-            journal.set_chosen(first, loose[still], CHECKED)
-            journal.set_chosen(first, members.reshape(-1, journal.per_block)[whole].ravel(), BLOCK_CHECKED)
+            journal.set_chosen(first, loose[still], CHECKSUMMED)
+            journal.set_chosen(first, members.reshape(-1, journal.per_block)[whole].ravel(), BLOCK_CHECKSUMMED)
             journal.set_chosen(first, broken, WRITTEN)
         return (first + int(broken[0]), first + int(broken[-1]) + 1) if broken.size else (0, 0)
 
@@ -200,12 +200,12 @@ class Checks(Frames):
         if per_block == 1:
             return False
         for begin in range(first // per_block * per_block, min(stop, journal.blocks * per_block), per_block):
-            if self.marks[begin] != BLOCK_CHECKED:
+            if self.marks[begin] != BLOCK_CHECKSUMMED:
                 continue
             sums = self.sums(range(begin, begin + per_block), self.frame_bytes)
             with self._lock:
                 journal.put_checksums(begin, sums)
-                journal.set_marks(begin, begin + per_block, CHECKED)
+                journal.set_marks(begin, begin + per_block, CHECKSUMMED)
             split = True
         return split
 
@@ -274,13 +274,13 @@ def _chosen(
     marks: np.ndarray[Any, Any], first: int, per_block: int, blocks: int, in_blocks: bool
 ) -> tuple[Numbers, Numbers]:
     """Numbers of the blocks all of whose frames are WRITTEN; and, counted from `first`, the other WRITTEN frames."""
-    written = (marks == WRITTEN) | (marks == CHECKING)  # CHECKING: left by a check that ended in the middle
+    written = (marks == WRITTEN) | (marks == CHECKSUMMING)  # CHECKSUMMING: left by a check that ended in the middle
     begin = first // per_block
     count = min(len(marks) // per_block, max(0, blocks - begin))
     if not count:
         return np.empty(0, np.intp), np.flatnonzero(written)
     rows = written[: count * per_block].reshape(count, per_block)
-    of_block = marks[: count * per_block].reshape(count, per_block) == BLOCK_CHECKED
+    of_block = marks[: count * per_block].reshape(count, per_block) == BLOCK_CHECKSUMMED
     rows |= of_block & ~of_block.all(axis=1, keepdims=True)  # a part of a block: its checksum is nobody's
     whole = rows.all(axis=1) & in_blocks
     loose = written.copy()

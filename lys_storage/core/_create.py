@@ -36,8 +36,8 @@ from ..format import (
     plan_data_member,
     tail_reserve,
 )
+from ..journal import Journal
 from ._frame import check_fill
-from ._journal import Journal
 from ._part import Part
 from ._scan import Scan
 

@@ -31,14 +31,14 @@ from ..format import (
     layout_of,
     tail_reserve,
 )
-from ._journal import BLOCK_CHECKED, CHECKED, COMING, WRITTEN
+from ..journal import BLOCK_CHECKSUMMED, CHECKSUMMED, WRITING, WRITTEN
 from ._part import Part
 from ._publish import publish
 from ._trim import trim_axes, trimmed
 
 _MAX_RANGES = 10_000
 _STEP = 1 << 16
-_HAS_CHECKSUM = (CHECKED, BLOCK_CHECKED)
+_HAS_CHECKSUM = (CHECKSUMMED, BLOCK_CHECKSUMMED)
 _FILL_CHUNK = 1 << 22
 _HOLE_MIN = 1 << 20
 _ZEROS_STEP = 1 << 18
@@ -161,11 +161,11 @@ def fill_missing(part: Part, frames: int, progress: Progress | None = None) -> N
     for first, stop in part.missing(frames):
         begin, end = description.array_offset + first * size, description.array_offset + stop * size
         marks = part.journal.mark_array[first:stop]
-        hole = zero and (end - begin >= _HOLE_MIN or bool((marks == COMING).any()))
+        hole = zero and (end - begin >= _HOLE_MIN or bool((marks == WRITING).any()))
         if zero and (not hole or part.file.punch_hole(begin, end - begin)):
             done += end - begin
             continue
-        if zero and not (marks == COMING).any():
+        if zero and not (marks == WRITING).any():
             done += end - begin
             continue
         for at in range(begin, end, len(pattern)):
@@ -184,11 +184,11 @@ def _array_crc(part: Part, frames: int) -> int:
         sums = np.where(marks < WRITTEN, np.uint32(fill_crc), part.journal.checksums[at : at + len(marks)])
         count = len(marks) // per_block if per_block > 1 else 0
         rows = marks[: count * per_block].reshape(count, per_block)
-        in_block = rows == BLOCK_CHECKED
+        in_block = rows == BLOCK_CHECKSUMMED
         whole, loose = in_block.all(axis=1), marks[count * per_block :]
         if not np.all(in_block.any(axis=1) == whole) or not np.all((marks < WRITTEN) | np.isin(marks, _HAS_CHECKSUM)):
             raise StorageOSError(5, "frames without a checksum after all were taken", str(part.path))
-        if (loose == BLOCK_CHECKED).any():
+        if (loose == BLOCK_CHECKSUMMED).any():
             raise StorageOSError(5, "a block that is cut has no checksums of its own", str(part.path))
         if count:
             blocks = part.journal.block_checksums[at // per_block : at // per_block + count].copy()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FrameShapeError, FrameTypeError, ScanShapeError
-from ._redo import Chunk
+from ..journal import Chunk
 
 SLAB_BYTES = 1 << 20
 """What a cast, or a frame that is not contiguous, takes of memory at a time."""

@@ -15,7 +15,7 @@ import numpy as np
 from ..disk import File
 from ..errors import ScanClosedError, StorageOSError
 from ..format import Description, FrameLayout, Grid
-from ._journal import WRITTEN, Journal
+from ..journal import WRITTEN, Journal
 from ._state import Span, State
 
 TABLE_STEP = 1 << 16

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import LysStorageError, UnsafeFileError
 from ..format import PART_SUFFIX, journal_path
-from ._journal import Journal
+from ..journal import Journal
 from ._reader import open_wave
 from ._recovery import look_at
 

@@ -21,9 +21,8 @@ from typing import ClassVar
 from ..disk import File, Frame, remove_file
 from ..errors import ScanClosedError
 from ..format import FrameLayout, LayoutChanged, redo_path
+from ..journal import WRITING, WRITTEN, Chunk, Journal
 from ._frames import join
-from ._journal import COMING, WRITTEN, Journal
-from ._redo import Chunk
 from ._rewrite import Rewrites
 from ._state import Span
 
@@ -50,7 +49,7 @@ class Part(Rewrites):
                 marks, size = self.marks, self.frame_bytes
                 alone = form is self.open_form and not in_flight and marks[number] < WRITTEN
                 if alone:
-                    marks[number] = COMING
+                    marks[number] = WRITING
                     in_flight.append(span)
             if not alone:
                 self.put(form, number, 1, ((0, frame.data),))
@@ -80,7 +79,7 @@ class Part(Rewrites):
                     return False
                 if self.count_missing(*span) < count:
                     return False
-                self.journal.set_marks(*span, COMING)
+                self.journal.set_marks(*span, WRITING)
                 self.in_flight.append(span)
             self.file.write_frames(frames, self.array_offset + first * size, size)
             with self._lock:
@@ -120,7 +119,7 @@ class Part(Rewrites):
                     raise LayoutChanged
                 new = self.count_missing(*span)
                 if new == count:
-                    self.journal.set_marks(*span, COMING)
+                    self.journal.set_marks(*span, WRITING)
                 self.in_flight.append(span)
             if new == count:
                 base = self.array_offset + first * self.frame_bytes
@@ -239,7 +238,7 @@ class Part(Rewrites):
     def no_longer_zero(self, first: int) -> None:
         """Behind a cut the export's tail is written: frames from `first` on, none of which has come, may hold bytes of it."""
         with self._lock:
-            self.journal.set_marks(first, self.frames, COMING)
+            self.journal.set_marks(first, self.frames, WRITING)
 
     # -- the end --------------------------------------------------------------------------------------------------
 

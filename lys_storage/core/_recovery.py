@@ -28,7 +28,7 @@ from ..format import (
     part_path,
     redo_path,
 )
-from ._journal import COMING, WRITTEN, Journal
+from ..journal import WRITING, WRITTEN, Journal
 from ._part import Part
 from ._scan import Scan
 from ._settle import settle
@@ -120,7 +120,7 @@ def _check_form(file: File, journal: Journal) -> None:
     description, marks = journal.description, journal.mark_array
     if description.replace and not file.path.name.startswith(f"{description.final}."):
         raise BadFileError(f"journal {journal.path} is that of {description.final}, which it would replace")
-    if not any((marks[at : at + _STEP] > COMING).any() for at in range(0, len(marks), _STEP)):
+    if not any((marks[at : at + _STEP] > WRITING).any() for at in range(0, len(marks), _STEP)):
         return  # also one that was to be laid out anew for another dtype
     layout = layout_of(description)
     try:

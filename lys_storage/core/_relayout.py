@@ -12,9 +12,9 @@ import numpy as np
 from ..disk import File, ensure_free_space, remove_file, replace_file
 from ..errors import ScanShapeError
 from ..format import Description, layout_of, plan_data_member
+from ..journal import ABSENT, WRITING, WRITTEN, Journal
 from ._checks import Checks
 from ._frame import check_fill
-from ._journal import ABSENT, COMING, WRITTEN, Journal
 from ._part import Part
 
 _STEP = 1 << 16
@@ -75,7 +75,7 @@ def change_dtype(part: Part, dtype: np.dtype[Any], fill: Any) -> None:
                 file.write_at(head, at)
             file.set_size(layout.array_end)
             file.sync()  # under the scan's name, an empty file would be taken for one that was only just begun
-            journal = part.journal.successor(new, lambda j: j.set_marks(0, j.description.frames, COMING))
+            journal = part.journal.successor(new, lambda j: j.set_marks(0, j.description.frames, WRITING))
             journal.take_place(part.journal)
             try:
                 replace_file(beside, part.path)

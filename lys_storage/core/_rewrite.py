@@ -11,10 +11,19 @@ from collections.abc import Iterable
 import numpy as np
 
 from ..disk import File
+from ..journal import (
+    BLOCK_CHECKSUMMED,
+    CHECKSUMMED,
+    CHECKSUMMING,
+    REWRITING,
+    WRITTEN,
+    Chunk,
+    Journal,
+    RedoLog,
+    RedoRecord,
+)
 from ._checks import Checks
 from ._frames import join
-from ._journal import BLOCK_CHECKED, CHECKED, CHECKING, REWRITING, WRITTEN, Journal
-from ._redo import Chunk, Record, Redo
 from ._sync import Syncs
 
 REDO_LIMIT = 64 << 20
@@ -26,9 +35,9 @@ class Rewrites(Checks, Syncs):
 
     def __init__(self, file: File, journal: Journal) -> None:
         super().__init__(file, journal)
-        self._redo: Redo | None = None
+        self._redo: RedoLog | None = None
         self._redo_lock = threading.Lock()  # guards _redo and _unsettled; may be taken while the turn of Part is held
-        self._unsettled: list[Record] = []
+        self._unsettled: list[RedoRecord] = []
         self._epoch_is_durable = True  # False from before it changes until it has been synced, or longer
 
     def begin_forked(self) -> None:
@@ -53,10 +62,12 @@ class Rewrites(Checks, Syncs):
         with self._redo_lock:
             if self._redo is None:
                 self.file.refuse_unless_at_path()
-                self._redo = Redo.create(self.path, self.journal.key)
+                self._redo = RedoLog.create(self.path, self.journal.key)
                 self.have_names()
             self._settle_in_turn()  # an older version that could not be put in its place must not come after this one
-            promised = self.anything_promised and bool(np.isin(marks, (CHECKED, CHECKING, BLOCK_CHECKED)).any())
+            promised = self.anything_promised and bool(
+                np.isin(marks, (CHECKSUMMED, CHECKSUMMING, BLOCK_CHECKSUMMED)).any()
+            )
             if self.split_blocks(first, stop) and promised:
                 self.journal.sync()
             if promised:

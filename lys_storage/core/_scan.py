@@ -31,8 +31,8 @@ from ..format import (
     tail_reserve,
     with_coordinates,
 )
+from ..journal import WRITTEN
 from ._finalize import FinalizeReport, finalize
-from ._journal import WRITTEN
 from ._part import Part
 from ._relayout import change_dtype, refine
 from ._writer import Writer

@@ -14,9 +14,20 @@ from typing import Any
 import numpy as np
 
 from ..disk import File, remove_file, sync_folder
-from ..format import crc32, redo_path
-from ._journal import BLOCK_CHECKED, CHECKED, CHECKING, COMING, REWRITING, WRITTEN, Journal
-from ._redo import Record, Redo, read_records
+from ..format import redo_path
+from ..journal import (
+    BLOCK_CHECKSUMMED,
+    CHECKSUMMED,
+    CHECKSUMMING,
+    REWRITING,
+    WRITING,
+    WRITTEN,
+    Journal,
+    RedoLog,
+    RedoRecord,
+    frames_crc,
+    read_records,
+)
 
 Marks = np.ndarray[Any, np.dtype[np.uint8]]
 _STEP = 1 << 12  # a multiple of every block
@@ -26,7 +37,7 @@ _READ_SIZE = 1 << 20
 def settle(
     file: File, journal: Journal, *, trust_marks: bool, progress: Callable[[int, int], None] | None = None
 ) -> None:
-    """Bring every mark to ABSENT, COMING (bytes that are not data), WRITTEN, CHECKED or BLOCK_CHECKED.
+    """Bring every mark to ABSENT, WRITING (bytes that are not data), WRITTEN, CHECKSUMMED or BLOCK_CHECKSUMMED.
 
     1. rewrites that the redo file holds are put in their place; 2. marks: an interrupted first write is not data; without
     trust, data are the frames whose bytes have their checksum; after a sync that failed, what has a checksum is asked for
@@ -40,23 +51,23 @@ def settle(
     for at in range(0, total, _STEP):
         marks = journal.mark_array[at : at + _STEP].copy()
         if trust_marks:
-            doubtful = marks > BLOCK_CHECKED  # no mark of ours: the byte has rotted
+            doubtful = marks > BLOCK_CHECKSUMMED  # no mark of ours: the byte has rotted
             doubtful[max(0, held - at) :] = True  # behind the end of a file that was cut
-            marks[marks == REWRITING] = COMING  # its record is not whole: the redo file is damaged
-            marks[marks == CHECKING] = WRITTEN
+            marks[marks == REWRITING] = WRITING  # its record is not whole: the redo file is damaged
+            marks[marks == CHECKSUMMING] = WRITTEN
             in_blocks = _in_blocks(journal, at, len(marks))
-            doubtful[in_blocks:] |= marks[in_blocks:] == BLOCK_CHECKED  # there is no such block
+            doubtful[in_blocks:] |= marks[in_blocks:] == BLOCK_CHECKSUMMED  # there is no such block
             if sync_failed:
-                doubtful |= np.isin(marks, (CHECKED, BLOCK_CHECKED))
+                doubtful |= np.isin(marks, (CHECKSUMMED, BLOCK_CHECKSUMMED))
         else:
             doubtful = np.ones(len(marks), bool)
         if doubtful.any():
             _ask_blocks(file, journal, at, marks, doubtful)
         for k in np.flatnonzero(doubtful).tolist():
             checksum = int(journal.checksums[at + k])
-            vouched = checksum or marks[k] == CHECKED
-            sound = vouched and crc_of(file, journal, at + k, 1) == checksum
-            marks[k] = CHECKED if sound else COMING  # bytes of it may have reached the disk all the same
+            vouched = checksum or marks[k] == CHECKSUMMED
+            sound = vouched and frames_crc(file, journal, at + k, 1) == checksum
+            marks[k] = CHECKSUMMED if sound else WRITING  # bytes of it may have reached the disk all the same
             if progress is not None and not trust_marks:
                 progress((at + k + 1) * size, total * size)
         _dissolve(journal, at, marks)
@@ -101,11 +112,11 @@ def _ask_blocks(file: File, journal: Journal, first: int, marks: Marks, doubtful
         if block >= journal.blocks or not doubtful[span].any():
             continue
         checksum = int(journal.block_checksums[block])
-        vouched = checksum or (marks[span] == BLOCK_CHECKED).any()
-        if vouched and crc_of(file, journal, first + k, per_block) == checksum:
-            marks[span], doubtful[span] = BLOCK_CHECKED, False
+        vouched = checksum or (marks[span] == BLOCK_CHECKSUMMED).any()
+        if vouched and frames_crc(file, journal, first + k, per_block) == checksum:
+            marks[span], doubtful[span] = BLOCK_CHECKSUMMED, False
         else:
-            doubtful[span] |= marks[span] == BLOCK_CHECKED  # something in it is not what it was
+            doubtful[span] |= marks[span] == BLOCK_CHECKSUMMED  # something in it is not what it was
 
 
 def _in_blocks(journal: Journal, first: int, count: int) -> int:
@@ -116,11 +127,11 @@ def _in_blocks(journal: Journal, first: int, count: int) -> int:
 def _dissolve(journal: Journal, first: int, marks: Marks) -> None:
     """A block of which a part only is marked so was about to get its checksum, or to be taken apart: its frames are data."""
     rows = marks[: _in_blocks(journal, first, len(marks))].reshape(-1, journal.per_block)
-    marked = rows == BLOCK_CHECKED
+    marked = rows == BLOCK_CHECKSUMMED
     rows[marked & ~marked.all(axis=1, keepdims=True)] = WRITTEN
 
 
-def _redo(file: File, journal: Journal, trust_marks: bool) -> Redo | None:
+def _redo(file: File, journal: Journal, trust_marks: bool) -> RedoLog | None:
     """Put what the redo file holds in its place, with marks and checksums; the redo file, where there is one.
 
     Where marks are true, only frames that are REWRITING are put there, each by the last record that has it: any other has
@@ -130,12 +141,12 @@ def _redo(file: File, journal: Journal, trust_marks: bool) -> Redo | None:
     path = redo_path(file.path)
     if not path.exists():
         return None
-    redo = Redo(File.open(path, writable=True), journal.key)
+    redo = RedoLog(File.open(path, writable=True), journal.key)
     records = read_records(redo, journal.epoch)
     if records:  # the process may have died before it made them durable, or their name
         redo.sync(again=True)
         sync_folder(path.parent)
-    last: dict[int, Record] = {}
+    last: dict[int, RedoRecord] = {}
     for record in records:
         for frame, part in _frames_of(record, journal):
             last[frame] = part
@@ -145,13 +156,13 @@ def _redo(file: File, journal: Journal, trust_marks: bool) -> Redo | None:
         mark = journal.marks[frame]
         if trust_marks and mark == REWRITING:
             redo.apply(part, file)
-        if not trust_marks or mark in (REWRITING, WRITTEN, CHECKING):
-            journal.put_checksums(frame, np.array([crc_of(file, journal, frame, 1)], np.uint32))
-            journal.marks[frame] = CHECKED
+        if not trust_marks or mark in (REWRITING, WRITTEN, CHECKSUMMING):
+            journal.put_checksums(frame, np.array([frames_crc(file, journal, frame, 1)], np.uint32))
+            journal.marks[frame] = CHECKSUMMED
     return redo
 
 
-def _frames_of(record: Record, journal: Journal) -> Iterator[tuple[int, Record]]:
+def _frames_of(record: RedoRecord, journal: Journal) -> Iterator[tuple[int, RedoRecord]]:
     """Each frame that a record is of, with its part of it; none where it is of no whole frames of this scan."""
     size, offset = journal.description.frame_bytes, journal.description.array_offset
     first, over = divmod(record.offset - offset, size)
@@ -159,17 +170,4 @@ def _frames_of(record: Record, journal: Journal) -> Iterator[tuple[int, Record]]
     if first < 0 or over or rest or first + count > journal.description.frames:
         return
     for k in range(count):
-        yield first + k, Record(record.offset + k * size, size, record.at + k * size)
-
-
-def crc_of(file: File, journal: Journal, first: int, count: int) -> int | None:
-    """CRC-32 of the bytes of `count` frames; None where the file ends before."""
-    size, crc = count * journal.description.frame_bytes, 0
-    offset = journal.description.array_offset + first * journal.description.frame_bytes
-    for at in range(0, size, _READ_SIZE):
-        want = min(_READ_SIZE, size - at)
-        piece = file.read_at(want, offset + at)
-        if len(piece) != want:
-            return None
-        crc = crc32(piece, crc)
-    return crc
+        yield first + k, RedoRecord(record.offset + k * size, size, record.at + k * size)

@@ -12,8 +12,8 @@ import threading
 from ..disk import File, sync_folder
 from ..errors import StorageOSError
 from ..format import crc32
+from ..journal import BLOCK_CHECKSUMMED, CHECKSUMMED, WRITING, WRITTEN, Journal
 from ._frames import Frames, join
-from ._journal import BLOCK_CHECKED, CHECKED, COMING, WRITTEN, Journal
 from ._state import Span
 
 _READ_SIZE = 1 << 20
@@ -95,7 +95,7 @@ class Syncs(Frames):
     def _unit_of(self, frame: int) -> Span:
         """Holding `changed`: the frames that share a checksum with `frame`."""
         per_block = self.journal.per_block
-        if self.marks[frame] != BLOCK_CHECKED:
+        if self.marks[frame] != BLOCK_CHECKSUMMED:
             return frame, frame + 1
         return frame // per_block * per_block, (frame // per_block + 1) * per_block
 
@@ -107,10 +107,10 @@ class Syncs(Frames):
                 self.wait_for(lambda: not self.is_in_flight(*unit))
             first, stop = unit
             mark = self.marks[frame]
-            if mark not in (WRITTEN, CHECKED, BLOCK_CHECKED):
+            if mark not in (WRITTEN, CHECKSUMMED, BLOCK_CHECKSUMMED):
                 return stop
-            sums = journal.checksums if mark != BLOCK_CHECKED else journal.block_checksums
-            expected = int(sums[first if mark != BLOCK_CHECKED else first // journal.per_block])
+            sums = journal.checksums if mark != BLOCK_CHECKSUMMED else journal.block_checksums
+            expected = int(sums[first if mark != BLOCK_CHECKSUMMED else first // journal.per_block])
             self.in_flight.append(unit)
         size, crc, lost = (stop - first) * self.frame_bytes, 0, 0
         buffer, at = memoryview(bytearray(min(_READ_SIZE, size))), self.array_offset + first * self.frame_bytes
@@ -126,7 +126,7 @@ class Syncs(Frames):
             with self._lock:
                 try:
                     if lost:
-                        journal.set_marks(first, stop, COMING)
+                        journal.set_marks(first, stop, WRITING)
                         self.frames_written -= lost
                         self._lost += lost
                 finally:

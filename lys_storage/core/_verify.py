@@ -14,9 +14,8 @@ from ..callbacks import Progress
 from ..disk import File
 from ..errors import BadFileError, LysStorageError, UnsafeFileError
 from ..format import EXPORT_SUFFIX, PART_SUFFIX, Axes, check_info, journal_path, layout_of
-from ._journal import BLOCK_CHECKED, CHECKED, Journal
+from ..journal import BLOCK_CHECKSUMMED, CHECKSUMMED, Journal, frames_crc
 from ._reader import check_members, open_wave
-from ._settle import crc_of
 
 _MARKS = 1 << 12  # looked at together; a multiple of every block
 
@@ -118,17 +117,17 @@ def _check_frames(file: File, journal: Journal, tell: Callable[[int], None]) -> 
     unknown = 0
     for at in range(0, d.frames, _MARKS):
         marks = journal.mark_array[at : at + _MARKS].copy()
-        for frame in (at + np.flatnonzero(marks == CHECKED)).tolist():
-            if crc_of(file, journal, frame, 1) != journal.checksums[frame]:
+        for frame in (at + np.flatnonzero(marks == CHECKSUMMED)).tolist():
+            if frames_crc(file, journal, frame, 1) != journal.checksums[frame]:
                 bad.append(frame)
             tell(d.array_offset + (frame + 1) * d.frame_bytes)
-        unknown += int(np.count_nonzero(marks > BLOCK_CHECKED))
+        unknown += int(np.count_nonzero(marks > BLOCK_CHECKSUMMED))
         for begin in range(at, at + len(marks), per_block):
-            of_block = marks[begin - at : begin - at + per_block] == BLOCK_CHECKED
+            of_block = marks[begin - at : begin - at + per_block] == BLOCK_CHECKSUMMED
             if begin // per_block >= journal.blocks:
                 unknown += int(np.count_nonzero(of_block))
             elif of_block.all():  # else a crash came while they got their checksum, or lost it
-                if crc_of(file, journal, begin, per_block) != journal.block_checksums[begin // per_block]:
+                if frames_crc(file, journal, begin, per_block) != journal.block_checksums[begin // per_block]:
                     bad_blocks.append(f"{begin} to {begin + per_block - 1}")
                 tell(d.array_offset + (begin + per_block) * d.frame_bytes)
     if unknown:

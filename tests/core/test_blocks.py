@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage.core import _follower, _journal
+from lys_storage.core import _follower
 from lys_storage.core._checks import Checks
 from lys_storage.core._create import begin_scan
 from lys_storage.core._follower import kick_bytes
-from lys_storage.core._journal import ABSENT, BLOCK_CHECKED, CHECKED, COMING, REWRITING, WRITTEN, frames_in_block
-from lys_storage.core._redo import Redo
 from lys_storage.core._scan import Scan
 from lys_storage.disk import File
 from lys_storage.disk import syscalls as syscalls_module
+from lys_storage.journal import ABSENT, BLOCK_CHECKSUMMED, CHECKSUMMED, REWRITING, WRITING, WRITTEN, RedoLog
+from lys_storage.journal import layout as layout_module
+from lys_storage.journal.layout import frames_in_block
 from tests.core.helpers import DEADLINE_S
 
 FRAMES, PER_BLOCK, SIZE = 26, 8, 6
@@ -29,7 +30,7 @@ FRAMES, PER_BLOCK, SIZE = 26, 8, 6
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_journal, "_MOST_IN_BLOCK", PER_BLOCK)
+    monkeypatch.setattr(layout_module, "_MOST_IN_BLOCK", PER_BLOCK)
 
 
 @pytest.fixture(params=["stored through a map", "written"], autouse=True)
@@ -87,14 +88,14 @@ def spoil(scan_file: Path, scan: Scan, k: int, byte: int = 0xFF) -> None:
 )
 def test_a_block_is_of_so_many_frames(size: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A power of two, 4096 at most, of 256 KiB at most; large frames stand alone."""
-    monkeypatch.setattr(_journal, "_MOST_IN_BLOCK", 4096)
+    monkeypatch.setattr(layout_module, "_MOST_IN_BLOCK", 4096)
     assert frames_in_block(size) == count
 
 
 def test_whole_blocks_share_a_checksum_and_the_rest_have_their_own(tmp_path: Path) -> None:
     scan = begin(tmp_path)
     scan.flush()
-    assert marks(scan) == [BLOCK_CHECKED] * 24 + [CHECKED] * 2
+    assert marks(scan) == [BLOCK_CHECKSUMMED] * 24 + [CHECKSUMMED] * 2
     sums = scan._part.journal.block_checksums.tolist()
     assert sums == [zlib.crc32(b"".join(frame(k).tobytes() for k in range(b, b + 8))) for b in (0, 8, 16)]
     assert_is(scan.close(), {k: frame(k) for k in range(FRAMES)})
@@ -104,12 +105,12 @@ def test_a_block_with_a_frame_that_is_missing_has_checksums_of_frames(tmp_path: 
     there = [k for k in range(FRAMES) if k != 11]
     scan = begin(tmp_path, there)
     scan.flush()
-    expected = [BLOCK_CHECKED] * 8 + [CHECKED] * 8 + [BLOCK_CHECKED] * 8 + [CHECKED] * 2
+    expected = [BLOCK_CHECKSUMMED] * 8 + [CHECKSUMMED] * 8 + [BLOCK_CHECKSUMMED] * 8 + [CHECKSUMMED] * 2
     expected[11] = ABSENT
     assert marks(scan) == expected
     scan[11] = frame(11)
     scan.flush()
-    assert marks(scan)[8:16] == [CHECKED] * 8
+    assert marks(scan)[8:16] == [CHECKSUMMED] * 8
     assert_is(scan.close(), {k: frame(k) for k in range(FRAMES)})
 
 
@@ -117,12 +118,12 @@ def test_before_a_flush_frames_of_unfinished_blocks_wait_for_the_others(tmp_path
     """Their checksums would be calls for nothing."""
     scan = begin(tmp_path, range(11))
     scan._part.check_some(scan._part.fresh_bytes)
-    assert marks(scan)[:12] == [BLOCK_CHECKED] * 8 + [WRITTEN] * 3 + [ABSENT]
+    assert marks(scan)[:12] == [BLOCK_CHECKSUMMED] * 8 + [WRITTEN] * 3 + [ABSENT]
     assert scan._part.fresh == (8, 11)
     for k in range(11, 16):
         scan[k] = frame(k)
     scan._part.check_some(scan._part.fresh_bytes)
-    assert marks(scan)[8:16] == [BLOCK_CHECKED] * 8
+    assert marks(scan)[8:16] == [BLOCK_CHECKSUMMED] * 8
     assert_is(scan.close(), {k: frame(k) for k in range(16)})
 
 
@@ -130,7 +131,7 @@ def test_a_frame_that_is_rewritten_leaves_its_block_first(tmp_path: Path) -> Non
     scan = begin(tmp_path)
     scan.flush()
     scan[10] = frame(10, 1)
-    assert marks(scan)[8:16] == [CHECKED, CHECKED, WRITTEN] + [CHECKED] * 5
+    assert marks(scan)[8:16] == [CHECKSUMMED, CHECKSUMMED, WRITTEN] + [CHECKSUMMED] * 5
     own = scan._part.journal.checksums[8:16].tolist()
     assert own == [zlib.crc32(frame(k).tobytes()) for k in range(8, 16)]  # of 10: the version that is promised
     assert_is(scan.close(), {k: frame(k, int(k == 10)) for k in range(FRAMES)})
@@ -172,7 +173,7 @@ def test_after_a_power_cut_a_block_whose_bytes_are_there_is_data(
     scan.suspend()
     on_another_boot(monkeypatch)
     with lys_storage.resume(tmp_path / "a.npz") as again:
-        assert marks(again) == [BLOCK_CHECKED] * 24 + [CHECKED] * 2
+        assert marks(again) == [BLOCK_CHECKSUMMED] * 24 + [CHECKSUMMED] * 2
     assert_is(tmp_path / "a.npz", {k: frame(k) for k in range(FRAMES)})
 
 
@@ -197,7 +198,7 @@ def test_after_the_death_of_a_process_a_rotten_mark_in_a_sound_block_is_mended(t
     scan._part.journal.marks[9] = 200
     scan.suspend()
     with lys_storage.resume(tmp_path / "a.npz") as again:
-        assert marks(again)[8:16] == [BLOCK_CHECKED] * 8
+        assert marks(again)[8:16] == [BLOCK_CHECKSUMMED] * 8
 
 
 def test_a_rotten_mark_in_a_block_that_is_not_what_it_was_costs_the_block(tmp_path: Path) -> None:
@@ -208,7 +209,7 @@ def test_a_rotten_mark_in_a_block_that_is_not_what_it_was_costs_the_block(tmp_pa
     scan.suspend()
     spoil(tmp_path / "a.npz.part", scan, 12)
     with lys_storage.resume(tmp_path / "a.npz") as again:
-        assert marks(again)[8:16] == [COMING] * 8
+        assert marks(again)[8:16] == [WRITING] * 8
     assert_is(tmp_path / "a.npz", {k: frame(k) for k in range(FRAMES) if k not in range(8, 16)})
 
 
@@ -222,7 +223,7 @@ def test_a_rotten_mark_in_a_block_that_is_not_what_it_was_costs_the_block(tmp_pa
 )
 def test_a_block_of_which_a_part_is_marked_is_data(tmp_path: Path, left: list[int], now: list[int]) -> None:
     """A process that dies in the middle of storing eight marks leaves some of them."""
-    assert left.count(REWRITING) == now.count(COMING)
+    assert left.count(REWRITING) == now.count(WRITING)
     scan = begin(tmp_path)
     scan.flush()
     scan._part.journal.put_checksums(8, np.array([zlib.crc32(frame(k).tobytes()) for k in range(8, 16)], np.uint32))
@@ -230,7 +231,7 @@ def test_a_block_of_which_a_part_is_marked_is_data(tmp_path: Path, left: list[in
     _die(scan)
     with lys_storage.resume(tmp_path / "a.npz", flush_interval_s=None) as again:
         assert marks(again)[8:16] == now
-    there = {k: frame(k) for k in range(FRAMES) if not 8 <= k < 16 or now[k - 8] != COMING}
+    there = {k: frame(k) for k in range(FRAMES) if not 8 <= k < 16 or now[k - 8] != WRITING}
     assert_is(tmp_path / "a.npz", there)
 
 
@@ -274,7 +275,7 @@ def test_a_cut_within_a_block_that_shares_a_checksum_takes_it_apart(tmp_path: Pa
     for k in range(16):
         scan[divmod(k, 5)] = frame(k)
     scan.flush()
-    assert marks(scan)[:16] == [BLOCK_CHECKED] * 16
+    assert marks(scan)[:16] == [BLOCK_CHECKSUMMED] * 16
     scan._part.journal.set_marks(10, 20, ABSENT)
     scan._part.frames_written = 10
     path = scan.close(trim=True)
@@ -288,7 +289,7 @@ def test_a_finer_grid_keeps_what_blocks_hold(tmp_path: Path) -> None:
     scan = begin(tmp_path, range(17))
     scan.flush()
     scan[20, 1] = 77
-    assert marks(scan)[: 17 * SIZE] == [BLOCK_CHECKED] * 96 + [CHECKED] * 6
+    assert marks(scan)[: 17 * SIZE] == [BLOCK_CHECKSUMMED] * 96 + [CHECKSUMMED] * 6
     only = np.zeros(SIZE, "u1")
     only[1] = 77
     assert_is(scan.close(), {**{k: frame(k) for k in range(17)}, 20: only})
@@ -362,7 +363,7 @@ def test_checksums_are_taken_behind_the_writer_long_before_the_end(tmp_path: Pat
         scan[k] = value
     checked: Any = None
     for _ in range(500):
-        checked = np.isin(scan._part.journal.mark_array, (CHECKED, BLOCK_CHECKED)).sum() * size
+        checked = np.isin(scan._part.journal.mark_array, (CHECKSUMMED, BLOCK_CHECKSUMMED)).sum() * size
         if checked >= kick_bytes(size):
             break
         deadline.wait(0.02)
@@ -398,7 +399,7 @@ def test_a_rewrite_that_begins_while_its_block_gets_a_checksum_keeps_it_from_tha
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has looked, and found no block to leave: a block that were made behind it would hold a frame that changes."""
-    scan, real_sums, real_append = begin(tmp_path), Checks.sums, Redo.append
+    scan, real_sums, real_append = begin(tmp_path), Checks.sums, RedoLog.append
     looked, go_on = threading.Event(), threading.Event()
 
     def append(*args: Any) -> Any:
@@ -414,14 +415,14 @@ def test_a_rewrite_that_begins_while_its_block_gets_a_checksum_keeps_it_from_tha
         return result
 
     writer = threading.Thread(target=lambda: scan.write(10, frame(10, 1)))
-    monkeypatch.setattr(Redo, "append", append)
+    monkeypatch.setattr(RedoLog, "append", append)
     monkeypatch.setattr(Checks, "sums", sums)
     scan._part.check()
-    assert marks(scan)[:24] == [BLOCK_CHECKED] * 8 + [CHECKED] * 8 + [BLOCK_CHECKED] * 8
+    assert marks(scan)[:24] == [BLOCK_CHECKSUMMED] * 8 + [CHECKSUMMED] * 8 + [BLOCK_CHECKSUMMED] * 8
     go_on.set()
     writer.join(DEADLINE_S)
     scan.flush()
-    assert marks(scan)[8:16] == [CHECKED] * 8
+    assert marks(scan)[8:16] == [CHECKSUMMED] * 8
     assert_is(scan.close(), {k: frame(k, int(k == 10)) for k in range(FRAMES)})
 
 
@@ -474,7 +475,7 @@ def began(tmp_path: Path, frames: int, size: int) -> Scan:
 def test_what_came_last_is_checked_first_and_the_rest_when_nothing_is_new(tmp_path: Path, size: int, step: int) -> None:
     frames, some = 10 * step, step * size
     scan = began(tmp_path, frames, size)
-    part, done = scan._part, (CHECKED, BLOCK_CHECKED)
+    part, done = scan._part, (CHECKSUMMED, BLOCK_CHECKSUMMED)
     spans = []
     for _ in range(10):
         span, came = part.check_some(some)
@@ -493,7 +494,7 @@ def test_what_waits_for_its_checksums_is_promised_by_the_next_flush(tmp_path: Pa
     assert part.check_some(8 << 18) == ((16, 24), 8 << 18)
     assert part.older == [(0, 16)]
     scan.flush()
-    assert (part.older, marks(scan)) == ([], [CHECKED] * 24)
+    assert (part.older, marks(scan)) == ([], [CHECKSUMMED] * 24)
     scan.close()
 
 
@@ -509,7 +510,7 @@ def test_a_check_that_fails_leaves_nothing_out(tmp_path: Path, monkeypatch: pyte
         with pytest.raises(ZeroDivisionError):
             scan.flush()
     scan.flush()
-    assert marks(scan) == [CHECKED] * 24
+    assert marks(scan) == [CHECKSUMMED] * 24
     scan.close()
 
 
@@ -520,7 +521,7 @@ def test_frames_that_come_far_apart_are_not_taken_apart_by_their_numbers(tmp_pat
         scan._part.tell_at = 1 << 62
         scan._part.put_frame(scan._part.form, k, np.full(size, k, "u1"))
     assert scan._part.check_some(8 * size) == ((0, 100), 34 * size)
-    assert marks(scan) == [CHECKED if k % 3 == 0 else ABSENT for k in range(100)]
+    assert marks(scan) == [CHECKSUMMED if k % 3 == 0 else ABSENT for k in range(100)]
     scan.close()
 
 
@@ -548,7 +549,7 @@ def test_an_interrupt_between_taking_over_what_is_new_and_looking_at_it_leaves_n
             scan.flush()
     assert part.older == []
     scan.flush()
-    assert marks(scan) == [CHECKED] * 24
+    assert marks(scan) == [CHECKSUMMED] * 24
     scan.close()
 
 
@@ -606,5 +607,5 @@ def test_a_follower_that_cannot_go_on_rests_before_it_tries_again(
         if not part.older:
             break
         threading.Event().wait(0.02)
-    assert marks(scan)[:8] == [CHECKED] * 8
+    assert marks(scan)[:8] == [CHECKSUMMED] * 8
     scan.close()

@@ -23,12 +23,12 @@ from hypothesis import strategies as st
 
 import lys_storage
 from lys_storage.core import _checks
-from lys_storage.core._journal import ABSENT, BLOCK_CHECKED, CHECKED, CHECKING, COMING, REWRITING, WRITTEN
 from lys_storage.core._scan import Scan
 from lys_storage.core._state import COMPILED, NOT_STORED, STORED, TELL, State
 from lys_storage.disk import File, preadv_is_native
 from lys_storage.errors import LysStorageError
 from lys_storage.format import CRC32_ADDRESS
+from lys_storage.journal import ABSENT, BLOCK_CHECKSUMMED, CHECKSUMMED, CHECKSUMMING, REWRITING, WRITING, WRITTEN
 
 needs_it = pytest.mark.usefixtures("compiled_here")
 DEADLINE_S = 60
@@ -227,7 +227,7 @@ def test_a_write_that_fails_leaves_what_python_leaves(
             with pytest.raises(BaseException) as caught:
                 scan.update({(0, 1): frame(1)})
         assert type(caught.value).__name__ == (told or type(fault).__name__)
-        assert scan._part.journal.mark_array[1] == COMING
+        assert scan._part.journal.mark_array[1] == WRITING
         scan[0, 1] = frame(2)
     assert state(scans[0]) == state(scans[1])
     for scan in scans:
@@ -333,7 +333,7 @@ def test_a_write_that_the_system_cuts_short_is_no_frame(tmp_path: Path) -> None:
             scan[1] = np.full(size, 2, "u1")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert part.journal.mark_array.tolist() == [WRITTEN, COMING, ABSENT, ABSENT]
+    assert part.journal.mark_array.tolist() == [WRITTEN, WRITING, ABSENT, ABSENT]
     assert (scan.frames_written, part.in_flight) == (1, [])
     scan[1] = np.full(size, 3, "u1")
     assert lys_storage.open_wave(scan.close(), check=True).data[:, 0].tolist() == [1, 3, 0, 0]
@@ -492,7 +492,7 @@ def test_checksums_are_those_of_the_bytes(
 
 
 marks = st.lists(
-    st.sampled_from([ABSENT, COMING, *[WRITTEN] * 12, CHECKED, REWRITING, CHECKING]), min_size=37, max_size=37
+    st.sampled_from([ABSENT, WRITING, *[WRITTEN] * 12, CHECKSUMMED, REWRITING, CHECKSUMMING]), min_size=37, max_size=37
 )
 
 
@@ -502,17 +502,17 @@ def assert_sound(part: Any, size: int, before: list[int], span: tuple[int, int],
     after = journal.mark_array.tolist()
     for k, mark in enumerate(after):
         block = k // per_block
-        if mark == BLOCK_CHECKED:
-            assert set(after[block * per_block : (block + 1) * per_block]) == {BLOCK_CHECKED}
+        if mark == BLOCK_CHECKSUMMED:
+            assert set(after[block * per_block : (block + 1) * per_block]) == {BLOCK_CHECKSUMMED}
             content = b"".join(bytes((j,)) * size for j in range(block * per_block, (block + 1) * per_block))
             assert journal.block_checksums[block] == zlib.crc32(content)
-        elif mark == CHECKED and before[k] != CHECKED:
+        elif mark == CHECKSUMMED and before[k] != CHECKSUMMED:
             assert journal.checksums[k] == zlib.crc32(bytes((k,)) * size)
-        if before[k] in (ABSENT, COMING, CHECKED, REWRITING):
+        if before[k] in (ABSENT, WRITING, CHECKSUMMED, REWRITING):
             assert mark == before[k]
         elif span[0] <= k < span[1] and not (leave_loose and per_block > 1):
-            assert mark in (CHECKED, BLOCK_CHECKED)
-        elif span[0] <= k < span[1] and mark not in (CHECKED, BLOCK_CHECKED):
+            assert mark in (CHECKSUMMED, BLOCK_CHECKSUMMED)
+        elif span[0] <= k < span[1] and mark not in (CHECKSUMMED, BLOCK_CHECKSUMMED):
             assert part.fresh[0] <= k < part.fresh[1]
 
 
@@ -591,7 +591,7 @@ def run_of(scan: Scan, first: int, stop: int, size: int) -> Any:
     assert part.check_run is not None
     table = part.journal.checksums[first:stop]
     at, buffer = part.array_offset + first * size, memoryview(bytearray(1 << 17))
-    return part.check_run(first, stop, CHECKED, CRC32_ADDRESS, at, size, table, buffer)
+    return part.check_run(first, stop, CHECKSUMMED, CRC32_ADDRESS, at, size, table, buffer)
 
 
 @needs_it
@@ -605,10 +605,10 @@ def test_a_run_is_checked_whole_or_not_at_all(tmp_path: Path) -> None:
     assert run_of(scan, 5, 8, size) is False  # the last one is missing
     assert part.journal.mark_array.tolist() == [WRITTEN] * 7 + [ABSENT]
     assert run_of(scan, 0, 2, size) is True
-    assert part.journal.mark_array.tolist() == [CHECKED] * 2 + [WRITTEN] * 5 + [ABSENT]
+    assert part.journal.mark_array.tolist() == [CHECKSUMMED] * 2 + [WRITTEN] * 5 + [ABSENT]
     part.in_flight.append((3, 4))  # somebody has begun to rewrite one
     assert np.frombuffer(run_of(scan, 2, 5, size), np.uint32).tolist() == expected[2:5]
-    assert part.journal.mark_array.tolist() == [CHECKED] * 2 + [CHECKING] * 3 + [WRITTEN] * 2 + [ABSENT]
+    assert part.journal.mark_array.tolist() == [CHECKSUMMED] * 2 + [CHECKSUMMING] * 3 + [WRITTEN] * 2 + [ABSENT]
     assert run_of(scan, 2, 5, size) is False
     part.in_flight.clear()
     part.journal.set_marks(2, 5, WRITTEN)
@@ -638,7 +638,7 @@ def test_a_check_waits_for_who_holds_the_lock(tmp_path: Path) -> None:
         assert part.journal.mark_array.tolist() == [WRITTEN] * 4
     checking.join(DEADLINE_S)
     assert told == [True]
-    assert part.journal.mark_array.tolist() == [CHECKED] * 4
+    assert part.journal.mark_array.tolist() == [CHECKSUMMED] * 4
     assert not part._lock.locked()
     scan.close()
 
@@ -650,7 +650,7 @@ def test_what_is_no_part_yet_stores_nothing() -> None:
     assert bare.check_run is not None
     assert bare.put_only({0: np.zeros(3)}) == NOT_STORED
     with pytest.raises(ValueError, match="no such run"):
-        bare.check_run(0, 0, CHECKED, CRC32_ADDRESS, 0, 1, bytearray(4), bytearray(4))
+        bare.check_run(0, 0, CHECKSUMMED, CRC32_ADDRESS, 0, 1, bytearray(4), bytearray(4))
 
 
 @needs_it

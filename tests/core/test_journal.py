@@ -16,10 +16,19 @@ import pytest
 
 import lys_storage
 from lys_storage import BadFileError
-from lys_storage.core import _journal
-from lys_storage.core._journal import ABSENT, BLOCK_CHECKED, CHECKED, CHECKING, COMING, REWRITING, WRITTEN, Journal
 from lys_storage.disk import File
 from lys_storage.format import Description, decode_description, encode_description
+from lys_storage.journal import (
+    ABSENT,
+    BLOCK_CHECKSUMMED,
+    CHECKSUMMED,
+    CHECKSUMMING,
+    REWRITING,
+    WRITING,
+    WRITTEN,
+    Journal,
+)
+from lys_storage.journal.layout import VERSION
 from tests.core.helpers import files
 
 HERE = Description(
@@ -164,7 +173,7 @@ def test_the_first_bytes_of_a_journal_are_these(tmp_path: Path, journal: Journal
 
 
 def test_marks_and_checksums_are_where_the_head_says(tmp_path: Path, journal: Journal) -> None:
-    journal.marks[5] = CHECKED
+    journal.marks[5] = CHECKSUMMED
     journal.set_checksums(0, np.array([5]), np.array([0x12345678], np.uint32))
     data = (tmp_path / "j").read_bytes()
     assert (data[4096:4108], data[8192 + 20 : 8192 + 24]) == (bytes([0] * 5 + [3] + [0] * 6), b"\x78\x56\x34\x12")
@@ -172,7 +181,7 @@ def test_marks_and_checksums_are_where_the_head_says(tmp_path: Path, journal: Jo
 
 def test_the_marks_are_these() -> None:
     """Golden: a journal of one version is read by the next."""
-    assert (ABSENT, COMING, WRITTEN, CHECKED, REWRITING, CHECKING, BLOCK_CHECKED) == (0, 1, 2, 3, 4, 5, 6)
+    assert (ABSENT, WRITING, WRITTEN, CHECKSUMMED, REWRITING, CHECKSUMMING, BLOCK_CHECKSUMMED) == (0, 1, 2, 3, 4, 5, 6)
 
 
 def test_a_journal_is_read_as_what_was_written(tmp_path: Path, journal: Journal) -> None:
@@ -375,7 +384,13 @@ def test_a_pointer_of_another_scan_is_no_pointer(tmp_path: Path, journal: Journa
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [(ABSENT, ABSENT), (COMING, COMING), (WRITTEN, CHECKED), (CHECKED, CHECKED), (CHECKING, CHECKED)],
+    [
+        (ABSENT, ABSENT),
+        (WRITING, WRITING),
+        (WRITTEN, CHECKSUMMED),
+        (CHECKSUMMED, CHECKSUMMED),
+        (CHECKSUMMING, CHECKSUMMED),
+    ],
     ids=["absent", "coming", "written", "checked", "being checked"],
 )
 def test_on_a_finer_grid_every_frame_has_the_mark_of_the_one_it_is_a_part_of(
@@ -393,7 +408,7 @@ def test_on_a_finer_grid_every_frame_has_the_mark_of_the_one_it_is_a_part_of(
     refine_marks(coarse, fine, file)
     assert (fine.mark_array.tolist(), fine.epoch) == ([0] * 4 + [new] * 4 + [0] * 4, 5)
     sums = [zlib.crc32(frame.tobytes()) for frame in data.reshape(12, -1)]
-    assert fine.checksums.tolist() == [0] * 4 + (sums[4:8] if new == CHECKED else [0] * 4) + [0] * 4
+    assert fine.checksums.tolist() == [0] * 4 + (sums[4:8] if new == CHECKSUMMED else [0] * 4) + [0] * 4
     file.close()
     coarse.close()
     fine.close()
@@ -418,4 +433,4 @@ def test_a_new_journal_left_by_a_crash_is_without_meaning(tmp_path: Path) -> Non
         scan[1, 2] = 5.0
         assert scan.frames_written == 5
     assert files(tmp_path) == {"data.npz"}
-    assert _journal.VERSION == 1
+    assert VERSION == 1

@@ -18,7 +18,7 @@ from lys_storage import FrameIndexError, FrameShapeError, FrameTypeError, Scan, 
 from lys_storage.core._checks import Checks
 from lys_storage.core._create import begin_scan
 from lys_storage.core._frame import SLAB_BYTES
-from lys_storage.core._journal import ABSENT, CHECKED, WRITTEN
+from lys_storage.journal import ABSENT, CHECKSUMMED, WRITTEN
 from tests.core.helpers import DEADLINE_S, assert_same_array, files, in_threads, load_export, some
 
 
@@ -654,6 +654,6 @@ def test_a_frame_that_is_rewritten_while_its_checksum_is_taken_keeps_none(
 
     monkeypatch.setattr(Checks, "sums", sums)
     scan._part.check()
-    assert scan._part.journal.mark_array.tolist() == [CHECKED, WRITTEN, ABSENT]
+    assert scan._part.journal.mark_array.tolist() == [CHECKSUMMED, WRITTEN, ABSENT]
     assert saved(scan).tolist() == [[1] * 8, [3] * 8, [0] * 8]
     assert taken == [2, 1]

@@ -19,14 +19,13 @@ from lys_storage import StorageOSError
 from lys_storage.core import _finalize
 from lys_storage.core._checks import Checks
 from lys_storage.core._create import begin_scan
-from lys_storage.core._journal import CHECKED, COMING, REWRITING, WRITTEN, Journal
 from lys_storage.core._part import Part
-from lys_storage.core._redo import Redo
 from lys_storage.core._rewrite import Rewrites
 from lys_storage.core._scan import Scan
 from lys_storage.disk import File
 from lys_storage.disk import preallocation as preallocation_module
 from lys_storage.disk import syscalls as syscalls_module
+from lys_storage.journal import CHECKSUMMED, REWRITING, WRITING, WRITTEN, Journal, RedoLog
 from tests.core.conftest import Faults
 from tests.core.helpers import DEADLINE_S
 
@@ -95,7 +94,7 @@ def test_a_rewrite_that_failed_in_its_place_does_not_come_after_a_newer_one(
     scan = begun(tmp_path)
     scan.flush()
     with monkeypatch.context() as patch:
-        patch.setattr(Redo, "apply", raising(errno.EIO))
+        patch.setattr(RedoLog, "apply", raising(errno.EIO))
         with pytest.raises(StorageOSError):
             scan[3] = value(3, 1)
     scan[3] = value(3, 2)
@@ -176,7 +175,7 @@ def test_a_check_that_ended_in_the_middle_is_made_up_for_by_the_next(
         with pytest.raises(StorageOSError):
             scan.flush()
     scan.flush()
-    assert scan._part.journal.mark_array[:8].tolist() == [CHECKED] * 8
+    assert scan._part.journal.mark_array[:8].tolist() == [CHECKSUMMED] * 8
     assert_export(after_a_cut(tmp_path, monkeypatch), dict.fromkeys(range(8), 0))
     assert_export(scan.close(), dict.fromkeys(range(8), 0))
 
@@ -227,7 +226,7 @@ def test_after_a_kill_an_old_record_does_not_come_over_what_was_written_anew(
     lose_frame_0(part)
     with pytest.raises(StorageOSError, match="1 frames were lost"):
         scan.flush()
-    assert part.journal.marks[0] == COMING
+    assert part.journal.marks[0] == WRITING
     scan[0] = value(0, 2)
     shutil.copytree(tmp_path, tmp_path.with_name(f"{tmp_path.name}_killed"))
     (result,) = lys_storage.recover(tmp_path.with_name(f"{tmp_path.name}_killed"))
@@ -276,18 +275,18 @@ def test_a_kill_in_a_rewrite_does_not_bring_back_what_an_older_record_holds_of_o
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A record of four frames, then one of one of them, then the process dies while it rewrites another of the four."""
-    scan, real = begun(tmp_path), Redo.apply
+    scan, real = begun(tmp_path), RedoLog.apply
     scan.flush()
     scan[0:4] = np.stack([value(k, 1) for k in range(4)])
     scan[2] = value(2, 2)
 
-    def killed(self: Redo, record: Any, file: Any) -> None:
+    def killed(self: RedoLog, record: Any, file: Any) -> None:
         file.write_at(bytes(SIZE // 2), record.offset)
         shutil.copytree(tmp_path, tmp_path.with_name(f"{tmp_path.name}_killed"))
         real(self, record, file)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Redo, "apply", killed)
+        patch.setattr(RedoLog, "apply", killed)
         scan[1] = value(1, 2)
     (result,) = lys_storage.recover(tmp_path.with_name(f"{tmp_path.name}_killed"))
     assert result.path is not None
@@ -453,10 +452,10 @@ def test_a_rewrite_after_an_interrupted_new_epoch_makes_it_durable_first(
         with pytest.raises(KeyboardInterrupt):
             scan.flush()
     after: list[str] = []
-    append = Redo.append
+    append = RedoLog.append
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "sync", lambda self: (after.append("sync"), real(self)))
-        patch.setattr(Redo, "append", lambda *args: (after.append("record"), append(*args))[1])
+        patch.setattr(RedoLog, "append", lambda *args: (after.append("record"), append(*args))[1])
         scan[3] = value(3, 2)
     assert after.index("sync") < after.index("record")
     assert part._epoch_is_durable

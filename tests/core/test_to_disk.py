@@ -18,10 +18,10 @@ import pytest
 import lys_storage
 from lys_storage.core import _finalize, _follower, _to_disk
 from lys_storage.core._follower import kick_bytes
-from lys_storage.core._journal import BLOCK_CHECKED, CHECKED
 from lys_storage.disk import WRITES_BACK, File
 from lys_storage.disk import syscalls as syscalls_module
 from lys_storage.disk.syscalls import libc_call
+from lys_storage.journal import BLOCK_CHECKSUMMED, CHECKSUMMED
 from tests.core.helpers import DEADLINE_S, assert_same_array
 
 writes_back = pytest.mark.skipif(not WRITES_BACK, reason="only Linux can be told to begin to write")
@@ -181,7 +181,7 @@ def test_where_no_thread_can_be_begun_that_takes_checksums_flushes_take_them(
             refuse_threads(patch, "lys_storage follower")
             for number in range(20):
                 scan[number] = frames[number]
-            assert wait_until(lambda: scan._part.journal.marks_of(0, 20) == bytes((CHECKED,)) * 20)
+            assert wait_until(lambda: scan._part.journal.marks_of(0, 20) == bytes((CHECKSUMMED,)) * 20)
         assert "can't start new thread" in caplog.text
         for number in range(20, 40):
             scan[number] = frames[number]
@@ -209,7 +209,7 @@ def test_where_nothing_is_to_be_flushed_by_it_a_thread_that_cannot_be_begun_is_n
         for number in range(3):
             scan[number] = np.full(8, number + 1, "u1")
         if interval is not None:
-            assert scan._part.journal.marks_of(0, 3) == bytes((CHECKED,)) * 3
+            assert scan._part.journal.marks_of(0, 3) == bytes((CHECKSUMMED,)) * 3
     assert caplog.text.count("can't start new thread") == 1
     with lys_storage.open_wave(scan.path, check=True) as wave:
         assert wave.data[:, 0].tolist() == [1, 2, 3]
@@ -351,7 +351,7 @@ def test_while_a_flush_waits_for_the_disk_frames_come_and_get_their_checksums(
         assert disk.under_way.wait(DEADLINE_S)
         for number in range(count):
             scan[number] = np.full(size, number % 250, "u1")
-        assert wait_until(lambda: sum(m in (CHECKED, BLOCK_CHECKED) for m in scan._part.marks) > count // 2)
+        assert wait_until(lambda: sum(m in (CHECKSUMMED, BLOCK_CHECKSUMMED) for m in scan._part.marks) > count // 2)
         disk.let_go.set()
     with lys_storage.open_wave(scan.path, check=True) as wave:
         assert wave.data[:count, 0].tolist() == [number % 250 for number in range(count)]
@@ -366,7 +366,7 @@ def test_during_a_flush_nothing_is_written_back_which_it_would_have_to_wait_for(
         assert disk.under_way.wait(DEADLINE_S)
         for number in range(40):
             scan[number] = np.ones(FRAME, "u1")
-        assert wait_until(lambda: sum(mark == CHECKED for mark in scan._part.marks) > 30)
+        assert wait_until(lambda: sum(mark == CHECKSUMMED for mark in scan._part.marks) > 30)
         assert begun == []
         scan._follower._to_disk._interval = 60.0
         disk.let_go.set()
@@ -385,7 +385,7 @@ def test_frames_that_come_during_a_flush_are_flushed_by_the_next_one(
         scan[1] = np.ones(1 << 16, "u1")
         disk.let_go.set()
         assert wait_until(lambda: len(flushes) >= 2)
-        assert flushes[1][:2] == bytes((CHECKED, CHECKED))
+        assert flushes[1][:2] == bytes((CHECKSUMMED, CHECKSUMMED))
 
 
 @pytest.mark.parametrize("end", ["close", "suspend"])
@@ -690,7 +690,7 @@ def test_whoever_is_told_and_fails_ends_no_thread(
         patch.setattr(scan._part, "flush", lambda: 1 / 0)
         scan[0] = np.ones(8, "u1")
         assert wait_until(lambda: "whoever is told" in caplog.text)
-    assert wait_until(lambda: scan._part.marks[0] == CHECKED)
+    assert wait_until(lambda: scan._part.marks[0] == CHECKSUMMED)
     scan.close()
 
 
@@ -705,7 +705,7 @@ def test_after_an_interrupt_while_a_thread_is_woken_it_is_woken(
     scan = lys_storage.create(tmp_path / "a.npz", (96, size), "u1", grid_ndim=1, flush_interval_s=interval)
     for number in range(8):
         scan[number] = np.ones(size, "u1")
-    assert wait_until(lambda: scan._part.marks[0] == CHECKED)
+    assert wait_until(lambda: scan._part.marks[0] == CHECKSUMMED)
     time.sleep(0.2)  # both threads wait
     follower = scan._follower
     assert follower is not None
@@ -724,5 +724,5 @@ def test_after_an_interrupt_while_a_thread_is_woken_it_is_woken(
         except KeyboardInterrupt:
             interrupts.append(number)
     assert len(interrupts) == 1
-    assert wait_until(lambda: scan._part.journal.marks_of(8, 16) == bytes((CHECKED,)) * 8)
+    assert wait_until(lambda: scan._part.journal.marks_of(8, 16) == bytes((CHECKSUMMED,)) * 8)
     scan.close()

@@ -25,10 +25,10 @@ import pytest
 
 import lys_storage
 from lys_storage import BadFileError, LysStorageError, UnsafeFileError, open_wave, recover, resume, verify
-from lys_storage.core._journal import ABSENT, CHECKED, REWRITING, WRITTEN
 from lys_storage.core._recovery import look_at
-from lys_storage.core._redo import _encode as encode_redo_header
 from lys_storage.disk import syscalls as syscalls_module
+from lys_storage.journal import ABSENT, CHECKSUMMED, REWRITING, WRITTEN
+from lys_storage.journal.redo_log import _encode as encode_redo_header
 from tests.conftest import ROOT
 
 HERE = Path(__file__).parent
@@ -92,7 +92,9 @@ def make_rotten(folder: Path, seed: int = 0) -> Rotten:
     scan.suspend()
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
     journal = bytearray(files["a.npz.part.journal"])
-    assert journal[MARKS_AT : MARKS_AT + 6] == bytes([CHECKED, CHECKED, ABSENT, CHECKED, ABSENT, CHECKED])
+    assert journal[MARKS_AT : MARKS_AT + 6] == bytes(
+        [CHECKSUMMED, CHECKSUMMED, ABSENT, CHECKSUMMED, ABSENT, CHECKSUMMED]
+    )
     journal[MARKS_AT + 5] = WRITTEN
     journal[SUMS_AT + 20 : SUMS_AT + 24] = bytes(4)
     settled, files["a.npz.part.journal"] = files["a.npz.part.journal"], bytes(journal)

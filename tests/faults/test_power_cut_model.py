@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from lys_storage import StorageOSError
-from lys_storage.core._journal import Journal
 from lys_storage.disk import File
 from lys_storage.disk import file as file_module
 from lys_storage.disk import folder as folder_module
 from lys_storage.disk import syscalls as syscalls_module
+from lys_storage.journal import Journal
 from tests.conftest import ROOT, child_environment
 from tests.faults.disk_model import Disk, Recorder, SyncErrors, read_files
 from tools.power_cut_model import (
@@ -150,9 +150,9 @@ def _classes_with(name: str) -> list[type]:
 
 def test_the_model_sees_a_rewrite_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the redo file a promised frame is torn by its rewrite."""
-    from lys_storage.core._redo import Redo
+    from lys_storage.journal import RedoLog
 
-    monkeypatch.setattr(Redo, "create", classmethod(lambda cls, part, key: _Forgetful(part, key)))
+    monkeypatch.setattr(RedoLog, "create", classmethod(lambda cls, part, key: _Forgetful(part, key)))
     tally = Tally()
     cut_everywhere(Scenario(rewrites), "test", tmp_path, tally, choices=2, most=160)
     assert any("is missing, version" in fault for fault in tally.faults), tally.faults
@@ -168,9 +168,9 @@ class _Forgetful:
         self._chunks: dict[int, list[tuple[int, bytes]]] = {}
 
     def append(self, offset: int, size: int, chunks: Any, epoch: int) -> Any:
-        from lys_storage.core._redo import Record
+        from lys_storage.journal import RedoRecord
 
-        record = Record(offset, size, self.end)
+        record = RedoRecord(offset, size, self.end)
         self._chunks[self.end] = [(at, bytes(memoryview(data).cast("B"))) for at, data in chunks]
         self.end += 64
         return record

@@ -16,7 +16,6 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,76 +23,19 @@ import numpy as np
 
 from ..disk import File, ensure_free_space, remove_file, replace_file
 from ..errors import BadFileError
-from ..format import PAGE, Description, crc32, decode_description, encode_description
+from ..format import PAGE, Description, crc32, encode_description
+from .layout import JournalLayout, frames_in_block, pages, read_head
 
-MAGIC = b"\x93LYSJRN\n"
-VERSION = 1
-ABSENT, COMING, WRITTEN, CHECKED, REWRITING, CHECKING, BLOCK_CHECKED = range(7)
-"""Marks. COMING: its first bytes are being written. WRITTEN: data. CHECKED: data, and the checksum is that of the bytes.
-REWRITING: an older version is being overwritten. CHECKING: data, the checksum is being taken. BLOCK_CHECKED: data, and
-the checksum of its block is that of the block's bytes."""
-BLOCK_BYTES = 1 << 18
-"""What a block of small frames holds at most. Fewer checksums, and each of them over more bytes, cost less."""
-_MOST_IN_BLOCK, _LEAST_IN_BLOCK = 4096, 2
-_HEAD = struct.Struct("<8sIIIIQQQQ")
-_HEAD_CRC = struct.Struct("<I")
 _POINTER = struct.Struct("<QQIIII")
 _EPOCH = struct.Struct("<Q")
 _EPOCH_AT = 448
 _FAILED_AT = (456, 457)  # a byte each: the last sync of the scan file, of the journal, has failed
 _POINTER_AT = (512, 1024)  # a sector each: a torn write spoils one of them at most
-_TEXT_AT = 1536
-_MAX_TEXT = 1 << 24
 _STORE_STEP = 1 << 16
 _LARGE_MAP = 1 << 23
 
 
-def _pages(size: int) -> int:
-    return -(-size // PAGE) * PAGE
-
-
-def frames_in_block(frame_bytes: int) -> int:
-    """How many frames share a checksum where all of them have come: a power of two; 1 where frames are large."""
-    count = min(_MOST_IN_BLOCK, BLOCK_BYTES // frame_bytes)
-    return 1 << count.bit_length() - 1 if count >= _LEAST_IN_BLOCK else 1
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """Where the parts of a journal of `frames` frames lie, in bytes from its start. `per_block`: frames in a block."""
-
-    text_size: int
-    frames: int
-    per_block: int
-
-    @property
-    def blocks(self) -> int:
-        """Whole ones; what is left over at the end has the frames' own checksums only."""
-        return self.frames // self.per_block if self.per_block > 1 else 0
-
-    @property
-    def marks(self) -> int:
-        return _pages(_TEXT_AT + self.text_size)
-
-    @property
-    def checksums(self) -> int:
-        return self.marks + _pages(self.frames)
-
-    @property
-    def block_checksums(self) -> int:
-        return self.checksums + _pages(4 * self.frames)
-
-    @property
-    def metadata(self) -> int:
-        return self.block_checksums + _pages(4 * self.blocks)
-
-    def encode(self, text: bytes) -> bytes:
-        places = (self.frames, self.marks, self.checksums, self.metadata)
-        head = _HEAD.pack(MAGIC, VERSION, self.text_size, crc32(text), self.per_block, *places)
-        return (head + _HEAD_CRC.pack(crc32(head))).ljust(_TEXT_AT, b"\0") + text
-
-
-class WrittenMarks:
+class PwriteMarks:
     """Marks that are written to the journal's file one by one, and read from its map."""
 
     def __init__(self, file: File, offset: int, view: memoryview) -> None:
@@ -112,12 +54,12 @@ class WrittenMarks:
 class Journal:
     """An open journal. `marks[frame]` can be read and set; the arrays are views to read, and set_... change them."""
 
-    def __init__(self, file: File, description: Description, plan: _Plan, *, writable: bool) -> None:
+    def __init__(self, file: File, description: Description, plan: JournalLayout, *, writable: bool) -> None:
         self.file, self.description, self._plan = file, description, plan
         self.by_map = writable and file.keeps_its_place()
         self._map = file.map(plan.metadata, writable=self.by_map)
         view = memoryview(self._map)[plan.marks : plan.marks + plan.frames]
-        self.marks: memoryview | WrittenMarks = view if self.by_map else WrittenMarks(file, plan.marks, view)
+        self.marks: memoryview | PwriteMarks = view if self.by_map else PwriteMarks(file, plan.marks, view)
         self._marks_view = view
         self.checksums: np.ndarray[Any, np.dtype[np.uint32]] = np.frombuffer(
             self._map, "<u4", plan.frames, plan.checksums
@@ -231,8 +173,8 @@ class Journal:
     def create(cls, path: Path, description: Description, metadata: tuple[bytes, bytes]) -> Journal:
         """A new journal of a scan of which nothing has arrived; raises NameTakenError where one exists."""
         text = encode_description(description)
-        plan = _Plan(len(text), description.frames, frames_in_block(description.frame_bytes))
-        size = plan.metadata + 4 * _pages(sum(map(len, metadata)) + PAGE)
+        plan = JournalLayout(len(text), description.frames, frames_in_block(description.frame_bytes))
+        size = plan.metadata + 4 * pages(sum(map(len, metadata)) + PAGE)
         ensure_free_space(path.parent, size, path)
         file = File.create(path)
         try:
@@ -255,7 +197,7 @@ class Journal:
         """An existing journal. Raises BadFileError where its structure is not sound or its version is unknown."""
         file = File.open(path, writable=writable)
         try:
-            description, plan = _read_head(file)
+            description, plan = read_head(file)
             journal = cls(file, description, plan, writable=writable)
         except BadFileError as error:
             file.close()
@@ -304,10 +246,10 @@ class Journal:
         found = [p for p in pointers if p is not None]
         slot = min((0, 1), key=lambda k: (pointers[k] or (0,))[0])
         blob, mine = axes + note, pointers[slot]
-        if mine is not None and len(blob) <= _pages(mine[2] + mine[3]):
+        if mine is not None and len(blob) <= pages(mine[2] + mine[3]):
             offset = mine[1]
         else:
-            offset = max([self._plan.metadata] + [p[1] + _pages(p[2] + p[3]) for p in found])
+            offset = max([self._plan.metadata] + [p[1] + pages(p[2] + p[3]) for p in found])
         self.file.write_at(blob, offset)
         seq = 1 + max((p[0] for p in found), default=0)
         head = _POINTER.pack(seq, offset, len(axes), len(note), crc32(blob), 0)[:-4]
@@ -377,32 +319,3 @@ class Journal:
         except BufferError:
             pass  # a view of the marks is still alive somewhere: the map goes with it
         self.file.close()
-
-
-def _read_head(file: File) -> tuple[Description, _Plan]:
-    raw = file.read_at(_HEAD.size + _HEAD_CRC.size, 0)
-    if not any(raw):
-        raise BadFileError("is empty: it was cut off before its first flush, and nothing of this scan was promised yet")
-    if raw[:8] != MAGIC:
-        raise BadFileError("does not begin as a journal does")
-    if len(raw) < _HEAD.size + _HEAD_CRC.size:
-        raise BadFileError("is cut short")
-    _, version, text_size, text_crc, per_block, frames, *places = _HEAD.unpack(raw[: _HEAD.size])
-    if version != VERSION:
-        raise BadFileError(
-            f"is of version {version}, this program knows {VERSION}: update lys_storage; nothing was touched"
-        )
-    if _HEAD_CRC.unpack(raw[_HEAD.size :])[0] != crc32(raw[: _HEAD.size]):
-        raise BadFileError("its first 64 bytes are damaged")
-    text = file.read_at(min(text_size, _MAX_TEXT), _TEXT_AT)
-    if len(text) != text_size or crc32(text) != text_crc:
-        raise BadFileError("its description is damaged")
-    description = decode_description(text)
-    if not 1 <= per_block <= _MOST_IN_BLOCK:
-        raise BadFileError(f"has blocks of {per_block} frames")
-    plan = _Plan(text_size, frames, per_block)
-    if frames != description.frames or places != [plan.marks, plan.checksums, plan.metadata]:
-        raise BadFileError(f"has a table of {frames} frames, expected {description.frames}")
-    if file.size < plan.metadata:
-        raise BadFileError(f"is {file.size} bytes, expected at least {plan.metadata}")
-    return description, plan

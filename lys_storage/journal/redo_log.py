@@ -25,7 +25,7 @@ Chunk = tuple[int, Buffer]
 
 
 @dataclass(frozen=True)
-class Record:
+class RedoRecord:
     """`size` new bytes for `offset` of the scan file, at `at` of the redo file."""
 
     offset: int
@@ -33,7 +33,7 @@ class Record:
     at: int
 
 
-class Redo:
+class RedoLog:
     """The open redo file of one scan. One thread at a time uses it."""
 
     def __init__(self, file: File, key: int) -> None:
@@ -42,18 +42,18 @@ class Redo:
         self.sync_failed = False
 
     @classmethod
-    def create(cls, part: Path, key: int) -> Redo:
+    def create(cls, part: Path, key: int) -> RedoLog:
         path = redo_path(part)
         remove_file(path)  # void: a scan that is taken over has settled its records before
         return cls(File.create(path), key)
 
-    def append(self, offset: int, size: int, chunks: Iterable[Chunk], epoch: int) -> Record:
+    def append(self, offset: int, size: int, chunks: Iterable[Chunk], epoch: int) -> RedoRecord:
         """Write a record. 1. its bytes; 2. their checksum, of what the file holds; 3. the header, which makes it count."""
         at = self.end + _HEADER_SIZE
         self.file.write_at(bytes(_HEADER_SIZE), self.end)
         for place, data in chunks:
             self.file.write_at(data, at + place)
-        record = Record(offset, size, at)
+        record = RedoRecord(offset, size, at)
         crc = 0
         for piece in _pieces(self.file, record):
             crc = crc32(piece, crc)
@@ -62,7 +62,7 @@ class Redo:
         self.end = at + size + -size % _HEADER_SIZE
         return record
 
-    def apply(self, record: Record, file: File) -> None:
+    def apply(self, record: RedoRecord, file: File) -> None:
         """Put a record's bytes in their place in the scan file."""
         at = record.offset
         for piece in _pieces(self.file, record):
@@ -93,7 +93,7 @@ def _encode(key: int, epoch: int, offset: int, size: int, crc: int) -> bytes:
     return (head + struct.pack("<I", crc32(head, key))).ljust(_HEADER_SIZE, b"\0")
 
 
-def _pieces(file: File, record: Record) -> Iterator[memoryview]:
+def _pieces(file: File, record: RedoRecord) -> Iterator[memoryview]:
     buffer = memoryview(bytearray(min(_STEP, record.size)))
     for done in range(0, record.size, _STEP):
         view = buffer[: min(_STEP, record.size - done)]
@@ -102,9 +102,9 @@ def _pieces(file: File, record: Record) -> Iterator[memoryview]:
         yield view
 
 
-def read_records(redo: Redo, epoch: int) -> list[Record]:
+def read_records(redo: RedoLog, epoch: int) -> list[RedoRecord]:
     """The records of `epoch` that are whole, in the order they were written."""
-    records: list[Record] = []
+    records: list[RedoRecord] = []
     at, size = 0, redo.file.size
     while at + _HEADER_SIZE <= size:
         raw = redo.file.read_at(_HEADER_SIZE, at)
@@ -112,7 +112,7 @@ def read_records(redo: Redo, epoch: int) -> list[Record]:
         check = struct.unpack("<I", raw[_HEADER.size : _HEADER.size + 4])[0]
         if magic != MAGIC or check != crc32(raw[: _HEADER.size], redo._key) or at + _HEADER_SIZE + length > size:
             break
-        record = Record(offset, length, at + _HEADER_SIZE)
+        record = RedoRecord(offset, length, at + _HEADER_SIZE)
         actual = 0
         for piece in _pieces(redo.file, record):
             actual = crc32(piece, actual)

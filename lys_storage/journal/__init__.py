@@ -1,0 +1,24 @@
+"""The journal beside a scan file, and its redo log: what the scan is, and the state of each frame."""
+
+from __future__ import annotations
+
+from .frame_crc import frames_crc
+from .frame_state import ABSENT, BLOCK_CHECKSUMMED, CHECKSUMMED, CHECKSUMMING, REWRITING, WRITING, WRITTEN
+from .journal import Journal
+from .redo_log import Chunk, RedoLog, RedoRecord, read_records
+
+__all__ = [
+    "ABSENT",
+    "BLOCK_CHECKSUMMED",
+    "CHECKSUMMED",
+    "CHECKSUMMING",
+    "REWRITING",
+    "WRITING",
+    "WRITTEN",
+    "Chunk",
+    "Journal",
+    "RedoLog",
+    "RedoRecord",
+    "frames_crc",
+    "read_records",
+]
