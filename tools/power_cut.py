@@ -354,18 +354,18 @@ def version_of(data: bytes, scan: int, frame: int) -> int | None:
 def write_scans(folder: Path, seed: str, budget: int) -> None:
     """Write scans until killed. Each fact is a line on stdout, said before ("b...") and after ("e...") it is so."""
     die_with_parent()
-    from lys_storage.core._part import Part
+    from lys_storage.store import ScanStore
 
     chance = random.Random(seed)
     scans: dict[str, int] = {}
-    real_flush = Part.flush
+    real_flush = ScanStore.flush
 
-    def flush(part: Part) -> None:
+    def flush(part: ScanStore) -> None:
         began = time.monotonic_ns()
         real_flush(part)
         _tell(["flush", scans.get(part.description.scan_id, -1), began, time.monotonic_ns()])
 
-    Part.flush = flush  # type: ignore[method-assign,assignment]
+    ScanStore.flush = flush  # type: ignore[method-assign,assignment]
     scan, used = 0, 0
     while used < budget:
         used += _write_scan(folder, scan, chance, scans, budget - used)

@@ -37,8 +37,8 @@ from ..format import (
     tail_reserve,
 )
 from ..journal import Journal
+from ..store import ScanStore
 from ._frame import check_fill
-from ._part import Part
 from ._scan import Scan
 
 
@@ -143,7 +143,7 @@ def begin_scan(
         for at, head in layout.heads():
             file.write_at(head, at)
         file.set_size(layout.array_end)
-        part = Part(file, journal)
+        part = ScanStore(file, journal)
         claim = Preallocation(file, layout.array_end, room, failed or log_error) if claim_space else None
     except BaseException:
         if journal is not None:

@@ -32,7 +32,7 @@ from ..format import (
     tail_reserve,
 )
 from ..journal import BLOCK_CHECKSUMMED, CHECKSUMMED, WRITING, WRITTEN
-from ._part import Part
+from ..store import ScanStore
 from ._publish import publish
 from ._trim import trim_axes, trimmed
 
@@ -61,7 +61,7 @@ class FinalizeReport:
 
 
 def finalize(
-    part: Part, progress: Progress | None = None, *, trim: bool = False, recovering: bool = False
+    part: ScanStore, progress: Progress | None = None, *, trim: bool = False, recovering: bool = False
 ) -> FinalizeReport:
     """Turn `part`, which takes no more frames, into its export.
 
@@ -75,7 +75,7 @@ def finalize(
         return _finalize(part, progress, trim, recovering)
 
 
-def _finalize(part: Part, progress: Progress | None, trim: bool, recovering: bool) -> FinalizeReport:
+def _finalize(part: ScanStore, progress: Progress | None, trim: bool, recovering: bool) -> FinalizeReport:
     begin = time.perf_counter()
     description = part.description
     if trim and not part.complete:
@@ -102,7 +102,7 @@ def _finalize(part: Part, progress: Progress | None, trim: bool, recovering: boo
     )
 
 
-def _complete_file(part: Part, description: Description, progress: Progress | None) -> float:
+def _complete_file(part: ScanStore, description: Description, progress: Progress | None) -> float:
     """Steps 1 to 6; how long the sync took, in seconds. `description` may have fewer frames than the scan."""
     layout, frames = layout_of(description), description.frames
     part.check(all_frames=True)
@@ -148,7 +148,7 @@ def zero_before_head(file: File, layout: DataLayout) -> None:
             file.write_at(bytes(size), at)
 
 
-def fill_missing(part: Part, frames: int, progress: Progress | None = None) -> None:
+def fill_missing(part: ScanStore, frames: int, progress: Progress | None = None) -> None:
     """Put the fill value where frames never came. Zeros cost nothing: what has not been written reads as zeros.
 
     A frame whose first write was cut off has bytes of it in the file; these go too.
@@ -175,7 +175,7 @@ def fill_missing(part: Part, frames: int, progress: Progress | None = None) -> N
                 progress(done, total)
 
 
-def _array_crc(part: Part, frames: int) -> int:
+def _array_crc(part: ScanStore, frames: int) -> int:
     """CRC-32 of the array of the first `frames` frames, from their checksums, their blocks', and that of a fill frame."""
     size, per_block, total = part.frame_bytes, part.journal.per_block, 0
     fill_crc = crc32_repeated(part.description.fill, size // len(part.description.fill))
@@ -199,12 +199,12 @@ def _array_crc(part: Part, frames: int) -> int:
     return total
 
 
-def _missing_npy(part: Part, frames: int) -> bytes:
+def _missing_npy(part: ScanStore, frames: int) -> bytes:
     """A .npy of one bit a frame, as numpy.packbits packs them: 1 is missing."""
     return encode_npy_header((-(-frames // 8),), np.dtype(np.uint8)) + part.missing_bits(frames)
 
 
-def _describe(part: Part, d: Description, missing: list[tuple[int, int]], array_crc: int) -> bytes:
+def _describe(part: ScanStore, d: Description, missing: list[tuple[int, int]], array_crc: int) -> bytes:
     info: dict[str, Any] = {
         "format": INFO_FORMAT,
         "version": INFO_VERSION,

@@ -8,7 +8,7 @@ import time
 
 from ..callbacks import ErrorHandler, notify_error
 from ..errors import ScanClosedError
-from ._part import Part
+from ..store import ScanStore
 from ._to_disk import AGAIN_S, ToDisk
 
 log = logging.getLogger("lys_storage")
@@ -27,7 +27,7 @@ class Follower:
     from there, and would have to be read from the disk.
     """
 
-    def __init__(self, part: Part, flush_interval_s: float | None, failed: ErrorHandler) -> None:
+    def __init__(self, part: ScanStore, flush_interval_s: float | None, failed: ErrorHandler) -> None:
         self._part, self._failed = part, failed
         self._wake, self._ended = threading.Event(), threading.Event()
         self._lock = threading.Lock()  # guards _thread

@@ -29,7 +29,7 @@ from ..format import (
     redo_path,
 )
 from ..journal import WRITING, WRITTEN, Journal
-from ._part import Part
+from ..store import ScanStore
 from ._scan import Scan
 from ._settle import settle
 
@@ -66,7 +66,7 @@ def _find_part(path: Path) -> Path:
     return found[0] if found else candidates[0]
 
 
-def open_part(path: Path, *, verify: bool = False, progress: Progress | None = None) -> Part:
+def open_part(path: Path, *, verify: bool = False, progress: Progress | None = None) -> ScanStore:
     """Take over an interrupted scan: lock it, and settle which of its frames are data.
 
     Raises ScanInUseError where a living process writes it, BadFileError where it is not sound.
@@ -89,7 +89,7 @@ def open_part(path: Path, *, verify: bool = False, progress: Progress | None = N
         raise
 
 
-def _settled(file: File, verify: bool, progress: Progress | None) -> Part:
+def _settled(file: File, verify: bool, progress: Progress | None) -> ScanStore:
     journal = Journal.open(journal_path(file.path), writable=True)
     try:
         description = journal.description
@@ -106,7 +106,7 @@ def _settled(file: File, verify: bool, progress: Progress | None) -> Part:
             remove_file(
                 stale.with_name(stale.name + ".new")
             )  # on its way into the old one's place when the process died
-        return Part(file, journal)
+        return ScanStore(file, journal)
     except BaseException:
         journal.close()
         raise

@@ -13,9 +13,8 @@ from ..disk import File, ensure_free_space, remove_file, replace_file
 from ..errors import ScanShapeError
 from ..format import Description, layout_of, plan_data_member
 from ..journal import ABSENT, WRITING, WRITTEN, Journal
-from ._checks import Checks
+from ..store import Checksummer, ScanStore
 from ._frame import check_fill
-from ._part import Part
 
 _STEP = 1 << 16
 
@@ -33,10 +32,10 @@ def refine_marks(old: Journal, new: Journal, file: File) -> None:
         for begin, stop in pairwise(edges):
             if marks[begin] != ABSENT:
                 new.set_marks((at + begin) * times, (at + stop) * times, int(marks[begin]))
-    Checks(file, new).take_checksums((0, new.description.frames))
+    Checksummer(file, new).take_checksums((0, new.description.frames))
 
 
-def refine(part: Part, depth: int) -> None:
+def refine(part: ScanStore, depth: int) -> None:
     """Make `depth` dimensions the grid: a new journal, its checksums from the file, takes the old one's place."""
     part.file.refuse_unless_at_path()
     with part.held_still():
@@ -49,7 +48,7 @@ def refine(part: Part, depth: int) -> None:
         part.sync_names()
 
 
-def change_dtype(part: Part, dtype: np.dtype[Any], fill: Any) -> None:
+def change_dtype(part: ScanStore, dtype: np.dtype[Any], fill: Any) -> None:
     """Lay the scan out for `dtype`. Raises ScanShapeError where a frame has come.
 
     1. a new scan file and a new journal are written beside the old ones; its marks say that what is in the file is no
@@ -93,7 +92,7 @@ def change_dtype(part: Part, dtype: np.dtype[Any], fill: Any) -> None:
         part.sync_names()
 
 
-def _go_back_to(part: Part, old: Description, journal: Journal) -> None:
+def _go_back_to(part: ScanStore, old: Description, journal: Journal) -> None:
     """`journal` has taken the place of the scan's, and the scan file is still the old one: so is its description."""
     try:
         back = journal.successor(old, lambda j: None)

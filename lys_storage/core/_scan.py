@@ -32,8 +32,8 @@ from ..format import (
     with_coordinates,
 )
 from ..journal import WRITTEN
+from ..store import ScanStore
 from ._finalize import FinalizeReport, finalize
-from ._part import Part
 from ._relayout import change_dtype, refine
 from ._writer import Writer
 
@@ -55,7 +55,7 @@ class Scan(Writer):
 
     def __init__(
         self,
-        part: Part,
+        part: ScanStore,
         *,
         flush_interval_s: float | None = 1.0,
         failed: Callable[[LysStorageError], None] | None = None,

@@ -15,9 +15,7 @@ import time
 from ..callbacks import ErrorHandler, notify_error
 from ..disk import WRITES_BACK
 from ..errors import LysStorageError, ScanClosedError
-from ._frames import join
-from ._part import Part
-from ._state import Span
+from ..store import ScanStore, Span, join
 
 log = logging.getLogger("lys_storage")
 AGAIN_S = 1.0
@@ -37,7 +35,7 @@ class ToDisk:
     Its thread begins with the first frames. `failed` is told of a flush that failed, which is tried again.
     """
 
-    def __init__(self, part: Part, interval_s: float | None, failed: ErrorHandler) -> None:
+    def __init__(self, part: ScanStore, interval_s: float | None, failed: ErrorHandler) -> None:
         self._part, self._interval, self._failed = part, interval_s, failed
         self.knows = False  # that frames have come since the last flush began
         self._lock = threading.Lock()  # guards _bytes

@@ -15,10 +15,9 @@ import numpy as np
 
 from ..errors import LysStorageError, ScanClosedError
 from ..format import FrameLayout, LayoutChanged, select
+from ..store import NOT_STORED, STORED_WAKE, ScanStore
 from ._follower import Follower
 from ._frame import as_array, as_frame, check_frame_shape, chunks
-from ._part import Part
-from ._state import NOT_STORED, TELL
 
 log = logging.getLogger("lys_storage")
 _array = np.ndarray
@@ -31,7 +30,7 @@ class Writer:
 
     def __init__(
         self,
-        part: Part,
+        part: ScanStore,
         flush_interval_s: float | None,
         failed: Callable[[LysStorageError], None],
         *,
@@ -60,7 +59,7 @@ class Writer:
         """
         part, put_one = self._part, self._put_one
         if put_one is not None and (stored := put_one(index, frame)):
-            if stored == TELL:
+            if stored == STORED_WAKE:
                 self._frames_came(part)
             return
         form = part.form
@@ -92,7 +91,7 @@ class Writer:
         """Store every frame of `{index: frame}`; what could not be stored, and why. `stored`: what put_only said of them."""
         faults: list[LysStorageError] = []
         if stored != NOT_STORED:
-            if stored == TELL:
+            if stored == STORED_WAKE:
                 self._tell(faults)
             return faults
         if len(data) == 1 or type(data) is not dict:  # another mapping may hand out one buffer again and again
@@ -138,7 +137,7 @@ class Writer:
             return None
         return form.number(index)
 
-    def _put_neighbours(self, part: Part, neighbours: _Neighbours, faults: list[LysStorageError]) -> None:
+    def _put_neighbours(self, part: ScanStore, neighbours: _Neighbours, faults: list[LysStorageError]) -> None:
         """Write what has been gathered, together; one by one where that does not go."""
         form, first, frames = neighbours.form, neighbours.first, neighbours.frames
         neighbours.frames = []
@@ -158,7 +157,7 @@ class Writer:
             except LysStorageError as error:
                 faults.append(error)
 
-    def _write_any(self, part: Part, index: Any, frame: Any) -> None:
+    def _write_any(self, part: ScanStore, index: Any, frame: Any) -> None:
         while True:
             selection = select(index, part.description.shape)
             if self._dtype_is_free:
@@ -214,7 +213,7 @@ class Writer:
 
     # -- what follows -------------------------------------------------------------------------------------------------
 
-    def _frames_came(self, part: Part) -> None:
+    def _frames_came(self, part: ScanStore) -> None:
         follower = self._follower or self._follow()
         if follower is not None:
             follower.frames_came()

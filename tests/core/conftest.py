@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from lys_storage import LysStorageError, Scan
-from lys_storage.core import _checks
 from lys_storage.disk import syscalls as syscalls_module
+from lys_storage.store import checksummer as checksummer_module
 
 OPERATIONS: dict[str, tuple[Any, str]] = {
     "open": (os, "open"),
@@ -95,4 +95,4 @@ def scans_of_a_failed_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def python_sums(monkeypatch: pytest.MonkeyPatch) -> None:
     """Checksums are taken by Checks.sums, which a test may patch, also where they were compiled."""
-    monkeypatch.setattr(_checks, "CRC32_ADDRESS", None)
+    monkeypatch.setattr(checksummer_module, "CRC32_ADDRESS", None)

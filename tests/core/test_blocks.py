@@ -14,7 +14,6 @@ import pytest
 
 import lys_storage
 from lys_storage.core import _follower
-from lys_storage.core._checks import Checks
 from lys_storage.core._create import begin_scan
 from lys_storage.core._follower import kick_bytes
 from lys_storage.core._scan import Scan
@@ -23,6 +22,7 @@ from lys_storage.disk import syscalls as syscalls_module
 from lys_storage.journal import ABSENT, BLOCK_CHECKSUMMED, CHECKSUMMED, REWRITING, WRITING, WRITTEN, RedoLog
 from lys_storage.journal import layout as layout_module
 from lys_storage.journal.layout import frames_in_block
+from lys_storage.store import Checksummer
 from tests.core.helpers import DEADLINE_S
 
 FRAMES, PER_BLOCK, SIZE = 26, 8, 6
@@ -399,7 +399,7 @@ def test_a_rewrite_that_begins_while_its_block_gets_a_checksum_keeps_it_from_tha
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has looked, and found no block to leave: a block that were made behind it would hold a frame that changes."""
-    scan, real_sums, real_append = begin(tmp_path), Checks.sums, RedoLog.append
+    scan, real_sums, real_append = begin(tmp_path), Checksummer.sums, RedoLog.append
     looked, go_on = threading.Event(), threading.Event()
 
     def append(*args: Any) -> Any:
@@ -407,7 +407,7 @@ def test_a_rewrite_that_begins_while_its_block_gets_a_checksum_keeps_it_from_tha
         assert go_on.wait(DEADLINE_S)
         return real_append(*args)
 
-    def sums(checks: Checks, numbers: Any, size: int) -> Any:
+    def sums(checks: Checksummer, numbers: Any, size: int) -> Any:
         result = real_sums(checks, numbers, size)
         if size == 8 * SIZE and not looked.is_set():
             writer.start()
@@ -416,7 +416,7 @@ def test_a_rewrite_that_begins_while_its_block_gets_a_checksum_keeps_it_from_tha
 
     writer = threading.Thread(target=lambda: scan.write(10, frame(10, 1)))
     monkeypatch.setattr(RedoLog, "append", append)
-    monkeypatch.setattr(Checks, "sums", sums)
+    monkeypatch.setattr(Checksummer, "sums", sums)
     scan._part.check()
     assert marks(scan)[:24] == [BLOCK_CHECKSUMMED] * 8 + [CHECKSUMMED] * 8 + [BLOCK_CHECKSUMMED] * 8
     go_on.set()

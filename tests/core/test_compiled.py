@@ -22,13 +22,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import lys_storage
-from lys_storage.core import _checks
 from lys_storage.core._scan import Scan
-from lys_storage.core._state import COMPILED, NOT_STORED, STORED, TELL, State
 from lys_storage.disk import File, preadv_is_native
 from lys_storage.errors import LysStorageError
 from lys_storage.format import CRC32_ADDRESS
 from lys_storage.journal import ABSENT, BLOCK_CHECKSUMMED, CHECKSUMMED, CHECKSUMMING, REWRITING, WRITING, WRITTEN
+from lys_storage.store import NOT_STORED, STORED, STORED_WAKE, Checksummer
+from lys_storage.store import checksummer as checksummer_module
+from lys_storage.store.hotpath import COMPILED, TableState
 
 needs_it = pytest.mark.usefixtures("compiled_here")
 DEADLINE_S = 60
@@ -169,7 +170,7 @@ def test_each_index_of_a_grid_is_the_frame_that_it_is_for_numpy(tmp_path: Path, 
     expected = np.random.default_rng(1).integers(0, 60000, shape).astype("u2")
     for index in np.ndindex(shape[:-2]):
         assert scan.put_only is not None
-        assert scan.put_only({index: expected[index]}) == TELL  # no follower has been told of any
+        assert scan.put_only({index: expected[index]}) == STORED_WAKE  # no follower has been told of any
     np.testing.assert_array_equal(lys_storage.open_wave(scan.close(), check=True).data, expected)
 
 
@@ -177,16 +178,16 @@ def test_each_index_of_a_grid_is_the_frame_that_it_is_for_numpy(tmp_path: Path, 
 def test_it_is_what_frames_go_through_and_says_when_somebody_is_to_be_told(tmp_path: Path) -> None:
     scan = begin(tmp_path / "a.npz", flush_interval_s=60.0)
     assert scan.put_only is not None
-    assert scan.put_only({(0, 0): frame(0)}) == TELL
+    assert scan.put_only({(0, 0): frame(0)}) == STORED_WAKE
     scan.write((0, 1), frame(1))  # which tells the follower
     assert [scan.put_only({(1, k): frame(k)}) for k in range(4)] == [STORED] * 4
     assert scan.put_only({(1, 0): frame(0)}) == NOT_STORED  # a rewrite has a way of its own
     assert scan.put_only({(0, 2): frame(0), (0, 3): frame(0)}) == NOT_STORED
     assert scan.put_only({}) == NOT_STORED
     scan._part.tell_at = scan._part.fresh_bytes + 24
-    assert [scan.put_only({(0, k): frame(k)}) for k in (2, 3)] == [STORED, TELL]
+    assert [scan.put_only({(0, k): frame(k)}) for k in (2, 3)] == [STORED, STORED_WAKE]
     scan._part.tell_at = 1 << 62
-    assert [scan._part.put_one((2, k), frame(k)) for k in range(4)] == [STORED] * 3 + [TELL]  # it is complete
+    assert [scan._part.put_one((2, k), frame(k)) for k in range(4)] == [STORED] * 3 + [STORED_WAKE]  # it is complete
     assert scan.complete
     scan.close()
 
@@ -264,7 +265,7 @@ def test_a_scan_that_takes_no_frames_is_left_to_python(tmp_path: Path) -> None:
     with part._lock:
         assert put({(0, 0): frame(0)}) == NOT_STORED  # somebody is looking
     assert part.journal.mark_array.tolist() == [ABSENT] * FRAMES
-    assert put({(0, 0): frame(0)}) == TELL
+    assert put({(0, 0): frame(0)}) == STORED_WAKE
     scan.seal()
     assert put({(0, 1): frame(0)}) == NOT_STORED
     with pytest.raises(lys_storage.ScanClosedError):
@@ -293,7 +294,7 @@ def test_a_form_that_changes_while_it_is_asked_what_it_is_stores_nothing(tmp_pat
     assert put({(0, 0): frame(0)}) == NOT_STORED
     assert part.journal.mark_array.tolist() == [ABSENT] * FRAMES
     part.open_form = part.form
-    assert put({(0, 0): frame(0)}) == TELL
+    assert put({(0, 0): frame(0)}) == STORED_WAKE
     scan.suspend()
 
 
@@ -474,7 +475,7 @@ def test_checksums_are_those_of_the_bytes(
     if compiled:
         request.getfixturevalue("compiled_here")
     else:
-        monkeypatch.setattr(_checks, "CRC32_ADDRESS", None)
+        monkeypatch.setattr(checksummer_module, "CRC32_ADDRESS", None)
     scan = lys_storage.create(tmp_path / "a.npz", (7, size), "u1", grid_ndim=1, flush_interval_s=None)
     data = np.random.default_rng(size).integers(0, 256, (7, size)).astype("u1")
     for k in range(7):
@@ -539,8 +540,8 @@ def test_checks_leave_the_same_marks_and_checksums_as_by_python(
     for address in (CRC32_ADDRESS, None):
         folder = tmp_path_factory.mktemp("checks")
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_checks, "CRC32_ADDRESS", address)
-            patch.setattr(_checks, "_AT_ONCE", at_once)
+            patch.setattr(checksummer_module, "CRC32_ADDRESS", address)
+            patch.setattr(checksummer_module, "_AT_ONCE", at_once)
             scan = lys_storage.create(folder / "a.npz", (37, size), "u1", grid_ndim=1, flush_interval_s=None)
             part = scan._part
             part.file.write_at(np.arange(37, dtype="u1").repeat(size).data, part.array_offset)
@@ -565,7 +566,7 @@ def test_a_block_one_of_whose_frames_begins_to_be_rewritten_leaves_the_others_as
     """Also where it is the first one: what is looked at again begins at a block."""
     size = 1 << 15  # eight in a block
     scan = lys_storage.create(tmp_path / "a.npz", (37, size), "u1", grid_ndim=1, flush_interval_s=None)
-    part, real = scan._part, _checks.Checks.sums
+    part, real = scan._part, Checksummer.sums
     for k in range(37):
         scan[k] = np.full(size, k, "u1")
 
@@ -575,7 +576,7 @@ def test_a_block_one_of_whose_frames_begins_to_be_rewritten_leaves_the_others_as
         return real(checks, units, size)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_checks.Checks, "sums", sums)
+        patch.setattr(Checksummer, "sums", sums)
         part.check()
     before = [WRITTEN] * 37
     for k in touched:
@@ -645,7 +646,7 @@ def test_a_check_waits_for_who_holds_the_lock(tmp_path: Path) -> None:
 
 @needs_it
 def test_what_is_no_part_yet_stores_nothing() -> None:
-    bare = State()
+    bare = TableState()
     assert bare.put_only is not None
     assert bare.check_run is not None
     assert bare.put_only({0: np.zeros(3)}) == NOT_STORED
@@ -677,7 +678,7 @@ def test_what_cannot_be_read_is_told_by_python(tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_environment_chooses_python(tmp_path: Path) -> None:
-    code = "from lys_storage.core import _checks; from lys_storage.core import _state; from lys_storage.disk import File; from lys_storage.disk import preadv_is_native; from lys_storage.format import CRC32_ADDRESS; print(_state.COMPILED, _state.read_sums)"
+    code = "from lys_storage.store.hotpath import COMPILED, read_sums; print(COMPILED, read_sums)"
     run = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "LYS_STORAGE_PURE": "1"}, capture_output=True, text=True
     )

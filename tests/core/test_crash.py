@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage.core._part import Part
 from lys_storage.disk import syscalls as syscalls_module
+from lys_storage.store import ScanStore
 from tests.core.helpers import assert_same_array, files, load_export, some
 from tests.core.killing import every_death, moments
 
@@ -350,13 +350,13 @@ def test_a_frame_older_than_the_flush_window_survives_a_power_cut(
 ) -> None:
     """The scan flushes by itself: after that, a copy of what was synced is enough."""
     synced = threading.Event()
-    real = Part.flush
+    real = ScanStore.flush
 
     def flush(part: Any) -> None:
         real(part)
         synced.set()
 
-    monkeypatch.setattr(Part, "flush", flush)
+    monkeypatch.setattr(ScanStore, "flush", flush)
     scan, expected = flushed_scan(tmp_path / "a", flush_interval_s=0.05)
     assert synced.wait(20)
     synced.clear()

@@ -18,9 +18,9 @@ import pytest
 
 import lys_storage
 from lys_storage.core._create import begin_scan
-from lys_storage.core._part import Part
 from lys_storage.disk import File, free_number
 from lys_storage.disk import syscalls as syscalls_module
+from lys_storage.store import ScanStore
 from tests.core.conftest import Faults
 from tests.core.helpers import DEADLINE_S, assert_same_array, files, load_export
 
@@ -82,20 +82,20 @@ def test_a_frame_that_waits_while_the_dtype_changes_is_stored_in_the_new_one(
 ) -> None:
     """Grid and dtype are taken in one: bytes of the old dtype under the new layout would pass as data, with a right CRC."""
     scan = lys_storage.create(tmp_path / "data.npz", (2, 8), "f8", fill=0, grid_ndim=1, flush_interval_s=None)
-    entered, real_put, real_replace = threading.Event(), Part.put_frame, Part.go_on_with
+    entered, real_put, real_replace = threading.Event(), ScanStore.put_frame, ScanStore.go_on_with
     writer = threading.Thread(target=lambda: scan.write(0, np.full(8, 1.5)))
 
-    def put(part: Part, *args: Any) -> None:
+    def put(part: ScanStore, *args: Any) -> None:
         entered.set()
         real_put(part, *args)
 
-    def go_on_with(part: Part, *args: Any) -> None:
+    def go_on_with(part: ScanStore, *args: Any) -> None:
         real_replace(part, *args)
         writer.start()
         entered.wait(1.0)  # not reached where the writer waits earlier, which is right too
 
-    monkeypatch.setattr(Part, "put_frame", put)
-    monkeypatch.setattr(Part, "go_on_with", go_on_with)
+    monkeypatch.setattr(ScanStore, "put_frame", put)
+    monkeypatch.setattr(ScanStore, "go_on_with", go_on_with)
     scan.change_dtype("f4", 0)
     writer.join(DEADLINE_S)
     scan.close()
@@ -108,21 +108,21 @@ def test_a_frame_that_comes_while_the_dtype_changes_is_not_dropped(
     """Whether the scan is empty is looked at once no more frames come in: what was acknowledged is kept."""
     scan = lys_storage.create(tmp_path / "data.npz", (2, 8), "f8", fill=0, grid_ndim=1, flush_interval_s=None)
     scan._put_one = scan.put_only = None  # put_frame is what is patched
-    real_hold, stored = Part.held_still, threading.Event()
+    real_hold, stored = ScanStore.held_still, threading.Event()
     writer = threading.Thread(target=lambda: scan.write(0, np.full(8, 1.5)))
-    real_put = Part.put_frame
+    real_put = ScanStore.put_frame
 
-    def put(part: Part, *args: Any) -> None:
+    def put(part: ScanStore, *args: Any) -> None:
         real_put(part, *args)
         stored.set()
 
-    def held_still(part: Part) -> Any:
+    def held_still(part: ScanStore) -> Any:
         writer.start()
         assert stored.wait(DEADLINE_S)
         return real_hold(part)
 
-    monkeypatch.setattr(Part, "put_frame", put)
-    monkeypatch.setattr(Part, "held_still", held_still)
+    monkeypatch.setattr(ScanStore, "put_frame", put)
+    monkeypatch.setattr(ScanStore, "held_still", held_still)
     with pytest.raises(lys_storage.ScanShapeError, match="before its first frame"):
         scan.change_dtype("f4", 0)
     writer.join(DEADLINE_S)
@@ -202,15 +202,15 @@ def test_a_scan_that_is_closed_while_its_first_write_returns_starts_no_thread(
 ) -> None:
     scan = lys_storage.create(tmp_path / "data.npz", (1, 8), "u1", grid_ndim=1, flush_interval_s=0.001)
     scan._put_one = scan.put_only = None  # put_frame is what is patched
-    real_put = Part.put_frame
+    real_put = ScanStore.put_frame
 
-    def put(part: Part, *args: Any) -> None:
+    def put(part: ScanStore, *args: Any) -> None:
         real_put(part, *args)
         closer = threading.Thread(target=scan.close)
         closer.start()
         closer.join(DEADLINE_S)
 
-    monkeypatch.setattr(Part, "put_frame", put)
+    monkeypatch.setattr(ScanStore, "put_frame", put)
     scan[0] = np.arange(8, dtype="u1")
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("lys_storage")] == []
     assert_same_array(load_export(scan.path).data, np.arange(8, dtype="u1")[None])

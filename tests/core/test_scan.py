@@ -15,10 +15,10 @@ import pytest
 
 import lys_storage
 from lys_storage import FrameIndexError, FrameShapeError, FrameTypeError, Scan, ScanShapeError
-from lys_storage.core._checks import Checks
 from lys_storage.core._create import begin_scan
 from lys_storage.core._frame import SLAB_BYTES
 from lys_storage.journal import ABSENT, CHECKSUMMED, WRITTEN
+from lys_storage.store import Checksummer
 from tests.core.helpers import DEADLINE_S, assert_same_array, files, in_threads, load_export, some
 
 
@@ -641,10 +641,10 @@ def test_a_frame_that_is_rewritten_while_its_checksum_is_taken_keeps_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A checksum counts only if the frame was not touched meanwhile; those of its neighbours do."""
-    scan, real, taken = begin(tmp_path, (3, 8), "u1"), Checks.sums, []
+    scan, real, taken = begin(tmp_path, (3, 8), "u1"), Checksummer.sums, []
     scan[0], scan[1] = np.full(8, 1, "u1"), np.full(8, 2, "u1")
 
-    def sums(checks: Checks, numbers: Any, size: int) -> Any:
+    def sums(checks: Checksummer, numbers: Any, size: int) -> Any:
         result = real(checks, numbers, size)
         if len(result):
             taken.append(len(result))
@@ -652,7 +652,7 @@ def test_a_frame_that_is_rewritten_while_its_checksum_is_taken_keeps_none(
                 scan[1] = np.full(8, 3, "u1")
         return result
 
-    monkeypatch.setattr(Checks, "sums", sums)
+    monkeypatch.setattr(Checksummer, "sums", sums)
     scan._part.check()
     assert scan._part.journal.mark_array.tolist() == [CHECKSUMMED, WRITTEN, ABSENT]
     assert saved(scan).tolist() == [[1] * 8, [3] * 8, [0] * 8]

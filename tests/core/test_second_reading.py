@@ -17,15 +17,14 @@ import pytest
 import lys_storage
 from lys_storage import StorageOSError
 from lys_storage.core import _finalize
-from lys_storage.core._checks import Checks
 from lys_storage.core._create import begin_scan
-from lys_storage.core._part import Part
-from lys_storage.core._rewrite import Rewrites
 from lys_storage.core._scan import Scan
 from lys_storage.disk import File
 from lys_storage.disk import preallocation as preallocation_module
 from lys_storage.disk import syscalls as syscalls_module
 from lys_storage.journal import CHECKSUMMED, REWRITING, WRITING, WRITTEN, Journal, RedoLog
+from lys_storage.store import Checksummer, ScanStore
+from lys_storage.store.rewriter import Rewriter
 from tests.core.conftest import Faults
 from tests.core.helpers import DEADLINE_S
 
@@ -67,7 +66,7 @@ def after_a_cut(folder: Path, monkeypatch: pytest.MonkeyPatch, journal: bytes | 
     return result.path
 
 
-def lose_frame_0(part: Part) -> None:
+def lose_frame_0(part: ScanStore) -> None:
     """As by a sync that failed: it reads as what did not come."""
     part.check()
     part.journal.file_sync_failed = True
@@ -121,9 +120,9 @@ def test_frames_that_never_came_hold_nothing_of_a_trimmed_save_that_failed(
 def test_a_flush_promises_the_other_frames_of_a_block_in_which_a_rewrite_began(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scan, real, once = begun(tmp_path, FRAMES), Checks.sums, [True]
+    scan, real, once = begun(tmp_path, FRAMES), Checksummer.sums, [True]
 
-    def sums(self: Checks, numbers: Any, size: int) -> Any:
+    def sums(self: Checksummer, numbers: Any, size: int) -> Any:
         result = real(self, numbers, size)
         if once and len(numbers):
             once.clear()
@@ -131,7 +130,7 @@ def test_a_flush_promises_the_other_frames_of_a_block_in_which_a_rewrite_began(
         return result
 
     with monkeypatch.context() as patch:
-        patch.setattr(Checks, "sums", sums)
+        patch.setattr(Checksummer, "sums", sums)
         scan.flush()
     assert_export(after_a_cut(tmp_path, monkeypatch), {k: int(k == 3) for k in range(FRAMES)})
     scan.close()
@@ -153,7 +152,7 @@ def test_a_flush_promises_the_old_version_of_a_frame_whose_rewrite_has_not_begun
             scan.write(3, value(3, 1))
 
     with monkeypatch.context() as patch:
-        patch.setattr(Rewrites, "rewrite", rewrite)
+        patch.setattr(Rewriter, "rewrite", rewrite)
         writer = threading.Thread(target=write)
         writer.start()
         assert inside.wait(DEADLINE_S)
@@ -530,12 +529,12 @@ def test_a_frame_that_was_in_time_is_not_said_to_be_late_since_the_flush_behind_
     scan.flush()
     closing = threading.Thread(target=scan.close)
 
-    def long(self: Rewrites) -> bool:
+    def long(self: Rewriter) -> bool:
         closing.start()
         closing.join(DEADLINE_S)
         return True
 
-    monkeypatch.setattr(Rewrites, "redo_is_long", property(long))
+    monkeypatch.setattr(Rewriter, "redo_is_long", property(long))
     scan[3] = value(3, 1)
     assert not closing.is_alive()
     assert_export(scan.path, {k: int(k == 3) for k in range(8)})

@@ -37,11 +37,11 @@ def test_a_storm_sees_a_frame_that_is_lost(tmp_path: Path) -> None:
     """A storage that forgets a frame it has acknowledged does not pass: the storm ends with 1 and names the frame."""
     source = (
         "import sys; sys.argv[0] = 'crash_storm.py'; sys.path.insert(0, sys.argv.pop(1))\n"
-        "from lys_storage.core._part import Part\n"
-        "real = Part.put\n"
+        "from lys_storage.store import ScanStore\n"
+        "real = ScanStore.put\n"
         "def forgets(part, form, first, count, chunks):\n"
         "    if first % 2 or count > 1: return real(part, form, first, count, chunks)\n"
-        "Part.put = forgets\n"
+        "ScanStore.put = forgets\n"
         "import crash_storm; crash_storm.main()\n"
     )
     command = [sys.executable, "-c", source, str(ROOT / "tools"), "--dir", str(tmp_path), "--kills", "12"]

@@ -22,22 +22,22 @@ from ..disk import File, Frame, remove_file
 from ..errors import ScanClosedError
 from ..format import FrameLayout, LayoutChanged, redo_path
 from ..journal import WRITING, WRITTEN, Chunk, Journal
-from ._frames import join
-from ._rewrite import Rewrites
-from ._state import Span
+from .frame_table import join
+from .hotpath import Span
+from .rewriter import Rewriter
 
 
-class Part(Rewrites):
+class ScanStore(Rewriter):
     """An open scan file with its journal. Any thread may put frames; one at a time checks, and one at a time flushes."""
 
-    _live: ClassVar[weakref.WeakSet[Part]] = weakref.WeakSet()
+    _live: ClassVar[weakref.WeakSet[ScanStore]] = weakref.WeakSet()
 
     def __init__(self, file: File, journal: Journal) -> None:
         super().__init__(file, journal)
         self.published: Path | None = None
         self._closed = False
         self._companions_are_ours = True
-        Part._live.add(self)
+        ScanStore._live.add(self)
 
     # -- frames ---------------------------------------------------------------------------------------------------
 
@@ -274,7 +274,7 @@ class Part(Rewrites):
 
 
 def _after_fork_in_child() -> None:
-    for part in list(Part._live):
+    for part in list(ScanStore._live):
         part.begin_forked()
 
 

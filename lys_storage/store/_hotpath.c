@@ -1,6 +1,6 @@
 /* The way of nearly every frame, and the reading of checksums, without the interpreter.
 
-   Optional: where this was not built, Python does the same (_state.py says what, tests/core/test_compiled.py that it is the
+   Optional: where this was not built, Python does the same (hotpath.py says what, tests/core/test_compiled.py that it is the
    same). What the system is asked for goes through _fs.os where somebody has put something in the place of its pwrite.
 
    Whoever holds the interpreter's lock, finds State._lock free, and lets no other code run meanwhile, has as good as that
@@ -457,14 +457,14 @@ static void dealloc(State *self) {
 }
 
 static PyMethodDef methods[] = {
-    {"put_one", (PyCFunction)(void (*)(void))put_one, METH_FASTCALL, "put_one(index, frame) -> 0, 1, 2: as in _state.py"},
-    {"put_only", (PyCFunction)put_only, METH_O, "put_only({index: frame}) -> 0, 1, 2: as in _state.py"},
-    {"check_run", (PyCFunction)check_run, METH_VARARGS, "As in _state.py."},
+    {"put_one", (PyCFunction)(void (*)(void))put_one, METH_FASTCALL, "put_one(index, frame) -> 0, 1, 2: as in hotpath.py"},
+    {"put_only", (PyCFunction)put_only, METH_O, "put_only({index: frame}) -> 0, 1, 2: as in hotpath.py"},
+    {"check_run", (PyCFunction)check_run, METH_VARARGS, "As in hotpath.py."},
     {NULL},
 };
 
 static PyTypeObject state_type = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "lys_storage.core._compiled.State",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "lys_storage.store._hotpath.State",
     .tp_basicsize = sizeof(State),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
     .tp_doc = "What _state.State is.",
@@ -484,10 +484,10 @@ static PyMethodDef functions[] = {
 };
 
 static struct PyModuleDef module_definition = {
-    PyModuleDef_HEAD_INIT, "lys_storage.core._compiled", "See _compiled.c.", -1, functions,
+    PyModuleDef_HEAD_INIT, "lys_storage.store._hotpath", "See _hotpath.c.", -1, functions,
 };
 
-PyMODINIT_FUNC PyInit__compiled(void) {
+PyMODINIT_FUNC PyInit__hotpath(void) {
     struct { PyObject **name; const char *text; } names[] = {
         {&name_dtype, "dtype"}, {&name_fd, "fd"}, {&name_os, "os"}, {&name_pwrite, "pwrite"}, {&name_acquire, "acquire"},
         {&name_release, "release"}, {&name_locked, "locked"}, {&name_notify_all, "notify_all"}, {&name_flight_failed, "_flight_failed"},

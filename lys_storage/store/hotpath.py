@@ -27,12 +27,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..disk import File
 
-NOT_STORED, STORED, TELL = range(3)
+NOT_STORED, STORED, STORED_WAKE = range(3)
 Span = tuple[int, int]
 """(first, stop) of frame numbers."""
 
 
-class State:
+class TableState:
     """`in_flight`: the spans that are being written. `fresh`: a span that has all frames without a checksum, but those that
     came earlier (`older`), of `fresh_bytes` that came since the last check. `tell_at`: from so many of them on the follower is
     to be told."""
@@ -66,10 +66,10 @@ _ONE_AT_A_TIME = getattr(sys, "_is_gil_enabled", lambda: True)()  # it counts on
 
 if not TYPE_CHECKING and _WANTED and _FITS and _ONE_AT_A_TIME:
     try:
-        _compiled = importlib.import_module("._compiled", __package__)
-        State, read_sums = _compiled.State, _compiled.checksums
+        _hotpath = importlib.import_module("._hotpath", __package__)
+        TableState, read_sums = _hotpath.State, _hotpath.checksums
     except ImportError:
         pass  # there was no compiler: Python does the same
 
 
-COMPILED = State.put_one is not None
+COMPILED = TableState.put_one is not None

@@ -13,14 +13,14 @@ from ..disk import File, sync_folder
 from ..errors import StorageOSError
 from ..format import crc32
 from ..journal import BLOCK_CHECKSUMMED, CHECKSUMMED, WRITING, WRITTEN, Journal
-from ._frames import Frames, join
-from ._state import Span
+from .frame_table import FrameTable, join
+from .hotpath import Span
 
 _READ_SIZE = 1 << 20
 
 
-class Syncs(Frames):
-    """Frames that are made durable. One thread at a time syncs."""
+class Syncer(FrameTable):
+    """FrameTable that are made durable. One thread at a time syncs."""
 
     def __init__(self, file: File, journal: Journal) -> None:
         super().__init__(file, journal)
@@ -51,7 +51,7 @@ class Syncs(Frames):
         return self._flushed or self._resumed
 
     def sync_file(self) -> None:
-        """Sync the scan file. Frames that an earlier, failed sync has lost are missing from now on, and an error says so.
+        """Sync the scan file. FrameTable that an earlier, failed sync has lost are missing from now on, and an error says so.
 
         Holding `syncing`.
         """

@@ -22,15 +22,15 @@ from ..journal import (
     RedoLog,
     RedoRecord,
 )
-from ._checks import Checks
-from ._frames import join
-from ._sync import Syncs
+from .checksummer import Checksummer
+from .frame_table import join
+from .syncer import Syncer
 
 REDO_LIMIT = 64 << 20
 """Bytes of records after which a flush makes them void."""
 
 
-class Rewrites(Checks, Syncs):
+class Rewriter(Checksummer, Syncer):
     """Frames that can be rewritten, one rewrite at a time. The redo file is made at the first of them."""
 
     def __init__(self, file: File, journal: Journal) -> None:

@@ -18,8 +18,8 @@ import numpy as np
 from ..disk import File, preadv_is_native
 from ..format import CRC32_ADDRESS, crc32
 from ..journal import BLOCK_CHECKSUMMED, CHECKSUMMED, CHECKSUMMING, WRITTEN, Journal
-from ._frames import TABLE_STEP, Frames, join
-from ._state import Span, read_sums
+from .frame_table import TABLE_STEP, FrameTable, join
+from .hotpath import Span, read_sums
 
 READ_SIZE = 1 << 20
 _PIECE = 1 << 17  # of a read without the interpreter's lock: what is read is still close by when it is summed
@@ -28,8 +28,8 @@ Numbers = np.ndarray[Any, np.dtype[np.intp]]
 Sums = np.ndarray[Any, np.dtype[np.uint32]]
 
 
-class Checks(Frames):
-    """Frames that get checksums. One thread at a time takes them: whoever has the turn (see _sync)."""
+class Checksummer(FrameTable):
+    """FrameTable that get checksums. One thread at a time takes them: whoever has the turn (see _sync)."""
 
     def __init__(self, file: File, journal: Journal) -> None:
         super().__init__(file, journal)

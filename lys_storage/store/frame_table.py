@@ -16,14 +16,14 @@ from ..disk import File
 from ..errors import ScanClosedError, StorageOSError
 from ..format import Description, FrameLayout, Grid
 from ..journal import WRITTEN, Journal
-from ._state import Span, State
+from .hotpath import Span, TableState
 
 TABLE_STEP = 1 << 16
 """Marks that are looked at together; a multiple of every block."""
 FORKED = "it is written by the process that this one was forked from"
 
 
-class Frames(State):
+class FrameTable(TableState):
     """The scan file, its journal, and the state that several threads share."""
 
     def __init__(self, file: File, journal: Journal) -> None:
