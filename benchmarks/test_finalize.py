@@ -11,7 +11,7 @@ import pytest
 
 from lys_storage import Scan
 from lys_storage.core._create import begin_scan
-from lys_storage.core._finalize import FinalizeReport
+from lys_storage.export import FinalizeReport
 
 GROUP = "finalize"
 MB, GB = 10**6, 10**9

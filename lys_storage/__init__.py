@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from ._version import VERSION
 from .core._create import create
-from .core._finalize import FinalizeReport
 from .core._reader import StoredWave, open_wave
 from .core._recovery import Recovered, recover, resume
 from .core._scan import Scan
@@ -31,6 +30,7 @@ from .errors import (
     StorageOSError,
     UnsafeFileError,
 )
+from .export import FinalizeReport
 
 __version__ = VERSION
 

@@ -17,6 +17,7 @@ import numpy as np
 from ..callbacks import Progress, log_error
 from ..disk import Preallocation, give_back, read_selection, remove_file, sync_folder
 from ..errors import LysStorageError, ScanClosedError, ScanShapeError
+from ..export import FinalizeReport, finalize
 from ..format import (
     MAX_FRAMES,
     Axes,
@@ -33,7 +34,6 @@ from ..format import (
 )
 from ..journal import WRITTEN
 from ..store import ScanStore
-from ._finalize import FinalizeReport, finalize
 from ._relayout import change_dtype, refine
 from ._writer import Writer
 

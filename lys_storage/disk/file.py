@@ -5,6 +5,7 @@ operation and the path. Linux is tested; what Windows and macOS lack is guarded 
 from __future__ import annotations
 
 import logging
+import mmap
 import os
 import sys
 from typing import Any, ClassVar
@@ -15,7 +16,6 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 import ctypes
 import errno
-import mmap
 import stat
 import threading
 import weakref

@@ -18,13 +18,13 @@ import pytest
 
 import lys_storage
 from lys_storage import Scan
-from lys_storage.core import _publish
 from lys_storage.core._create import begin_scan
 from lys_storage.disk import File, free_number
 from lys_storage.disk import folder as folder_module
 from lys_storage.disk import numbering as numbering_module
 from lys_storage.disk import syscalls as syscalls_module
 from lys_storage.disk.numbering import LOCK_NAME, LOCK_WAIT_S
+from lys_storage.export import publish as publish_module
 from tests.core.helpers import DEADLINE_S, files, in_threads, load_export
 from tests.faults.operations import BECOME_NOBODY, _open_to_all  # noqa: F401  a fixture
 
@@ -196,7 +196,7 @@ def test_a_file_of_lys_instr_that_comes_right_before_the_publishing_is_never_rep
 
     scan = reserve(tmp_path)
     scan[...] = np.array([1, 2], "u1")
-    monkeypatch.setattr(_publish, "publish_new", publish_new)
+    monkeypatch.setattr(publish_module, "publish_new", publish_new)
     scan.close()
     assert [path.name for path in come] == ["data_0.npz", "data_1.npz", "data_2.npz"]
     assert scan.report is not None

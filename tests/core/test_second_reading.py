@@ -16,12 +16,12 @@ import pytest
 
 import lys_storage
 from lys_storage import StorageOSError
-from lys_storage.core import _finalize
 from lys_storage.core._create import begin_scan
 from lys_storage.core._scan import Scan
 from lys_storage.disk import File
 from lys_storage.disk import preallocation as preallocation_module
 from lys_storage.disk import syscalls as syscalls_module
+from lys_storage.export import finalization as finalization_module
 from lys_storage.journal import CHECKSUMMED, REWRITING, WRITING, WRITTEN, Journal, RedoLog
 from lys_storage.store import Checksummer, ScanStore
 from lys_storage.store.rewriter import Rewriter
@@ -107,7 +107,7 @@ def test_frames_that_never_came_hold_nothing_of_a_trimmed_save_that_failed(
     """Its tail was written behind the cut; who saves the scan whole afterwards finds it there."""
     scan = begun(tmp_path, 3)
     with monkeypatch.context() as patch:
-        patch.setattr(_finalize, "publish", raising(errno.EIO))
+        patch.setattr(finalization_module, "publish", raising(errno.EIO))
         with pytest.raises(StorageOSError):
             scan.close(trim=True)
     scan.suspend()

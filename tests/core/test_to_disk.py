@@ -16,11 +16,13 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage.core import _finalize, _follower, _to_disk
+from lys_storage.core import _follower, _to_disk
 from lys_storage.core._follower import kick_bytes
 from lys_storage.disk import WRITES_BACK, File
 from lys_storage.disk import syscalls as syscalls_module
 from lys_storage.disk.syscalls import libc_call
+from lys_storage.export import finalization as finalization_module
+from lys_storage.export.array_crc import array_crc32
 from lys_storage.journal import BLOCK_CHECKSUMMED, CHECKSUMMED
 from tests.core.helpers import DEADLINE_S, assert_same_array
 
@@ -458,7 +460,7 @@ def test_nobody_else_flushes_while_a_scan_is_finalized(tmp_path: Path, monkeypat
             scan._part.flush()
         ended.append(True)
 
-    real = _finalize._array_crc
+    real = array_crc32
 
     def array_crc(part: Any, frames: int) -> int:
         during.append(threading.Thread(target=flush))
@@ -467,7 +469,7 @@ def test_nobody_else_flushes_while_a_scan_is_finalized(tmp_path: Path, monkeypat
         assert ended == []
         return real(part, frames)
 
-    monkeypatch.setattr(_finalize, "_array_crc", array_crc)
+    monkeypatch.setattr(finalization_module, "array_crc32", array_crc)
     scan.close()
     during[0].join(DEADLINE_S)
     assert ended == [True]

@@ -14,7 +14,6 @@ import numpy as np
 
 from ..callbacks import Progress
 from ..disk import File, sync_folder
-from ..errors import StorageOSError
 from ..format import (
     ALLOW_PICKLE_NPY,
     INFO_FORMAT,
@@ -22,27 +21,20 @@ from ..format import (
     INFO_VERSION,
     DataLayout,
     Description,
-    combine,
-    crc32_repeated,
     encode_npy_header,
     encode_tail,
-    fold,
-    fold_rows,
     layout_of,
     tail_reserve,
 )
-from ..journal import BLOCK_CHECKSUMMED, CHECKSUMMED, WRITING, WRITTEN
 from ..store import ScanStore
-from ._publish import publish
-from ._trim import trim_axes, trimmed
+from .array_crc import array_crc32
+from .fill import fill_missing
+from .publish import publish
+from .trim import trim_axes, trimmed
 
 _MAX_RANGES = 10_000
-_STEP = 1 << 16
-_HAS_CHECKSUM = (CHECKSUMMED, BLOCK_CHECKSUMMED)
-_FILL_CHUNK = 1 << 22
-_HOLE_MIN = 1 << 20
 _ZEROS_STEP = 1 << 18
-_ROOM_IS_NOTHING = 256
+_KEEP_RESERVE_RATIO = 256
 """In a file of so many times what was claimed for the tail, the rest of that is kept: to give it back can take until all that
 is being written has been (where freed blocks are discarded at once)."""
 
@@ -111,7 +103,7 @@ def _complete_file(part: ScanStore, description: Description, progress: Progress
     missing = list(itertools.islice(part.missing(frames), _MAX_RANGES + 1))
     part.no_longer_zero(frames)
     fill_missing(part, frames, progress)
-    array_crc = _array_crc(part, frames)
+    array_crc = array_crc32(part, frames)
     member_crc = layout.member_crc(array_crc)
     axes, note = part.journal.read_metadata()
     if description.shape != part.description.shape:
@@ -126,7 +118,7 @@ def _complete_file(part: ScanStore, description: Description, progress: Progress
     for piece in tail:  # into the room that was claimed for it, which a cut before would give away
         part.file.write_at(piece, at)
         at += len(piece)
-    if part.file.size > at or at < _ROOM_IS_NOTHING * tail_reserve(part.frames):
+    if part.file.size > at or at < _KEEP_RESERVE_RATIO * tail_reserve(part.frames):
         part.file.set_size(at)  # what is left of the room is given back, and with it what an earlier attempt wrote
     zero_before_head(part.file, layout)
     for at, head in layout.heads(member_crc):
@@ -146,57 +138,6 @@ def zero_before_head(file: File, layout: DataLayout) -> None:
         found = file.read_at(size, at)
         if found.count(0) < size:
             file.write_at(bytes(size), at)
-
-
-def fill_missing(part: ScanStore, frames: int, progress: Progress | None = None) -> None:
-    """Put the fill value where frames never came. Zeros cost nothing: what has not been written reads as zeros.
-
-    A frame whose first write was cut off has bytes of it in the file; these go too.
-    """
-    description, size = part.description, part.frame_bytes
-    zero = not any(description.fill)
-    total = sum(stop - first for first, stop in part.missing(frames)) * size
-    pattern = memoryview(description.fill * max(1, min(_FILL_CHUNK, total) // len(description.fill)))
-    done = 0
-    for first, stop in part.missing(frames):
-        begin, end = description.array_offset + first * size, description.array_offset + stop * size
-        marks = part.journal.mark_array[first:stop]
-        hole = zero and (end - begin >= _HOLE_MIN or bool((marks == WRITING).any()))
-        if zero and (not hole or part.file.punch_hole(begin, end - begin)):
-            done += end - begin
-            continue
-        if zero and not (marks == WRITING).any():
-            done += end - begin
-            continue
-        for at in range(begin, end, len(pattern)):
-            part.file.write_at(pattern[: end - at], at)
-            done += min(len(pattern), end - at)
-            if progress is not None:
-                progress(done, total)
-
-
-def _array_crc(part: ScanStore, frames: int) -> int:
-    """CRC-32 of the array of the first `frames` frames, from their checksums, their blocks', and that of a fill frame."""
-    size, per_block, total = part.frame_bytes, part.journal.per_block, 0
-    fill_crc = crc32_repeated(part.description.fill, size // len(part.description.fill))
-    for at in range(0, frames, _STEP):
-        marks = part.journal.mark_array[at : min(at + _STEP, frames)]
-        sums = np.where(marks < WRITTEN, np.uint32(fill_crc), part.journal.checksums[at : at + len(marks)])
-        count = len(marks) // per_block if per_block > 1 else 0
-        rows = marks[: count * per_block].reshape(count, per_block)
-        in_block = rows == BLOCK_CHECKSUMMED
-        whole, loose = in_block.all(axis=1), marks[count * per_block :]
-        if not np.all(in_block.any(axis=1) == whole) or not np.all((marks < WRITTEN) | np.isin(marks, _HAS_CHECKSUM)):
-            raise StorageOSError(5, "frames without a checksum after all were taken", str(part.path))
-        if (loose == BLOCK_CHECKSUMMED).any():
-            raise StorageOSError(5, "a block that is cut has no checksums of its own", str(part.path))
-        if count:
-            blocks = part.journal.block_checksums[at // per_block : at // per_block + count].copy()
-            own = sums[: count * per_block].reshape(count, per_block)
-            blocks[~whole] = fold_rows(own[~whole], size)
-            total = combine(total, fold(blocks, size * per_block), size * per_block * count)
-        total = combine(total, fold(sums[count * per_block :], size), size * len(loose))
-    return total
 
 
 def _missing_npy(part: ScanStore, frames: int) -> bytes:

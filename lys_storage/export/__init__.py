@@ -1,0 +1,7 @@
+"""From a scan in progress to its export."""
+
+from __future__ import annotations
+
+from .finalization import FinalizeReport, finalize
+
+__all__ = ["FinalizeReport", "finalize"]
