@@ -15,8 +15,8 @@ from benchmarks._environment import room_bytes
 from benchmarks._goals import Goal
 from benchmarks._rounds import Plan, Tell
 from benchmarks.sparse_disk import NoSparseDisk, sparse_disk
-from lys_storage.core._create import begin_scan
 from lys_storage.disk import claim_number, give_back
+from lys_storage.scan import begin_scan
 
 FILES, CLAIMS, CLAIM_ROUNDS = 100_000, 100, 7
 FRAMES, ROW, FRAME_BYTES = 10_000_000, 1000, 16

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from lys_storage import Scan
-from lys_storage.core._create import begin_scan
 from lys_storage.export import FinalizeReport
+from lys_storage.scan import begin_scan
 
 GROUP = "finalize"
 MB, GB = 10**6, 10**9

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage.core._create import begin_scan
+from lys_storage.scan import begin_scan
 
 GROUP = "open_wave"
 MB, GB, TB = 10**6, 10**9, 10**12

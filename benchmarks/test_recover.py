@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage.core._create import begin_scan
 from lys_storage.core._recovery import look_at
 from lys_storage.format import journal_path
 from lys_storage.journal import WRITTEN, Journal
+from lys_storage.scan import begin_scan
 
 GROUP = "recover"
 MB, GB = 10**6, 10**9

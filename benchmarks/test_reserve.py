@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from lys_storage import Scan
-from lys_storage.core._create import begin_scan
 from lys_storage.disk import File
+from lys_storage.scan import begin_scan
 
 GROUP = "reserve"
 MB, GB, TB = 10**6, 10**9, 10**12

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lys_storage.core._create import begin_scan
+from lys_storage.scan import begin_scan
 
 GROUP = "small scans"
 FRAME = np.arange(64 * 64, dtype="u2").reshape(64, 64)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from lys_storage import Scan
-from lys_storage.core._create import begin_scan
+from lys_storage.scan import begin_scan
 
 GROUP = "update"
 ROWS, COLUMNS, SIDE = 32, 64, 64

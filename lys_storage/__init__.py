@@ -8,10 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ._version import VERSION
-from .core._create import create
 from .core._reader import StoredWave, open_wave
 from .core._recovery import Recovered, recover, resume
-from .core._scan import Scan
 from .core._verify import Problem, verify
 from .errors import (
     AxisLengthError,
@@ -31,6 +29,7 @@ from .errors import (
     UnsafeFileError,
 )
 from .export import FinalizeReport
+from .scan import Scan, create
 
 __version__ = VERSION
 

@@ -40,10 +40,10 @@ from rich.console import Console
 from rich.table import Table
 
 import lys_storage
-from lys_storage.core._create import begin_scan
 from lys_storage.disk import File
 from lys_storage.disk import file as file_module
 from lys_storage.disk import syscalls as syscalls_module
+from lys_storage.scan import begin_scan
 
 Cell = int
 OLD = "old.npz"

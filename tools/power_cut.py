@@ -376,7 +376,7 @@ def write_scans(folder: Path, seed: str, budget: int) -> None:
 
 def _write_scan(folder: Path, number: int, chance: random.Random, scans: dict[str, int], budget: int) -> int:
     from lys_storage import LysStorageError
-    from lys_storage.core._create import begin_scan
+    from lys_storage.scan import begin_scan
 
     dtype = np.dtype(chance.choice(["u1", "<u2", "<f4", "<f8"]))
     frame_shape = chance.choice([(16, 8), (25, 30), (64, 64), (40, 100), (128, 256), (300, 400)])

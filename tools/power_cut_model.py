@@ -42,11 +42,11 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import lys_storage
-from lys_storage.core._create import begin_scan
 from lys_storage.disk import File
 from lys_storage.disk import syscalls as syscalls_module
 from lys_storage.format import archive as archive_module
 from lys_storage.journal import layout as layout_module
+from lys_storage.scan import begin_scan
 from tests.faults.disk_model import Book, Disk, Event, Recorder, SyncErrors, read_files, without_syncs, write_files
 
 T = TypeVar("T")

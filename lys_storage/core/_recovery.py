@@ -29,8 +29,8 @@ from ..format import (
     redo_path,
 )
 from ..journal import WRITING, WRITTEN, Journal
+from ..scan import Scan
 from ..store import ScanStore
-from ._scan import Scan
 from ._settle import settle
 
 log = logging.getLogger("lys_storage")

@@ -13,10 +13,9 @@ from typing import Any, Self
 
 from rich.console import Console
 
-from lys_storage.core._create import create
-from lys_storage.core._scan import Scan
 from lys_storage.errors import LysStorageError, NameTakenError
 from lys_storage.export import FinalizeReport
+from lys_storage.scan import Scan, create
 
 from ._progress import Meter
 from ._simulation import SimulatedMeasurement

@@ -5,7 +5,6 @@ operation and the path. Linux is tested; what Windows and macOS lack is guarded 
 from __future__ import annotations
 
 import logging
-import mmap
 import os
 import sys
 from typing import Any, ClassVar
@@ -16,6 +15,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 import ctypes
 import errno
+import mmap
 import stat
 import threading
 import weakref

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from lys_storage.core._recovery import resume
-from lys_storage.core._scan import Scan
 from lys_storage.errors import LysStorageError, ScanClosedError
 from lys_storage.export import FinalizeReport
 from lys_storage.format import check_axes_leniently
+from lys_storage.scan import Scan
 
 log = logging.getLogger("lys_storage")
 

@@ -13,15 +13,14 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage.core import _follower
-from lys_storage.core._create import begin_scan
-from lys_storage.core._follower import kick_bytes
-from lys_storage.core._scan import Scan
 from lys_storage.disk import File
 from lys_storage.disk import syscalls as syscalls_module
 from lys_storage.journal import ABSENT, BLOCK_CHECKSUMMED, CHECKSUMMED, REWRITING, WRITING, WRITTEN, RedoLog
 from lys_storage.journal import layout as layout_module
 from lys_storage.journal.layout import frames_in_block
+from lys_storage.scan import Scan, begin_scan
+from lys_storage.scan import checksum_thread as checksum_thread_module
+from lys_storage.scan.checksum_thread import checksum_batch_bytes
 from lys_storage.store import Checksummer
 from tests.core.helpers import DEADLINE_S
 
@@ -355,7 +354,7 @@ def test_a_failed_sync_is_not_forgotten_by_the_death_of_the_process(
 @pytest.mark.parametrize("size", [1 << 20, 1 << 14], ids=["frames that stand alone", "frames in blocks"])
 def test_checksums_are_taken_behind_the_writer_long_before_the_end(tmp_path: Path, size: int) -> None:
     """What is left for the end to do is a few frames, however many have come: without a flush as well."""
-    frames = 3 * kick_bytes(size) // size
+    frames = 3 * checksum_batch_bytes(size) // size
     options: dict[str, Any] = {"numbered": False, "replace_existing": False, "grid_ndim": 1, "flush_interval_s": None}
     scan = begin_scan(tmp_path, "a", (frames, size), "u1", **options)
     value, deadline = np.ones(size, "u1"), threading.Event()
@@ -364,10 +363,10 @@ def test_checksums_are_taken_behind_the_writer_long_before_the_end(tmp_path: Pat
     checked: Any = None
     for _ in range(500):
         checked = np.isin(scan._part.journal.mark_array, (CHECKSUMMED, BLOCK_CHECKSUMMED)).sum() * size
-        if checked >= kick_bytes(size):
+        if checked >= checksum_batch_bytes(size):
             break
         deadline.wait(0.02)
-    assert checked >= kick_bytes(size)
+    assert checked >= checksum_batch_bytes(size)
     scan.close()
 
 
@@ -560,7 +559,7 @@ def test_an_interrupt_while_the_follower_is_told_has_it_told_again(
     scan[0] = np.ones(100, "u1")
     part, follower = scan._part, scan._follower
     assert follower is not None
-    assert part.tell_at == kick_bytes(100)
+    assert part.tell_at == checksum_batch_bytes(100)
     part.tell_at, follower._to_disk.knows = 0, False  # as after a flush
 
     def interrupted() -> None:
@@ -572,7 +571,7 @@ def test_an_interrupt_while_the_follower_is_told_has_it_told_again(
             scan[1] = np.ones(100, "u1")
     assert (part.tell_at, follower._to_disk.knows) == (0, False)
     scan[2] = np.ones(100, "u1")
-    assert (part.tell_at, follower._to_disk.knows) == (kick_bytes(100), True)
+    assert (part.tell_at, follower._to_disk.knows) == (checksum_batch_bytes(100), True)
     scan.close()
 
 
@@ -581,7 +580,7 @@ def test_a_follower_that_cannot_go_on_rests_before_it_tries_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval: float | None
 ) -> None:
     told: list[Any] = []
-    monkeypatch.setattr(_follower, "AGAIN_S", 0.2)
+    monkeypatch.setattr(checksum_thread_module, "AGAIN_S", 0.2)
     scan = lys_storage.create(tmp_path / "a.npz", (24, 1 << 18), "u1", grid_ndim=1, flush_interval_s=interval)
     scan._failed = told.append
     part = scan._part

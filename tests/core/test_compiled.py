@@ -22,11 +22,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import lys_storage
-from lys_storage.core._scan import Scan
 from lys_storage.disk import File, preadv_is_native
 from lys_storage.errors import LysStorageError
 from lys_storage.format import CRC32_ADDRESS
 from lys_storage.journal import ABSENT, BLOCK_CHECKSUMMED, CHECKSUMMED, CHECKSUMMING, REWRITING, WRITING, WRITTEN
+from lys_storage.scan import Scan
 from lys_storage.store import NOT_STORED, STORED, STORED_WAKE, Checksummer
 from lys_storage.store import checksummer as checksummer_module
 from lys_storage.store.hotpath import COMPILED, TableState

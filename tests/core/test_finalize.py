@@ -13,9 +13,9 @@ import pytest
 
 import lys_storage
 from lys_storage import NameTakenError, Scan, StorageOSError
-from lys_storage.core._create import begin_scan
 from lys_storage.disk import File
 from lys_storage.disk import syscalls as syscalls_module
+from lys_storage.scan import begin_scan
 from tests.core.conftest import Faults
 from tests.core.helpers import assert_same_array, files, load_export
 from tests.core.killing import every_death, moments
@@ -322,7 +322,7 @@ def test_killed_while_it_is_published_under_the_next_number_it_is_there_once(
     tmp_path: Path, run_child: Any, moment: str
 ) -> None:
     scenario = """
-from lys_storage.core._create import begin_scan
+from lys_storage.scan import begin_scan
 from pathlib import Path
 
 def scenario(arm, say):

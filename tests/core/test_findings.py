@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage.core._create import begin_scan
 from lys_storage.disk import File, free_number
 from lys_storage.disk import syscalls as syscalls_module
+from lys_storage.scan import begin_scan
 from lys_storage.store import ScanStore
 from tests.core.conftest import Faults
 from tests.core.helpers import DEADLINE_S, assert_same_array, files, load_export
@@ -338,7 +338,7 @@ def test_a_background_flush_that_fails_is_tried_again_also_where_no_more_frames_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last frame of an hour was promised within a second, and the detector is waiting for a sample."""
-    monkeypatch.setattr("lys_storage.core._to_disk.AGAIN_S", 0.02)
+    monkeypatch.setattr("lys_storage.scan.flush_thread.AGAIN_S", 0.02)
     real, told, done = File.sync, [], threading.Event()
 
     def sync(self: File) -> None:

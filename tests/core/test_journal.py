@@ -397,7 +397,7 @@ def test_on_a_finer_grid_every_frame_has_the_mark_of_the_one_it_is_a_part_of(
     tmp_path: Path, old: int, new: int
 ) -> None:
     """With a checksum of its own, from the file: what was promised by that of the whole stays promised."""
-    from lys_storage.core._relayout import refine_marks
+    from lys_storage.scan.relayout import refine_marks
 
     coarse = Journal.create(tmp_path / "a", dataclasses.replace(HERE, grid_ndim=1), METADATA)
     fine = Journal.create(tmp_path / "b", HERE, METADATA)

@@ -12,10 +12,10 @@ import pytest
 
 import lys_storage
 from lys_storage import Scan
-from lys_storage.core._create import begin_scan
 from lys_storage.disk import claim_number, claim_path, free_number
 from lys_storage.disk import numbering as numbering_module
 from lys_storage.disk.numbering import LOCK_NAME
+from lys_storage.scan import begin_scan
 from tests.core.helpers import files, in_threads
 
 
@@ -163,7 +163,7 @@ def test_eight_processes_that_reserve_200_files_each_get_1600_numbers(tmp_path: 
         start_child("""
 import os, sys
 from pathlib import Path
-from lys_storage.core._create import begin_scan
+from lys_storage.scan import begin_scan
 print("ready", flush=True)
 input()
 numbers = []

@@ -18,13 +18,13 @@ import pytest
 
 import lys_storage
 from lys_storage import Scan
-from lys_storage.core._create import begin_scan
 from lys_storage.disk import File, free_number
 from lys_storage.disk import folder as folder_module
 from lys_storage.disk import numbering as numbering_module
 from lys_storage.disk import syscalls as syscalls_module
 from lys_storage.disk.numbering import LOCK_NAME, LOCK_WAIT_S
 from lys_storage.export import publish as publish_module
+from lys_storage.scan import begin_scan
 from tests.core.helpers import DEADLINE_S, files, in_threads, load_export
 from tests.faults.operations import BECOME_NOBODY, _open_to_all  # noqa: F401  a fixture
 
@@ -47,7 +47,7 @@ MANY = """
 import json, os, sys
 from pathlib import Path
 import filelock, numpy as np
-from lys_storage.core._create import begin_scan
+from lys_storage.scan import begin_scan
 
 processes, each = int(sys.argv[1]), int(sys.argv[2])
 os.fsync = os.fdatasync = lambda fd: None  # no power is cut here
@@ -305,7 +305,7 @@ UNWRITABLE = """
 import os, sys, time
 from pathlib import Path
 import filelock, numpy as np
-from lys_storage.core._create import begin_scan
+from lys_storage.scan import begin_scan
 exec(sys.argv[2])
 begin = time.monotonic()
 for n in range(3):
@@ -337,7 +337,7 @@ from lys_storage.disk import file as file_module
 from lys_storage.disk import numbering as numbering_module
 from lys_storage.disk import publish_new
 from lys_storage.disk.numbering import LOCK_WAIT_S
-from lys_storage.core._create import begin_scan
+from lys_storage.scan import begin_scan
 real = File.create
 
 def create(path):
@@ -406,7 +406,7 @@ import json, os, sys
 from pathlib import Path
 import filelock, numpy as np
 import lys_storage
-from lys_storage.core._create import begin_scan
+from lys_storage.scan import begin_scan
 folder, user, group, umask = Path(sys.argv[1]), *map(int, sys.argv[2:])
 os.setgroups([])
 os.setgid(group)
@@ -468,7 +468,7 @@ def test_two_users_at_once_never_get_the_same_number(open_to_all: Path, run_chil
 import os, sys
 from pathlib import Path
 import filelock
-from lys_storage.core._create import begin_scan
+from lys_storage.scan import begin_scan
 go = os.pipe()
 children = []
 for user in map(int, sys.argv[3:]):
@@ -549,7 +549,7 @@ import multiprocessing, os, signal, sys, time
 from pathlib import Path
 import numpy as np
 import lys_storage
-from lys_storage.core._create import begin_scan
+from lys_storage.scan import begin_scan
 
 def analysis(conn):
     with begin_scan(Path(), "data", (2,), "u1", numbered=True, replace_existing=False) as scan:
@@ -600,7 +600,7 @@ def test_a_child_that_is_forked_while_a_thread_asks_for_a_number_can_claim(
         """
 import os, signal, threading
 from pathlib import Path
-from lys_storage.core._create import begin_scan
+from lys_storage.scan import begin_scan
 from lys_storage.disk import free_number
 import filelock
 real, inside, go_on = os.scandir, threading.Event(), threading.Event()

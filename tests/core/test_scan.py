@@ -15,9 +15,9 @@ import pytest
 
 import lys_storage
 from lys_storage import FrameIndexError, FrameShapeError, FrameTypeError, Scan, ScanShapeError
-from lys_storage.core._create import begin_scan
-from lys_storage.core._frame import SLAB_BYTES
 from lys_storage.journal import ABSENT, CHECKSUMMED, WRITTEN
+from lys_storage.scan import begin_scan
+from lys_storage.scan.frame_input import SLAB_BYTES
 from lys_storage.store import Checksummer
 from tests.core.helpers import DEADLINE_S, assert_same_array, files, in_threads, load_export, some
 

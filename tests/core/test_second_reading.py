@@ -16,13 +16,12 @@ import pytest
 
 import lys_storage
 from lys_storage import StorageOSError
-from lys_storage.core._create import begin_scan
-from lys_storage.core._scan import Scan
 from lys_storage.disk import File
 from lys_storage.disk import preallocation as preallocation_module
 from lys_storage.disk import syscalls as syscalls_module
 from lys_storage.export import finalization as finalization_module
 from lys_storage.journal import CHECKSUMMED, REWRITING, WRITING, WRITTEN, Journal, RedoLog
+from lys_storage.scan import Scan, begin_scan
 from lys_storage.store import Checksummer, ScanStore
 from lys_storage.store.rewriter import Rewriter
 from tests.core.conftest import Faults

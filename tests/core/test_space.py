@@ -16,10 +16,10 @@ import pytest
 
 import lys_storage
 from lys_storage import DiskFullError
-from lys_storage.core._create import begin_scan
 from lys_storage.disk import File
 from lys_storage.disk import folder as folder_module
 from lys_storage.disk.folder import free_space
+from lys_storage.scan import begin_scan
 from tests.core.conftest import Faults
 from tests.core.helpers import files, load_export
 
@@ -165,7 +165,7 @@ def test_a_full_disk_never_kills_the_process(small_disk: Path, run_child: Callab
         """
 import sys, numpy as np, lys_storage
 from pathlib import Path
-from lys_storage.core._create import begin_scan
+from lys_storage.scan import begin_scan
 disk, refused = Path(sys.argv[1]), 0
 scan = begin_scan(disk, "data", (300, 300, 60), "u1", numbered=False, replace_existing=False, claim_space=False)
 with open(disk / "filler", "wb", buffering=0) as filler:

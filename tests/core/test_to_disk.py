@@ -16,14 +16,16 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage.core import _follower, _to_disk
-from lys_storage.core._follower import kick_bytes
 from lys_storage.disk import WRITES_BACK, File
 from lys_storage.disk import syscalls as syscalls_module
 from lys_storage.disk.syscalls import libc_call
 from lys_storage.export import finalization as finalization_module
 from lys_storage.export.array_crc import array_crc32
 from lys_storage.journal import BLOCK_CHECKSUMMED, CHECKSUMMED
+from lys_storage.scan import checksum_thread as checksum_thread_module
+from lys_storage.scan import flush_thread as flush_thread_module
+from lys_storage.scan.checksum_thread import checksum_batch_bytes
+from lys_storage.scan.flush_thread import FlushThread
 from tests.core.helpers import DEADLINE_S, assert_same_array
 
 writes_back = pytest.mark.skipif(not WRITES_BACK, reason="only Linux can be told to begin to write")
@@ -36,7 +38,7 @@ WHOLE = 1 << 21
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Ranges of bytes that the kernel was told to write, from the first moment on."""
     ranges: list[tuple[int, int]] = []
-    monkeypatch.setattr(_to_disk, "AFTER_S", 0.0)
+    monkeypatch.setattr(flush_thread_module, "AFTER_S", 0.0)
     monkeypatch.setattr(File, "begin_write_back", lambda self, at, size: ranges.append((at, at + size)))
     return ranges
 
@@ -45,13 +47,13 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Spans of frames that the follower has told of; each once all has been done about it."""
     spans: list[tuple[int, int]] = []
-    frames_checked = _to_disk.ToDisk.frames_checked
+    frames_checked = FlushThread.frames_checked
 
-    def tell(self: _to_disk.ToDisk, span: tuple[int, int], came: int) -> None:
+    def tell(self: FlushThread, span: tuple[int, int], came: int) -> None:
         frames_checked(self, span, came)
         spans.append(span)
 
-    monkeypatch.setattr(_to_disk.ToDisk, "frames_checked", tell)
+    monkeypatch.setattr(FlushThread, "frames_checked", tell)
     return spans
 
 
@@ -83,7 +85,7 @@ def test_what_has_come_in_order_is_written_back_up_to_the_piece_that_is_being_fi
     for number in range(40):
         scan[number] = frame
         if number % 16 == 15:
-            least = offset + (number + 1) * FRAME - kick_bytes(FRAME) - WHOLE
+            least = offset + (number + 1) * FRAME - checksum_batch_bytes(FRAME) - WHOLE
             assert wait_until(lambda least=least: begun and begun[-1][1] > least), begun
     begun = list(begun)
     assert all(first % WHOLE == stop % WHOLE == 0 and stop <= offset + 40 * FRAME for first, stop in begun)
@@ -108,7 +110,7 @@ def test_a_burst_is_over_before_anything_is_written_back(
     scan: lys_storage.Scan, told: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[int] = []
-    monkeypatch.setattr(_to_disk, "AFTER_S", DEADLINE_S)
+    monkeypatch.setattr(flush_thread_module, "AFTER_S", DEADLINE_S)
     monkeypatch.setattr(File, "begin_write_back", lambda self, at, size: begun.append(at))
     frame = np.ones(FRAME, "u1")
     for number in range(96):
@@ -123,7 +125,7 @@ def test_a_burst_is_over_before_anything_is_written_back(
 def test_after_a_burst_it_is_written_back_though_nothing_more_comes(
     scan: lys_storage.Scan, begun: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_to_disk, "AFTER_S", 0.3)
+    monkeypatch.setattr(flush_thread_module, "AFTER_S", 0.3)
     for number in range(96):
         scan[number] = np.ones(FRAME, "u1")
     assert wait_until(lambda: sum(stop - first for first, stop in begun) >= 90 * FRAME)
@@ -152,7 +154,7 @@ def test_a_scan_that_is_kept_in_progress_can_be_taken_over_at_once(
         time.sleep(0.3)
         ended.set()
 
-    monkeypatch.setattr(_to_disk, "AFTER_S", 0.0)
+    monkeypatch.setattr(flush_thread_module, "AFTER_S", 0.0)
     monkeypatch.setattr(File, "begin_write_back", slowly)
     for number in range(32):
         scan[number] = np.ones(FRAME, "u1")
@@ -176,7 +178,7 @@ def refuse_threads(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 def test_where_no_thread_can_be_begun_that_takes_checksums_flushes_take_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_follower, "AGAIN_S", 0.0)
+    monkeypatch.setattr(checksum_thread_module, "AGAIN_S", 0.0)
     frames = np.random.default_rng(0).integers(0, 255, (40, FRAME), "u1")
     with lys_storage.create(tmp_path / "a.npz", frames.shape, "u1", grid_ndim=1, flush_interval_s=0.1) as scan:
         with monkeypatch.context() as patch:
@@ -196,7 +198,7 @@ def test_a_thread_that_cannot_be_begun_is_not_asked_for_with_each_frame(
     scan: lys_storage.Scan, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     refuse_threads(monkeypatch, "lys_storage follower")
-    monkeypatch.setattr(_follower, "AGAIN_S", 60.0)
+    monkeypatch.setattr(checksum_thread_module, "AGAIN_S", 60.0)
     for number in range(96):
         scan[number] = np.ones(FRAME, "u1")
     assert caplog.text.count("can't start new thread") == 1
@@ -256,9 +258,11 @@ def test_frames_without_a_checksum_are_not_written_back(
 ) -> None:
     """Small frames share one: those of a block that is not whole have none."""
     small = 1 << 12
-    count = 3 * kick_bytes(small) // small
+    count = 3 * checksum_batch_bytes(small) // small
     with lys_storage.create(tmp_path / "small.npz", (count, small), "u1", grid_ndim=1, flush_interval_s=None) as scan:
-        rows = np.ones((kick_bytes(small) // small + 100, small), "u1")  # in one call, so the follower checks once
+        rows = np.ones(
+            (checksum_batch_bytes(small) // small + 100, small), "u1"
+        )  # in one call, so the follower checks once
         scan[1 : 1 + len(rows)] = rows  # frame 0, and so the first block, lacks one
         assert wait_until(lambda: told)
         assert scan._part.fresh[0] == 1
@@ -269,7 +273,7 @@ def test_frames_without_a_checksum_are_not_written_back(
 def test_the_export_is_the_same_whatever_becomes_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    monkeypatch.setattr(_to_disk, "AFTER_S", 0.0)
+    monkeypatch.setattr(flush_thread_module, "AFTER_S", 0.0)
     libc = libc_call
     fails = {"fails": lambda *a: -1, "is missing": None, "is there": libc("sync_file_range")}[call]
     monkeypatch.setattr(syscalls_module, "libc_call", lambda name: fails if name == "sync_file_range" else libc(name))
@@ -299,7 +303,7 @@ def test_what_came_last_and_was_checked_first_is_written_back_after_what_came_be
 ) -> None:
     """Between them are frames without a checksum."""
     with lys_storage.create(tmp_path / "data.npz", (40, FRAME), "u1", grid_ndim=1, flush_interval_s=None) as scan:
-        part, to_disk = scan._part, _to_disk.ToDisk(scan._part, None, pytest.fail)
+        part, to_disk = scan._part, FlushThread(scan._part, None, pytest.fail)
         for number in range(40):
             part.tell_at = 1 << 62
             part.put_frame(part.form, number, np.ones(FRAME, "u1"))
@@ -347,7 +351,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowDisk]:
 def test_while_a_flush_waits_for_the_disk_frames_come_and_get_their_checksums(
     tmp_path: Path, disk: SlowDisk, size: int
 ) -> None:
-    count = 3 * kick_bytes(size) // size
+    count = 3 * checksum_batch_bytes(size) // size
     with lys_storage.create(tmp_path / "a.npz", (count + 1, size), "u1", grid_ndim=1, flush_interval_s=0.01) as scan:
         scan[count] = np.ones(size, "u1")
         assert disk.under_way.wait(DEADLINE_S)
@@ -499,9 +503,9 @@ def test_a_flush_that_is_due_does_not_wait_for_all_that_is_to_be_written_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
-    monkeypatch.setattr(_to_disk, "AFTER_S", 0.0)
-    monkeypatch.setattr(_to_disk, "_PIECE", WHOLE)
-    monkeypatch.setattr(_to_disk, "WRITES_BACK", True)
+    monkeypatch.setattr(flush_thread_module, "AFTER_S", 0.0)
+    monkeypatch.setattr(flush_thread_module, "_PIECE", WHOLE)
+    monkeypatch.setattr(flush_thread_module, "WRITES_BACK", True)
     monkeypatch.setattr(File, "begin_write_back", lambda *args: (time.sleep(0.05), done.append("piece")))
     with lys_storage.create(tmp_path / "a.npz", (80, FRAME), "u1", grid_ndim=1, flush_interval_s=0.5) as scan:
         flush = scan._part.flush
@@ -516,7 +520,7 @@ def test_a_flush_that_is_due_does_not_wait_for_all_that_is_to_be_written_back(
 def test_a_flush_that_fails_rests_before_it_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval: float
 ) -> None:
-    monkeypatch.setattr(_to_disk, "AGAIN_S", 0.2)
+    monkeypatch.setattr(flush_thread_module, "AGAIN_S", 0.2)
     times: list[float] = []
     scan = lys_storage.create(tmp_path / "a.npz", (400, 8), "u1", grid_ndim=1, flush_interval_s=interval)
     scan._flushes_each = False
@@ -681,7 +685,7 @@ def test_both_threads_may_be_told_of_a_failure_and_end_the_scan(
 def test_whoever_is_told_and_fails_ends_no_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_to_disk, "AGAIN_S", 0.05)
+    monkeypatch.setattr(flush_thread_module, "AGAIN_S", 0.05)
     scan = lys_storage.create(tmp_path / "a.npz", (3, 8), "u1", grid_ndim=1, flush_interval_s=0.01)
 
     def failed(error: lys_storage.LysStorageError) -> None:

@@ -13,12 +13,12 @@ import pytest
 from rich.console import Console
 
 import lys_storage
-from lys_storage.core._scan import Scan
 from lys_storage.demo import SimulatedMeasurement, _check, _run
 from lys_storage.demo._acquire import Interrupt
 from lys_storage.demo._check import Finding, check_frames, check_with_lys, identical
 from lys_storage.demo._run import Demo, run, size_text
 from lys_storage.errors import BindingError, StorageOSError
+from lys_storage.scan import Scan
 
 WITHOUT_QT = "no Qt here: libEGL.so.1 is missing"
 

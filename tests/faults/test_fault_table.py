@@ -22,9 +22,9 @@ import pytest
 
 import lys_storage
 from lys_storage import LysStorageError, NameTakenError, Scan, ScanInUseError, StorageOSError
-from lys_storage.core._create import begin_scan
 from lys_storage.disk import File
 from lys_storage.disk import syscalls as syscalls_module
+from lys_storage.scan import begin_scan
 from tests.core.conftest import scans_of_a_failed_test  # noqa: F401  a fixture for all tests here
 from tests.core.helpers import DEADLINE_S, assert_same_array, files, load_export
 from tests.faults.operations import (

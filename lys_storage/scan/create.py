@@ -38,8 +38,8 @@ from ..format import (
 )
 from ..journal import Journal
 from ..store import ScanStore
-from ._frame import check_fill
-from ._scan import Scan
+from .frame_input import check_fill
+from .scan import Scan
 
 
 def create(

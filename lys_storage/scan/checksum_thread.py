@@ -9,19 +9,19 @@ import time
 from ..callbacks import ErrorHandler, notify_error
 from ..errors import ScanClosedError
 from ..store import ScanStore
-from ._to_disk import AGAIN_S, ToDisk
+from .flush_thread import AGAIN_S, FlushThread
 
 log = logging.getLogger("lys_storage")
 
 
-def kick_bytes(frame_bytes: int) -> int:
+def checksum_batch_bytes(frame_bytes: int) -> int:
     """Checksums are taken each time so many bytes have come: often, so that little is left to do at the end; but each time
     the writer may have to wait for the interpreter, and small frames come at once."""
     return 4 << 20 if frame_bytes >= 1 << 16 else 16 << 20
 
 
-class Follower:
-    """Checks at each kick_bytes() and flushes every `flush_interval_s` (None: not before the end) while frames come.
+class BackgroundWorkers:
+    """Checks at each checksum_batch_bytes() and flushes every `flush_interval_s` (None: not before the end) while frames come.
 
     While a flush waits for the disk, checksums of what comes meanwhile are taken: where memory is short it would be gone
     from there, and would have to be read from the disk.
@@ -31,8 +31,8 @@ class Follower:
         self._part, self._failed = part, failed
         self._wake, self._ended = threading.Event(), threading.Event()
         self._lock = threading.Lock()  # guards _thread
-        self._to_disk = ToDisk(part, flush_interval_s, failed)
-        self._kick_bytes = kick_bytes(part.frame_bytes)
+        self._to_disk = FlushThread(part, flush_interval_s, failed)
+        self._kick_bytes = checksum_batch_bytes(part.frame_bytes)
         self._tell_at = 0 if flush_interval_s == 0 else self._kick_bytes
         self._thread: threading.Thread | None = None
         self._not_before_s = 0.0  # what could not be begun is tried again

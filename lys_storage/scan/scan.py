@@ -34,17 +34,17 @@ from ..format import (
 )
 from ..journal import WRITTEN
 from ..store import ScanStore
-from ._relayout import change_dtype, refine
-from ._writer import Writer
+from .relayout import change_dtype, refine
+from .writer import FrameWriter
 
 log = logging.getLogger("lys_storage")
 _FORKED = "open in another process, from which this one was forked"
 _BITS_STEP = 1 << 13
 """Bytes of a bit a frame that are looked at together."""
-_GONE = ("saved", "suspended", "discarded", _FORKED)
+_TERMINAL_STATES = ("saved", "suspended", "discarded", _FORKED)
 
 
-class Scan(Writer):
+class Scan(FrameWriter):
     """A scan that is being written. Made by `create` or `resume`; frames may be written from several threads.
 
     `path` is the final name; until it is published the scan is at `part_path`. A frame whose write has returned survives
@@ -263,13 +263,13 @@ class Scan(Writer):
             raise ScanClosedError(f"scan {self.path} is {self._state}")
 
     def _refuse_if_gone(self) -> None:
-        if self._state in _GONE:
+        if self._state in _TERMINAL_STATES:
             raise ScanClosedError(f"scan {self.path} is {self._state}; open_wave or resume reads it")
 
     def _is_forked(self) -> None:
         """In a forked child, which neither writes nor finalizes. A thread that it does not have may hold the lock."""
         self._changing = threading.RLock()
-        if self._state not in _GONE:
+        if self._state not in _TERMINAL_STATES:
             self._state = _FORKED
 
     def seal(self) -> None:
@@ -307,12 +307,12 @@ class Scan(Writer):
 
     def suspend(self) -> None:
         """Stop writing, and keep the scan in progress on disk, for `resume` or `recover`. Twice is harmless."""
-        if self._state in _GONE and self._state != _FORKED:
+        if self._state in _TERMINAL_STATES and self._state != _FORKED:
             return
         self.seal()
         self._end_threads()
         with self._changing:
-            if self._state in _GONE:
+            if self._state in _TERMINAL_STATES:
                 return
             try:
                 if self._part.published is None:
@@ -350,7 +350,7 @@ class Scan(Writer):
         self._part.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_state", "saved") in _GONE:
+        if getattr(self, "_state", "saved") in _TERMINAL_STATES:
             return
         if self._follower is not None:
             self._follower.stop(wait=False)

@@ -29,7 +29,7 @@ _WHOLE = 1 << 21
 _PIECE = 1 << 22
 
 
-class ToDisk:
+class FlushThread:
     """Flushes `interval_s` after frames have come (None: never), and has the kernel write in between.
 
     Its thread begins with the first frames. `failed` is told of a flush that failed, which is tried again.

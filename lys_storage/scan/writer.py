@@ -16,8 +16,8 @@ import numpy as np
 from ..errors import LysStorageError, ScanClosedError
 from ..format import FrameLayout, LayoutChanged, select
 from ..store import NOT_STORED, STORED_WAKE, ScanStore
-from ._follower import Follower
-from ._frame import as_array, as_frame, check_frame_shape, chunks
+from .checksum_thread import BackgroundWorkers
+from .frame_input import as_array, as_frame, check_frame_shape, chunks
 
 log = logging.getLogger("lys_storage")
 _array = np.ndarray
@@ -25,7 +25,7 @@ _TOGETHER = 32 << 20
 """Bytes of a slice that are written, or rewritten, together at most."""
 
 
-class Writer:
+class FrameWriter:
     """Writes frames into a part, in any thread, and has them followed by checksums and flushes."""
 
     def __init__(
@@ -40,7 +40,7 @@ class Writer:
         self._flush_interval_s, self._failed = flush_interval_s, failed
         self._flushes_each = flush_interval_s == 0
         self._changing = threading.RLock()  # guards the layout, the metadata, the claim, the follower and the end
-        self._follower: Follower | None = None
+        self._follower: BackgroundWorkers | None = None
         self._state = "open"
         self._grid_is_known = grid_is_known
         self._dtype_is_free, self._free_fill, self._only_complex = False, None, False
@@ -101,7 +101,7 @@ class Writer:
                 except LysStorageError as error:
                     faults.append(error)
             return faults
-        part, neighbours = self._part, _Neighbours()
+        part, neighbours = self._part, _AdjacentFrames()
         for index, frame in data.items():
             form = part.form
             if type(frame) is float and form.takes_floats:
@@ -137,7 +137,7 @@ class Writer:
             return None
         return form.number(index)
 
-    def _put_neighbours(self, part: ScanStore, neighbours: _Neighbours, faults: list[LysStorageError]) -> None:
+    def _put_neighbours(self, part: ScanStore, neighbours: _AdjacentFrames, faults: list[LysStorageError]) -> None:
         """Write what has been gathered, together; one by one where that does not go."""
         form, first, frames = neighbours.form, neighbours.first, neighbours.frames
         neighbours.frames = []
@@ -223,14 +223,14 @@ class Writer:
             except ScanClosedError:
                 log.debug("%s was closed, and synced by that, while its last frame was written", part.path)
 
-    def _follow(self) -> Follower | None:
+    def _follow(self) -> BackgroundWorkers | None:
         with self._changing:
             if self._follower is None and self._state == "open":
-                self._follower = Follower(self._part, self._flush_interval_s, self._failed)
+                self._follower = BackgroundWorkers(self._part, self._flush_interval_s, self._failed)
             return self._follower
 
 
-class _Neighbours:
+class _AdjacentFrames:
     """Frames of one update whose numbers follow each other."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from ..errors import ScanShapeError
 from ..format import Description, layout_of, plan_data_member
 from ..journal import ABSENT, WRITING, WRITTEN, Journal
 from ..store import Checksummer, ScanStore
-from ._frame import check_fill
+from .frame_input import check_fill
 
 _STEP = 1 << 16
 
