@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ._version import VERSION
-from .core._reader import StoredWave, open_wave
 from .core._recovery import Recovered, recover, resume
 from .core._verify import Problem, verify
 from .errors import (
@@ -29,6 +28,7 @@ from .errors import (
     UnsafeFileError,
 )
 from .export import FinalizeReport
+from .reading import StoredWave, open_wave
 from .scan import Scan, create
 
 __version__ = VERSION

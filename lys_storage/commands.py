@@ -15,12 +15,12 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from .core._listing import DAMAGED, list_scans
-from .core._reader import open_wave
 from .core._recovery import Recovered, look_at, recover, resume
 from .core._verify import Problem, as_json, verify
 from .disk import check_disk
 from .errors import LysStorageError
 from .format import PART_SUFFIX
+from .reading import open_wave
 
 
 def _console(*, stderr: bool = False) -> Console:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import LysStorageError, UnsafeFileError
 from ..format import PART_SUFFIX, journal_path
 from ..journal import Journal
-from ._reader import open_wave
+from ..reading import open_wave
 from ._recovery import look_at
 
 FINALIZED, RUNNING, INTERRUPTED, DAMAGED = "finalized", "running", "interrupted", "damaged"

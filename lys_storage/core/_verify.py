@@ -15,7 +15,7 @@ from ..disk import File
 from ..errors import BadFileError, LysStorageError, UnsafeFileError
 from ..format import EXPORT_SUFFIX, PART_SUFFIX, Axes, check_info, journal_path, layout_of
 from ..journal import BLOCK_CHECKSUMMED, CHECKSUMMED, Journal, frames_crc
-from ._reader import check_members, open_wave
+from ..reading import check_members, open_wave
 
 _MARKS = 1 << 12  # looked at together; a multiple of every block
 

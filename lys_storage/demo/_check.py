@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from lys_storage.core._reader import open_wave
+from lys_storage.reading import open_wave
 
 from ._acquire import Interrupt
 from ._glance import Frames

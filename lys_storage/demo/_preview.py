@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ._glance import Frames, Glance, expect_scattered_reads, glance
 
 if TYPE_CHECKING:
-    from lys_storage.core._reader import StoredWave
+    from lys_storage.reading import StoredWave
 
 _MARK = "#38c8f0"
 _LINE = "#1f5f8b"

@@ -10,8 +10,8 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from lys_storage.core._reader import open_wave
 from lys_storage.errors import BindingError
+from lys_storage.reading import open_wave
 
 from ._acquire import Interrupt, Outcome, acquire_without_qt
 from ._check import Finding, check_frames, check_with_lys

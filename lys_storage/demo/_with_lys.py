@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from lys_storage.core._reader import open_wave
 from lys_storage.errors import BindingError
+from lys_storage.reading import open_wave
 
 from ._glance import Frames
 from ._simulation import SimulatedMeasurement

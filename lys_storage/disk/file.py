@@ -4,23 +4,22 @@ operation and the path. Linux is tested; what Windows and macOS lack is guarded 
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import logging
+import mmap
 import os
+import stat
 import sys
+import threading
+import weakref
+from pathlib import Path
 from typing import Any, ClassVar
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
-import ctypes
-import errno
-import mmap
-import stat
-import threading
-import weakref
-from pathlib import Path
-
 from ..errors import NameTakenError, StorageOSError, os_error
 from . import syscalls
 from .syscalls import NO_SUCH_CALL

@@ -11,7 +11,6 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
 from math import prod
 from pathlib import Path
 from types import TracebackType
@@ -34,14 +33,9 @@ from ..format import (
     decode_npy_header,
     with_coordinates,
 )
+from .zip_check import check_members, check_structure, member_start, read_member
 
-_MAX_MEMBER = 1 << 30
-_MAX_COMPRESSED = 1 << 26
-_DEFLATE_MOST = 1032
-"""Bytes that one byte of a deflated member can stand for (zlib, technical details)."""
-_MAX_MEMBERS = 1000
 _FIRST_BYTES = 1 << 16
-_CHECK_STEP = 1 << 20
 _WHAT_A_BAD_FILE_RAISES = (
     *(zipfile.BadZipFile, ValueError, EOFError, KeyError, IndexError, TypeError, RuntimeError, RecursionError),
     *(MemoryError, OverflowError, SyntaxError, struct.error, zlib.error, lzma.LZMAError, tokenize.TokenError),
@@ -121,61 +115,19 @@ def open_wave(path: str | os.PathLike[str], *, trust: bool = False, check: bool 
     return wave
 
 
-def check_members(path: Path, tell: Callable[[int], None] = lambda done: None) -> Iterator[str]:
-    """Read every byte of every member against its CRC-32; what is wrong, in words. `tell(done)`: bytes so far."""
-    done, file = 0, File.open(path, writable=False)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            if len(set(names)) != len(names):
-                yield "it has two members of one name"
-            for member in archive.infolist():
-                with archive.open(member) as stream:  # which looks whether both headers name it alike
-                    pieces = iter(lambda: stream.read(_CHECK_STEP), b"")
-                    crc = 0
-                    for piece in _stored(file, member) if member.compress_type == zipfile.ZIP_STORED else pieces:
-                        crc = crc32(piece, crc)
-                        done += len(piece)
-                        tell(done)
-                    if crc != member.CRC:
-                        yield f"Bad CRC-32 for file {member.filename!r}"
-    except Exception as error:  # whatever a rotten archive makes zipfile and its decoders raise
-        yield f"{type(error).__name__}: {error}"
-    finally:
-        file.close()
-
-
-def _stored(file: File, member: zipfile.ZipInfo) -> Iterator[memoryview]:
-    """The bytes of a stored member, in pieces: past zipfile, whose own checksum is several times slower than a disk."""
-    start, buffer = _start_of(file, member), memoryview(bytearray(min(_CHECK_STEP, max(1, member.file_size))))
-    for at in range(0, member.file_size, len(buffer)):
-        view = buffer[: min(len(buffer), member.file_size - at)]
-        if file.read_into(view, start + at) != len(view):
-            raise BadFileError(f"member {member.filename} is cut short")
-        yield view
-
-
-def _start_of(file: File, member: zipfile.ZipInfo) -> int:
-    """Where the bytes of a member begin: its local header has lengths of its own."""
-    local = file.read_at(30, member.header_offset)
-    if len(local) < 30 or local[:4] != b"PK\3\4":
-        raise BadFileError(f"member {member.filename} has no local header")
-    return member.header_offset + 30 + int(sum(struct.unpack("<HH", local[26:30])))
-
-
 def _open_wave(where: Path, trust: bool) -> StoredWave:
     file = File.open(where, writable=False)
     try:
         with open(where, "rb") as stream, zipfile.ZipFile(stream) as archive:
-            _check_members(archive, file.size)
+            check_structure(archive, file.size)
             wave = _open_data(where, archive, stream, file)
             names = set(archive.namelist())
             if "axes.npy" in names:
-                wave._axes = decode_axes(_member(archive, "axes.npy"), trust)
+                wave._axes = decode_axes(read_member(archive, "axes.npy"), trust)
             if "note.npy" in names:
-                wave.note = decode_note(_member(archive, "note.npy"), trust)
+                wave.note = decode_note(read_member(archive, "note.npy"), trust)
             if INFO_MEMBER in names:
-                info = json.loads(_member(archive, INFO_MEMBER))
+                info = json.loads(read_member(archive, INFO_MEMBER))
                 wave.info = info if isinstance(info, dict) else {}
                 _check_header(archive, file, wave)
         return wave
@@ -195,28 +147,6 @@ def _open_wave(where: Path, trust: bool) -> StoredWave:
     except BaseException:
         file.close()
         raise
-
-
-def _check_members(archive: zipfile.ZipFile, size: int) -> None:
-    """Both headers of a member name it alike, and what it claims can be true. The directory has no checksum of its own."""
-    if len(archive.infolist()) > _MAX_MEMBERS:
-        raise BadFileError(f"it has {len(archive.infolist())} members")
-    for info in archive.infolist():
-        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise BadFileError(f"member {info.filename} is compressed as no .npz is")
-        most = info.compress_size * (1 if info.compress_type == zipfile.ZIP_STORED else _DEFLATE_MOST)
-        if info.compress_size > size or info.file_size > most:
-            raise BadFileError(f"member {info.filename} says that it has {info.file_size} bytes")
-        if info.comment:
-            raise BadFileError(f"member {info.filename} has a comment, which may be the members behind it")
-        archive.open(info).close()
-
-
-def _member(archive: zipfile.ZipFile, name: str) -> bytes:
-    info = archive.getinfo(name)
-    if info.file_size > (_MAX_MEMBER if info.compress_type == zipfile.ZIP_STORED else _MAX_COMPRESSED):
-        raise BadFileError(f"member {name} says that it has {info.file_size} bytes")
-    return archive.read(info)
 
 
 def _check_header(archive: zipfile.ZipFile, file: File, wave: StoredWave) -> None:
@@ -249,7 +179,7 @@ def _open_data(path: Path, archive: zipfile.ZipFile, stream: Any, file: File) ->
             data = npy_format.read_array(io.BufferedReader(member), allow_pickle=False)  # type: ignore[no-untyped-call,arg-type,unused-ignore]
         data.flags.writeable = False
         return StoredWave(path, data, None, file)
-    start = _start_of(file, info)
+    start = member_start(file, info)
     shape, dtype, fortran, header_size = decode_npy_header(file.read_at(MAX_NPY_HEADER + 12, start))
     offset = start + header_size
     if dtype.hasobject:
