@@ -50,10 +50,9 @@ import lys_storage
 from benchmarks._memory import Sampler, on_disk, resident
 from benchmarks._scale_goals import seconds_a_claim
 from benchmarks.sparse_disk import NoSparseDisk, sparse_disk
-from lys_storage.core._listing import list_scans
-from lys_storage.core._recovery import find_interrupted
 from lys_storage.disk import free_number
 from lys_storage.format import journal_path
+from lys_storage.recovery import find_interrupted, list_scans
 from lys_storage.scan import begin_scan
 
 clock = time.perf_counter

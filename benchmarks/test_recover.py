@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage.core._recovery import look_at
 from lys_storage.format import journal_path
 from lys_storage.journal import WRITTEN, Journal
+from lys_storage.recovery import inspect
 from lys_storage.scan import begin_scan
 
 GROUP = "recover"
@@ -93,7 +93,7 @@ def test_recover_after_a_power_cut(measure: Any, folder: Path, frames: int) -> N
 def test_look_at_an_interrupted_scan(measure: Any, folder: Path, frames: int) -> None:
     """What ls and recover --dry-run do of each."""
     part = interrupted(folder, frames, 16)
-    measure(lambda: look_at(part), items=1, per="scan")
+    measure(lambda: inspect(part), items=1, per="scan")
 
 
 @by_frames

@@ -8,8 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ._version import VERSION
-from .core._recovery import Recovered, recover, resume
-from .core._verify import Problem, verify
 from .errors import (
     AxisLengthError,
     BadFileError,
@@ -29,6 +27,7 @@ from .errors import (
 )
 from .export import FinalizeReport
 from .reading import StoredWave, open_wave
+from .recovery import Problem, Recovered, recover, resume, verify
 from .scan import Scan, create
 
 __version__ = VERSION

@@ -14,13 +14,11 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
-from .core._listing import DAMAGED, list_scans
-from .core._recovery import Recovered, look_at, recover, resume
-from .core._verify import Problem, as_json, verify
 from .disk import check_disk
 from .errors import LysStorageError
 from .format import PART_SUFFIX
 from .reading import open_wave
+from .recovery import DAMAGED, Problem, Recovered, as_json, inspect, list_scans, recover, resume, verify
 
 
 def _console(*, stderr: bool = False) -> Console:
@@ -227,7 +225,7 @@ def _facts_of_export(path: Path) -> dict[str, Any]:
 
 
 def _facts_of_part(path: Path) -> dict[str, Any]:
-    found = look_at(path)
+    found = inspect(path)
     return {
         "file": str(path),
         "state": "running" if found.running else "interrupted",

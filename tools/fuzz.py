@@ -43,11 +43,11 @@ def _modules() -> Any:
     import types
 
     import lys_storage
-    from lys_storage.core._recovery import look_at
     from lys_storage.format import archive as archive_module
     from lys_storage.format import axes_and_note as axes_and_note_module
     from lys_storage.journal import journal as journal_module
     from lys_storage.journal import redo_log as redo_log_module
+    from lys_storage.recovery import inspect
 
     return types.SimpleNamespace(
         package=lys_storage,
@@ -55,7 +55,7 @@ def _modules() -> Any:
         layout=archive_module,
         metadata=axes_and_note_module,
         redo=redo_log_module,
-        look_at=look_at,
+        inspect=inspect,
     )
 
 
@@ -196,7 +196,7 @@ def _lay(folder: Path, **files: bytes) -> None:
 
 
 def _ask_everything(m: Any, folder: Path, *, verify: bool, sums_are_right: bool) -> None:
-    """look_at, verify, and recover; an export that comes of it has right checksums.
+    """inspect, verify, and recover; an export that comes of it has right checksums.
 
     On the same boot the journal's are trusted, and where they are wrong that of the array is.
     """

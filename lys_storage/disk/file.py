@@ -4,14 +4,11 @@ operation and the path. Linux is tested; what Windows and macOS lack is guarded 
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import logging
 import mmap
 import os
 import stat
 import sys
-import threading
 import weakref
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +17,10 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
+import ctypes
+import errno
+import threading
+
 from ..errors import NameTakenError, StorageOSError, os_error
 from . import syscalls
 from .syscalls import NO_SUCH_CALL

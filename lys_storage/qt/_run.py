@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lys_storage.core._recovery import resume
 from lys_storage.errors import LysStorageError, ScanClosedError
 from lys_storage.export import FinalizeReport
 from lys_storage.format import check_axes_leniently
+from lys_storage.recovery import resume
 from lys_storage.scan import Scan
 
 log = logging.getLogger("lys_storage")

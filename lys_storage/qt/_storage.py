@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from lys_storage.core._recovery import find_interrupted, resume
 from lys_storage.errors import LysStorageError, NothingReservedError, ScanClosedError, ScanShapeError
 from lys_storage.export import FinalizeReport
 from lys_storage.format import check_axes, check_axes_leniently, plain_note
+from lys_storage.recovery import find_interrupted, resume
 from lys_storage.scan import Scan, begin_scan
 from lys_storage.store import NOT_STORED, STORED
 

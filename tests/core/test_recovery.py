@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage.core._listing import list_scans
-from lys_storage.core._recovery import find_interrupted
 from lys_storage.disk import File
 from lys_storage.disk import syscalls as syscalls_module
 from lys_storage.format import journal_path, redo_path
+from lys_storage.recovery import find_interrupted, list_scans
 from lys_storage.scan import begin_scan
 from tests.core.helpers import assert_same_array, files, load_export
 

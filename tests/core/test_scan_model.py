@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 
 import lys_storage
 from lys_storage import FrameIndexError, FrameShapeError, FrameTypeError
-from lys_storage.core._recovery import open_part
+from lys_storage.recovery.takeover import open_store
 from tests.core.helpers import assert_same_array, files, load_export
 
 FILLS: dict[str, Any] = {"u1": [None, 0, 7], ">i2": [None, -3], "f8": [None, 0.0, 2.5], "c8": [None, 1j]}
@@ -118,7 +118,7 @@ class ScanAgainstArray(RuleBasedStateMachine):
         assert self.scan is not None
         self.scan.suspend()
         if verify:
-            part = open_part(self.folder / "data.npz", verify=True)
+            part = open_store(self.folder / "data.npz", verify=True)
             self.scan = lys_storage.Scan(part, flush_interval_s=interval)
         else:
             self.scan = lys_storage.resume(self.folder / "data.npz", flush_interval_s=interval)

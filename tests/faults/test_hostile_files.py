@@ -25,10 +25,10 @@ import pytest
 
 import lys_storage
 from lys_storage import BadFileError, LysStorageError, UnsafeFileError, open_wave, recover, resume, verify
-from lys_storage.core._recovery import look_at
 from lys_storage.disk import syscalls as syscalls_module
 from lys_storage.journal import ABSENT, CHECKSUMMED, REWRITING, WRITTEN
 from lys_storage.journal.redo_log import _encode as encode_redo_header
+from lys_storage.recovery import inspect
 from tests.conftest import ROOT
 
 HERE = Path(__file__).parent
@@ -162,7 +162,7 @@ def answer(folder: Path, rotten: Rotten, *, verify: bool) -> dict[int, bytes] | 
     """Recover `folder`: the frames of a right answer, or None where there was an error of the family."""
     for path in folder.glob("*.part"):
         try:
-            look_at(path)
+            inspect(path)
         except LysStorageError:
             pass
     told = [(result.path, result.said) for result in recover(folder, verify=verify)]
@@ -416,7 +416,7 @@ def test_a_version_from_the_future_is_refused_and_nothing_is_touched(
     told = [*recover(folder, verify=True), *recover(folder), *recover(folder, dry_run=True)]
     assert [result.path for result in told] == [None] * 3
     assert all(f"version {version}" in result.said for result in told)
-    for ask in (resume, look_at):
+    for ask in (resume, inspect):
         with pytest.raises(BadFileError, match=f"version {version}"):
             ask(folder / "a.npz.part")
     assert verify(folder / "a.npz.part") != []
@@ -615,7 +615,7 @@ TEXTS: dict[str, bytes] = {
 def test_a_description_that_is_none_is_refused(rotten: Rotten, folder: Path, text: bytes) -> None:
     """Bytes of right checksum that are no description are a BadFileError, and the files stay as they are."""
     rotten.lay(folder, journal=journal_of(rotten, text))
-    for ask in (resume, look_at):
+    for ask in (resume, inspect):
         with pytest.raises(BadFileError):
             ask(folder / "a.npz.part")
     assert answer(folder, rotten, verify=True) is None
@@ -633,7 +633,7 @@ def test_a_table_of_more_frames_than_a_scan_can_have_is_refused_at_once(rotten: 
         os.truncate(folder / "a.npz.part.journal", places[2] + 4096)
     except OSError:
         pytest.skip("this filesystem has no sparse files of this size")
-    for ask in (resume, look_at):
+    for ask in (resume, inspect):
         with pytest.raises(BadFileError):
             ask(folder / "a.npz.part")
 
@@ -1127,10 +1127,10 @@ def test_what_is_no_file_is_refused_and_not_waited_for(run_child: Callable[..., 
     source = """
 import signal, sys, lys_storage
 from pathlib import Path
-from lys_storage.core._recovery import look_at
+from lys_storage.recovery import inspect
 signal.alarm(10)
 for name in sys.argv[1:]:
-    for ask in (lys_storage.open_wave, lys_storage.resume, lambda p: look_at(Path(p))):
+    for ask in (lys_storage.open_wave, lys_storage.resume, lambda p: inspect(Path(p))):
         try:
             print(ask(name))
         except lys_storage.LysStorageError:

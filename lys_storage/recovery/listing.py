@@ -11,7 +11,7 @@ from ..errors import LysStorageError, UnsafeFileError
 from ..format import PART_SUFFIX, journal_path
 from ..journal import Journal
 from ..reading import open_wave
-from ._recovery import look_at
+from .recovery import inspect
 
 FINALIZED, RUNNING, INTERRUPTED, DAMAGED = "finalized", "running", "interrupted", "damaged"
 
@@ -52,7 +52,7 @@ def list_scans(folder: str | os.PathLike[str]) -> Iterator[Entry]:
 
 
 def _part(path: Path, size: int, changed: float) -> Entry:
-    found = look_at(path)
+    found = inspect(path)
     journal = Journal.open(journal_path(path), writable=False)
     description = journal.description
     journal.close()

@@ -13,9 +13,10 @@ import numpy as np
 from ..callbacks import Progress
 from ..disk import File
 from ..errors import BadFileError, LysStorageError, UnsafeFileError
-from ..format import EXPORT_SUFFIX, PART_SUFFIX, Axes, check_info, journal_path, layout_of
+from ..format import PART_SUFFIX, Axes, check_info, journal_path, layout_of
 from ..journal import BLOCK_CHECKSUMMED, CHECKSUMMED, Journal, frames_crc
 from ..reading import check_members, open_wave
+from .find import files_below
 
 _MARKS = 1 << 12  # looked at together; a multiple of every block
 
@@ -42,7 +43,7 @@ def verify(
     frame that has a checksum; one that a living process writes is looked at without its bytes, which may be changing.
     `progress(done, total)`: bytes.
     """
-    files = [file for path in paths for file in _files(Path(path))]
+    files = [file for path in paths for file in files_below(Path(path))]
     total, done = sum(file.stat().st_size for file in files if file.exists()), 0
     problems = []
     for file in files:
@@ -61,15 +62,6 @@ def verify(
         if looked_at is not None:
             looked_at(file, found)
     return problems
-
-
-def _files(path: Path) -> Iterator[Path]:
-    if not path.is_dir():
-        yield path
-        return
-    for entry in sorted(path.rglob("*")):
-        if entry.name.endswith((EXPORT_SUFFIX, PART_SUFFIX)) and entry.is_file():
-            yield entry
 
 
 def _verify_export(path: Path, tell: Callable[[int], None]) -> Iterable[str]:

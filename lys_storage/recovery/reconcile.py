@@ -34,7 +34,7 @@ _STEP = 1 << 12  # a multiple of every block
 _READ_SIZE = 1 << 20
 
 
-def settle(
+def reconcile_frames(
     file: File, journal: Journal, *, trust_marks: bool, progress: Callable[[int, int], None] | None = None
 ) -> None:
     """Bring every mark to ABSENT, WRITING (bytes that are not data), WRITTEN, CHECKSUMMED or BLOCK_CHECKSUMMED.
@@ -62,7 +62,7 @@ def settle(
         else:
             doubtful = np.ones(len(marks), bool)
         if doubtful.any():
-            _ask_blocks(file, journal, at, marks, doubtful)
+            _verify_blocks(file, journal, at, marks, doubtful)
         for k in np.flatnonzero(doubtful).tolist():
             checksum = int(journal.checksums[at + k])
             vouched = checksum or marks[k] == CHECKSUMMED
@@ -70,7 +70,7 @@ def settle(
             marks[k] = CHECKSUMMED if sound else WRITING  # bytes of it may have reached the disk all the same
             if progress is not None and not trust_marks:
                 progress((at + k + 1) * size, total * size)
-        _dissolve(journal, at, marks)
+        _split_partial_blocks(journal, at, marks)
         if (marks != journal.mark_array[at : at + _STEP]).any():
             journal.put_marks(at, marks)
         if progress is not None and not trust_marks:
@@ -104,7 +104,7 @@ def _sync(file: File, journal: Journal) -> None:
     journal.file_sync_failed = False
 
 
-def _ask_blocks(file: File, journal: Journal, first: int, marks: Marks, doubtful: np.ndarray[Any, Any]) -> None:
+def _verify_blocks(file: File, journal: Journal, first: int, marks: Marks, doubtful: np.ndarray[Any, Any]) -> None:
     """Doubtful frames of a block that is as it was when its checksum was taken are data, and in doubt no more."""
     per_block = journal.per_block
     for k in range(0, len(marks), per_block):
@@ -124,7 +124,7 @@ def _in_blocks(journal: Journal, first: int, count: int) -> int:
     return max(0, min(count, journal.blocks * journal.per_block - first))
 
 
-def _dissolve(journal: Journal, first: int, marks: Marks) -> None:
+def _split_partial_blocks(journal: Journal, first: int, marks: Marks) -> None:
     """A block of which a part only is marked so was about to get its checksum, or to be taken apart: its frames are data."""
     rows = marks[: _in_blocks(journal, first, len(marks))].reshape(-1, journal.per_block)
     marked = rows == BLOCK_CHECKSUMMED

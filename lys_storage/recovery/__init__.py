@@ -1,0 +1,21 @@
+"""Interrupted scans, and what is in a folder: find, take over, recover, verify, list."""
+
+from __future__ import annotations
+
+from .listing import DAMAGED, list_scans
+from .recovery import Recovered, find_interrupted, inspect, recover
+from .takeover import resume
+from .verification import Problem, as_json, verify
+
+__all__ = [
+    "DAMAGED",
+    "Problem",
+    "Recovered",
+    "as_json",
+    "find_interrupted",
+    "inspect",
+    "list_scans",
+    "recover",
+    "resume",
+    "verify",
+]
