@@ -5,7 +5,9 @@ from __future__ import annotations
 from .array_read import read_selection
 from .file import WRITES_BACK, Buffer, File, Frame, preadv_is_native
 from .folder import ensure_free_space, make_folder, publish_new, remove_file, replace_file, sync_folder
+from .forks import call_in_forked_child, fork_generation, register_for_forks
 from .numbering import claim_number, claim_path, free_number, give_back
+from .pieces import FileCutError, range_crc32, read_pieces, rewrite_range, units_crc32
 from .preallocation import Preallocation
 from .probe import check_disk
 from .syscalls import boot_id
@@ -14,20 +16,28 @@ __all__ = [
     "WRITES_BACK",
     "Buffer",
     "File",
+    "FileCutError",
     "Frame",
     "Preallocation",
     "boot_id",
+    "call_in_forked_child",
     "check_disk",
     "claim_number",
     "claim_path",
     "ensure_free_space",
+    "fork_generation",
     "free_number",
     "give_back",
     "make_folder",
     "preadv_is_native",
     "publish_new",
+    "range_crc32",
+    "read_pieces",
     "read_selection",
+    "register_for_forks",
     "remove_file",
     "replace_file",
+    "rewrite_range",
     "sync_folder",
+    "units_crc32",
 ]

@@ -4,31 +4,33 @@ operation and the path. Linux is tested; what Windows and macOS lack is guarded 
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import logging
 import mmap
 import os
 import stat
 import sys
-import weakref
+import threading
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
+
+from ..errors import NameTakenError, StorageOSError, os_error
+from . import syscalls
+from .forks import register_for_forks
+from .syscalls import NO_SUCH_CALL
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
-import ctypes
-import errno
-import threading
-
-from ..errors import NameTakenError, StorageOSError, os_error
-from . import syscalls
-from .syscalls import NO_SUCH_CALL
 
 log = logging.getLogger("lys_storage")
+
 Buffer = bytes | bytearray | memoryview
 Frame = Any
 """An np.ndarray that lies in C order, in a dtype that the buffer protocol knows."""
+
 _WRITE_LIMIT = 1 << 30  # one write call takes at most 2 GiB less a page
 _HAS_PWRITE = hasattr(os, "pwrite")  # Windows has none
 _MANY_BUFFERS = 1024  # IOV_MAX
@@ -56,8 +58,6 @@ class File:
     A forked child finds it closed, so that it neither writes nor keeps a dead writer's lock alive.
     """
 
-    _open: ClassVar[weakref.WeakSet[File]] = weakref.WeakSet()
-
     def __init__(self, path: Path, flags: int) -> None:
         self.path = path
         self._seek_lock = threading.Lock()  # guards the file position where there is no pwrite
@@ -68,7 +68,7 @@ class File:
             raise NameTakenError(error.errno, "exists already", os.fspath(path)) from error
         except OSError as error:
             raise os_error("open", path, error) from error
-        File._open.add(self)
+        register_for_forks(self)
         if not stat.S_ISREG(os.fstat(self.fd).st_mode):
             self.close()
             raise StorageOSError(errno.EINVAL, "is no file", os.fspath(path))
@@ -164,7 +164,7 @@ class File:
         except OSError as error:
             raise os_error("set the size", self.path, error) from error
 
-    def claim(self, offset: int, size: int, *, beyond_end: bool = False) -> bool:
+    def preallocate(self, offset: int, size: int, *, beyond_end: bool = False) -> bool:
         """Have the filesystem set `size` bytes from `offset` aside. False where it cannot.
 
         `beyond_end`: without making the file longer. Raises DiskFullError where they are not there.
@@ -174,7 +174,7 @@ class File:
         except OSError as error:
             raise os_error(f"claim {size} bytes", self.path, error) from error
 
-    def keeps_its_place(self) -> bool:
+    def overwrites_in_place(self) -> bool:
         """Whether bytes that have a place on the disk are written there again.
 
         Where they go to a new place each time, claimed space is a promise for the first write only, and a store through a
@@ -249,34 +249,27 @@ class File:
         if os.name == "nt":
             self.close()
 
-    def is_at_path(self) -> bool:
+    def owns_path(self) -> bool:
         """Whether the name still leads to this very file."""
         try:
             return os.path.samestat(os.stat(self.path), os.fstat(self.fd))
         except OSError:
             return False
 
-    def refuse_unless_at_path(self) -> None:
+    def ensure_owns_path(self) -> None:
         """Raise where the name no longer leads to this file: what is done by name would be done to another's."""
-        if not self.is_at_path():
+        if not self.owns_path():
             text = f"{os.strerror(errno.ENOENT)}: it was removed, or its folder renamed, while it was written"
             raise StorageOSError(errno.ENOENT, text, os.fspath(self.path))
 
     def close(self) -> None:
         fd, self.fd = self.fd, -1
-        File._open.discard(self)
         if fd >= 0:
             os.close(fd)
+
+    def after_fork_in_child(self) -> None:
+        self.close()
 
     def __del__(self) -> None:
         if getattr(self, "fd", -1) >= 0:
             self.close()
-
-
-def _close_all_in_child() -> None:
-    for file in list(File._open):
-        file.close()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_all_in_child)

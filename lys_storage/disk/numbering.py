@@ -24,6 +24,7 @@ from ..errors import NameTakenError, StorageOSError
 from ..format import journal_path, numbered_name, part_path
 from .file import File
 from .folder import remove_file
+from .forks import call_in_forked_child
 
 log = logging.getLogger("lys_storage")
 LOCK_NAME = ".lys_storage.lock"
@@ -107,8 +108,7 @@ def _after_fork_in_child() -> None:
     _known.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+call_in_forked_child(_after_fork_in_child)
 
 
 def _taken(folder: Path, stem: str) -> _NumberCache:
@@ -161,7 +161,7 @@ def claim_path(final: Path, *, unique: bool = False) -> File:
         raise NameTakenError(error.errno, hint, os.fspath(part)) from error
     try:
         is_ours = _lock_soon(file)
-        if not file.is_at_path():
+        if not file.owns_path():
             raise NameTakenError(17, "another process has just taken it", os.fspath(part))
         if not is_ours:
             raise StorageOSError(errno.EACCES, "lock: the system gives no lock on a new file", os.fspath(part))
@@ -181,7 +181,7 @@ def claim_path(final: Path, *, unique: bool = False) -> File:
 def _lock_soon(file: File) -> bool:
     """Whoever looks whether a writer lives holds the lock of a new file for a moment."""
     deadline, pause = time.monotonic() + _LOOK_S, threading.Event()
-    while not (locked := file.try_lock()) and file.is_at_path() and time.monotonic() < deadline:
+    while not (locked := file.try_lock()) and file.owns_path() and time.monotonic() < deadline:
         pause.wait(0.01)
     return locked
 

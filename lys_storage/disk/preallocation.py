@@ -36,12 +36,12 @@ class Preallocation:
         begin = time.monotonic()
         while self._at < self._end and not self._stopped and time.monotonic() - begin < seconds:
             size = min(_STEP, self._end - self._at)
-            if not self._file.claim(self._at, size):
+            if not self._file.preallocate(self._at, size):
                 self._at, self._room = self._end, 0  # it claims nothing here: a write that fails raises all the same
                 return
             self._at += size
         if self._at >= self._end and self._room and not self._stopped:
-            self._file.claim(self._end, self._room, beyond_end=True)
+            self._file.preallocate(self._end, self._room, beyond_end=True)
             self._room = 0
 
     def _run(self) -> None:

@@ -89,7 +89,7 @@ def _claims(work: Path) -> tuple[bool, str]:
     file = File.create(work / "claim")
     try:
         begin = time.perf_counter()
-        claimed = file.claim(0, _SPEED_BYTES)
+        claimed = file.preallocate(0, _SPEED_BYTES)
         seconds = time.perf_counter() - begin
     finally:
         file.close()
@@ -142,7 +142,7 @@ def _syncs(work: Path) -> tuple[bool, str]:
 def _writes(work: Path) -> tuple[bool, str]:
     file, block = File.create(work / "speed"), os.urandom(1 << 20)
     try:
-        file.claim(0, _SPEED_BYTES)
+        file.preallocate(0, _SPEED_BYTES)
         begin = time.perf_counter()
         for at in range(0, _SPEED_BYTES, len(block)):
             file.write_at(block, at)

@@ -35,8 +35,8 @@ from .trim import trim_axes, trimmed
 _MAX_RANGES = 10_000
 _ZEROS_STEP = 1 << 18
 _KEEP_RESERVE_RATIO = 256
-"""In a file of so many times what was claimed for the tail, the rest of that is kept: to give it back can take until all that
-is being written has been (where freed blocks are discarded at once)."""
+"""The reserve for the tail is kept in a file that is so many times larger: truncating can wait for all write-back in
+flight, where the file system discards freed blocks at once."""
 
 
 @dataclass(frozen=True)
@@ -53,78 +53,80 @@ class FinalizeReport:
 
 
 def finalize(
-    part: ScanStore, progress: Progress | None = None, *, trim: bool = False, recovering: bool = False
+    store: ScanStore, progress: Progress | None = None, *, trim: bool = False, recovering: bool = False
 ) -> FinalizeReport:
-    """Turn `part`, which takes no more frames, into its export.
+    """Turn `store`, which accepts no more frames, into its export.
 
-    1. the checksums that are still to be taken; 2. the fill value where frames never came; 3. the checksum of the whole;
-    4. the tail behind the array; 5. the header, with the checksum; 6. sync of the file; 7. its final name, in one step;
-    8. sync of the folder; 9. redo file and journal are removed. Killed anywhere, it can be run again from what is on
-    disk; failed anywhere, it can be called again. `trim` cuts it to the part of the grid that has frames. `recovering`
+    1. checksum the remaining dirty frames; 2. write the fill value where frames never came; 3. fold the checksum of the array;
+    4. write the tail behind the array; 5. write the header, with the checksum; 6. sync the file; 7. publish it under its
+    final name, in one step; 8. sync the folder; 9. remove the redo log and the journal. Killed anywhere, it can be run
+    again from what is on disk; failed anywhere, it can be called again.
+
+    `trim` cuts it to the part of the grid that has frames. `recovering`
     replaces nothing. Nobody else flushes meanwhile: a frame that a sync was found to have lost would be in the checksum.
     """
-    with part.syncing:
-        return _finalize(part, progress, trim, recovering)
+    with store.finishing():
+        return _finalize(store, progress, trim, recovering)
 
 
-def _finalize(part: ScanStore, progress: Progress | None, trim: bool, recovering: bool) -> FinalizeReport:
+def _finalize(store: ScanStore, progress: Progress | None, trim: bool, recovering: bool) -> FinalizeReport:
     begin = time.perf_counter()
-    description = part.description
-    if trim and not part.complete:
-        cut = trimmed(description, part.last_frame())
+    description = store.description
+    if trim and not store.complete:
+        cut = trimmed(description, store.journal.states.last_written())
         description = cut if layout_of(cut).array_offset == description.array_offset else description
     sync_seconds = 0.0
-    if part.published is None:
-        sync_seconds = _complete_file(part, description, progress)
-        part.file.refuse_unless_at_path()
-        part.file.close_for_rename()
-        part.published = publish(part.path, description, recovering=recovering)
+    if store.published is None:
+        sync_seconds = _complete_file(store, description, progress)
+        store.file.ensure_owns_path()
+        store.file.close_for_rename()
+        store.published = publish(store.path, description, recovering=recovering)
     folder_from = time.perf_counter()
-    sync_folder(part.published.parent)
+    sync_folder(store.published.parent)
     sync_seconds += time.perf_counter() - folder_from
-    part.remove_companions()
+    store.remove_sidecars()
     return FinalizeReport(
-        path=part.published,
+        path=store.published,
         seconds=time.perf_counter() - begin - sync_seconds,
         sync_seconds=sync_seconds,
-        frames_written=part.frames_written,
+        frames_written=store.frames_written,
         frames_expected=description.frames,
-        size_bytes=part.published.stat().st_size,
-        renumbered=part.published.name != description.final,
+        size_bytes=store.published.stat().st_size,
+        renumbered=store.published.name != description.final,
     )
 
 
-def _complete_file(part: ScanStore, description: Description, progress: Progress | None) -> float:
+def _complete_file(store: ScanStore, description: Description, progress: Progress | None) -> float:
     """Steps 1 to 6; how long the sync took, in seconds. `description` may have fewer frames than the scan."""
     layout, frames = layout_of(description), description.frames
-    part.check(all_frames=True)
-    if frames < part.frames:
-        part.split_blocks(frames - 1, frames)
-    missing = list(itertools.islice(part.missing(frames), _MAX_RANGES + 1))
-    part.no_longer_zero(frames)
-    fill_missing(part, frames, progress)
-    array_crc = array_crc32(part, frames)
+    store.checksum_dirty(all_frames=True)
+    if frames < store.frames:
+        store.split_blocks(frames - 1, frames)
+    missing = list(itertools.islice(store.journal.states.missing(frames), _MAX_RANGES + 1))
+    store.invalidate_from(frames)
+    fill_missing(store, frames, progress)
+    array_crc = array_crc32(store, frames)
     member_crc = layout.member_crc(array_crc)
-    axes, note = part.journal.read_metadata()
-    if description.shape != part.description.shape:
-        axes = trim_axes(axes, part.description.shape, description.shape)
+    axes, note = store.journal.read_metadata()
+    if description.shape != store.description.shape:
+        axes = trim_axes(axes, store.description.shape, description.shape)
     members = [("axes.npy", axes), ("note.npy", note), ("allow_pickle.npy", ALLOW_PICKLE_NPY)]
-    members.append((INFO_MEMBER, _describe(part, description, missing, array_crc)))
+    members.append((INFO_MEMBER, _describe(store, description, missing, array_crc)))
     if len(missing) > _MAX_RANGES:
-        members.append(("missing.npy", _missing_npy(part, frames)))
+        members.append(("missing.npy", _missing_npy(store, frames)))
     started = datetime.fromisoformat(description.started).timestamp()
     tail = encode_tail(layout, member_crc, members, started)
     at = layout.array_end
-    for piece in tail:  # into the room that was claimed for it, which a cut before would give away
-        part.file.write_at(piece, at)
+    for piece in tail:  # into space preallocated past the end; truncating first would release it
+        store.file.write_at(piece, at)
         at += len(piece)
-    if part.file.size > at or at < _KEEP_RESERVE_RATIO * tail_reserve(part.frames):
-        part.file.set_size(at)  # what is left of the room is given back, and with it what an earlier attempt wrote
-    zero_before_head(part.file, layout)
+    if store.file.size > at or at < _KEEP_RESERVE_RATIO * tail_reserve(store.frames):
+        store.file.set_size(at)  # release the rest of the reserve, and what an earlier attempt wrote
+    zero_before_head(store.file, layout)
     for at, head in layout.heads(member_crc):
-        part.file.write_at(head, at)
+        store.file.write_at(head, at)
     begin = time.perf_counter()
-    part.sync_file()
+    store.sync_file()
     return time.perf_counter() - begin
 
 
@@ -140,12 +142,12 @@ def zero_before_head(file: File, layout: DataLayout) -> None:
             file.write_at(bytes(size), at)
 
 
-def _missing_npy(part: ScanStore, frames: int) -> bytes:
+def _missing_npy(store: ScanStore, frames: int) -> bytes:
     """A .npy of one bit a frame, as numpy.packbits packs them: 1 is missing."""
-    return encode_npy_header((-(-frames // 8),), np.dtype(np.uint8)) + part.missing_bits(frames)
+    return encode_npy_header((-(-frames // 8),), np.dtype(np.uint8)) + store.journal.states.missing_bits(frames)
 
 
-def _describe(part: ScanStore, d: Description, missing: list[tuple[int, int]], array_crc: int) -> bytes:
+def _describe(store: ScanStore, d: Description, missing: list[tuple[int, int]], array_crc: int) -> bytes:
     info: dict[str, Any] = {
         "format": INFO_FORMAT,
         "version": INFO_VERSION,
@@ -155,11 +157,11 @@ def _describe(part: ScanStore, d: Description, missing: list[tuple[int, int]], a
         "ended": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "grid_shape": d.shape[: d.grid_ndim],
         "frames_expected": d.frames,
-        "frames_written": part.frames_written,
+        "frames_written": store.frames_written,
         "missing": missing[:_MAX_RANGES],
         "missing_complete": len(missing) <= _MAX_RANGES,
         "array_crc32": array_crc,
     }
-    if d.shape != part.description.shape:
-        info["trimmed_from"] = part.description.shape
+    if d.shape != store.description.shape:
+        info["trimmed_from"] = store.description.shape
     return json.dumps(info, indent=1).encode()

@@ -17,7 +17,7 @@ from .axes_and_note import (
     plain_note,
     with_coordinates,
 )
-from .crc32 import CRC32_ADDRESS, combine, crc32, crc32_repeated, fold, fold_rows
+from .checksum import CRC32_ADDRESS, combine, crc32, crc32_repeated, fold, fold_rows
 from .description import MAX_FRAMES, Description, decode_description, encode_description
 from .geometry import FrameLayout, Grid, LayoutChanged
 from .names import (

@@ -24,7 +24,7 @@ import numpy as np
 
 from ..errors import ScanShapeError
 from .alignment import MAX_ALIGNMENT, PAGE, array_alignment
-from .crc32 import combine, crc32, crc32_repeated
+from .checksum import combine, crc32, crc32_repeated
 from .description import Description
 from .npy import MAX_NPY_HEADER, encode_npy_header
 

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from .frame_crc import frames_crc
-from .frame_state import ABSENT, BLOCK_CHECKSUMMED, CHECKSUMMED, CHECKSUMMING, REWRITING, WRITING, WRITTEN
+from .frame_state import (
+    ABSENT,
+    BLOCK_CHECKSUMMED,
+    CHECKSUMMED,
+    CHECKSUMMING,
+    REWRITING,
+    TABLE_STEP,
+    WRITING,
+    WRITTEN,
+    Span,
+    States,
+)
 from .journal import Journal
 from .redo_log import Chunk, RedoLog, RedoRecord, read_records
 
@@ -13,12 +24,15 @@ __all__ = [
     "CHECKSUMMED",
     "CHECKSUMMING",
     "REWRITING",
+    "TABLE_STEP",
     "WRITING",
     "WRITTEN",
     "Chunk",
     "Journal",
     "RedoLog",
     "RedoRecord",
+    "Span",
+    "States",
     "frames_crc",
     "read_records",
 ]

@@ -1,22 +1,16 @@
-"""CRC-32 of frames, read back from the scan file."""
+"""CRC-32 of frames, of the bytes that the scan file holds now."""
 
 from __future__ import annotations
 
-from ..disk import File
-from ..format import crc32
+from ..disk import File, FileCutError, range_crc32
 from .journal import Journal
-
-_READ_SIZE = 1 << 20
 
 
 def frames_crc(file: File, journal: Journal, first: int, count: int) -> int | None:
-    """CRC-32 of the bytes of `count` frames; None where the file ends before."""
-    size, crc = count * journal.description.frame_bytes, 0
-    offset = journal.description.array_offset + first * journal.description.frame_bytes
-    for at in range(0, size, _READ_SIZE):
-        want = min(_READ_SIZE, size - at)
-        piece = file.read_at(want, offset + at)
-        if len(piece) != want:
-            return None
-        crc = crc32(piece, crc)
-    return crc
+    """CRC-32 of the bytes of `count` frames from number `first`; None where the file ends before."""
+    description = journal.description
+    offset = description.array_offset + first * description.frame_bytes
+    try:
+        return range_crc32(file, offset, count * description.frame_bytes)
+    except FileCutError:
+        return None

@@ -1,11 +1,11 @@
-"""The journal beside a scan file: what the scan is, and which of its frames have arrived.
+"""The journal beside a scan file: what the scan is, and the state of each of its frames.
 
-    description | marks, a byte a frame | checksums, of frames, of blocks of them | axes.npy and note.npy, twice
+    description | states, a byte a frame | checksums, of frames, of blocks | axes.npy and note.npy, twice
 
-docs/format.md gives it byte by byte. Marks and checksums are stored through a map, over space that is claimed; where the
-filesystem writes to a new place each time, and so cannot promise that space, they are written. The description never
-changes; a scan that is laid out anew gets a new journal, put in the old one's place in one step. It never reads or writes
-the scan file.
+docs/format.md gives it byte by byte. States and checksums are stored through a memory map, over preallocated space. A
+copy-on-write file system cannot guarantee that space: there they are written by pwrite. The description never changes: a
+scan with another grid or dtype gets a new journal, which replaces the old one by a rename. The journal never reads or
+writes the scan file.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from ..disk import File, ensure_free_space, remove_file, replace_file
+from ..disk import File, ensure_free_space, remove_file, replace_file, rewrite_range
 from ..errors import BadFileError
 from ..format import PAGE, Description, crc32, encode_description
+from .frame_state import FrameStates, PwriteStates
 from .layout import JournalLayout, frames_in_block, pages, read_head
 
 _POINTER = struct.Struct("<QQIIII")
@@ -35,66 +36,32 @@ _STORE_STEP = 1 << 16
 _LARGE_MAP = 1 << 23
 
 
-class PwriteMarks:
-    """Marks that are written to the journal's file one by one, and read from its map."""
-
-    def __init__(self, file: File, offset: int, view: memoryview) -> None:
-        self._file, self._offset, self._view = file, offset, view
-
-    def __getitem__(self, frame: int) -> int:
-        return self._view[frame]
-
-    def __setitem__(self, frame: int, mark: int) -> None:
-        self._file.write_at(bytes((mark,)), self._offset + frame)
-
-    def release(self) -> None:
-        self._view.release()
-
-
 class Journal:
-    """An open journal. `marks[frame]` can be read and set; the arrays are views to read, and set_... change them."""
+    """An open journal. `states` has the state and the checksum of each frame."""
 
-    def __init__(self, file: File, description: Description, plan: JournalLayout, *, writable: bool) -> None:
-        self.file, self.description, self._plan = file, description, plan
-        self.by_map = writable and file.keeps_its_place()
-        self._map = file.map(plan.metadata, writable=self.by_map)
-        view = memoryview(self._map)[plan.marks : plan.marks + plan.frames]
-        self.marks: memoryview | PwriteMarks = view if self.by_map else PwriteMarks(file, plan.marks, view)
-        self._marks_view = view
-        self.checksums: np.ndarray[Any, np.dtype[np.uint32]] = np.frombuffer(
-            self._map, "<u4", plan.frames, plan.checksums
-        )
-        self.block_checksums: np.ndarray[Any, np.dtype[np.uint32]] = np.frombuffer(
-            self._map, "<u4", plan.blocks, plan.block_checksums
+    def __init__(self, file: File, description: Description, layout: JournalLayout, *, writable: bool) -> None:
+        self.file, self.description, self._layout = file, description, layout
+        self.uses_mmap = writable and file.overwrites_in_place()
+        self._map = file.map(layout.metadata, writable=self.uses_mmap)
+        self._bytes = _Bytes(file, self._map if self.uses_mmap else None)
+        view = memoryview(self._map)[layout.states : layout.states + layout.frames]
+        self.states = FrameStates(
+            raw=view if self.uses_mmap else PwriteStates(file, layout.states, view),
+            view=view,
+            checksums=np.frombuffer(self._map, "<u4", layout.frames, layout.checksums),
+            block_checksums=np.frombuffer(self._map, "<u4", layout.blocks, layout.block_checksums),
+            per_block=layout.per_block,
+            store=_Tables(self._bytes, layout).store,
         )
         self._key = crc32(description.scan_id.encode())
-        self._sync_turn = threading.Lock()  # guards sync_failed
-        self._metadata_turn = threading.Lock()  # guards the metadata, the pointers to it, and the next two
+        self._sync_lock = threading.Lock()  # guards sync_failed
+        self._metadata_lock = threading.Lock()  # guards the metadata, the pointers to it, and the next two
         self._metadata_is_durable, self._metadata_writes = False, 0
-        self.guard: AbstractContextManager[Any] = nullcontext()  # held by whoever changes the table
+        self.table_lock: AbstractContextManager[Any] = nullcontext()  # held by whoever changes the table
 
     @property
     def path(self) -> Path:
         return self.file.path
-
-    @property
-    def mark_array(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        """The marks as a view for numpy, to read; not to be kept beyond the call."""
-        view = np.frombuffer(self._marks_view, np.uint8)
-        view.flags.writeable = False
-        return view
-
-    def marks_of(self, first: int, stop: int) -> bytes:
-        return self._marks_view[first:stop].tobytes()
-
-    @property
-    def per_block(self) -> int:
-        """How many frames share a checksum where all of them have come; 1 where none do."""
-        return self._plan.per_block
-
-    @property
-    def blocks(self) -> int:
-        return self._plan.blocks
 
     @property
     def key(self) -> int:
@@ -108,8 +75,8 @@ class Journal:
 
     @epoch.setter
     def epoch(self, epoch: int) -> None:
-        with self.guard:
-            self._store(_EPOCH_AT, _EPOCH.pack(epoch))
+        with self.table_lock:
+            self._bytes.store(_EPOCH_AT, _EPOCH.pack(epoch))
 
     @property
     def file_sync_failed(self) -> bool:
@@ -119,72 +86,30 @@ class Journal:
     @file_sync_failed.setter
     def file_sync_failed(self, failed: bool) -> None:
         if failed != self.file_sync_failed:
-            with self.guard:
-                self._store(_FAILED_AT[0], bytes((failed,)))
+            with self.table_lock:
+                self._bytes.store(_FAILED_AT[0], bytes((failed,)))
 
     @property
     def sync_failed(self) -> bool:
         """Whether the last sync of the journal failed, also in a process that has died."""
         return self._map[_FAILED_AT[1]] != 0
 
-    def _store(self, offset: int, data: bytes) -> None:
-        if self.by_map:
-            self._map[offset : offset + len(data)] = data
-        else:
-            self.file.write_at(data, offset)
-
-    def set_marks(self, first: int, stop: int, mark: int) -> None:
-        for at in range(first, stop, _STORE_STEP):
-            count = min(_STORE_STEP, stop - at)
-            self._store(self._plan.marks + at, bytes((mark,)) * count)
-
-    def set_chosen(self, first: int, chosen: np.ndarray[Any, np.dtype[np.intp]], mark: int) -> None:
-        """Set the marks of the frames `first + chosen` (ascending). Those between them are stored as they are."""
-        if self.by_map:
-            np.frombuffer(self._marks_view, np.uint8)[first + chosen] = mark
-        elif chosen.size:
-            low, high = int(chosen[0]), int(chosen[-1]) + 1
-            marks = self.mark_array[first + low : first + high].copy()
-            marks[chosen - low] = mark
-            self._store(self._plan.marks + first + low, marks.tobytes())
-
-    def put_marks(self, first: int, marks: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
-        self._store(self._plan.marks + first, marks.tobytes())
-
-    def put_checksums(self, first: int, sums: np.ndarray[Any, np.dtype[np.uint32]]) -> None:
-        self._store(self._plan.checksums + 4 * first, sums.astype("<u4").tobytes())
-
-    def set_checksums(
-        self, first: int, chosen: np.ndarray[Any, np.dtype[np.intp]], sums: np.ndarray[Any, np.dtype[np.uint32]]
-    ) -> None:
-        """The checksums of the frames `first + chosen` (ascending)."""
-        if self.by_map:
-            self.checksums[first + chosen] = sums
-        elif chosen.size:
-            low, high = int(chosen[0]), int(chosen[-1]) + 1
-            known = self.checksums[first + low : first + high].copy()
-            known[chosen - low] = sums
-            self.put_checksums(first + low, known)
-
-    def put_block_checksums(self, first: int, sums: np.ndarray[Any, np.dtype[np.uint32]]) -> None:
-        self._store(self._plan.block_checksums + 4 * first, sums.astype("<u4").tobytes())
-
     @classmethod
     def create(cls, path: Path, description: Description, metadata: tuple[bytes, bytes]) -> Journal:
         """A new journal of a scan of which nothing has arrived; raises NameTakenError where one exists."""
         text = encode_description(description)
-        plan = JournalLayout(len(text), description.frames, frames_in_block(description.frame_bytes))
-        size = plan.metadata + 4 * pages(sum(map(len, metadata)) + PAGE)
+        layout = JournalLayout(len(text), description.frames, frames_in_block(description.frame_bytes))
+        size = layout.metadata + 4 * pages(sum(map(len, metadata)) + PAGE)
         ensure_free_space(path.parent, size, path)
         file = File.create(path)
         try:
-            file.set_size(plan.metadata)
-            if not file.claim(0, size):
+            file.set_size(layout.metadata)
+            if not file.preallocate(0, size):
                 zeros = bytes(1 << 20)  # where space cannot be claimed it is written: a store into a hole can kill
-                for at in range(0, plan.metadata, len(zeros)):
-                    file.write_at(memoryview(zeros)[: plan.metadata - at], at)
-            file.write_at(plan.encode(text), 0)
-            journal = cls(file, description, plan, writable=True)
+                for at in range(0, layout.metadata, len(zeros)):
+                    file.write_at(memoryview(zeros)[: layout.metadata - at], at)
+            file.write_at(layout.encode(text), 0)
+            journal = cls(file, description, layout, writable=True)
             journal.write_metadata(*metadata)
         except BaseException:
             file.close()
@@ -197,8 +122,8 @@ class Journal:
         """An existing journal. Raises BadFileError where its structure is not sound or its version is unknown."""
         file = File.open(path, writable=writable)
         try:
-            description, plan = read_head(file)
-            journal = cls(file, description, plan, writable=writable)
+            description, layout = read_head(file)
+            journal = cls(file, description, layout, writable=writable)
         except BadFileError as error:
             file.close()
             raise BadFileError(f"journal {path}: {error}") from error
@@ -213,7 +138,7 @@ class Journal:
         if len(raw) < _POINTER.size or _POINTER.unpack(raw)[5] != crc32(raw[:-4], self._key):
             return None
         _, offset, axes_size, note_size, _, _ = _POINTER.unpack(raw)
-        if offset < self._plan.metadata or offset + axes_size + note_size > self.file.size:
+        if offset < self._layout.metadata or offset + axes_size + note_size > self.file.size:
             return None  # of a right checksum, and yet to nowhere
         return _POINTER.unpack(raw)[:5]
 
@@ -235,7 +160,7 @@ class Journal:
         pointers = [self._read_pointer(0), self._read_pointer(1)]
         if all(pointers) and not self._metadata_is_durable:
             self.sync()
-        with self._metadata_turn:
+        with self._metadata_lock:
             self._metadata_is_durable = False
             try:
                 self._put_metadata(axes, note, pointers)
@@ -249,22 +174,22 @@ class Journal:
         if mine is not None and len(blob) <= pages(mine[2] + mine[3]):
             offset = mine[1]
         else:
-            offset = max([self._plan.metadata] + [p[1] + pages(p[2] + p[3]) for p in found])
+            offset = max([self._layout.metadata] + [p[1] + pages(p[2] + p[3]) for p in found])
         self.file.write_at(blob, offset)
         seq = 1 + max((p[0] for p in found), default=0)
         head = _POINTER.pack(seq, offset, len(axes), len(note), crc32(blob), 0)[:-4]
         self.file.write_at(head + struct.pack("<I", crc32(head, self._key)), _POINTER_AT[slot])
 
-    def successor(self, description: Description, carry: Callable[[Journal], None]) -> Journal:
-        """A new journal for `description`, written beside this one and durable; `carry` fills in its marks.
+    def write_replacement(self, description: Description, copy_states: Callable[[Journal], None]) -> Journal:
+        """A new journal for `description`, written beside this one and durable; `copy_states` fills in its states.
 
-        take_place() puts it in this one's place, in one step. This one stays open for its owner to close.
+        replace() puts it in this one's place, in one step. This one stays open for its owner to close.
         """
         beside = self.path.with_name(self.path.name + ".new")
         remove_file(beside)  # left by a crash in the middle of this; it never counted
         journal = Journal.create(beside, description, self.read_metadata())
         try:
-            carry(journal)
+            copy_states(journal)
             journal.sync()
         except BaseException:
             journal.close()
@@ -272,7 +197,7 @@ class Journal:
             raise
         return journal
 
-    def take_place(self, of: Journal) -> None:
+    def replace(self, of: Journal) -> None:
         try:
             replace_file(self.path, of.path)
         except BaseException:
@@ -281,41 +206,63 @@ class Journal:
             raise
         self.file.path = of.path
 
-    def _store_all_again(self) -> None:
-        """After a failed sync: the kernel takes what it could not write for written."""
-        with self.guard:  # a mark that is set meanwhile would be stored over
+    def _rewrite(self) -> None:
+        """Before the next sync after a failed one: see disk.rewrite_range. What is mapped is stored to again."""
+        with self.table_lock:  # else a state that changes meanwhile would be overwritten by the older one
             for at in range(0, len(self._map), _STORE_STEP):
-                self._store(at, self._map[at : at + _STORE_STEP])
-        with self._metadata_turn:
-            metadata = self.file.read_at(self.file.size - self._plan.metadata, self._plan.metadata)
-            self.file.write_at(metadata, self._plan.metadata)
+                self._bytes.store(at, self._map[at : at + _STORE_STEP])
+        with self._metadata_lock:
+            rewrite_range(self.file, self._layout.metadata, self.file.size - self._layout.metadata)
 
     def sync(self) -> None:
-        """Make marks, checksums and metadata survive a power cut. In any thread."""
-        with self._sync_turn:
+        """Make states, checksums and metadata survive a power cut. In any thread."""
+        with self._sync_lock:
             writes = self._metadata_writes
             if self.sync_failed:
-                self._store_all_again()
+                self._rewrite()
             try:
-                if self.by_map and sys.platform != "linux":
+                if self.uses_mmap and sys.platform != "linux":
                     self._map.flush()  # on Linux a sync of the file takes the stores through its maps along
                 self.file.sync()
             except BaseException:
-                self._store(_FAILED_AT[1], b"\1")
+                self._bytes.store(_FAILED_AT[1], b"\1")
                 raise
             if self.sync_failed:
-                self._store(_FAILED_AT[1], b"\0")
-            with self._metadata_turn:
+                self._bytes.store(_FAILED_AT[1], b"\0")
+            with self._metadata_lock:
                 self._metadata_is_durable = writes == self._metadata_writes
         if len(self._map) > _LARGE_MAP and hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)  # of this process only: a person reads its size
 
     def close(self) -> None:
-        self.checksums = self.block_checksums = np.empty(0, np.uint32)
         try:
-            self.marks.release()
-            self._marks_view.release()
+            self.states.release()
+            self._bytes.map = None
             self._map.close()
         except BufferError:
-            pass  # a view of the marks is still alive somewhere: the map goes with it
+            pass  # a view of the states is still alive somewhere: the map goes with it
         self.file.close()
+
+
+class _Bytes:
+    """How bytes are stored in a journal: through its map, or by pwrite where `map` is None."""
+
+    def __init__(self, file: File, map: mmap.mmap | None) -> None:
+        self._file, self.map = file, map
+
+    def store(self, offset: int, data: bytes) -> None:
+        if self.map is not None:
+            self.map[offset : offset + len(data)] = data
+        else:
+            self._file.write_at(data, offset)
+
+
+class _Tables:
+    """Where the entries of the journal's tables lie: "states", "checksums", "block_checksums"."""
+
+    def __init__(self, data: _Bytes, layout: JournalLayout) -> None:
+        self._bytes, self._layout = data, layout
+
+    def store(self, table: str, first: int, data: bytes) -> None:
+        entry_bytes = 1 if table == "states" else 4
+        self._bytes.store(getattr(self._layout, table) + first * entry_bytes, data)

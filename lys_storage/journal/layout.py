@@ -44,12 +44,12 @@ class JournalLayout:
         return self.frames // self.per_block if self.per_block > 1 else 0
 
     @property
-    def marks(self) -> int:
+    def states(self) -> int:
         return pages(_TEXT_AT + self.text_size)
 
     @property
     def checksums(self) -> int:
-        return self.marks + pages(self.frames)
+        return self.states + pages(self.frames)
 
     @property
     def block_checksums(self) -> int:
@@ -60,7 +60,7 @@ class JournalLayout:
         return self.block_checksums + pages(4 * self.blocks)
 
     def encode(self, text: bytes) -> bytes:
-        places = (self.frames, self.marks, self.checksums, self.metadata)
+        places = (self.frames, self.states, self.checksums, self.metadata)
         head = _HEAD.pack(MAGIC, VERSION, self.text_size, crc32(text), self.per_block, *places)
         return (head + _HEAD_CRC.pack(crc32(head))).ljust(_TEXT_AT, b"\0") + text
 
@@ -86,9 +86,9 @@ def read_head(file: File) -> tuple[Description, JournalLayout]:
     description = decode_description(text)
     if not 1 <= per_block <= _MOST_IN_BLOCK:
         raise BadFileError(f"has blocks of {per_block} frames")
-    plan = JournalLayout(text_size, frames, per_block)
-    if frames != description.frames or places != [plan.marks, plan.checksums, plan.metadata]:
+    layout = JournalLayout(text_size, frames, per_block)
+    if frames != description.frames or places != [layout.states, layout.checksums, layout.metadata]:
         raise BadFileError(f"has a table of {frames} frames, expected {description.frames}")
-    if file.size < plan.metadata:
-        raise BadFileError(f"is {file.size} bytes, expected at least {plan.metadata}")
-    return description, plan
+    if file.size < layout.metadata:
+        raise BadFileError(f"is {file.size} bytes, expected at least {layout.metadata}")
+    return description, layout

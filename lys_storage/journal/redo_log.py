@@ -9,12 +9,11 @@ flush, which makes the rewritten frames durable in their place, begins a new epo
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..disk import Buffer, File, remove_file
-from ..errors import StorageOSError
+from ..disk import Buffer, File, range_crc32, read_pieces, remove_file, rewrite_range
 from ..format import crc32, redo_path
 
 MAGIC = b"\x93LYSREDO"
@@ -54,9 +53,7 @@ class RedoLog:
         for place, data in chunks:
             self.file.write_at(data, at + place)
         record = RedoRecord(offset, size, at)
-        crc = 0
-        for piece in _pieces(self.file, record):
-            crc = crc32(piece, crc)
+        crc = range_crc32(self.file, at, size)
         self.file.write_at(_encode(self._key, epoch, offset, size, crc), self.end)
         self.file.write_at(bytes(-size % _HEADER_SIZE), at + size)
         self.end = at + size + -size % _HEADER_SIZE
@@ -65,20 +62,19 @@ class RedoLog:
     def apply(self, record: RedoRecord, file: File) -> None:
         """Put a record's bytes in their place in the scan file."""
         at = record.offset
-        for piece in _pieces(self.file, record):
+        for piece in read_pieces(self.file, record.at, record.size):
             file.write_at(piece, at)
             at += len(piece)
 
     def sync(self, *, again: bool = False) -> None:
         """Make the records survive a power cut. `again`, or after a sync that failed: all of the file is written again."""
         again, self.sync_failed = again or self.sync_failed, True
-        size = self.file.size if again else 0
-        for at in range(0, size, _STEP):
-            self.file.write_at(self.file.read_at(min(_STEP, size - at), at), at)
+        if again:
+            rewrite_range(self.file, 0, self.file.size)
         self.file.sync()
         self.sync_failed = False
 
-    def begin_again(self) -> None:
+    def reset(self) -> None:
         """The records are void, their epoch is over."""
         self.end = 0
         self.file.set_size(0)
@@ -93,15 +89,6 @@ def _encode(key: int, epoch: int, offset: int, size: int, crc: int) -> bytes:
     return (head + struct.pack("<I", crc32(head, key))).ljust(_HEADER_SIZE, b"\0")
 
 
-def _pieces(file: File, record: RedoRecord) -> Iterator[memoryview]:
-    buffer = memoryview(bytearray(min(_STEP, record.size)))
-    for done in range(0, record.size, _STEP):
-        view = buffer[: min(_STEP, record.size - done)]
-        if file.read_into(view, record.at + done) != len(view):
-            raise StorageOSError(5, "the redo file ends in a record", str(file.path))
-        yield view
-
-
 def read_records(redo: RedoLog, epoch: int) -> list[RedoRecord]:
     """The records of `epoch` that are whole, in the order they were written."""
     records: list[RedoRecord] = []
@@ -113,10 +100,7 @@ def read_records(redo: RedoLog, epoch: int) -> list[RedoRecord]:
         if magic != MAGIC or check != crc32(raw[: _HEADER.size], redo._key) or at + _HEADER_SIZE + length > size:
             break
         record = RedoRecord(offset, length, at + _HEADER_SIZE)
-        actual = 0
-        for piece in _pieces(redo.file, record):
-            actual = crc32(piece, actual)
-        if its_epoch == epoch and actual == crc:
+        if its_epoch == epoch and range_crc32(redo.file, record.at, length) == crc:
             records.append(record)
         at += _HEADER_SIZE + length + -length % _HEADER_SIZE
     return records

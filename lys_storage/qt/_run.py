@@ -13,8 +13,8 @@ from typing import Any
 from lys_storage.errors import LysStorageError, ScanClosedError
 from lys_storage.export import FinalizeReport
 from lys_storage.format import check_axes_leniently
-from lys_storage.recovery import resume
-from lys_storage.scan import Scan
+from lys_storage.recovery import resume_scan
+from lys_storage.scan import FrameWriter, Scan, frame_writer
 
 log = logging.getLogger("lys_storage")
 
@@ -39,6 +39,8 @@ class Run:
     def __init__(self, path: str, failed: Failed, tag: dict[str, Any] | None = None) -> None:
         self.path, self.tag = path, {} if tag is None else tag
         self.scan: Scan | None = None
+        self.writer: FrameWriter | None = None  # of `scan`
+        self.partial = "fill"  # what becomes of a scan that is not complete
         self.refused = False  # the reservation failed: its frames are counted
         self.stopped = False
         self.resumed = False  # an interrupted scan that waits for its detector
@@ -53,7 +55,7 @@ class Run:
 
     def open(self, scan: Scan) -> None:
         """The reservation has succeeded: frames go to `scan` from now on."""
-        self.scan, self.path = scan, str(scan.path)
+        self.scan, self.writer, self.path = scan, frame_writer(scan), str(scan.path)
         self._taken_over = False
 
     @property
@@ -128,10 +130,9 @@ class Run:
         if self.scan is not None and self.scan.published:
             return self.save(axes)
         try:
-            scan = resume(part)
+            scan = resume_scan(part, partial=self.partial)
         except Exception as error:
             return SaveResult(self, part, axes, None, str(error))
-        scan.trim = self.scan is not None and self.scan.trim
         self.scan = scan
         return self.save(axes)
 

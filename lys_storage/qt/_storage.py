@@ -17,8 +17,8 @@ import numpy as np
 from lys_storage.errors import LysStorageError, NothingReservedError, ScanClosedError, ScanShapeError
 from lys_storage.export import FinalizeReport
 from lys_storage.format import check_axes, check_axes_leniently, plain_note
-from lys_storage.recovery import find_interrupted, resume
-from lys_storage.scan import Scan, begin_scan
+from lys_storage.recovery import find_interrupted, resume_scan
+from lys_storage.scan import Scan, begin_scan, frame_writer
 from lys_storage.store import NOT_STORED, STORED
 
 from ._binding import QtCore, Signal
@@ -172,13 +172,14 @@ class DataStorage(Settings):
             axes=None if axes is None else check_axes_leniently(axes, tuple(shape))[0],
             note=tag,
             grid_ndim=grid_ndim,
+            partial=self._partial,
             flush_interval_s=self._flush_interval_s,
-            failed=run.complain,
-            claim_space=not by_detector,
+            on_error=run.complain,
+            preallocate=not by_detector,
         )
-        scan.trim = self._partial == "trim"
         if by_detector or wanted is None:
-            scan.let_first_frame_choose(fill, only_complex=not by_detector)
+            frame_writer(scan).infer_dtype_from_first_frame(fill, only_complex=not by_detector)
+        run.partial = self._partial
         run.open(scan)
         run.known_axes = self._known_axes if axes is None else axes
         with self._state.lock:
@@ -198,10 +199,10 @@ class DataStorage(Settings):
         if self._closed:
             raise ScanClosedError("the storage is closed")
         self._end_running()
-        scan = resume(path, flush_interval_s=self._flush_interval_s)
-        scan.trim = self._partial == "trim"
+        scan = resume_scan(Path(path), flush_interval_s=self._flush_interval_s, partial=self._partial)
         missing = scan.missing()
         run = self._new_run()
+        run.partial = self._partial
         run.open(scan)
         run.resumed = True
         with self._state.lock:
@@ -236,11 +237,11 @@ class DataStorage(Settings):
         NothingReservedError where no scan is running, and StorageOSError where the system refuses.
         """
         run = self._state.run
-        if run is None or run.scan is None or not data:
+        if run is None or run.writer is None or not data:
             self._refuse(data)
             return
-        put_only = run.scan.put_only
-        stored = NOT_STORED if put_only is None else put_only(data)
+        write_item_fast = run.writer.write_item_fast
+        stored = NOT_STORED if write_item_fast is None else write_item_fast(data)
         if stored == STORED and monotonic() < self._tell_at:
             return
         faults = self._store(run, data, detector, stored)
@@ -261,7 +262,7 @@ class DataStorage(Settings):
     ) -> list[LysStorageError]:
         """The way of every frame, so it does next to nothing. `run` has a scan; `stored`: what put_only said of `data`."""
         scan: Scan = run.scan  # type: ignore[assignment]  # whoever calls it has looked
-        faults = scan.store(data, stored)
+        faults = run.writer.store(data, stored)  # type: ignore[union-attr]
         complete, now = scan.complete, monotonic()
         if complete or now >= self._tell_at:
             self._tell_progress(run, now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .listing import DAMAGED, list_scans
 from .recovery import Recovered, find_interrupted, inspect, recover
-from .takeover import resume
+from .takeover import resume, resume_scan
 from .verification import Problem, as_json, verify
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "list_scans",
     "recover",
     "resume",
+    "resume_scan",
     "verify",
 ]

@@ -1,19 +1,18 @@
 """Which frames of an interrupted scan are data.
 
-What a mark is worth depends on what happened. A dead process leaves every mark true; a machine that went down (told by the
-boot id, or unknown) leaves marks and bytes in any order, and there a frame is data only where its checksum, or that of its
-block, is that of its bytes.
+How far a state can be trusted depends on what happened. After the death of the process every state is true. After a power cut
+(another boot id, or none) states and bytes reached the disk in any order: a state alone proves nothing, and a frame is valid
+only if its bytes match its checksum, or that of its block.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from ..disk import File, remove_file, sync_folder
+from ..disk import File, remove_file, rewrite_range, sync_folder
 from ..format import redo_path
 from ..journal import (
     BLOCK_CHECKSUMMED,
@@ -25,57 +24,55 @@ from ..journal import (
     Journal,
     RedoLog,
     RedoRecord,
+    States,
     frames_crc,
     read_records,
 )
 
-Marks = np.ndarray[Any, np.dtype[np.uint8]]
 _STEP = 1 << 12  # a multiple of every block
-_READ_SIZE = 1 << 20
 
 
 def reconcile_frames(
-    file: File, journal: Journal, *, trust_marks: bool, progress: Callable[[int, int], None] | None = None
+    file: File, journal: Journal, *, trust_states: bool, progress: Callable[[int, int], None] | None = None
 ) -> None:
-    """Bring every mark to ABSENT, WRITING (bytes that are not data), WRITTEN, CHECKSUMMED or BLOCK_CHECKSUMMED.
+    """Bring every frame to the state ABSENT, WRITING (bytes that are not data), WRITTEN, CHECKSUMMED or BLOCK_CHECKSUMMED.
 
-    1. rewrites that the redo file holds are put in their place; 2. marks: an interrupted first write is not data; without
-    trust, data are the frames whose bytes have their checksum; after a sync that failed, what has a checksum is asked for
-    it; 3. all of it is made durable; 4. the redo file goes. Can be killed, and run again. `progress(done, total)`: bytes that
+    1. apply the rewrites that the redo log holds; 2. find the states: an interrupted first write is not data; without trust,
+    valid are the frames whose bytes match their checksum; after a failed sync, frames with a checksum are verified; 3. make all
+    of it durable; 4. remove the redo log. Can be killed, and run again. `progress(done, total)`: bytes that
     have been read.
     """
     sync_failed = journal.file_sync_failed
-    redone = _redo(file, journal, trust_marks)
+    redone = _redo(file, journal, trust_states)
     size, total = journal.description.frame_bytes, journal.description.frames
     held = max(0, file.size - journal.description.array_offset) // size
     for at in range(0, total, _STEP):
-        marks = journal.mark_array[at : at + _STEP].copy()
-        if trust_marks:
-            doubtful = marks > BLOCK_CHECKSUMMED  # no mark of ours: the byte has rotted
+        states = journal.states.array[at : at + _STEP].copy()
+        if trust_states:
+            doubtful = states > BLOCK_CHECKSUMMED  # no such state: the byte has rotted
             doubtful[max(0, held - at) :] = True  # behind the end of a file that was cut
-            marks[marks == REWRITING] = WRITING  # its record is not whole: the redo file is damaged
-            marks[marks == CHECKSUMMING] = WRITTEN
-            in_blocks = _in_blocks(journal, at, len(marks))
-            doubtful[in_blocks:] |= marks[in_blocks:] == BLOCK_CHECKSUMMED  # there is no such block
+            states[states == REWRITING] = WRITING  # its record is not whole: the redo file is damaged
+            states[states == CHECKSUMMING] = WRITTEN
+            in_blocks = _in_blocks(journal, at, len(states))
+            doubtful[in_blocks:] |= states[in_blocks:] == BLOCK_CHECKSUMMED  # there is no such block
             if sync_failed:
-                doubtful |= np.isin(marks, (CHECKSUMMED, BLOCK_CHECKSUMMED))
+                doubtful |= np.isin(states, (CHECKSUMMED, BLOCK_CHECKSUMMED))
         else:
-            doubtful = np.ones(len(marks), bool)
+            doubtful = np.ones(len(states), bool)
         if doubtful.any():
-            _verify_blocks(file, journal, at, marks, doubtful)
+            _verify_blocks(file, journal, at, states, doubtful)
         for k in np.flatnonzero(doubtful).tolist():
-            checksum = int(journal.checksums[at + k])
-            vouched = checksum or marks[k] == CHECKSUMMED
+            checksum = int(journal.states.checksums[at + k])
+            vouched = checksum or states[k] == CHECKSUMMED
             sound = vouched and frames_crc(file, journal, at + k, 1) == checksum
-            marks[k] = CHECKSUMMED if sound else WRITING  # bytes of it may have reached the disk all the same
-            if progress is not None and not trust_marks:
+            states[k] = CHECKSUMMED if sound else WRITING  # bytes of it may have reached the disk all the same
+            if progress is not None and not trust_states:
                 progress((at + k + 1) * size, total * size)
-        _split_partial_blocks(journal, at, marks)
-        if (marks != journal.mark_array[at : at + _STEP]).any():
-            journal.put_marks(at, marks)
-        if progress is not None and not trust_marks:
+        _split_partial_blocks(journal, at, states)
+        journal.states.reconcile(at, states)
+        if progress is not None and not trust_states:
             progress(min(total, at + _STEP) * size, total * size)
-    if redone is not None or not trust_marks or sync_failed:
+    if redone is not None or not trust_states or sync_failed:
         _sync(file, journal)
         journal.sync()  # before the epoch, which may reach the disk first: by it the redo file is void
         journal.epoch += 1
@@ -90,13 +87,8 @@ def _sync(file: File, journal: Journal) -> None:
     try:
         if journal.file_sync_failed:
             size, offset = journal.description.frame_bytes, journal.description.array_offset
-            for first in range(0, journal.description.frames, _STEP):
-                data = journal.mark_array[first : first + _STEP] >= WRITTEN
-                edges = [0, *(np.flatnonzero(np.diff(data)) + 1).tolist(), len(data)]
-                for begin, stop in [(a, b) for a, b in pairwise(edges) if data[a]]:
-                    end = offset + (first + stop) * size
-                    for at in range(offset + (first + begin) * size, end, _READ_SIZE):
-                        file.write_at(file.read_at(min(_READ_SIZE, end - at), at), at)
+            for first, stop in journal.states.written():
+                rewrite_range(file, offset + first * size, (stop - first) * size)
         file.sync()
     except BaseException:
         journal.file_sync_failed = True
@@ -104,37 +96,37 @@ def _sync(file: File, journal: Journal) -> None:
     journal.file_sync_failed = False
 
 
-def _verify_blocks(file: File, journal: Journal, first: int, marks: Marks, doubtful: np.ndarray[Any, Any]) -> None:
+def _verify_blocks(file: File, journal: Journal, first: int, states: States, doubtful: np.ndarray[Any, Any]) -> None:
     """Doubtful frames of a block that is as it was when its checksum was taken are data, and in doubt no more."""
-    per_block = journal.per_block
-    for k in range(0, len(marks), per_block):
+    per_block = journal.states.per_block
+    for k in range(0, len(states), per_block):
         block, span = (first + k) // per_block, slice(k, k + per_block)
-        if block >= journal.blocks or not doubtful[span].any():
+        if block >= journal.states.blocks or not doubtful[span].any():
             continue
-        checksum = int(journal.block_checksums[block])
-        vouched = checksum or (marks[span] == BLOCK_CHECKSUMMED).any()
+        checksum = int(journal.states.block_checksums[block])
+        vouched = checksum or (states[span] == BLOCK_CHECKSUMMED).any()
         if vouched and frames_crc(file, journal, first + k, per_block) == checksum:
-            marks[span], doubtful[span] = BLOCK_CHECKSUMMED, False
+            states[span], doubtful[span] = BLOCK_CHECKSUMMED, False
         else:
-            doubtful[span] |= marks[span] == BLOCK_CHECKSUMMED  # something in it is not what it was
+            doubtful[span] |= states[span] == BLOCK_CHECKSUMMED  # something in it is not what it was
 
 
 def _in_blocks(journal: Journal, first: int, count: int) -> int:
     """How many of the `count` frames from `first` on, which begins a block, are part of one."""
-    return max(0, min(count, journal.blocks * journal.per_block - first))
+    return max(0, min(count, journal.states.blocks * journal.states.per_block - first))
 
 
-def _split_partial_blocks(journal: Journal, first: int, marks: Marks) -> None:
+def _split_partial_blocks(journal: Journal, first: int, states: States) -> None:
     """A block of which a part only is marked so was about to get its checksum, or to be taken apart: its frames are data."""
-    rows = marks[: _in_blocks(journal, first, len(marks))].reshape(-1, journal.per_block)
+    rows = states[: _in_blocks(journal, first, len(states))].reshape(-1, journal.states.per_block)
     marked = rows == BLOCK_CHECKSUMMED
     rows[marked & ~marked.all(axis=1, keepdims=True)] = WRITTEN
 
 
-def _redo(file: File, journal: Journal, trust_marks: bool) -> RedoLog | None:
-    """Put what the redo file holds in its place, with marks and checksums; the redo file, where there is one.
+def _redo(file: File, journal: Journal, trust_states: bool) -> RedoLog | None:
+    """Put what the redo file holds in its place, with states and checksums; the redo file, where there is one.
 
-    Where marks are true, only frames that are REWRITING are put there, each by the last record that has it: any other has
+    Where states are true, only frames that are REWRITING are put there, each by the last record that has it: any other has
     what came last in its place already. Its checksum may be that of an older version, though: once the redo file is void,
     a power cut would find the bytes of one and the checksum of another.
     """
@@ -150,15 +142,16 @@ def _redo(file: File, journal: Journal, trust_marks: bool) -> RedoLog | None:
     for record in records:
         for frame, part in _frames_of(record, journal):
             last[frame] = part
-            if not trust_marks:
+            if not trust_states:
                 redo.apply(part, file)
     for frame, part in last.items():
-        mark = journal.marks[frame]
-        if trust_marks and mark == REWRITING:
+        state = journal.states.raw[frame]
+        if trust_states and state == REWRITING:
             redo.apply(part, file)
-        if not trust_marks or mark in (REWRITING, WRITTEN, CHECKSUMMING):
-            journal.put_checksums(frame, np.array([frames_crc(file, journal, frame, 1)], np.uint32))
-            journal.marks[frame] = CHECKSUMMED
+        if not trust_states or state in (REWRITING, WRITTEN, CHECKSUMMING):
+            checksum = frames_crc(file, journal, frame, 1)
+            if checksum is not None:
+                journal.states.restore_rewritten(frame, checksum)
     return redo
 
 

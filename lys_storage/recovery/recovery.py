@@ -8,13 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from ..callbacks import Progress
 from ..disk import File, remove_file, sync_folder
 from ..errors import LysStorageError, ScanInUseError
 from ..format import PART_SUFFIX, journal_path, redo_path
-from ..journal import WRITTEN, Journal
+from ..journal import Journal
 from ..scan import Scan
 from .find import interrupted
 from .takeover import export_of, open_store
@@ -138,7 +136,7 @@ def _remove_if_nothing_in_it(path: Path) -> Recovered | None:
     """A scan file of no bytes was left between the claim of its name and its first byte: no frame can have come."""
     file = File.open(path, writable=True)
     try:
-        if file.size or not file.try_lock() or not file.is_at_path():
+        if file.size or not file.try_lock() or not file.owns_path():
             return None
         remove_file(journal_path(path))  # first: a journal without its scan file would stay for ever
         remove_file(path)
@@ -157,9 +155,7 @@ def inspect(path: Path) -> Recovered:
     journal = Journal.open(journal_path(path), writable=False)
     try:
         expected = journal.description.frames
-        written = sum(
-            int(np.count_nonzero(journal.mark_array[at : at + _STEP] >= WRITTEN)) for at in range(0, expected, _STEP)
-        )
+        written = journal.states.count_written()
     finally:
         journal.close()
     said = "a living process is writing it" if running else "would be exported"

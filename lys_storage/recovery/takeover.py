@@ -13,13 +13,11 @@ from ..callbacks import Progress
 from ..disk import File, boot_id, remove_file, sync_folder
 from ..errors import BadFileError, NameTakenError, ScanInUseError, ScanShapeError
 from ..format import decode_npy_header, journal_path, layout_of
-from ..journal import WRITING, Journal
+from ..journal import Journal
 from ..scan import Scan
 from ..store import ScanStore
 from .find import find_scan_file
 from .reconcile import reconcile_frames
-
-_STEP = 1 << 12
 
 
 def open_store(path: Path, *, verify: bool = False, progress: Progress | None = None) -> ScanStore:
@@ -32,7 +30,7 @@ def open_store(path: Path, *, verify: bool = False, progress: Progress | None = 
     try:
         if not file.try_lock():
             raise ScanInUseError(f"scan {part} is being written by a living process")
-        if not file.is_at_path():
+        if not file.owns_path():
             raise ScanInUseError(f"scan {part} has just been finished by another process")
         final = export_of(part)
         if final is not None:
@@ -55,7 +53,7 @@ def _reconciled(file: File, verify: bool, progress: Progress | None) -> ScanStor
         _check_form(file, journal)
         boot = boot_id()
         same_boot = bool(boot) and description.boot_id == boot
-        reconcile_frames(file, journal, trust_marks=same_boot and not verify, progress=progress)
+        reconcile_frames(file, journal, trust_states=same_boot and not verify, progress=progress)
         if not same_boot:
             journal = _restamp_boot_id(journal, boot)
         for stale in (file.path, journal.path):
@@ -73,10 +71,10 @@ def _check_form(file: File, journal: Journal) -> None:
 
     A header of a part of the shape was left by an export that was to be cut; a damaged one is written anew.
     """
-    description, marks = journal.description, journal.mark_array
+    description = journal.description
     if description.replace and not file.path.name.startswith(f"{description.final}."):
         raise BadFileError(f"journal {journal.path} is that of {description.final}, which it would replace")
-    if not any((marks[at : at + _STEP] > WRITING).any() for at in range(0, len(marks), _STEP)):
+    if not journal.states.any_data():
         return  # also one that was to be laid out anew for another dtype
     layout = layout_of(description)
     try:
@@ -95,16 +93,12 @@ def _check_form(file: File, journal: Journal) -> None:
 def _restamp_boot_id(journal: Journal, boot: str) -> Journal:
     """What the marks say is settled and durable: from now on a dead process leaves them true."""
 
-    def carry(new: Journal) -> None:
-        for at in range(0, journal.description.frames, _STEP):
-            new.put_marks(at, journal.mark_array[at : at + _STEP])
-            new.put_checksums(at, journal.checksums[at : at + _STEP])
-        for at in range(0, journal.blocks, _STEP):
-            new.put_block_checksums(at, journal.block_checksums[at : at + _STEP])
+    def copy_states(new: Journal) -> None:
+        new.states.copy_from(journal.states)
         new.epoch = journal.epoch
 
-    new = journal.successor(replace(journal.description, boot_id=boot), carry)
-    new.take_place(journal)
+    new = journal.write_replacement(replace(journal.description, boot_id=boot), copy_states)
+    new.replace(journal)
     sync_folder(new.path.parent)
     journal.close()
     return new
@@ -124,13 +118,26 @@ def resume(
     (ScanShapeError). Raises ScanInUseError where a living process writes it, BadFileError where it is not sound,
     StorageOSError where there is none.
     """
-    part = open_store(Path(path), progress=progress)
-    d = part.description
+    return resume_scan(Path(path), shape=shape, dtype=dtype, flush_interval_s=flush_interval_s, progress=progress)
+
+
+def resume_scan(
+    path: Path,
+    *,
+    shape: Any = None,
+    dtype: Any = None,
+    flush_interval_s: float | None = 1.0,
+    progress: Progress | None = None,
+    partial: str = "fill",
+) -> Scan:
+    """As resume. `partial`: what close() makes of a scan that is not complete, as in create."""
+    store = open_store(path, progress=progress)
+    d = store.description
     wanted = (d.shape if shape is None else tuple(shape), d.dtype if dtype is None else np.dtype(dtype))
     if wanted != (d.shape, d.dtype):
-        part.close()
-        raise ScanShapeError(f"scan {part.path} is of {d.dtype} {d.shape}, not of {wanted[1]} {wanted[0]}")
-    return Scan(part, flush_interval_s=flush_interval_s)
+        store.close()
+        raise ScanShapeError(f"scan {store.path} is of {d.dtype} {d.shape}, not of {wanted[1]} {wanted[0]}")
+    return Scan(store, flush_interval_s=flush_interval_s, partial=partial)
 
 
 def export_of(path: Path) -> Path | None:

@@ -103,23 +103,23 @@ def _verify_part(path: Path, tell: Callable[[int], None]) -> Iterator[str]:
 
 def _check_frames(file: File, journal: Journal, tell: Callable[[int], None]) -> Iterator[str]:
     """Every frame, or block of them, that has a checksum."""
-    d, per_block = journal.description, journal.per_block
+    d, per_block = journal.description, journal.states.per_block
     bad: list[int] = []
     bad_blocks: list[str] = []
     unknown = 0
     for at in range(0, d.frames, _MARKS):
-        marks = journal.mark_array[at : at + _MARKS].copy()
+        marks = journal.states.array[at : at + _MARKS].copy()
         for frame in (at + np.flatnonzero(marks == CHECKSUMMED)).tolist():
-            if frames_crc(file, journal, frame, 1) != journal.checksums[frame]:
+            if frames_crc(file, journal, frame, 1) != journal.states.checksums[frame]:
                 bad.append(frame)
             tell(d.array_offset + (frame + 1) * d.frame_bytes)
         unknown += int(np.count_nonzero(marks > BLOCK_CHECKSUMMED))
         for begin in range(at, at + len(marks), per_block):
             of_block = marks[begin - at : begin - at + per_block] == BLOCK_CHECKSUMMED
-            if begin // per_block >= journal.blocks:
+            if begin // per_block >= journal.states.blocks:
                 unknown += int(np.count_nonzero(of_block))
             elif of_block.all():  # else a crash came while they got their checksum, or lost it
-                if frames_crc(file, journal, begin, per_block) != journal.block_checksums[begin // per_block]:
+                if frames_crc(file, journal, begin, per_block) != journal.states.block_checksums[begin // per_block]:
                     bad_blocks.append(f"{begin} to {begin + per_block - 1}")
                 tell(d.array_offset + (begin + per_block) * d.frame_bytes)
     if unknown:

@@ -1,8 +1,9 @@
-"""One acquisition: frames by index, the threads behind the writer, the export at the end."""
+"""One acquisition: frames by index, the background threads, and the export at the end."""
 
 from __future__ import annotations
 
-from .create import begin_scan, create
-from .scan import Scan
+from .creation import begin_scan, create
+from .scan import Scan, frame_writer
+from .writer import FrameWriter
 
-__all__ = ["Scan", "begin_scan", "create"]
+__all__ = ["FrameWriter", "Scan", "begin_scan", "create", "frame_writer"]

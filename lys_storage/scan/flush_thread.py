@@ -1,9 +1,8 @@
-"""The thread that waits for the disk: what has come is made to survive a power cut in time, and written in between.
+"""The thread that waits for the disk: it flushes in time, and has the kernel write frames in between.
 
-In between, so that a sync finds little left to do, and the kernel never has to hold a writer back. That promises nothing,
-and is done where it costs nothing: not in the first moment, since a burst is over sooner than it is on the disk; nor where
-frames come far apart, since the kernel makes one piece of neighbours if it is left alone; nor during a flush, which would
-wait for all that is begun after it, too.
+Write-back in between leaves a sync little to do, and the kernel never has to hold a writer back. It promises nothing, and is
+done where it costs nothing: not in the first moment, since a burst ends before it is on the disk; nor where frames come far
+apart, since the kernel merges adjacent pages if it is left alone; nor during a flush, which would wait for that, too.
 """
 
 from __future__ import annotations
@@ -15,7 +14,8 @@ import time
 from ..callbacks import ErrorHandler, notify_error
 from ..disk import WRITES_BACK
 from ..errors import LysStorageError, ScanClosedError
-from ..store import ScanStore, Span, join
+from ..journal import Span
+from ..store import ScanStore, join
 
 log = logging.getLogger("lys_storage")
 AGAIN_S = 1.0
@@ -23,7 +23,7 @@ AGAIN_S = 1.0
 AFTER_S = 0.2
 """Nothing is written back sooner after the first frames."""
 _APART = 2
-"""Frames that are spread over more than so many times their own bytes come far apart."""
+"""Frames that are spread over more than so many times their own bytes come far atable."""
 _WHOLE = 1 << 21
 """Bytes; up to a multiple of it: the kernel keeps a file in pieces of up to that, and the last one is still being written."""
 _PIECE = 1 << 22
@@ -32,12 +32,12 @@ _PIECE = 1 << 22
 class FlushThread:
     """Flushes `interval_s` after frames have come (None: never), and has the kernel write in between.
 
-    Its thread begins with the first frames. `failed` is told of a flush that failed, which is tried again.
+    Its thread begins with the first frames. `on_error` is told of a flush that failed, which is tried again.
     """
 
-    def __init__(self, part: ScanStore, interval_s: float | None, failed: ErrorHandler) -> None:
-        self._part, self._interval, self._failed = part, interval_s, failed
-        self.knows = False  # that frames have come since the last flush began
+    def __init__(self, store: ScanStore, interval_s: float | None, on_error: ErrorHandler) -> None:
+        self._store, self._interval, self._on_error = store, interval_s, on_error
+        self.flush_pending = False  # that frames have come since the last flush began
         self._lock = threading.Lock()  # guards _bytes
         self._bytes: Span = (0, 0)  # to be written back
         self._waiting: tuple[Span, int] = ((0, 0), 0)  # of frames, and the bytes of them that came
@@ -45,37 +45,37 @@ class FlushThread:
         self._wake = threading.Event()
         self._ended = False
         self._write_back_s = time.monotonic() + AFTER_S
-        self._thread = threading.Thread(target=self._run, name="lys_storage to disk", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="lys_storage flush", daemon=True)
         try:
             self._thread.start()
         except BaseException as error:
             self.stop(wait=False)  # where an interrupt came it may have begun
             if not isinstance(error, RuntimeError):
                 raise
-            what = f"scan {part.path}: no thread can be begun that flushes ({error})"
+            what = f"scan {store.path}: no thread can be begun that flushes ({error})"
             if interval_s:
                 raise LysStorageError(
                     f"{what}: frames are stored, and survive a power cut once they are saved"
                 ) from error
             log.warning("%s", what)
 
-    def frames_came(self) -> None:
+    def notify_written(self) -> None:
         """To be called by the writer after frames, where it does not know yet."""
-        self.knows = True
+        self.flush_pending = True
         self._wake.set()
 
-    def frames_checked(self, span: Span, came: int) -> None:
+    def notify_checksummed(self, span: Span, came: int) -> None:
         """The frames of `span`, of which `came` bytes are new, have a checksum and are hardly written again soon.
 
         Not those that have none yet: were the kernel to lose one, nobody would know it from its bytes.
         """
-        part = self._part
+        table = self._store.table
         span, came = self._waiting = (join(self._waiting[0], span), self._waiting[1] + came)
-        if part.older:  # some before these
+        if table.dirty_backlog:  # some before these
             return
         self._waiting = ((0, 0), 0)
-        unchecked = part.fresh[0] if part.fresh[0] < part.fresh[1] else span[1]
-        first, stop = (part.array_offset + number * part.frame_bytes for number in (span[0], min(span[1], unchecked)))
+        unchecked = table.dirty[0] if table.dirty[0] < table.dirty[1] else span[1]
+        first, stop = (table.array_offset + number * table.frame_bytes for number in (span[0], min(span[1], unchecked)))
         if WRITES_BACK and came * _APART >= stop - first:
             with self._lock:
                 self._bytes = join(self._bytes, (first, stop))
@@ -89,7 +89,7 @@ class FlushThread:
                 times.append(self._write_back_s)
             self._wake.wait(max(0.0, min(times) - time.monotonic()) if times else None)
             self._wake.clear()
-            if due is None and self.knows and self._interval is not None:
+            if due is None and self.flush_pending and self._interval is not None:
                 due = time.monotonic() + self._interval
             if due is not None and time.monotonic() >= due:
                 with self._flushing:
@@ -101,20 +101,21 @@ class FlushThread:
         """When it is to be tried again, also where no more frames come."""
         if self._ended:
             return None
-        self.knows, self._part.tell_at = False, 0  # in this order: a frame that comes meanwhile is told of afterwards
+        self.flush_pending = False  # first: a frame that comes from now on notifies again
+        self._store.table.wake_at_bytes = 0
         try:
-            self._part.flush()
+            self._store.flush()
         except ScanClosedError:
             self._ended = True
         except Exception as error:
             what = "what came since the last flush may not survive a power cut"
-            log.error("scan %s: %s: %s", self._part.path, what, error)
-            notify_error(self._failed, error)
+            log.error("scan %s: %s: %s", self._store.path, what, error)
+            notify_error(self._on_error, error)
             return time.monotonic() + max(self._interval or 0.0, AGAIN_S)
         return None
 
     def _write_back(self, due: float | None) -> None:
-        """ErrorHandler the kernel to write what waits for it, until the next flush is due."""
+        """Have the kernel write what waits for it, until the next flush is due."""
         while not self._ended and (due is None or time.monotonic() < due):
             with self._lock:
                 first, stop = (at // _WHOLE * _WHOLE for at in self._bytes)
@@ -122,7 +123,7 @@ class FlushThread:
                 self._bytes = (upto, self._bytes[1]) if upto < stop else (0, 0)
             if first >= stop:
                 return
-            self._part.file.begin_write_back(first, upto - first)
+            self._store.file.begin_write_back(first, upto - first)
 
     @property
     def is_current(self) -> bool:

@@ -1,53 +1,55 @@
-"""The way of frames into a scan: what an index names, whether the frame fits, and which of two ways it goes.
+"""Frames on their way into a scan: what an index names, whether the frame fits, and which of two paths it takes.
 
-Nearly every frame is an array as it is to be, at an index of the grid: it is written as it lies, and those of one update
-that are neighbours together. Everything else is selected, cast and cut into slabs first.
+Nearly every frame is an array as it is stored, at an index of the grid: it is written as it lies, and those of one update that
+are adjacent together. Everything else is selected, cast and cut into slabs first (the general path).
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from ..errors import LysStorageError, ScanClosedError
-from ..format import FrameLayout, LayoutChanged, select
+from ..errors import LysStorageError, ScanClosedError, ScanShapeError
+from ..format import MAX_FRAMES, FrameLayout, Grid, LayoutChanged, check_dtype, select
 from ..store import NOT_STORED, STORED_WAKE, ScanStore
-from .checksum_thread import BackgroundWorkers
+from .background import BackgroundWorkers
 from .frame_input import as_array, as_frame, check_frame_shape, chunks
+from .lifecycle import Lifecycle
+from .relayout import change_dtype, refine
+from .space import ScanSpace
 
 log = logging.getLogger("lys_storage")
+
 _array = np.ndarray
 _TOGETHER = 32 << 20
 """Bytes of a slice that are written, or rewritten, together at most."""
 
 
 class FrameWriter:
-    """Writes frames into a part, in any thread, and has them followed by checksums and flushes."""
+    """Writes frames into a store, in any thread, and changes its layout where the first frames ask for it."""
 
     def __init__(
         self,
-        part: ScanStore,
-        flush_interval_s: float | None,
-        failed: Callable[[LysStorageError], None],
+        store: ScanStore,
+        lifecycle: Lifecycle,
+        workers: BackgroundWorkers,
+        space: ScanSpace,
         *,
         grid_is_known: bool,
+        flush_each_write: bool,
     ) -> None:
-        self._part = part
-        self._flush_interval_s, self._failed = flush_interval_s, failed
-        self._flushes_each = flush_interval_s == 0
-        self._changing = threading.RLock()  # guards the layout, the metadata, the claim, the follower and the end
-        self._follower: BackgroundWorkers | None = None
-        self._state = "open"
+        self._store, self._lifecycle, self._workers, self._space = store, lifecycle, workers, space
+        self._table = store.table
+        self._flush_each_write = flush_each_write
         self._grid_is_known = grid_is_known
-        self._dtype_is_free, self._free_fill, self._only_complex = False, None, False
-        self._put_one: Callable[[Any, Any], int] | None = None
-        self.put_only: Callable[[Mapping[Any, Any]], int] | None = None
-        """A short way for {index: frame}: see _state. What it does not store goes to store()."""
-        self._settle_form()
+        self._infers_dtype, self._inferred_fill, self._only_complex = False, None, False
+        self._write_fast: Callable[[Any, Any], int] | None = None
+        self.write_item_fast: Callable[[Mapping[Any, Any]], int] | None = None
+        """A fast path for {index: frame}: see store/hotpath.py. What it does not store goes to store()."""
+        self._update_fast_path()
 
     def write(self, index: Any, frame: Any) -> None:
         """Store `frame` at `index`; when this returns it survives the death of the process, and may be reused.
@@ -57,27 +59,31 @@ class FrameWriter:
         (FrameIndexError); otherwise nothing of it is stored, and the scan goes on. DiskFullError, StorageOSError: the
         system refused; the frame is missing. ScanClosedError: it came too late.
         """
-        part, put_one = self._part, self._put_one
-        if put_one is not None and (stored := put_one(index, frame)):
+        table, write_fast = self._table, self._write_fast
+        if write_fast is not None and (stored := write_fast(index, frame)):
             if stored == STORED_WAKE:
-                self._frames_came(part)
+                self._notify_written()
             return
-        form = part.form
-        if type(frame) is _array and frame.dtype is form.buffer_dtype and frame.shape == form.frame_shape:
-            number = form.number(index) if self._form_is_settled and frame.flags.c_contiguous else None
+        layout = table.layout
+        if type(frame) is _array and frame.dtype is layout.buffer_dtype and frame.shape == layout.frame_shape:
+            number = layout.number(index) if self._layout_is_fixed and frame.flags.c_contiguous else None
         else:
-            if type(frame) is float and form.takes_floats:
+            if type(frame) is float and layout.takes_floats:
                 frame = np.float64(frame)
-            number = self._plain_number(form, index, frame)
+            number = self._fast_path_index(layout, index, frame)
         if number is None:
-            self._write_any(part, index, frame)
-        else:
-            try:
-                part.put_frame(form, number, frame)
-            except LayoutChanged:
-                self._write_any(part, index, frame)
-        if part.fresh_bytes >= part.tell_at:
-            self._frames_came(part)
+            self._write_general(index, frame)
+        elif not table.write_one(layout, number, frame):
+            self._rewrite_one(layout, number, index, frame)
+        if table.dirty_bytes >= table.wake_at_bytes:
+            self._notify_written()
+
+    def _rewrite_one(self, layout: FrameLayout, number: int, index: Any, frame: Any) -> None:
+        """Of a frame whose bytes lie as they are stored, where write_one() cannot."""
+        try:
+            self._store.write(layout, number, 1, ((0, frame.data),))
+        except LayoutChanged:
+            self._write_general(index, frame)
 
     def update(self, data: Mapping[Any, Any]) -> None:
         """Store every frame of `{index: frame}`. A bad one does not keep the others out: it is raised afterwards."""
@@ -88,11 +94,14 @@ class FrameWriter:
             raise faults[0]
 
     def store(self, data: Mapping[Any, Any], stored: int = NOT_STORED) -> list[LysStorageError]:
-        """Store every frame of `{index: frame}`; what could not be stored, and why. `stored`: what put_only said of them."""
+        """Store every frame of `{index: frame}`; what could not be stored, and why.
+
+        `stored`: what write_item_fast has returned for them.
+        """
         faults: list[LysStorageError] = []
         if stored != NOT_STORED:
             if stored == STORED_WAKE:
-                self._tell(faults)
+                self._notify_written_into(faults)
             return faults
         if len(data) == 1 or type(data) is not dict:  # another mapping may hand out one buffer again and again
             for index, frame in data.items():
@@ -101,148 +110,161 @@ class FrameWriter:
                 except LysStorageError as error:
                     faults.append(error)
             return faults
-        part, neighbours = self._part, _AdjacentFrames()
+        adjacent = _AdjacentFrames()
         for index, frame in data.items():
-            form = part.form
-            if type(frame) is float and form.takes_floats:
+            layout = self._table.layout
+            if type(frame) is float and layout.takes_floats:
                 frame = np.float64(frame)
-            number = self._plain_number(form, index, frame)
-            if number is not None and neighbours.take(form, number, frame):
+            number = self._fast_path_index(layout, index, frame)
+            if number is not None and adjacent.take(layout, number, frame):
                 continue
-            self._put_neighbours(part, neighbours, faults)
+            self._write_adjacent(adjacent, faults)
             if number is not None:
-                neighbours.begin(form, number, frame)
+                adjacent.begin(layout, number, frame)
                 continue
             try:
-                self._write_any(part, index, frame)
+                self._write_general(index, frame)
             except LysStorageError as error:
                 faults.append(error)
-        self._put_neighbours(part, neighbours, faults)
-        self._tell(faults)
+        self._write_adjacent(adjacent, faults)
+        self._notify_written_into(faults)
         return faults
 
-    def _tell(self, faults: list[LysStorageError]) -> None:
-        try:
-            self._frames_came(self._part)
-        except LysStorageError as error:
-            faults.append(error)
+    def _fast_path_index(self, layout: FrameLayout, index: Any, frame: Any) -> int | None:
+        """The number of the frame that `index` names, where `frame` is an array as it is stored, else None."""
+        if type(frame) is not _array and (layout.frame_shape or not isinstance(frame, np.generic)):
+            return None
+        if frame.dtype is not layout.buffer_dtype or frame.shape != layout.frame_shape:
+            return None
+        if not self._layout_is_fixed or not frame.flags.c_contiguous:
+            return None
+        return layout.number(index)
 
-    def _plain_number(self, form: FrameLayout, index: Any, frame: Any) -> int | None:
-        """The number of the frame that `index` names, where `frame` is an array as it is to be, else None."""
-        if type(frame) is not _array and (form.frame_shape or not isinstance(frame, np.generic)):
-            return None
-        if frame.dtype is not form.buffer_dtype or frame.shape != form.frame_shape:
-            return None
-        if not self._form_is_settled or not frame.flags.c_contiguous:
-            return None
-        return form.number(index)
-
-    def _put_neighbours(self, part: ScanStore, neighbours: _AdjacentFrames, faults: list[LysStorageError]) -> None:
-        """Write what has been gathered, together; one by one where that does not go."""
-        form, first, frames = neighbours.form, neighbours.first, neighbours.frames
-        neighbours.frames = []
-        if not frames or form is None:
+    def _write_adjacent(self, adjacent: _AdjacentFrames, faults: list[LysStorageError]) -> None:
+        """Write what has been gathered, together; one by one where that is not possible."""
+        layout, first, frames = adjacent.layout, adjacent.first, adjacent.frames
+        adjacent.frames = []
+        if not frames or layout is None:
             return
         try:
-            if len(frames) > 1 and part.put_frames(form, first, frames):
+            if len(frames) > 1 and self._table.write_adjacent(layout, first, frames):
                 return
         except LysStorageError as error:
-            log.info("%s: %s; one by one", part.path, error)
+            log.info("%s: %s; one by one", self._store.path, error)
         for number, frame in enumerate(frames, first):
             try:
-                try:
-                    part.put_frame(form, number, frame)
-                except LayoutChanged:
-                    self._write_any(part, form.grid.index_of(number), frame)
+                if not self._table.write_one(layout, number, frame):
+                    self._rewrite_one(layout, number, layout.grid.index_of(number), frame)
             except LysStorageError as error:
                 faults.append(error)
 
-    def _write_any(self, part: ScanStore, index: Any, frame: Any) -> None:
+    def _write_general(self, index: Any, frame: Any) -> None:
+        store = self._store
         while True:
-            selection = select(index, part.description.shape)
-            if self._dtype_is_free:
-                self._take_dtype(frame, index, selection.shape)
-            form = part.form
-            array = as_frame(frame, form.dtype)
+            selection = select(index, store.description.shape)
+            if self._infers_dtype:
+                self._infer_dtype(frame, index, selection.shape)
+            layout = store.layout
+            array = as_frame(frame, layout.dtype)
             check_frame_shape(array, index, selection.shape)
-            if not self._grid_is_known or selection.depth > form.grid.ndim:
+            if not self._grid_is_known or selection.depth > layout.grid.ndim:
                 self._refine(selection.depth)
                 continue
+            most = max(1, _TOGETHER // store.description.frame_bytes)
             try:
-                for place, first, count in selection.blocks(form.grid, max(1, _TOGETHER // part.frame_bytes)):
-                    part.put(form, first, count, chunks(array[place] if place else array, form.dtype))
+                for place, first, count in selection.blocks(layout.grid, most):
+                    store.write(layout, first, count, chunks(array[place] if place else array, layout.dtype))
                 return
             except LayoutChanged:
                 continue
 
-    # -- what the first frames may still settle ---------------------------------------------------------------------
+    # -- what the first frames can still change ---------------------------------------------------------------------
 
     def _refine(self, depth: int) -> None:
-        """Make `depth` dimensions the grid."""
-        raise NotImplementedError
+        """Make `depth` dimensions the grid: the first index says how many, a longer one later needs a finer grid."""
+        store = self._store
+        with self._lifecycle.lock:
+            self._lifecycle.raise_unless_open(store.final_path)
+            if self._grid_is_known and depth <= store.grid.ndim:
+                return
+            grid = Grid(store.description.shape, depth)
+            if grid.frames > MAX_FRAMES:
+                raise ScanShapeError(f"an index of {depth} dimensions makes {grid.frames:,} frames: write larger ones")
+            if depth != store.grid.ndim:
+                refine(store, depth)
+            self._grid_is_known = True
+            self._update_fast_path()
 
     def change_dtype(self, dtype: Any, fill: Any = None) -> None:
-        raise NotImplementedError
+        """Change the layout to that of `dtype`. Only while nothing has been written: ScanShapeError otherwise."""
+        with self._lifecycle.lock:
+            self._lifecycle.raise_unless_open(self._store.final_path)
+            self._space.stop()
+            change_dtype(self._store, check_dtype(dtype), fill)
+            self._infers_dtype = False
+            self._update_fast_path()
+            self._space.preallocate()
 
-    def let_first_frame_choose(self, fill: Any = None, *, only_complex: bool = False) -> None:
+    def infer_dtype_from_first_frame(self, fill: Any = None, *, only_complex: bool = False) -> None:
         """The scan takes its first frame's dtype instead of its own; or complex128, only where that frame is complex.
 
         `fill` as in create.
         """
-        self._dtype_is_free, self._free_fill, self._only_complex = True, fill, only_complex
-        self._settle_form()
+        self._infers_dtype, self._inferred_fill, self._only_complex = True, fill, only_complex
+        self._update_fast_path()
 
-    def _take_dtype(self, frame: Any, index: Any, expected: tuple[int, ...]) -> None:
+    def _infer_dtype(self, frame: Any, index: Any, expected: tuple[int, ...]) -> None:
         array = as_array(frame)
         check_frame_shape(array, index, expected)
-        with self._changing:
-            dtype = self._part.form.dtype
-            if self._dtype_is_free:
+        with self._lifecycle.lock:
+            dtype = self._store.layout.dtype
+            if self._infers_dtype:
                 if not self._only_complex and array.dtype != dtype:
-                    self.change_dtype(array.dtype, self._free_fill)
+                    self.change_dtype(array.dtype, self._inferred_fill)
                 elif self._only_complex and array.dtype.kind == "c" and dtype.kind != "c":
-                    log.warning("%s: its first frame is complex: stored as complex128, not %s", self._part.path, dtype)
-                    self.change_dtype(np.complex128, self._free_fill)
-                self._dtype_is_free = False
-                self._settle_form()
+                    path = self._store.path
+                    log.warning("%s: its first frame is complex: stored as complex128, not %s", path, dtype)
+                    self.change_dtype(np.complex128, self._inferred_fill)
+                self._infers_dtype = False
+                self._update_fast_path()
 
-    def _settle_form(self) -> None:
-        """Whether the first frames can still change the layout; where they cannot, the short ways are open."""
-        self._form_is_settled = settled = self._grid_is_known and not self._dtype_is_free
-        self._put_one, self.put_only = (self._part.put_one, self._part.put_only) if settled else (None, None)
+    def _update_fast_path(self) -> None:
+        """The fast paths are open where the first frames cannot change the layout any more."""
+        table = self._table
+        self._layout_is_fixed = fixed = self._grid_is_known and not self._infers_dtype
+        self._write_fast, self.write_item_fast = (table.write_fast, table.write_item_fast) if fixed else (None, None)
 
-    # -- what follows -------------------------------------------------------------------------------------------------
+    # -- what follows a write ---------------------------------------------------------------------------------------
 
-    def _frames_came(self, part: ScanStore) -> None:
-        follower = self._follower or self._follow()
-        if follower is not None:
-            follower.frames_came()
-        if self._flushes_each:
+    def _notify_written(self) -> None:
+        self._workers.notify_written()
+        if self._flush_each_write:
             try:
-                part.flush()
+                self._store.flush()
             except ScanClosedError:
-                log.debug("%s was closed, and synced by that, while its last frame was written", part.path)
+                path = self._store.path
+                log.debug("%s was closed, and synced by that, while its last frame was written", path)
 
-    def _follow(self) -> BackgroundWorkers | None:
-        with self._changing:
-            if self._follower is None and self._state == "open":
-                self._follower = BackgroundWorkers(self._part, self._flush_interval_s, self._failed)
-            return self._follower
+    def _notify_written_into(self, faults: list[LysStorageError]) -> None:
+        try:
+            self._notify_written()
+        except LysStorageError as error:
+            faults.append(error)
 
 
 class _AdjacentFrames:
     """Frames of one update whose numbers follow each other."""
 
     def __init__(self) -> None:
-        self.form: FrameLayout | None = None
+        self.layout: FrameLayout | None = None
         self.first = 0
         self.frames: list[Any] = []
 
-    def begin(self, form: FrameLayout, number: int, frame: Any) -> None:
-        self.form, self.first, self.frames = form, number, [frame]
+    def begin(self, layout: FrameLayout, number: int, frame: Any) -> None:
+        self.layout, self.first, self.frames = layout, number, [frame]
 
-    def take(self, form: FrameLayout, number: int, frame: Any) -> bool:
-        if self.frames and number == self.first + len(self.frames) and form is self.form:
+    def take(self, layout: FrameLayout, number: int, frame: Any) -> bool:
+        if self.frames and number == self.first + len(self.frames) and layout is self.layout:
             self.frames.append(frame)
             return True
         return False

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .checksummer import Checksummer
-from .frame_table import join
-from .hotpath import NOT_STORED, STORED, STORED_WAKE, Span
+from .frame_table import FrameTable, join
+from .hotpath import COMPILED, NOT_STORED, STORED, STORED_WAKE
 from .scan_store import ScanStore
 
-__all__ = ["NOT_STORED", "STORED", "STORED_WAKE", "Checksummer", "ScanStore", "Span", "join"]
+__all__ = ["COMPILED", "NOT_STORED", "STORED", "STORED_WAKE", "Checksummer", "FrameTable", "ScanStore", "join"]

@@ -1,10 +1,10 @@
-/* The way of nearly every frame, and the reading of checksums, without the interpreter.
+/* The fast path of a frame, and the reading of checksums, without the interpreter.
 
-   Optional: where this was not built, Python does the same (hotpath.py says what, tests/core/test_compiled.py that it is the
-   same). What the system is asked for goes through _fs.os where somebody has put something in the place of its pwrite.
+   Optional: hotpath.py says what Python does without it, tests/store/test_hotpath.py that it is the same. Writes go through the
+   attribute `os.pwrite` of disk/file.py where a test has replaced it, so that a model of the disk sees every write.
 
-   Whoever holds the interpreter's lock, finds State._lock free, and lets no other code run meanwhile, has as good as that
-   lock: so it is looked at, and taken only where somebody has it. What may collect garbage comes before the look. */
+   While the GIL is held and no Python code can run, an unlocked TableState.lock stays unlocked; it is therefore only tested, and
+   acquired where another thread holds it. Whatever may collect garbage comes before the test. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -18,8 +18,8 @@
 #define HAS_PWRITE 1
 #endif
 
-enum { COMING = 1, WRITTEN = 2, CHECKING = 5 };  /* marks of _journal */
-enum { NOT_STORED = 0, STORED = 1, TELL = 2 };
+enum { WRITING = 1, WRITTEN = 2, CHECKSUMMING = 5 };  /* of journal/frame_state.py */
+enum { NOT_STORED = 0, STORED = 1, STORED_WAKE = 2 };
 #define MOST_DIMENSIONS 64
 #define MOST_BYTES ((Py_ssize_t)1 << 30)  /* of a call of the system: it takes 2 GiB less a page */
 
@@ -29,17 +29,17 @@ typedef struct {
 
 typedef struct {
     PyObject_HEAD
-    PyObject *file, *marks, *open_form, *in_flight, *fresh, *lock, *changed;
-    Py_ssize_t array_offset, frame_bytes, frames, frames_written, fresh_bytes, tell_at, waiting;
-    /* what is remembered of open_form */
-    PyObject *form, *dtype;
+    PyObject *file, *states, *accepting_layout, *in_flight, *dirty, *lock, *changed;
+    Py_ssize_t array_offset, frame_bytes, frames, frames_written, dirty_bytes, wake_at_bytes, waiting;
+    /* what is remembered of accepting_layout */
+    PyObject *layout, *dtype;
     Lengths grid, frame;
 } State;
 
 static PyObject *name_dtype, *name_fd, *name_os, *name_pwrite, *name_acquire, *name_release, *name_locked,
-    *name_notify_all, *name_flight_failed, *array_type, *fs_module, *plain_pwrite;
+    *name_notify_all, *name_abort, *array_type, *file_module, *plain_pwrite;
 
-/* -- what a form says ------------------------------------------------------------------------------------------ */
+/* -- what a layout says ------------------------------------------------------------------------------------------ */
 
 static int lengths_of(PyObject *owner, const char *name, Lengths *lengths) {
     PyObject *shape = PyObject_GetAttrString(owner, name);
@@ -57,24 +57,24 @@ static int lengths_of(PyObject *owner, const char *name, Lengths *lengths) {
     return 0;
 }
 
-/* Of a form that takes no frame as it lies, dtype becomes NULL. The form says what it is in Python, which may let others run. */
-static int remember(State *self, PyObject *form) {
+/* Of a layout that takes no frame as it lies, dtype becomes NULL. The layout says what it is in Python, which may let others run. */
+static int remember(State *self, PyObject *layout) {
     Lengths lengths, frame;
-    Py_INCREF(form);
-    PyObject *grid = PyObject_GetAttrString(form, "grid");
-    PyObject *dtype = grid ? PyObject_GetAttrString(form, "buffer_dtype") : NULL;
-    int failed = dtype == NULL || lengths_of(grid, "grid_shape", &lengths) || lengths_of(form, "frame_shape", &frame);
+    Py_INCREF(layout);
+    PyObject *grid = PyObject_GetAttrString(layout, "grid");
+    PyObject *dtype = grid ? PyObject_GetAttrString(layout, "buffer_dtype") : NULL;
+    int failed = dtype == NULL || lengths_of(grid, "grid_shape", &lengths) || lengths_of(layout, "frame_shape", &frame);
     Py_XDECREF(grid);
     if (failed) {
         Py_XDECREF(dtype);
-        Py_DECREF(form);
+        Py_DECREF(layout);
         return -1;
     }
     if (dtype == Py_None || lengths.count < 1 || frame.count < 0 || self->frame_bytes > MOST_BYTES) Py_CLEAR(dtype);
     self->grid = lengths;
     self->frame = frame;
     Py_XSETREF(self->dtype, dtype);
-    Py_XSETREF(self->form, form);
+    Py_XSETREF(self->layout, layout);
     return 0;
 }
 
@@ -122,10 +122,10 @@ static int call(PyObject *object, PyObject *name) {
 }
 
 /* An exception is kept over the call, and comes before one of the call. */
-static int flight_failed(State *self, PyObject *span) {
+static int abort_write(State *self, PyObject *span) {
     PyObject *type, *value, *trace;
     PyErr_Fetch(&type, &value, &trace);
-    PyObject *result = PyObject_CallMethodOneArg((PyObject *)self, name_flight_failed, span);
+    PyObject *result = PyObject_CallMethodOneArg((PyObject *)self, name_abort, span);
     Py_XDECREF(result);
     if (type != NULL) {
         PyErr_Clear();
@@ -139,7 +139,7 @@ static int flight_failed(State *self, PyObject *span) {
 static int write_frame(State *self, PyObject *frame, Py_buffer *view, Py_ssize_t number) {
     int written = -1;
     Py_ssize_t at = self->array_offset + number * self->frame_bytes;
-    PyObject *os = PyObject_GetAttr(fs_module, name_os), *pwrite_now = os ? PyObject_GetAttr(os, name_pwrite) : NULL;
+    PyObject *os = PyObject_GetAttr(file_module, name_os), *pwrite_now = os ? PyObject_GetAttr(os, name_pwrite) : NULL;
     PyObject *fd = pwrite_now ? PyObject_GetAttr(self->file, name_fd) : NULL, *done = NULL;
 #ifdef HAS_PWRITE
     if (fd != NULL && pwrite_now == plain_pwrite) {
@@ -173,7 +173,7 @@ static int write_frame(State *self, PyObject *frame, Py_buffer *view, Py_ssize_t
     return written;
 }
 
-/* State._lock: 1 held by somebody, 0 free, -1 with an exception. */
+/* TableState.lock: 1 held by somebody, 0 free, -1 with an exception. */
 static int is_locked(State *self) {
     PyObject *locked = PyObject_CallMethodNoArgs(self->lock, name_locked);
     if (locked == NULL) return -1;
@@ -182,50 +182,50 @@ static int is_locked(State *self) {
     return answer;
 }
 
-/* COMING, and in flight: 1; 0 where it is left to Python. */
-static int begin(State *self, PyObject *form, PyObject *span, Py_ssize_t number, Py_buffer *marks) {
-    uint8_t *mark = (uint8_t *)marks->buf + number;
+/* WRITING, and in flight: 1; 0 where it is left to Python. */
+static int begin(State *self, PyObject *layout, PyObject *span, Py_ssize_t number, Py_buffer *states) {
+    uint8_t *state = (uint8_t *)states->buf + number;
     int locked = is_locked(self);
     if (locked) return locked < 0 ? -1 : 0;
-    if (self->open_form != form || PyList_GET_SIZE(self->in_flight) || number >= marks->len || *mark >= WRITTEN) return 0;
+    if (self->accepting_layout != layout || PyList_GET_SIZE(self->in_flight) || number >= states->len || *state >= WRITTEN) return 0;
     if (PyList_Append(self->in_flight, span)) return -1;
-    *mark = COMING;
+    *state = WRITING;
     return 1;
 }
 
-/* The span of `fresh` and the frame `number`, as a new tuple. */
-static PyObject *joined(PyObject *fresh, Py_ssize_t number) {
-    if (!PyTuple_CheckExact(fresh) || PyTuple_GET_SIZE(fresh) != 2) {
-        PyErr_SetString(PyExc_TypeError, "fresh is no span");
+/* The span of `dirty` and the frame `number`, as a new tuple. */
+static PyObject *joined(PyObject *dirty, Py_ssize_t number) {
+    if (!PyTuple_CheckExact(dirty) || PyTuple_GET_SIZE(dirty) != 2) {
+        PyErr_SetString(PyExc_TypeError, "dirty is no span");
         return NULL;
     }
-    Py_ssize_t first = PyLong_AsSsize_t(PyTuple_GET_ITEM(fresh, 0)), stop = PyLong_AsSsize_t(PyTuple_GET_ITEM(fresh, 1));
+    Py_ssize_t first = PyLong_AsSsize_t(PyTuple_GET_ITEM(dirty, 0)), stop = PyLong_AsSsize_t(PyTuple_GET_ITEM(dirty, 1));
     if (PyErr_Occurred()) return NULL;
     if (first >= stop) first = stop = number;
     return Py_BuildValue("(nn)", number < first ? number : first, number + 1 > stop ? number + 1 : stop);
 }
 
-/* WRITTEN, and no longer in flight. With the lock, or as good as with it. `fresh` is stolen. */
-static int end(State *self, PyObject *span, PyObject *fresh, Py_ssize_t number, Py_buffer *marks) {
+/* WRITTEN, and no longer in flight. With the lock, or as good as with it. `dirty` is stolen. */
+static int end(State *self, PyObject *span, PyObject *dirty, Py_ssize_t number, Py_buffer *states) {
     Py_ssize_t at = 0, count = PyList_GET_SIZE(self->in_flight);
     while (at < count && PyList_GET_ITEM(self->in_flight, at) != span) at++;
     if (PyList_SetSlice(self->in_flight, at, at + 1, NULL)) {
-        Py_DECREF(fresh);
+        Py_DECREF(dirty);
         return -1;
     }
-    ((uint8_t *)marks->buf)[number] = WRITTEN;
+    ((uint8_t *)states->buf)[number] = WRITTEN;
     self->frames_written += 1;
-    self->fresh_bytes += self->frame_bytes;
-    Py_SETREF(self->fresh, fresh);
+    self->dirty_bytes += self->frame_bytes;
+    Py_SETREF(self->dirty, dirty);
     return 0;
 }
 
 /* end() where the lock is held by somebody, or somebody waits for the end of the flight. */
-static int end_in_turn(State *self, PyObject *span, Py_ssize_t number, Py_buffer *marks) {
+static int end_in_turn(State *self, PyObject *span, Py_ssize_t number, Py_buffer *states) {
     PyObject *lock = self->lock, *type, *value, *trace;
     if (call(lock, name_acquire)) return -1;
-    PyObject *fresh = joined(self->fresh, number);
-    int failed = fresh == NULL || end(self, span, fresh, number, marks);
+    PyObject *dirty = joined(self->dirty, number);
+    int failed = dirty == NULL || end(self, span, dirty, number, states);
     if (!failed && self->waiting) failed = call(self->changed, name_notify_all);
     PyErr_Fetch(&type, &value, &trace);
     failed |= call(lock, name_release);
@@ -236,63 +236,63 @@ static int end_in_turn(State *self, PyObject *span, Py_ssize_t number, Py_buffer
     return failed ? -1 : 0;
 }
 
-static int put_in_flight(State *self, PyObject *frame, Py_buffer *view, PyObject *span, Py_ssize_t number, Py_buffer *marks) {
+static int put_in_flight(State *self, PyObject *frame, Py_buffer *view, PyObject *span, Py_ssize_t number, Py_buffer *states) {
     int done = write_frame(self, frame, view, number);
     if (done == 1) {
-        PyObject *known = self->fresh, *fresh;
+        PyObject *known = self->dirty, *dirty;
         Py_INCREF(known);
-        fresh = joined(known, number);
-        int locked = fresh ? is_locked(self) : -1;
-        if (locked == 0 && !self->waiting && self->fresh == known) {
-            done = end(self, span, fresh, number, marks) ? -1 : 1;
+        dirty = joined(known, number);
+        int locked = dirty ? is_locked(self) : -1;
+        if (locked == 0 && !self->waiting && self->dirty == known) {
+            done = end(self, span, dirty, number, states) ? -1 : 1;
         } else {
-            Py_XDECREF(fresh);
-            done = locked < 0 || end_in_turn(self, span, number, marks) ? -1 : 1;
+            Py_XDECREF(dirty);
+            done = locked < 0 || end_in_turn(self, span, number, states) ? -1 : 1;
         }
         Py_DECREF(known);
     }
-    if (done != 1) return flight_failed(self, span) ? -1 : done;
-    return self->fresh_bytes >= self->tell_at || self->frames_written >= self->frames ? TELL : STORED;
+    if (done != 1) return abort_write(self, span) ? -1 : done;
+    return self->dirty_bytes >= self->wake_at_bytes || self->frames_written >= self->frames ? STORED_WAKE : STORED;
 }
 
 static int put(State *self, PyObject *index, PyObject *frame) {
-    PyObject *form = self->open_form;
-    if (form == NULL || form == Py_None) return NOT_STORED;
-    if (form != self->form && remember(self, form)) return -1;
+    PyObject *layout = self->accepting_layout;
+    if (layout == NULL || layout == Py_None) return NOT_STORED;
+    if (layout != self->layout && remember(self, layout)) return -1;
     if (self->dtype == NULL) return NOT_STORED;
-    if (!self->file || !self->marks || !self->in_flight || !self->fresh || !self->lock || !self->changed) return NOT_STORED;
-    if (!PyMemoryView_Check(self->marks)) return NOT_STORED;  /* marks that are written one by one */
+    if (!self->file || !self->states || !self->in_flight || !self->dirty || !self->lock || !self->changed) return NOT_STORED;
+    if (!PyMemoryView_Check(self->states)) return NOT_STORED;  /* states that are written one by one */
     Py_ssize_t number = number_of(self, index);
     if (number < 0) return NOT_STORED;
-    Py_buffer marks, view;
+    Py_buffer states, view;
     int result = fits(self, frame, &view);
     if (result != 1) return result;
-    if (PyObject_GetBuffer(self->marks, &marks, PyBUF_WRITABLE)) {  /* released: it is over */
+    if (PyObject_GetBuffer(self->states, &states, PyBUF_WRITABLE)) {  /* released: it is over */
         PyErr_Clear();
         PyBuffer_Release(&view);
         return NOT_STORED;
     }
-    Py_INCREF(form);
+    Py_INCREF(layout);
     PyObject *span = Py_BuildValue("(nn)", number, number + 1);
-    result = span ? begin(self, form, span, number, &marks) : -1;
-    if (result == 1) result = put_in_flight(self, frame, &view, span, number, &marks);
+    result = span ? begin(self, layout, span, number, &states) : -1;
+    if (result == 1) result = put_in_flight(self, frame, &view, span, number, &states);
     Py_XDECREF(span);
-    Py_DECREF(form);
-    PyBuffer_Release(&marks);
+    Py_DECREF(layout);
+    PyBuffer_Release(&states);
     PyBuffer_Release(&view);
     return result;
 }
 
-static PyObject *put_one(State *self, PyObject *const *arguments, Py_ssize_t count) {
+static PyObject *write_fast(State *self, PyObject *const *arguments, Py_ssize_t count) {
     if (count != 2) {
-        PyErr_SetString(PyExc_TypeError, "put_one(index, frame)");
+        PyErr_SetString(PyExc_TypeError, "write_fast(index, frame)");
         return NULL;
     }
     int result = put(self, arguments[0], arguments[1]);
     return result < 0 ? NULL : PyLong_FromLong(result);
 }
 
-static PyObject *put_only(State *self, PyObject *data) {
+static PyObject *write_item_fast(State *self, PyObject *data) {
     PyObject *index, *frame;
     Py_ssize_t at = 0;
     if (!PyDict_CheckExact(data) || PyDict_GET_SIZE(data) != 1) return PyLong_FromLong(NOT_STORED);
@@ -333,7 +333,7 @@ static Py_ssize_t sum_units(
     return done;
 }
 
-static PyObject *checksums(PyObject *module, PyObject *args) {
+static PyObject *read_checksums(PyObject *module, PyObject *args) {
     int fd;
     unsigned long long address;
     Py_ssize_t offset, size, done;
@@ -347,14 +347,14 @@ static PyObject *checksums(PyObject *module, PyObject *args) {
     return PyLong_FromSsize_t(done);
 }
 
-/* Hold State._lock, or as good as hold it: 1 where it is to be let go, 0 where it is not, -1 with an exception. */
+/* Hold TableState.lock, or as good as hold it: 1 where it is to be let go, 0 where it is not, -1 with an exception. */
 static int hold(State *self) {
     int locked = is_locked(self);
     return locked == 1 ? (call(self->lock, name_acquire) ? -1 : 1) : locked;
 }
 
-static int all_are(const uint8_t *marks, Py_ssize_t count, uint8_t mark) {
-    while (count && marks[count - 1] == mark) count--;
+static int all_are(const uint8_t *states, Py_ssize_t count, uint8_t state) {
+    while (count && states[count - 1] == state) count--;
     return count == 0;
 }
 
@@ -370,43 +370,43 @@ static int is_in_flight(State *self, Py_ssize_t first, Py_ssize_t stop) {
     return 0;
 }
 
-/* The marks of a run, where it is still as it was left: from `before` to `after`, and `sums` into `table`. 1 done, 0, -1. */
+/* The states of a run, where it is still as it was left: from `before` to `after`, and `sums` into `table`. 1 done, 0, -1. */
 static int change_run(
-    State *self, uint8_t *marks, Py_ssize_t first, Py_ssize_t stop, int before, int after, Py_buffer *table, uint32_t *sums
+    State *self, uint8_t *states, Py_ssize_t first, Py_ssize_t stop, int before, int after, Py_buffer *table, uint32_t *sums
 ) {
     int held = hold(self);
     if (held < 0) return -1;
-    int done = all_are(marks + first, stop - first, (uint8_t)before) && (sums == NULL || !is_in_flight(self, first, stop));
+    int done = all_are(states + first, stop - first, (uint8_t)before) && (sums == NULL || !is_in_flight(self, first, stop));
     if (done) {
         if (sums != NULL) memcpy(table->buf, sums, (size_t)table->len);
-        memset(marks + first, after, (size_t)(stop - first));
+        memset(states + first, after, (size_t)(stop - first));
     }
     if (held && call(self->lock, name_release)) return -1;
     return done;
 }
 
-static PyObject *check_run(State *self, PyObject *args) {
+static PyObject *checksum_run(State *self, PyObject *args) {
     Py_ssize_t first, stop, offset, size;
-    int mark;
+    int state;
     unsigned long long address;
-    Py_buffer table, buffer, marks;
+    Py_buffer table, buffer, states;
     PyObject *result = NULL;
-    if (!PyArg_ParseTuple(args, "nniKnnw*w*", &first, &stop, &mark, &address, &offset, &size, &table, &buffer)) return NULL;
-    if (!self->marks || !self->file || !self->in_flight || !self->lock) goto end;
-    if (!PyMemoryView_Check(self->marks) || PyObject_GetBuffer(self->marks, &marks, PyBUF_WRITABLE)) goto end;
+    if (!PyArg_ParseTuple(args, "nniKnnw*w*", &first, &stop, &state, &address, &offset, &size, &table, &buffer)) return NULL;
+    if (!self->states || !self->file || !self->in_flight || !self->lock) goto end;
+    if (!PyMemoryView_Check(self->states) || PyObject_GetBuffer(self->states, &states, PyBUF_WRITABLE)) goto end;
     PyObject *fd = PyObject_GetAttr(self->file, name_fd);
     int descriptor = fd ? (int)PyLong_AsLong(fd) : -1;
     Py_XDECREF(fd);
     Py_ssize_t count = table.len / 4, summed = 0;
     uint32_t *sums = PyMem_RawMalloc(table.len ? (size_t)table.len : 1);
     if (sums == NULL) PyErr_NoMemory();
-    if (PyErr_Occurred() || first < 0 || first > stop || stop > marks.len) goto end_marks;
-    int begun = change_run(self, marks.buf, first, stop, WRITTEN, CHECKING, NULL, NULL);
+    if (PyErr_Occurred() || first < 0 || first > stop || stop > states.len) goto end_states;
+    int begun = change_run(self, states.buf, first, stop, WRITTEN, CHECKSUMMING, NULL, NULL);
     if (begun == 1) {
         Py_BEGIN_ALLOW_THREADS
         summed = sum_units(descriptor, (Crc32)(uintptr_t)address, offset, size, count, sums, &buffer);
         Py_END_ALLOW_THREADS
-        int ended = summed == count ? change_run(self, marks.buf, first, stop, CHECKING, mark, &table, sums) : 0;
+        int ended = summed == count ? change_run(self, states.buf, first, stop, CHECKSUMMING, state, &table, sums) : 0;
         if (ended == 1)
             result = Py_NewRef(Py_True);
         else if (ended == 0)
@@ -414,13 +414,13 @@ static PyObject *check_run(State *self, PyObject *args) {
     } else if (begun == 0) {
         result = Py_NewRef(Py_False);
     }
-end_marks:
+end_states:
     PyMem_RawFree(sums);
-    PyBuffer_Release(&marks);
+    PyBuffer_Release(&states);
 end:
     PyBuffer_Release(&table);
     PyBuffer_Release(&buffer);
-    if (result == NULL && !PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "no such run, or marks that are written");
+    if (result == NULL && !PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "no such run, or states that are written");
     return result;
 }
 
@@ -429,16 +429,16 @@ end:
 #define OBJECT(name, field) {name, T_OBJECT_EX, offsetof(State, field), 0, NULL}
 #define SIZE(name, field) {name, T_PYSSIZET, offsetof(State, field), 0, NULL}
 static PyMemberDef members[] = {
-    OBJECT("file", file), OBJECT("marks", marks), OBJECT("open_form", open_form), OBJECT("in_flight", in_flight),
-    OBJECT("fresh", fresh), OBJECT("_lock", lock), OBJECT("changed", changed),
+    OBJECT("file", file), OBJECT("state_bytes", states), OBJECT("accepting_layout", accepting_layout), OBJECT("in_flight", in_flight),
+    OBJECT("dirty", dirty), OBJECT("lock", lock), OBJECT("changed", changed),
     SIZE("array_offset", array_offset), SIZE("frame_bytes", frame_bytes), SIZE("frames", frames),
-    SIZE("frames_written", frames_written), SIZE("fresh_bytes", fresh_bytes), SIZE("tell_at", tell_at),
-    SIZE("_waiting", waiting), {NULL},
+    SIZE("frames_written", frames_written), SIZE("dirty_bytes", dirty_bytes), SIZE("wake_at_bytes", wake_at_bytes),
+    SIZE("waiting", waiting), {NULL},
 };
 
 #define EACH_OBJECT(apply) \
-    apply(self->file); apply(self->marks); apply(self->open_form); apply(self->in_flight); apply(self->fresh); \
-    apply(self->lock); apply(self->changed); apply(self->form); apply(self->dtype)
+    apply(self->file); apply(self->states); apply(self->accepting_layout); apply(self->in_flight); apply(self->dirty); \
+    apply(self->lock); apply(self->changed); apply(self->layout); apply(self->dtype)
 
 static int traverse(State *self, visitproc visit, void *arg) {
     EACH_OBJECT(Py_VISIT);
@@ -457,17 +457,17 @@ static void dealloc(State *self) {
 }
 
 static PyMethodDef methods[] = {
-    {"put_one", (PyCFunction)(void (*)(void))put_one, METH_FASTCALL, "put_one(index, frame) -> 0, 1, 2: as in hotpath.py"},
-    {"put_only", (PyCFunction)put_only, METH_O, "put_only({index: frame}) -> 0, 1, 2: as in hotpath.py"},
-    {"check_run", (PyCFunction)check_run, METH_VARARGS, "As in hotpath.py."},
+    {"write_fast", (PyCFunction)(void (*)(void))write_fast, METH_FASTCALL, "write_fast(index, frame) -> 0, 1, 2: as in hotpath.py"},
+    {"write_item_fast", (PyCFunction)write_item_fast, METH_O, "write_item_fast({index: frame}) -> 0, 1, 2: as in hotpath.py"},
+    {"checksum_run", (PyCFunction)checksum_run, METH_VARARGS, "As in hotpath.py."},
     {NULL},
 };
 
 static PyTypeObject state_type = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "lys_storage.store._hotpath.State",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "lys_storage.store._hotpath.TableState",
     .tp_basicsize = sizeof(State),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
-    .tp_doc = "What _state.State is.",
+    .tp_doc = "What hotpath.TableState is.",
     .tp_new = PyType_GenericNew,
     .tp_dealloc = (destructor)dealloc,
     .tp_traverse = (traverseproc)traverse,
@@ -477,8 +477,8 @@ static PyTypeObject state_type = {
 };
 
 static PyMethodDef functions[] = {
-    {"checksums", checksums, METH_VARARGS,
-     "checksums(crc32's address, fd, offset, size, sums, buffer) -> how many: the CRC-32 of units of `size` bytes from\n"
+    {"read_checksums", read_checksums, METH_VARARGS,
+     "read_checksums(crc32's address, fd, offset, size, sums, buffer) -> how many: the CRC-32 of units of `size` bytes from\n"
      "`offset` on, into the uint32 of `sums`, read by way of `buffer`, without the interpreter's lock. Ends where a read fails."},
     {NULL},
 };
@@ -490,14 +490,14 @@ static struct PyModuleDef module_definition = {
 PyMODINIT_FUNC PyInit__hotpath(void) {
     struct { PyObject **name; const char *text; } names[] = {
         {&name_dtype, "dtype"}, {&name_fd, "fd"}, {&name_os, "os"}, {&name_pwrite, "pwrite"}, {&name_acquire, "acquire"},
-        {&name_release, "release"}, {&name_locked, "locked"}, {&name_notify_all, "notify_all"}, {&name_flight_failed, "_flight_failed"},
+        {&name_release, "release"}, {&name_locked, "locked"}, {&name_notify_all, "notify_all"}, {&name_abort, "abort"},
     };
     for (size_t k = 0; k < sizeof names / sizeof *names; k++)
         if ((*names[k].name = PyUnicode_InternFromString(names[k].text)) == NULL) return NULL;
     PyObject *numpy = PyImport_ImportModule("numpy");
     if (numpy == NULL || (array_type = PyObject_GetAttrString(numpy, "ndarray")) == NULL) return NULL;
     Py_DECREF(numpy);
-    if ((fs_module = PyImport_ImportModule("lys_storage.disk.file")) == NULL) return NULL;
+    if ((file_module = PyImport_ImportModule("lys_storage.disk.file")) == NULL) return NULL;
     PyObject *os = PyImport_ImportModule("os");
     if (os == NULL) return NULL;
     plain_pwrite = PyObject_GetAttr(os, name_pwrite);
@@ -505,6 +505,6 @@ PyMODINIT_FUNC PyInit__hotpath(void) {
     if (plain_pwrite == NULL) PyErr_Clear();
     if (PyType_Ready(&state_type)) return NULL;
     PyObject *module = PyModule_Create(&module_definition);
-    if (module == NULL || PyModule_AddObjectRef(module, "State", (PyObject *)&state_type)) return NULL;
+    if (module == NULL || PyModule_AddObjectRef(module, "TableState", (PyObject *)&state_type)) return NULL;
     return module;
 }

@@ -1,176 +1,273 @@
-"""What is known of the frames of a scan in progress: their marks, who is writing which, and what came last.
+"""Which frames of a scan have come, which are being written, and which need a checksum or a sync.
 
-It decides nothing about bytes; those who put frames, take checksums and sync share it, and its lock.
+It writes frames that are new, and never rewrites one. It decides nothing about checksums, syncs and the redo log: the classes
+that do share it, and its lock.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
+from ..disk import File, Frame, register_for_forks
+from ..errors import ScanClosedError
+from ..format import Description, FrameLayout, LayoutChanged
+from ..journal import Journal, Span
+from .hotpath import TableState
 
-from ..disk import File
-from ..errors import ScanClosedError, StorageOSError
-from ..format import Description, FrameLayout, Grid
-from ..journal import WRITTEN, Journal
-from .hotpath import Span, TableState
-
-TABLE_STEP = 1 << 16
-"""Marks that are looked at together; a multiple of every block."""
 FORKED = "it is written by the process that this one was forked from"
 
 
 class FrameTable(TableState):
-    """The scan file, its journal, and the state that several threads share."""
+    """The scan file, its journal, and what the threads of the scan share; see hotpath.TableState.
+
+    `lock` guards the states and checksums of frames, and every attribute here. It is held briefly, never while frames move.
+    """
 
     def __init__(self, file: File, journal: Journal) -> None:
         self.file = file
-        self._lock = threading.Lock()
-        self.changed = threading.Condition(
-            self._lock
-        )  # guards marks, in_flight, open_form, held, refusal, form, frames_written, fresh
+        self._begin_lock()
         self.in_flight = []
-        self.held = False
-        self.refusal: str | None = None
-        self.adopt(journal)
+        self.paused = False
+        self.closed_reason: str | None = None
+        self.bind(journal)
+        register_for_forks(self)
 
-    def adopt(self, journal: Journal) -> None:
-        self.journal = journal
-        journal.guard = self._lock
+    def _begin_lock(self) -> None:
+        self.lock = threading.Lock()
+        self.changed = threading.Condition(self.lock)
+
+    def bind(self, journal: Journal) -> None:
+        """Go on with `journal`, whose scan file is `file`. What its frames need is found out anew."""
+        self.journal, self.states = journal, journal.states
+        journal.table_lock = self.lock
         self.description: Description = journal.description
         self.frame_bytes = self.description.frame_bytes
         self.frames = self.description.frames
-        self.form = FrameLayout.of(self.description)
-        self.open_form = self.form if not self.held and self.refusal is None else None  # that new frames may come in
+        self.layout = FrameLayout.of(self.description)
+        self.accepting_layout = self.layout if not self.paused and self.closed_reason is None else None
         self.array_offset = self.description.array_offset
-        self.marks = journal.marks
-        self.recount()
-        self.fresh = (0, self.frames) if self.frames_written else (0, 0)
-        self.fresh_bytes = 0
-        self.older: list[Span] = []  # that were fresh before, and wait for their checksums
-
-    def recount(self) -> None:
-        self.frames_written = self.frames - self.count_missing(0, self.frames)
+        self.state_bytes = self.states.raw
+        self.frames_written = self.states.count_written()
+        self.dirty = (0, self.frames) if self.frames_written else (0, 0)
+        self.dirty_bytes = 0
+        self.dirty_backlog: list[Span] = []  # taken from `dirty` before, and still without checksums
+        self.unsynced: Span = (0, 0)  # what came since the last sync that succeeded, but for `dirty`
 
     @property
     def path(self) -> Path:
         return self.file.path
 
-    @property
-    def grid(self) -> Grid:
-        return self.form.grid
-
-    @property
-    def complete(self) -> bool:
-        return self.frames_written == self.frames
+    def offset_of(self, frame: int) -> int:
+        """Where the bytes of a frame begin in the scan file."""
+        return self.array_offset + frame * self.frame_bytes
 
     # -- forks ----------------------------------------------------------------------------------------------------
 
-    @property
-    def forked(self) -> bool:
-        return self.refusal is FORKED
+    def after_fork_in_child(self) -> None:
+        """The states are the parent's: no frame is accepted."""
+        self._begin_lock()
+        self.journal.table_lock = self.lock
+        self.in_flight, self.paused, self.closed_reason, self.accepting_layout = [], False, FORKED, None
 
-    def begin_forked(self) -> None:
-        """In a forked child: the lock may be held by a thread that it does not have, and the marks are its parent's."""
-        self._lock = threading.Lock()
-        self.changed = threading.Condition(self._lock)
-        self.in_flight, self.held, self.refusal, self.open_form = [], False, FORKED, None
-
-    def refuse_if_forked(self) -> None:
-        if self.forked:
+    def raise_if_forked(self) -> None:
+        if self.closed_reason is FORKED:
             raise ScanClosedError(f"scan {self.path}: {FORKED}")
 
-    # -- who is writing which -------------------------------------------------------------------------------------
+    # -- writes of new frames -------------------------------------------------------------------------------------
+
+    def write_one(self, layout: FrameLayout, number: int, frame: Frame) -> bool:
+        """Write one new frame whose bytes lie as they are stored. False, and no side effects: use the general path."""
+        in_flight, span, states = self.in_flight, (number, number + 1), self.states
+        try:  # from here: an interrupt can come where the lock is released, too
+            with self.lock:
+                size = self.frame_bytes
+                if layout is not self.accepting_layout or in_flight or states.is_data(number):
+                    return False
+                states.begin_write_one(number)
+                in_flight.append(span)
+            self.file.write_frame(frame, self.array_offset + number * size, size)
+            with self.lock:
+                states.end_write_one(number)
+                self.frames_written += 1
+                first, stop = self.dirty
+                self.dirty = (first, number + 1) if number == stop else join((first, stop), span)
+                self.dirty_bytes += size
+                in_flight.remove(span)
+                if self.waiting:
+                    self.changed.notify_all()
+        except BaseException:
+            self.abort(span)
+            raise
+        return True
+
+    def write_adjacent(self, layout: FrameLayout, first: int, frames: list[Frame]) -> bool:
+        """write_one() of frames whose numbers follow each other, in one system call. False: each of them by itself."""
+        count, size = len(frames), self.frame_bytes
+        span = (first, first + count)
+        try:
+            with self.lock:
+                if layout is not self.accepting_layout or self.in_flight:
+                    return False
+                if self.states.count_missing(*span) < count:
+                    return False
+                self.states.begin_write(*span)
+                self.in_flight.append(span)
+            self.file.write_frames(frames, self.offset_of(first), size)
+            with self.lock:
+                self.states.end_write(*span)
+                self._commit(span, count)
+        except BaseException:
+            self.abort(span)
+            raise
+        return True
+
+    def begin(self, layout: FrameLayout, span: Span) -> int:
+        """Wait until nobody writes a frame of `span`, and take it. How many of its frames are new; if all, they are WRITING.
+
+        Raises LayoutChanged where `layout` is no longer the scan's, and ScanClosedError. commit() or abort() ends it.
+        """
+        with self.lock:
+            self.wait_for(lambda: not self.paused and not self.is_in_flight(*span))
+            if self.closed_reason is not None:
+                raise ScanClosedError(f"scan {self.path}: {self.closed_reason}")
+            if layout is not self.layout:
+                raise LayoutChanged
+            new = self.states.count_missing(*span)
+            if new == span[1] - span[0]:
+                self.states.begin_write(*span)
+            self.in_flight.append(span)
+            return new
+
+    def commit(self, span: Span, new: int) -> None:
+        """All of `span` is in the file, and `new` of its frames were new. Of a rewrite, the states are WRITTEN already."""
+        with self.lock:
+            if new == span[1] - span[0]:
+                self.states.end_write(*span)
+            self._commit(span, new)
+
+    def _commit(self, span: Span, new: int) -> None:
+        self.frames_written += new
+        self.dirty = join(self.dirty, span)
+        self.dirty_bytes += (span[1] - span[0]) * self.frame_bytes
+        self.end_flight(span)
+
+    def abort(self, span: Span) -> None:
+        """A write has failed, or was interrupted. Does nothing where it did not begin, or has ended."""
+        with self.lock:
+            if any(flight is span for flight in self.in_flight):  # not another thread's of the same frames
+                self.dirty = join(self.dirty, span)
+                self._recount()
+                self.end_flight(span)
+
+    def end_rewrite(self, span: Span) -> None:
+        """A rewrite has put all bytes of `span` in their place."""
+        with self.lock:
+            self.states.end_rewrite(*span)
+            self.dirty = join(self.dirty, span)
+
+    def _recount(self) -> None:
+        self.frames_written = self.states.count_written()
+
+    # -- waiting (holding the lock) -------------------------------------------------------------------------------
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
-        """Holding `changed`: wait until `condition`."""
         if not condition():
-            self._waiting += 1
+            self.waiting += 1
             try:
                 self.changed.wait_for(condition)
             finally:
-                self._waiting -= 1
+                self.waiting -= 1
 
     def is_in_flight(self, first: int, stop: int) -> bool:
         return any(a < stop and first < b for a, b in self.in_flight)
 
     def end_flight(self, span: Span) -> None:
-        """Holding `changed`: the frames of `span` are no longer being written."""
+        """The frames of `span` are no longer being written."""
         self.in_flight.remove(span)  # equal ones are never in flight together
-        if self._waiting:
+        if self.waiting:
             self.changed.notify_all()
 
-    def refuse(self, why: str) -> None:
+    # -- accepting frames -----------------------------------------------------------------------------------------
+
+    def stop_accepting(self, why: str) -> None:
         """Refuse new frames, with `why` as the reason, and wait for those in flight."""
-        self.refuse_if_forked()
-        with self._lock:
-            self.refusal, self.open_form = why, None
+        self.raise_if_forked()
+        with self.lock:
+            self.closed_reason, self.accepting_layout = why, None
             self.wait_for(lambda: not self.in_flight)
 
     @contextlib.contextmanager
-    def held_still(self) -> Iterator[None]:
-        """New frames wait, and those in flight have been written, until the end of the block."""
-        self.refuse_if_forked()
+    def quiesced(self) -> Iterator[None]:
+        """Until the end of the block no frame is in flight, and new ones wait."""
+        self.raise_if_forked()
         try:
-            with self._lock:
-                self.held, self.open_form = True, None
+            with self.lock:
+                self.paused, self.accepting_layout = True, None
                 self.wait_for(lambda: not self.in_flight)
             yield
         finally:
-            with self._lock:
-                self.held = False
-                self.open_form = self.form if self.refusal is None else None
+            with self.lock:
+                self.paused = False
+                self.accepting_layout = self.layout if self.closed_reason is None else None
                 self.changed.notify_all()
 
-    # -- which have come ------------------------------------------------------------------------------------------
+    # -- what needs a checksum, and what needs a sync -------------------------------------------------------------
 
-    def count_missing(self, first: int, stop: int) -> int:
-        marks, steps = self.journal.mark_array, range(first, stop, TABLE_STEP)
-        return sum(int(np.count_nonzero(marks[at : min(at + TABLE_STEP, stop)] < WRITTEN)) for at in steps)
+    def take_dirty(self) -> Span:
+        """A span that covers everything without a checksum. It is unsynced from now on, and no longer dirty."""
+        with self.lock:
+            backlog, self.dirty_backlog = self.dirty_backlog, []
+            return functools.reduce(join, backlog, self._take_dirty())
 
-    def mark_is_data(self, frame: int) -> bool:
-        return bool(self.marks[frame] >= WRITTEN)
+    def take_batch(self, size: int) -> tuple[Span, int]:
+        """The span of some `size` bytes of frames without a checksum, and how many bytes of them came since.
 
-    def last_frame(self) -> int | None:
-        """The number of the last frame that has arrived, None where none has."""
-        for at in reversed(range(0, self.frames, TABLE_STEP)):
-            arrived = np.flatnonzero(self.journal.mark_array[at : at + TABLE_STEP] >= WRITTEN)
-            if arrived.size:
-                return at + int(arrived[-1])
-        return None
+        Frames that came last come first: they are still in the processor's caches. A reader that falls behind the caches
+        would read everything from memory, more slowly than frames come. The rest waits in the backlog until nothing is new.
+        """
+        with self.lock:
+            if self.dirty_bytes >= size:
+                came = self.dirty_bytes
+                span = self._take_dirty()
+                dense = came >= (span[1] - span[0]) * self.frame_bytes
+            elif self.dirty_backlog:
+                span, dense = self.dirty_backlog.pop(), True
+                came = (span[1] - span[0]) * self.frame_bytes
+            else:
+                return (0, 0), 0
+            cut = self._cut_of(span, size) if dense else span[0]
+            if span[0] < cut:
+                self.dirty_backlog.append((span[0], cut))
+                came = (span[1] - cut) * self.frame_bytes
+            return (cut, span[1]), came
 
-    def missing(self, of: int | None = None) -> Iterator[Span]:
-        """Runs of frames that have not arrived, in order; of the first `of` frames, or of all."""
-        begin: int | None = None
-        frames = self.frames if of is None else of
-        for at in range(0, frames, TABLE_STEP):
-            absent = self.journal.mark_array[at : min(at + TABLE_STEP, frames)] < WRITTEN
-            edges = np.flatnonzero(np.diff(absent)) + 1
-            for k in [0, *edges.tolist()]:
-                if absent[k] and begin is None:
-                    begin = at + k
-                elif not absent[k] and begin is not None:
-                    yield begin, at + k
-                    begin = None
-        if begin is not None:
-            yield begin, frames
+    def _take_dirty(self) -> Span:
+        span = self.dirty
+        self.unsynced = join(self.unsynced, span)
+        self.dirty, self.dirty_bytes = (0, 0), 0
+        return span
 
-    def missing_bits(self, of: int) -> bytes:
-        """A bit a frame, as numpy.packbits packs them, of the first `of` frames: 1 has not arrived."""
-        steps = range(0, of, TABLE_STEP)  # a multiple of 8
-        marks = self.journal.mark_array
-        return b"".join(np.packbits(marks[at : min(at + TABLE_STEP, of)] < WRITTEN).tobytes() for at in steps)
+    def _cut_of(self, span: Span, size: int) -> int:
+        """Where the last `size` bytes of a span begin, at a block; its beginning where there is not much more."""
+        per_block = self.states.per_block
+        cut = (span[1] - max(1, size // self.frame_bytes)) // per_block * per_block
+        return cut if 2 * (span[1] - cut) <= span[1] - span[0] else span[0]
 
-    # -- bytes ----------------------------------------------------------------------------------------------------
+    def mark_dirty(self, span: Span) -> None:
+        with self.lock:
+            self.dirty = join(self.dirty, span)
 
-    def read_whole(self, view: memoryview, offset: int) -> None:
-        if self.file.read_into(view, offset) != len(view):
-            raise StorageOSError(
-                5, f"the scan file ends before {offset + len(view)} bytes: it has been cut", str(self.path)
-            )
+    def mark_all_dirty(self) -> None:
+        self.mark_dirty((0, self.frames))
+
+    def mark_unsynced(self, span: Span) -> None:
+        """A sync has failed: of the frames in flight the kernel may have dropped what it has of them, too."""
+        with self.lock:
+            self.unsynced = functools.reduce(join, self.in_flight, join(self.unsynced, span))
 
 
 def join(a: Span, b: Span) -> Span:

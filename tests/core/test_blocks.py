@@ -35,7 +35,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(params=["stored through a map", "written"], autouse=True)
 def marks_are(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each test twice: with marks in a map, and as a copy-on-write filesystem needs them."""
-    monkeypatch.setattr(File, "keeps_its_place", lambda self: request.param != "written")
+    monkeypatch.setattr(File, "overwrites_in_place", lambda self: request.param != "written")
     return str(request.param)
 
 
@@ -54,7 +54,7 @@ def begin(folder: Path, frames: Any = range(FRAMES), **options: Any) -> Scan:
 
 
 def marks(scan: Scan) -> list[int]:
-    return scan._part.journal.mark_array.tolist()
+    return scan._store.journal.states.array.tolist()
 
 
 def on_another_boot(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +75,7 @@ def assert_is(path: Path, expected: dict[int, Any]) -> None:
 
 def spoil(scan_file: Path, scan: Scan, k: int, byte: int = 0xFF) -> None:
     with open(scan_file, "r+b") as file:
-        file.seek(scan._part.description.array_offset + k * SIZE)
+        file.seek(scan._store.description.array_offset + k * SIZE)
         old = file.read(1)[0]
         file.seek(-1, os.SEEK_CUR)
         file.write(bytes([old ^ byte]))
@@ -95,7 +95,7 @@ def test_whole_blocks_share_a_checksum_and_the_rest_have_their_own(tmp_path: Pat
     scan = begin(tmp_path)
     scan.flush()
     assert marks(scan) == [BLOCK_CHECKSUMMED] * 24 + [CHECKSUMMED] * 2
-    sums = scan._part.journal.block_checksums.tolist()
+    sums = scan._store.journal.states.block_checksums.tolist()
     assert sums == [zlib.crc32(b"".join(frame(k).tobytes() for k in range(b, b + 8))) for b in (0, 8, 16)]
     assert_is(scan.close(), {k: frame(k) for k in range(FRAMES)})
 
@@ -116,12 +116,12 @@ def test_a_block_with_a_frame_that_is_missing_has_checksums_of_frames(tmp_path: 
 def test_before_a_flush_frames_of_unfinished_blocks_wait_for_the_others(tmp_path: Path) -> None:
     """Their checksums would be calls for nothing."""
     scan = begin(tmp_path, range(11))
-    scan._part.check_some(scan._part.fresh_bytes)
+    scan._store.checksum_batch(scan._store.table.dirty_bytes)
     assert marks(scan)[:12] == [BLOCK_CHECKSUMMED] * 8 + [WRITTEN] * 3 + [ABSENT]
-    assert scan._part.fresh == (8, 11)
+    assert scan._store.table.dirty == (8, 11)
     for k in range(11, 16):
         scan[k] = frame(k)
-    scan._part.check_some(scan._part.fresh_bytes)
+    scan._store.checksum_batch(scan._store.table.dirty_bytes)
     assert marks(scan)[8:16] == [BLOCK_CHECKSUMMED] * 8
     assert_is(scan.close(), {k: frame(k) for k in range(16)})
 
@@ -131,7 +131,7 @@ def test_a_frame_that_is_rewritten_leaves_its_block_first(tmp_path: Path) -> Non
     scan.flush()
     scan[10] = frame(10, 1)
     assert marks(scan)[8:16] == [CHECKSUMMED, CHECKSUMMED, WRITTEN] + [CHECKSUMMED] * 5
-    own = scan._part.journal.checksums[8:16].tolist()
+    own = scan._store.journal.states.checksums[8:16].tolist()
     assert own == [zlib.crc32(frame(k).tobytes()) for k in range(8, 16)]  # of 10: the version that is promised
     assert_is(scan.close(), {k: frame(k, int(k == 10)) for k in range(FRAMES)})
 
@@ -143,7 +143,7 @@ def test_a_rewrite_makes_the_other_frames_of_its_block_durable_before_its_record
     scan, order = begin(tmp_path), []
     scan.flush()
     sync, write = File.sync, File.write_at
-    journal = scan._part.journal.path.name
+    journal = scan._store.journal.path.name
 
     def noted_sync(self: File) -> None:
         order.append(f"sync {self.path.name.removeprefix('a.npz.part')}")
@@ -168,7 +168,7 @@ def test_after_a_power_cut_a_block_whose_bytes_are_there_is_data(
     """Its checksum counts, whatever the marks say: they may have reached the disk in any order."""
     scan = begin(tmp_path)
     scan.flush()
-    scan._part.journal.put_marks(0, np.array([0, 1, 2, 3, 4, 5, 6, 7] * 3 + [3, 3], np.uint8))
+    scan._store.journal.put_marks(0, np.array([0, 1, 2, 3, 4, 5, 6, 7] * 3 + [3, 3], np.uint8))
     scan.suspend()
     on_another_boot(monkeypatch)
     with lys_storage.resume(tmp_path / "a.npz") as again:
@@ -194,7 +194,7 @@ def test_after_a_power_cut_a_torn_block_is_missing_but_for_frames_with_a_checksu
 def test_after_the_death_of_a_process_a_rotten_mark_in_a_sound_block_is_mended(tmp_path: Path) -> None:
     scan = begin(tmp_path)
     scan.flush()
-    scan._part.journal.marks[9] = 200
+    scan._store.journal.states.raw[9] = 200
     scan.suspend()
     with lys_storage.resume(tmp_path / "a.npz") as again:
         assert marks(again)[8:16] == [BLOCK_CHECKSUMMED] * 8
@@ -204,7 +204,7 @@ def test_a_rotten_mark_in_a_block_that_is_not_what_it_was_costs_the_block(tmp_pa
     """One of its frames is wrong, and nobody can tell which: torn bytes are never passed off as data."""
     scan = begin(tmp_path)
     scan.flush()
-    scan._part.journal.marks[9] = 200
+    scan._store.journal.states.raw[9] = 200
     scan.suspend()
     spoil(tmp_path / "a.npz.part", scan, 12)
     with lys_storage.resume(tmp_path / "a.npz") as again:
@@ -225,8 +225,10 @@ def test_a_block_of_which_a_part_is_marked_is_data(tmp_path: Path, left: list[in
     assert left.count(REWRITING) == now.count(WRITING)
     scan = begin(tmp_path)
     scan.flush()
-    scan._part.journal.put_checksums(8, np.array([zlib.crc32(frame(k).tobytes()) for k in range(8, 16)], np.uint32))
-    scan._part.journal.put_marks(8, np.array(left, np.uint8))
+    scan._store.journal.states._put(
+        "checksums", 8, np.array([zlib.crc32(frame(k).tobytes()) for k in range(8, 16)], np.uint32)
+    )
+    scan._store.journal.put_marks(8, np.array(left, np.uint8))
     _die(scan)
     with lys_storage.resume(tmp_path / "a.npz", flush_interval_s=None) as again:
         assert marks(again)[8:16] == now
@@ -237,9 +239,9 @@ def test_a_block_of_which_a_part_is_marked_is_data(tmp_path: Path, left: list[in
 def _die(scan: Scan) -> None:
     """What SIGKILL leaves of it."""
     scan._end_threads()
-    scan._part.refuse("dead")
-    scan._part.close()
-    scan._state = "suspended"
+    scan._store.stop_accepting("dead")
+    scan._store.close()
+    scan._lifecycle.state = "suspended"
 
 
 def test_verify_finds_the_block_that_is_not_what_it_was(tmp_path: Path) -> None:
@@ -260,7 +262,7 @@ def test_a_trim_may_cut_a_block(tmp_path: Path, last: int) -> None:
     scan = begin(tmp_path, range(last + 1))
     scan.flush()
     for k in range(last + 1, 8):  # the rest of the first block had come, and is cut off by a lie of the marks
-        scan._part.journal.marks[k] = ABSENT
+        scan._store.journal.states.raw[k] = ABSENT
     path = scan.close(trim=True)
     with lys_storage.open_wave(path) as wave:
         assert wave.shape == (last + 1, SIZE)
@@ -275,8 +277,8 @@ def test_a_cut_within_a_block_that_shares_a_checksum_takes_it_apart(tmp_path: Pa
         scan[divmod(k, 5)] = frame(k)
     scan.flush()
     assert marks(scan)[:16] == [BLOCK_CHECKSUMMED] * 16
-    scan._part.journal.set_marks(10, 20, ABSENT)
-    scan._part.frames_written = 10
+    scan._store.journal.states._set(10, 20, ABSENT)
+    scan._store.frames_written = 10
     path = scan.close(trim=True)
     with lys_storage.open_wave(path) as wave:
         assert wave.shape == (2, 5, SIZE)
@@ -345,7 +347,7 @@ def test_a_failed_sync_is_not_forgotten_by_the_death_of_the_process(
 
     monkeypatch.setattr(File, "write_at", noted)
     lys_storage.recover(tmp_path)
-    offset = scan._part.description.array_offset
+    offset = scan._store.description.array_offset
     array = sorted(w for w in written if offset <= w[0] < offset + FRAMES * SIZE)
     assert array == [(offset, FRAMES * SIZE)]
     assert_is(tmp_path / "a.npz", {k: frame(k) for k in range(FRAMES)})
@@ -362,7 +364,7 @@ def test_checksums_are_taken_behind_the_writer_long_before_the_end(tmp_path: Pat
         scan[k] = value
     checked: Any = None
     for _ in range(500):
-        checked = np.isin(scan._part.journal.mark_array, (CHECKSUMMED, BLOCK_CHECKSUMMED)).sum() * size
+        checked = np.isin(scan._store.journal.states.array, (CHECKSUMMED, BLOCK_CHECKSUMMED)).sum() * size
         if checked >= checksum_batch_bytes(size):
             break
         deadline.wait(0.02)
@@ -416,7 +418,7 @@ def test_a_rewrite_that_begins_while_its_block_gets_a_checksum_keeps_it_from_tha
     writer = threading.Thread(target=lambda: scan.write(10, frame(10, 1)))
     monkeypatch.setattr(RedoLog, "append", append)
     monkeypatch.setattr(Checksummer, "sums", sums)
-    scan._part.check()
+    scan._store.checksum_dirty()
     assert marks(scan)[:24] == [BLOCK_CHECKSUMMED] * 8 + [CHECKSUMMED] * 8 + [BLOCK_CHECKSUMMED] * 8
     go_on.set()
     writer.join(DEADLINE_S)
@@ -444,7 +446,7 @@ def test_frames_that_are_rewritten_again_and_again_beside_checks_end_in_a_sound_
         rng = np.random.default_rng(seed)
         return lambda: scan.write(int(rng.integers(FRAMES)), np.full(SIZE, rng.integers(1, 255), "u1"))
 
-    threads = [threading.Thread(target=guarded(work)) for work in (rewrite(1), rewrite(2), scan._part.check)]
+    threads = [threading.Thread(target=guarded(work)) for work in (rewrite(1), rewrite(2), scan._store.checksum_dirty)]
     for thread in threads:
         thread.start()
     stop.wait(1.0)
@@ -464,9 +466,9 @@ def began(tmp_path: Path, frames: int, size: int) -> Scan:
     """A scan of frames that stand alone or in blocks, whose follower never looks by itself."""
     scan = lys_storage.create(tmp_path / "a.npz", (frames, size), "u1", grid_ndim=1, flush_interval_s=None)
     for k in range(frames):
-        scan._part.tell_at = 1 << 62
-        scan._put_one = scan.put_only = None
-        scan._part.put_frame(scan._part.form, k, np.full(size, k + 1, "u1"))
+        scan._store.table.wake_at_bytes = 1 << 62
+        scan._writer._write_fast = scan._writer.write_item_fast = None
+        scan._store.table.write_one(scan._store.table.layout, k, np.full(size, k + 1, "u1"))
     return scan
 
 
@@ -474,38 +476,38 @@ def began(tmp_path: Path, frames: int, size: int) -> Scan:
 def test_what_came_last_is_checked_first_and_the_rest_when_nothing_is_new(tmp_path: Path, size: int, step: int) -> None:
     frames, some = 10 * step, step * size
     scan = began(tmp_path, frames, size)
-    part, done = scan._part, (CHECKSUMMED, BLOCK_CHECKSUMMED)
+    part, done = scan._store, (CHECKSUMMED, BLOCK_CHECKSUMMED)
     spans = []
     for _ in range(10):
-        span, came = part.check_some(some)
+        span, came = part.checksum_batch(some)
         assert came == (span[1] - span[0]) * size
         spans.append(span)
         assert [mark in done for mark in marks(scan)] == [any(a <= k < b for a, b in spans) for k in range(frames)]
     assert spans == [(frames - (k + 1) * step, frames - k * step) for k in range(9)] + [(0, step)]
-    assert part.check_some(some) == ((0, 0), 0)
-    assert (part.older, part.fresh, part.fresh_bytes) == ([], (0, 0), 0)
+    assert part.checksum_batch(some) == ((0, 0), 0)
+    assert (part.table.dirty_backlog, part.table.dirty, part.table.dirty_bytes) == ([], (0, 0), 0)
     assert_is(scan.close(), {k: np.full(size, k + 1, "u1") for k in range(frames)})
 
 
 def test_what_waits_for_its_checksums_is_promised_by_the_next_flush(tmp_path: Path) -> None:
     scan = began(tmp_path, 24, 1 << 18)
-    part = scan._part
-    assert part.check_some(8 << 18) == ((16, 24), 8 << 18)
-    assert part.older == [(0, 16)]
+    part = scan._store
+    assert part.checksum_batch(8 << 18) == ((16, 24), 8 << 18)
+    assert part.table.dirty_backlog == [(0, 16)]
     scan.flush()
-    assert (part.older, marks(scan)) == ([], [CHECKSUMMED] * 24)
+    assert (part.table.dirty_backlog, marks(scan)) == ([], [CHECKSUMMED] * 24)
     scan.close()
 
 
 def test_a_check_that_fails_leaves_nothing_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scan = began(tmp_path, 24, 1 << 18)
-    part = scan._part
+    part = scan._store
     with monkeypatch.context() as patch:
         patch.setattr(part, "take_checksums", lambda *args, **more: 1 / 0)
         for _ in range(3):
             with pytest.raises(ZeroDivisionError):
-                part.check_some(8 << 18)
-            part.fresh_bytes = 24 << 18
+                part.checksum_batch(8 << 18)
+            part.table.dirty_bytes = 24 << 18
         with pytest.raises(ZeroDivisionError):
             scan.flush()
     scan.flush()
@@ -517,16 +519,16 @@ def test_frames_that_come_far_apart_are_not_taken_apart_by_their_numbers(tmp_pat
     size = 1 << 18
     scan = lys_storage.create(tmp_path / "a.npz", (100, size), "u1", grid_ndim=1, flush_interval_s=None)
     for k in range(0, 100, 3):
-        scan._part.tell_at = 1 << 62
-        scan._part.put_frame(scan._part.form, k, np.full(size, k, "u1"))
-    assert scan._part.check_some(8 * size) == ((0, 100), 34 * size)
+        scan._store.table.wake_at_bytes = 1 << 62
+        scan._store.table.write_one(scan._store.table.layout, k, np.full(size, k, "u1"))
+    assert scan._store.checksum_batch(8 * size) == ((0, 100), 34 * size)
     assert marks(scan) == [CHECKSUMMED if k % 3 == 0 else ABSENT for k in range(100)]
     scan.close()
 
 
 def test_a_frame_larger_than_what_is_checked_at_once_is_checked(tmp_path: Path) -> None:
     scan = began(tmp_path, 3, 1 << 20)
-    assert [scan._part.check_some(1000)[0] for _ in range(4)] == [(2, 3), (1, 2), (0, 1), (0, 0)]
+    assert [scan._store.checksum_batch(1000)[0] for _ in range(4)] == [(2, 3), (1, 2), (0, 1), (0, 0)]
     scan.close()
 
 
@@ -534,9 +536,9 @@ def test_an_interrupt_between_taking_over_what_is_new_and_looking_at_it_leaves_n
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scan = began(tmp_path, 24, 1 << 18)
-    part = scan._part
-    part.check_some(8 << 18)
-    real = part._take_fresh
+    part = scan._store
+    part.checksum_batch(8 << 18)
+    real = part.table._take_dirty
 
     def interrupted() -> Any:
         real()
@@ -546,7 +548,7 @@ def test_an_interrupt_between_taking_over_what_is_new_and_looking_at_it_leaves_n
         patch.setattr(part, "_take_fresh", interrupted)
         with pytest.raises(KeyboardInterrupt):
             scan.flush()
-    assert part.older == []
+    assert part.table.dirty_backlog == []
     scan.flush()
     assert marks(scan) == [CHECKSUMMED] * 24
     scan.close()
@@ -557,10 +559,10 @@ def test_an_interrupt_while_the_follower_is_told_has_it_told_again(
 ) -> None:
     scan = lys_storage.create(tmp_path / "a.npz", (8, 100), "u1", grid_ndim=1, flush_interval_s=60.0)
     scan[0] = np.ones(100, "u1")
-    part, follower = scan._part, scan._follower
+    part, follower = scan._store, scan._workers
     assert follower is not None
-    assert part.tell_at == checksum_batch_bytes(100)
-    part.tell_at, follower._to_disk.knows = 0, False  # as after a flush
+    assert part.table.wake_at_bytes == checksum_batch_bytes(100)
+    part.table.wake_at_bytes, follower._to_disk.knows = 0, False  # as after a flush
 
     def interrupted() -> None:
         raise KeyboardInterrupt
@@ -569,9 +571,9 @@ def test_an_interrupt_while_the_follower_is_told_has_it_told_again(
         patch.setattr(follower._to_disk._wake, "set", interrupted)
         with pytest.raises(KeyboardInterrupt):
             scan[1] = np.ones(100, "u1")
-    assert (part.tell_at, follower._to_disk.knows) == (0, False)
+    assert (part.table.wake_at_bytes, follower._to_disk.knows) == (0, False)
     scan[2] = np.ones(100, "u1")
-    assert (part.tell_at, follower._to_disk.knows) == (checksum_batch_bytes(100), True)
+    assert (part.table.wake_at_bytes, follower._to_disk.knows) == (checksum_batch_bytes(100), True)
     scan.close()
 
 
@@ -583,10 +585,10 @@ def test_a_follower_that_cannot_go_on_rests_before_it_tries_again(
     monkeypatch.setattr(checksum_thread_module, "AGAIN_S", 0.2)
     scan = lys_storage.create(tmp_path / "a.npz", (24, 1 << 18), "u1", grid_ndim=1, flush_interval_s=interval)
     scan._failed = told.append
-    part = scan._part
+    part = scan._store
     failing = threading.Event()
     failing.set()
-    real = part.settle_rewrites
+    real = part._rewriter.retry_pending
 
     def settle() -> None:
         if failing.is_set():
@@ -594,16 +596,16 @@ def test_a_follower_that_cannot_go_on_rests_before_it_tries_again(
         real()
 
     monkeypatch.setattr(part, "settle_rewrites", settle)
-    part.older.append((0, 8))
-    part.tell_at = 1 << 62
+    part.table.dirty_backlog.append((0, 8))
+    part.table.wake_at_bytes = 1 << 62
     for k in range(24):
         scan[k] = np.ones(1 << 18, "u1")
-    scan._frames_came(part)
+    scan._writer._notify_written(part)
     threading.Event().wait(0.7)
     assert 1 <= len(told) <= 6
     failing.clear()
     for _ in range(500):
-        if not part.older:
+        if not part.table.dirty_backlog:
             break
         threading.Event().wait(0.02)
     assert marks(scan)[:8] == [CHECKSUMMED] * 8

@@ -42,7 +42,7 @@ def compiled_here(tmp_path: Path) -> None:
     if not COMPILED:
         pytest.skip("not built here, or LYS_STORAGE_PURE is set: Python is all there is")
     probe = File.create(tmp_path / "probe")
-    by_map = probe.keeps_its_place()
+    by_map = probe.overwrites_in_place()
     probe.close()
     (tmp_path / "probe").unlink()
     if not by_map:
@@ -52,7 +52,7 @@ def compiled_here(tmp_path: Path) -> None:
 def begin(path: Path, *, compiled: bool = True, shape: tuple[int, ...] = SHAPE, **more: Any) -> Scan:
     scan = lys_storage.create(path, shape, "u2", **{"grid_ndim": 2, "flush_interval_s": None, **more})
     if not compiled:
-        scan._put_one = scan.put_only = None
+        scan._writer._write_fast = scan._writer.write_item_fast = None
     return scan
 
 
@@ -61,13 +61,13 @@ def frame(k: int) -> np.ndarray[Any, Any]:
 
 
 def state(scan: Scan) -> dict[str, Any]:
-    part = scan._part
+    part = scan._store
     return {
-        "marks": part.journal.mark_array.tolist(),
-        "fresh": (part.fresh, part.fresh_bytes),
+        "marks": part.journal.states.array.tolist(),
+        "fresh": (part.table.dirty, part.table.dirty_bytes),
         "written": part.frames_written,
-        "in flight": part.in_flight,
-        "bytes": bytes(part.file.read_at(FRAMES * 12, part.array_offset)),
+        "in flight": part.table.in_flight,
+        "bytes": bytes(part.file.read_at(FRAMES * 12, part.table.array_offset)),
     }
 
 
@@ -169,34 +169,36 @@ def test_each_index_of_a_grid_is_the_frame_that_it_is_for_numpy(tmp_path: Path, 
     scan = begin(tmp_path / "a.npz", shape=shape, grid_ndim=len(shape) - 2)
     expected = np.random.default_rng(1).integers(0, 60000, shape).astype("u2")
     for index in np.ndindex(shape[:-2]):
-        assert scan.put_only is not None
-        assert scan.put_only({index: expected[index]}) == STORED_WAKE  # no follower has been told of any
+        assert scan._writer.write_item_fast is not None
+        assert scan._writer.write_item_fast({index: expected[index]}) == STORED_WAKE  # no follower has been told of any
     np.testing.assert_array_equal(lys_storage.open_wave(scan.close(), check=True).data, expected)
 
 
 @needs_it
 def test_it_is_what_frames_go_through_and_says_when_somebody_is_to_be_told(tmp_path: Path) -> None:
     scan = begin(tmp_path / "a.npz", flush_interval_s=60.0)
-    assert scan.put_only is not None
-    assert scan.put_only({(0, 0): frame(0)}) == STORED_WAKE
+    assert scan._writer.write_item_fast is not None
+    assert scan._writer.write_item_fast({(0, 0): frame(0)}) == STORED_WAKE
     scan.write((0, 1), frame(1))  # which tells the follower
-    assert [scan.put_only({(1, k): frame(k)}) for k in range(4)] == [STORED] * 4
-    assert scan.put_only({(1, 0): frame(0)}) == NOT_STORED  # a rewrite has a way of its own
-    assert scan.put_only({(0, 2): frame(0), (0, 3): frame(0)}) == NOT_STORED
-    assert scan.put_only({}) == NOT_STORED
-    scan._part.tell_at = scan._part.fresh_bytes + 24
-    assert [scan.put_only({(0, k): frame(k)}) for k in (2, 3)] == [STORED, STORED_WAKE]
-    scan._part.tell_at = 1 << 62
-    assert [scan._part.put_one((2, k), frame(k)) for k in range(4)] == [STORED] * 3 + [STORED_WAKE]  # it is complete
+    assert [scan._writer.write_item_fast({(1, k): frame(k)}) for k in range(4)] == [STORED] * 4
+    assert scan._writer.write_item_fast({(1, 0): frame(0)}) == NOT_STORED  # a rewrite has a way of its own
+    assert scan._writer.write_item_fast({(0, 2): frame(0), (0, 3): frame(0)}) == NOT_STORED
+    assert scan._writer.write_item_fast({}) == NOT_STORED
+    scan._store.table.wake_at_bytes = scan._store.table.dirty_bytes + 24
+    assert [scan._writer.write_item_fast({(0, k): frame(k)}) for k in (2, 3)] == [STORED, STORED_WAKE]
+    scan._store.table.wake_at_bytes = 1 << 62
+    assert [scan._store.table.write_fast((2, k), frame(k)) for k in range(4)] == [STORED] * 3 + [
+        STORED_WAKE
+    ]  # it is complete
     assert scan.complete
     scan.close()
 
 
 def test_frames_of_a_first_frame_that_may_choose_the_form_go_the_long_way(tmp_path: Path) -> None:
     scan = begin(tmp_path / "a.npz", grid_ndim=None)
-    assert (scan._put_one, scan.put_only) == (None, None)
+    assert (scan._writer._write_fast, scan._writer.write_item_fast) == (None, None)
     scan[0, 0] = frame(0)
-    assert (scan.put_only is not None) == COMPILED
+    assert (scan._writer.write_item_fast is not None) == COMPILED
     scan.suspend()
 
 
@@ -228,7 +230,7 @@ def test_a_write_that_fails_leaves_what_python_leaves(
             with pytest.raises(BaseException) as caught:
                 scan.update({(0, 1): frame(1)})
         assert type(caught.value).__name__ == (told or type(fault).__name__)
-        assert scan._part.journal.mark_array[1] == WRITING
+        assert scan._store.journal.states.array[1] == WRITING
         scan[0, 1] = frame(2)
     assert state(scans[0]) == state(scans[1])
     for scan in scans:
@@ -255,16 +257,16 @@ def test_a_short_write_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.Monke
 @needs_it
 def test_a_scan_that_takes_no_frames_is_left_to_python(tmp_path: Path) -> None:
     scan = begin(tmp_path / "a.npz")
-    part, put = scan._part, scan.put_only
+    part, put = scan._store, scan._writer.write_item_fast
     assert put is not None
-    with part.held_still():
+    with part.quiesced():
         assert put({(0, 0): frame(0)}) == NOT_STORED
-    part.in_flight.append((3, 4))
+    part.table.in_flight.append((3, 4))
     assert put({(0, 0): frame(0)}) == NOT_STORED  # somebody else is writing
-    part.in_flight.clear()
-    with part._lock:
+    part.table.in_flight.clear()
+    with part.table.lock:
         assert put({(0, 0): frame(0)}) == NOT_STORED  # somebody is looking
-    assert part.journal.mark_array.tolist() == [ABSENT] * FRAMES
+    assert part.journal.states.array.tolist() == [ABSENT] * FRAMES
     assert put({(0, 0): frame(0)}) == STORED_WAKE
     scan.seal()
     assert put({(0, 1): frame(0)}) == NOT_STORED
@@ -272,28 +274,28 @@ def test_a_scan_that_takes_no_frames_is_left_to_python(tmp_path: Path) -> None:
         scan.update({(0, 1): frame(0)})
     scan.close()
     assert put({(0, 1): frame(0)}) == NOT_STORED
-    part.open_form = part.form  # even then: its marks are released
+    part.table.accepting_layout = part.table.layout  # even then: its marks are released
     assert put({(0, 1): frame(0)}) == NOT_STORED
 
 
 @needs_it
 def test_a_form_that_changes_while_it_is_asked_what_it_is_stores_nothing(tmp_path: Path) -> None:
     scan = begin(tmp_path / "a.npz")
-    part, put = scan._part, scan.put_only
+    part, put = scan._store, scan._writer.write_item_fast
     assert put is not None
 
     class Closing:
-        buffer_dtype, frame_shape = part.form.buffer_dtype, part.form.frame_shape
+        buffer_dtype, frame_shape = part.table.layout.buffer_dtype, part.table.layout.frame_shape
 
         @property
         def grid(self) -> Any:
-            part.open_form = None
-            return part.form.grid
+            part.table.accepting_layout = None
+            return part.table.layout.grid
 
-    part.open_form = Closing()
+    part.table.accepting_layout = Closing()
     assert put({(0, 0): frame(0)}) == NOT_STORED
-    assert part.journal.mark_array.tolist() == [ABSENT] * FRAMES
-    part.open_form = part.form
+    assert part.journal.states.array.tolist() == [ABSENT] * FRAMES
+    part.table.accepting_layout = part.table.layout
     assert put({(0, 0): frame(0)}) == STORED_WAKE
     scan.suspend()
 
@@ -306,7 +308,7 @@ def test_who_waits_for_the_end_of_a_flight_is_told(tmp_path: Path, monkeypatch: 
     def slow(*args: Any) -> int:
         done = real(*args)
         sealing.start()
-        while not scan._part._waiting:
+        while not scan._store.table.waiting:
             threading.Event().wait(0.01)
         return done
 
@@ -315,7 +317,7 @@ def test_who_waits_for_the_end_of_a_flight_is_told(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(os, "pwrite", real)
     sealing.join(10)
     assert not sealing.is_alive()
-    assert (scan.frames_written, scan._part.in_flight) == (1, [])
+    assert (scan.frames_written, scan._store.table.in_flight) == (1, [])
     scan.close()
 
 
@@ -326,16 +328,16 @@ def test_a_write_that_the_system_cuts_short_is_no_frame(tmp_path: Path) -> None:
 
     size = 1 << 16
     scan = lys_storage.create(tmp_path / "a.npz", (4, size), "u1", grid_ndim=1, flush_interval_s=None)
-    part, (soft, hard) = scan._part, resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (part.array_offset + size + size // 2, hard))
+    part, (soft, hard) = scan._store, resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (part.table.array_offset + size + size // 2, hard))
     try:
         scan[0] = np.full(size, 1, "u1")
         with pytest.raises(lys_storage.StorageOSError):
             scan[1] = np.full(size, 2, "u1")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert part.journal.mark_array.tolist() == [WRITTEN, WRITING, ABSENT, ABSENT]
-    assert (scan.frames_written, part.in_flight) == (1, [])
+    assert part.journal.states.array.tolist() == [WRITTEN, WRITING, ABSENT, ABSENT]
+    assert (scan.frames_written, part.table.in_flight) == (1, [])
     scan[1] = np.full(size, 3, "u1")
     assert lys_storage.open_wave(scan.close(), check=True).data[:, 0].tolist() == [1, 3, 0, 0]
 
@@ -348,7 +350,7 @@ def test_a_forked_child_writes_nothing(tmp_path: Path) -> None:
         "scan = lys_storage.create(sys.argv[1], (3, 4), 'u2', grid_ndim=1)\n"
         "scan[0] = numpy.ones(4, 'u2')\n"
         "if not os.fork():\n"
-        "    try: put = scan.put_only({1: numpy.ones(4, 'u2')}); scan[1] = numpy.ones(4, 'u2')\n"
+        "    try: put = scan._writer.write_item_fast({1: numpy.ones(4, 'u2')}); scan[1] = numpy.ones(4, 'u2')\n"
         "    except lys_storage.ScanClosedError: os._exit(put)\n"
         "    os._exit(9)\n"
         "code = os.waitstatus_to_exitcode(os.wait()[1])\n"
@@ -366,9 +368,9 @@ def test_an_interrupt_while_it_waits_for_the_lock_leaves_a_frame_that_can_be_wri
     code = (
         "import os, signal, sys, threading, time, numpy, lys_storage\n"
         "scan = lys_storage.create(sys.argv[1], (3, 4), 'u2', grid_ndim=1, flush_interval_s=None)\n"
-        "part, real, go_on = scan._part, os.pwrite, threading.Event()\n"
+        "part, real, go_on = scan._store, os.pwrite, threading.Event()\n"
         "def holder():\n"
-        "    with part._lock: held.set(); time.sleep(0.3); os.kill(os.getpid(), signal.SIGINT); go_on.wait(30)\n"
+        "    with part.table.lock: held.set(); time.sleep(0.3); os.kill(os.getpid(), signal.SIGINT); go_on.wait(30)\n"
         "held = threading.Event()\n"
         "def pwrite(*args):\n"
         "    done = real(*args); os.pwrite = real; thread.start(); held.wait(); return done\n"
@@ -378,7 +380,7 @@ def test_an_interrupt_while_it_waits_for_the_lock_leaves_a_frame_that_can_be_wri
         "try: scan.write(0, numpy.full(4, 5, 'u2')); print('no interrupt')\n"
         "except KeyboardInterrupt: pass\n"
         "thread.join()\n"
-        "assert (scan.frames_written, part.in_flight) == (0, []), (scan.frames_written, part.in_flight)\n"
+        "assert (scan.frames_written, part.table.in_flight) == (0, []), (scan.frames_written, part.table.in_flight)\n"
         "scan[0] = numpy.full(4, 6, 'u2')\n"
         "scan.close(); print('done')\n"
     )
@@ -414,7 +416,7 @@ def test_threads_that_write_at_once_lose_and_leak_nothing(tmp_path: Path) -> Non
     for thread in threads:
         thread.join(DEADLINE_S)
     assert not failed
-    assert (scan.frames_written, scan._part.in_flight, scan.complete) == (2000, [], True)
+    assert (scan.frames_written, scan._store.table.in_flight, scan.complete) == (2000, [], True)
     data = lys_storage.open_wave(scan.close(), check=True).data
     np.testing.assert_array_equal(data, np.stack([frame(k) for k in range(2000)]))
 
@@ -434,9 +436,18 @@ def test_it_keeps_nothing_of_what_it_was_given(tmp_path: Path) -> None:
     scan = lys_storage.create(tmp_path / "a.npz", (4000, 2, 3), "u2", grid_ndim=1, flush_interval_s=None)
     scan[0] = frame(0)
     value, other, index = frame(1), np.asfortranarray(frame(1)), (2**70,)
-    put, part = scan.put_only, scan._part
+    put, part = scan._writer.write_item_fast, scan._store
     assert put is not None
-    with nothing_left_over(value, other, index, part.in_flight, part.form, part.form.dtype, part.marks, part._lock):
+    with nothing_left_over(
+        value,
+        other,
+        index,
+        part.table.in_flight,
+        part.table.layout,
+        part.table.layout.dtype,
+        part.table.state_bytes,
+        part.table.lock,
+    ):
         for k in range(1, 2000):
             assert put({k: value}) != NOT_STORED
             assert put({k + 2000: other}) == put({index: value}) == put({k: value}) == NOT_STORED
@@ -448,7 +459,7 @@ def test_it_keeps_nothing_of_what_it_was_given(tmp_path: Path) -> None:
 def test_a_scan_that_was_dropped_is_freed(tmp_path: Path) -> None:
     scan = begin(tmp_path / "a.npz")
     scan[0, 0] = frame(0)
-    gone = weakref.ref(scan._part)
+    gone = weakref.ref(scan._store)
     scan.suspend()
     del scan
     gc.collect()
@@ -457,10 +468,10 @@ def test_a_scan_that_was_dropped_is_freed(tmp_path: Path) -> None:
 
 def test_wrong_arguments_are_a_type_error(tmp_path: Path) -> None:
     scan = begin(tmp_path / "a.npz")
-    if scan._part.put_one is not None:
+    if scan._store.table.write_fast is not None:
         with pytest.raises(TypeError):
-            scan._part.put_one((0, 0))
-        assert scan._part.put_one((0, 0), None) == NOT_STORED
+            scan._store.table.write_fast((0, 0))
+        assert scan._store.table.write_fast((0, 0), None) == NOT_STORED
     scan.suspend()
 
 
@@ -480,14 +491,16 @@ def test_checksums_are_those_of_the_bytes(
     data = np.random.default_rng(size).integers(0, 256, (7, size)).astype("u1")
     for k in range(7):
         scan[k] = data[k]
-    part = scan._part
+    part = scan._store
     expected = [zlib.crc32(row.tobytes()) for row in data]
-    assert part.sums(range(7), size).tolist() == expected
-    assert part.sums([1, 2, 5], size).tolist() == [expected[k] for k in (1, 2, 5)]
-    assert part.sums([], size).tolist() == part.sums(range(0), size).tolist() == []
+    assert part._checksummer.sums(range(7), size).tolist() == expected
+    assert part._checksummer.sums([1, 2, 5], size).tolist() == [expected[k] for k in (1, 2, 5)]
+    assert part._checksummer.sums([], size).tolist() == part._checksummer.sums(range(0), size).tolist() == []
     if compiled:
         out = np.zeros(7, np.uint32)
-        assert part._read_sums(part.array_offset, size, out, memoryview(bytearray(1 << 20))) == 7
+        assert (
+            part._checksummer._read_checksums(part.table.array_offset, size, out, memoryview(bytearray(1 << 20))) == 7
+        )
         assert out.tolist() == expected
     scan.suspend()
 
@@ -499,22 +512,22 @@ marks = st.lists(
 
 def assert_sound(part: Any, size: int, before: list[int], span: tuple[int, int], leave_loose: bool) -> None:
     """Every checksum is that of its bytes, none is that of a part of a block, and none is left out."""
-    journal, per_block = part.journal, part.journal.per_block
-    after = journal.mark_array.tolist()
+    journal, per_block = part.journal, part.journal.states.per_block
+    after = journal.states.array.tolist()
     for k, mark in enumerate(after):
         block = k // per_block
         if mark == BLOCK_CHECKSUMMED:
             assert set(after[block * per_block : (block + 1) * per_block]) == {BLOCK_CHECKSUMMED}
             content = b"".join(bytes((j,)) * size for j in range(block * per_block, (block + 1) * per_block))
-            assert journal.block_checksums[block] == zlib.crc32(content)
+            assert journal.states.block_checksums[block] == zlib.crc32(content)
         elif mark == CHECKSUMMED and before[k] != CHECKSUMMED:
-            assert journal.checksums[k] == zlib.crc32(bytes((k,)) * size)
+            assert journal.states.checksums[k] == zlib.crc32(bytes((k,)) * size)
         if before[k] in (ABSENT, WRITING, CHECKSUMMED, REWRITING):
             assert mark == before[k]
         elif span[0] <= k < span[1] and not (leave_loose and per_block > 1):
             assert mark in (CHECKSUMMED, BLOCK_CHECKSUMMED)
         elif span[0] <= k < span[1] and mark not in (CHECKSUMMED, BLOCK_CHECKSUMMED):
-            assert part.fresh[0] <= k < part.fresh[1]
+            assert part.table.dirty[0] <= k < part.table.dirty[1]
 
 
 @needs_it
@@ -543,17 +556,17 @@ def test_checks_leave_the_same_marks_and_checksums_as_by_python(
             patch.setattr(checksummer_module, "CRC32_ADDRESS", address)
             patch.setattr(checksummer_module, "_AT_ONCE", at_once)
             scan = lys_storage.create(folder / "a.npz", (37, size), "u1", grid_ndim=1, flush_interval_s=None)
-            part = scan._part
-            part.file.write_at(np.arange(37, dtype="u1").repeat(size).data, part.array_offset)
+            part = scan._store
+            part.file.write_at(np.arange(37, dtype="u1").repeat(size).data, part.table.array_offset)
             part.journal.put_marks(0, np.array(given_marks, np.uint8))
-            part.in_flight.extend(in_flight)
-            part.take_checksums(span, leave_loose=leave_loose)
-            part.in_flight.clear()
+            part.table.in_flight.extend(in_flight)
+            part._checksummer.checksum(span, leave_loose=leave_loose)
+            part.table.in_flight.clear()
             assert_sound(part, size, given_marks, span, leave_loose)
-            tables = (part.journal.checksums.tolist(), part.journal.block_checksums.tolist())
-            left.append((part.journal.mark_array.tolist(), tables, part.fresh))
+            tables = (part.journal.states.checksums.tolist(), part.journal.states.block_checksums.tolist())
+            left.append((part.journal.states.array.tolist(), tables, part.table.dirty))
             part.journal.put_marks(0, np.zeros(37, np.uint8))
-            part.recount()
+            part.table._recount()
             scan.discard()
     assert left[0] == left[1]
 
@@ -566,61 +579,61 @@ def test_a_block_one_of_whose_frames_begins_to_be_rewritten_leaves_the_others_as
     """Also where it is the first one: what is looked at again begins at a block."""
     size = 1 << 15  # eight in a block
     scan = lys_storage.create(tmp_path / "a.npz", (37, size), "u1", grid_ndim=1, flush_interval_s=None)
-    part, real = scan._part, Checksummer.sums
+    part, real = scan._store, Checksummer.sums
     for k in range(37):
         scan[k] = np.full(size, k, "u1")
 
     def sums(checks: Any, units: Any, size: int) -> Any:
         for k in touched:
-            part.marks[k] = REWRITING
+            part.table.state_bytes[k] = REWRITING
         return real(checks, units, size)
 
     with monkeypatch.context() as patch:
         patch.setattr(Checksummer, "sums", sums)
-        part.check()
+        part.checksum_dirty()
     before = [WRITTEN] * 37
     for k in touched:
         before[k] = REWRITING
     assert_sound(part, size, before, (0, 37), leave_loose=False)
     for k in touched:
-        part.marks[k] = WRITTEN
+        part.table.state_bytes[k] = WRITTEN
     scan.close()
 
 
 def run_of(scan: Scan, first: int, stop: int, size: int) -> Any:
-    part = scan._part
-    assert part.check_run is not None
-    table = part.journal.checksums[first:stop]
-    at, buffer = part.array_offset + first * size, memoryview(bytearray(1 << 17))
-    return part.check_run(first, stop, CHECKSUMMED, CRC32_ADDRESS, at, size, table, buffer)
+    part = scan._store
+    assert part.table.checksum_run is not None
+    table = part.journal.states.checksums[first:stop]
+    at, buffer = part.table.array_offset + first * size, memoryview(bytearray(1 << 17))
+    return part.table.checksum_run(first, stop, CHECKSUMMED, CRC32_ADDRESS, at, size, table, buffer)
 
 
 @needs_it
 def test_a_run_is_checked_whole_or_not_at_all(tmp_path: Path) -> None:
     size = 1 << 18
     scan = lys_storage.create(tmp_path / "a.npz", (8, size), "u1", grid_ndim=1, flush_interval_s=None)
-    part, data = scan._part, np.random.default_rng(2).integers(0, 255, (8, size)).astype("u1")
+    part, data = scan._store, np.random.default_rng(2).integers(0, 255, (8, size)).astype("u1")
     expected = [zlib.crc32(row.tobytes()) for row in data]
     for k in range(7):
         scan[k] = data[k]
     assert run_of(scan, 5, 8, size) is False  # the last one is missing
-    assert part.journal.mark_array.tolist() == [WRITTEN] * 7 + [ABSENT]
+    assert part.journal.states.array.tolist() == [WRITTEN] * 7 + [ABSENT]
     assert run_of(scan, 0, 2, size) is True
-    assert part.journal.mark_array.tolist() == [CHECKSUMMED] * 2 + [WRITTEN] * 5 + [ABSENT]
-    part.in_flight.append((3, 4))  # somebody has begun to rewrite one
+    assert part.journal.states.array.tolist() == [CHECKSUMMED] * 2 + [WRITTEN] * 5 + [ABSENT]
+    part.table.in_flight.append((3, 4))  # somebody has begun to rewrite one
     assert np.frombuffer(run_of(scan, 2, 5, size), np.uint32).tolist() == expected[2:5]
-    assert part.journal.mark_array.tolist() == [CHECKSUMMED] * 2 + [CHECKSUMMING] * 3 + [WRITTEN] * 2 + [ABSENT]
+    assert part.journal.states.array.tolist() == [CHECKSUMMED] * 2 + [CHECKSUMMING] * 3 + [WRITTEN] * 2 + [ABSENT]
     assert run_of(scan, 2, 5, size) is False
-    part.in_flight.clear()
-    part.journal.set_marks(2, 5, WRITTEN)
-    os.truncate(scan.part_path, part.array_offset + 6 * size + 5)
+    part.table.in_flight.clear()
+    part.journal.states._set(2, 5, WRITTEN)
+    os.truncate(scan.part_path, part.table.array_offset + 6 * size + 5)
     assert np.frombuffer(run_of(scan, 5, 7, size), np.uint32).tolist() == expected[5:6]  # as many as could be read
-    assert part.journal.checksums.tolist() == expected[:2] + [0] * 6
+    assert part.journal.states.checksums.tolist() == expected[:2] + [0] * 6
     for wrong in ((-1, 2), (3, 2), (0, 9)):
         with pytest.raises(ValueError, match="no such run"):
             run_of(scan, *wrong, size)
-    part.journal.set_marks(0, 8, ABSENT)
-    part.recount()
+    part.journal.states._set(0, 8, ABSENT)
+    part.table._recount()
     scan.discard()
 
 
@@ -630,17 +643,17 @@ def test_a_check_waits_for_who_holds_the_lock(tmp_path: Path) -> None:
     scan = lys_storage.create(tmp_path / "a.npz", (4, size), "u1", grid_ndim=1, flush_interval_s=None)
     for k in range(4):
         scan[k] = np.full(size, k, "u1")
-    part, told = scan._part, []
+    part, told = scan._store, []
     checking = threading.Thread(target=lambda: told.append(run_of(scan, 0, 4, size)))
-    with part._lock:
+    with part.table.lock:
         checking.start()
         checking.join(0.2)
         assert checking.is_alive()
-        assert part.journal.mark_array.tolist() == [WRITTEN] * 4
+        assert part.journal.states.array.tolist() == [WRITTEN] * 4
     checking.join(DEADLINE_S)
     assert told == [True]
-    assert part.journal.mark_array.tolist() == [CHECKSUMMED] * 4
-    assert not part._lock.locked()
+    assert part.journal.states.array.tolist() == [CHECKSUMMED] * 4
+    assert not part.table.lock.locked()
     scan.close()
 
 
@@ -659,20 +672,20 @@ def test_what_cannot_be_read_is_told_by_python(tmp_path: Path, monkeypatch: pyte
     scan = lys_storage.create(tmp_path / "a.npz", (7, 4096), "u1", grid_ndim=1, flush_interval_s=None)
     for k in range(7):
         scan[k] = np.full(4096, k, "u1")
-    part, out = scan._part, np.zeros(7, np.uint32)
+    part, out = scan._store, np.zeros(7, np.uint32)
     buffer = memoryview(bytearray(1 << 20))
-    os.truncate(scan.part_path, part.array_offset + 3 * 4096 + 100)
-    assert part._read_sums(part.array_offset, 4096, out, buffer) == 3
+    os.truncate(scan.part_path, part.table.array_offset + 3 * 4096 + 100)
+    assert part._checksummer._read_checksums(part.table.array_offset, 4096, out, buffer) == 3
     with pytest.raises(lys_storage.StorageOSError, match="it has been cut"):
-        part.sums(range(7), 4096)
+        part._checksummer.sums(range(7), 4096)
     with pytest.raises(lys_storage.StorageOSError, match="it has been cut"):
         scan.flush()
-    assert part.journal.mark_array.tolist() == [WRITTEN] * 7  # none is left in the middle of a check
-    assert len(part._buffers) == 1
+    assert part.journal.states.array.tolist() == [WRITTEN] * 7  # none is left in the middle of a check
+    assert len(part._checksummer._buffers) == 1
     with monkeypatch.context() as patch:
         patch.setattr(os, "preadv", lambda *args: 0)  # a model of the disk stands between
         assert not preadv_is_native()
-        assert part._read_sums(part.array_offset, 4096, out, buffer) == 0
+        assert part._checksummer._read_checksums(part.table.array_offset, 4096, out, buffer) == 0
     with contextlib.suppress(LysStorageError):
         scan.suspend()
 

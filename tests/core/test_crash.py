@@ -114,12 +114,12 @@ def scenario(arm, say):
     scan.flush()
     scan[0] = np.full(1000, 4, "u1")
     scan[2] = np.full(1000, 5, "u1")
-    scan._part.journal.marks[0] = 4  # REWRITING, as if it had been killed there
-    scan._part.file.write_at(bytes(500), scan._part.description.array_offset)
-    scan._part.close()
-    scan._state = "suspended"
-    if scan._follower is not None:
-        scan._follower.stop()
+    scan._store.journal.states.raw[0] = 4  # REWRITING, as if it had been killed there
+    scan._store.file.write_at(bytes(500), scan._store.description.array_offset)
+    scan._store.close()
+    scan._lifecycle.state = "suspended"
+    if scan._workers is not None:
+        scan._workers.stop()
     arm()
     lys_storage.recover(".", verify=False)
 """
@@ -220,7 +220,7 @@ def cut_power(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def spoil(scan: lys_storage.Scan, frame: int, content: bytes) -> None:
     """Bytes of a frame in the file of a scan that has been let go are others than were written."""
-    description = scan._part.description
+    description = scan._store.description
     with scan.part_path.open("r+b") as stream:
         stream.seek(description.array_offset + frame * description.frame_bytes)
         stream.write(content)
@@ -270,11 +270,11 @@ def test_after_a_power_cut_marks_without_bytes_are_not_believed(
     scan, _ = flushed_scan(tmp_path)
     for k in range(6):
         spoil(scan, k, bytes(2000))
-    scan._part.journal.put_marks(0, np.array([2, 3, 2, 3, 4, 5], np.uint8))
-    scan._part.close()
-    scan._state = "suspended"
+    scan._store.journal.put_marks(0, np.array([2, 3, 2, 3, 4, 5], np.uint8))
+    scan._store.close()
+    scan._lifecycle.state = "suspended"
     cut_power(monkeypatch)
-    follower = scan._follower
+    follower = scan._workers
     assert follower is not None
     follower.stop()
     (result,) = lys_storage.recover(tmp_path)
@@ -310,13 +310,13 @@ def test_after_a_power_cut_a_rewrite_is_the_new_version_or_the_old_one_or_missin
     scan, expected = flushed_scan(tmp_path)
     scan.flush()
     scan[1] = np.full(1000, 777, "u2")
-    offset = scan._part.description.array_offset + 1 * 2000
-    scan._part.file.write_at(b"\xee" * 1000, offset)
-    follower = scan._follower
+    offset = scan._store.description.array_offset + 1 * 2000
+    scan._store.file.write_at(b"\xee" * 1000, offset)
+    follower = scan._workers
     assert follower is not None
     follower.stop()
-    scan._part.close()
-    scan._state = "suspended"
+    scan._store.close()
+    scan._lifecycle.state = "suspended"
     if redo_too:
         redo = tmp_path / "data.npz.part.redo"
         redo.write_bytes(redo.read_bytes()[:1000])

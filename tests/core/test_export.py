@@ -129,8 +129,8 @@ def test_a_large_scan_takes_another_dtype_and_is_cut(tmp_path: Path) -> None:
 def test_what_lies_before_the_head_becomes_zeros(tmp_path: Path) -> None:
     """The head of an older layout, where a change of dtype was cut off, or a sector that has rotted."""
     with lys_storage.create(tmp_path / "data.npz", (256, 1 << 17), "u1", grid_ndim=1) as scan:
-        scan._part.file.write_at(b"PK\3\4", 5000)
-        scan._part.file.write_at(b"x", scan._part.array_offset - 1000)
+        scan._store.file.write_at(b"PK\3\4", 5000)
+        scan._store.file.write_at(b"x", scan._store.table.array_offset - 1000)
     assert lys_storage.verify(scan.path) == []
 
 

@@ -79,7 +79,7 @@ def test_a_fill_of_zero_is_free(tmp_path: Path, faults: Faults) -> None:
         *(tmp_path, "data", (1024, 1 << 20), "u1"),
         numbered=False,
         replace_existing=False,
-        claim_space=False,
+        preallocate=False,
         grid_ndim=1,
     )
     scan[500] = np.ones(1 << 20, "u1")

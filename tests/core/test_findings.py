@@ -107,7 +107,7 @@ def test_a_frame_that_comes_while_the_dtype_changes_is_not_dropped(
 ) -> None:
     """Whether the scan is empty is looked at once no more frames come in: what was acknowledged is kept."""
     scan = lys_storage.create(tmp_path / "data.npz", (2, 8), "f8", fill=0, grid_ndim=1, flush_interval_s=None)
-    scan._put_one = scan.put_only = None  # put_frame is what is patched
+    scan._writer._write_fast = scan._writer.write_item_fast = None  # put_frame is what is patched
     real_hold, stored = ScanStore.held_still, threading.Event()
     writer = threading.Thread(target=lambda: scan.write(0, np.full(8, 1.5)))
     real_put = ScanStore.put_frame
@@ -136,7 +136,7 @@ def test_a_map_that_is_held_while_the_dtype_changes_does_not_kill_the_process(tm
     child = run_child("""
 import lys_storage, numpy as np
 scan = lys_storage.create("data.npz", (100, 10_000), "f8")
-scan.let_first_frame_choose()
+frame_writer(scan).infer_dtype_from_first_frame()
 held = scan.array
 scan[0] = np.ones(10_000, "u1")
 held[-1, -1]
@@ -201,7 +201,7 @@ def test_a_scan_that_is_closed_while_its_first_write_returns_starts_no_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scan = lys_storage.create(tmp_path / "data.npz", (1, 8), "u1", grid_ndim=1, flush_interval_s=0.001)
-    scan._put_one = scan.put_only = None  # put_frame is what is patched
+    scan._writer._write_fast = scan._writer.write_item_fast = None  # put_frame is what is patched
     real_put = ScanStore.put_frame
 
     def put(part: ScanStore, *args: Any) -> None:
@@ -350,7 +350,7 @@ def test_a_background_flush_that_fails_is_tried_again_also_where_no_more_frames_
 
     monkeypatch.setattr(File, "sync", sync)
     options: dict[str, Any] = {"numbered": False, "replace_existing": False, "grid_ndim": 1, "flush_interval_s": 0.01}
-    scan = begin_scan(tmp_path, "data", (4, 8), "u1", failed=told.append, **options)
+    scan = begin_scan(tmp_path, "data", (4, 8), "u1", on_error=told.append, **options)
     scan[0] = np.arange(8, dtype="u1")
     assert done.wait(DEADLINE_S)
     assert [type(error) for error in told] == [lys_storage.StorageOSError] * 3

@@ -173,7 +173,7 @@ def test_the_first_bytes_of_a_journal_are_these(tmp_path: Path, journal: Journal
 
 
 def test_marks_and_checksums_are_where_the_head_says(tmp_path: Path, journal: Journal) -> None:
-    journal.marks[5] = CHECKSUMMED
+    journal.states.raw[5] = CHECKSUMMED
     journal.set_checksums(0, np.array([5]), np.array([0x12345678], np.uint32))
     data = (tmp_path / "j").read_bytes()
     assert (data[4096:4108], data[8192 + 20 : 8192 + 24]) == (bytes([0] * 5 + [3] + [0] * 6), b"\x78\x56\x34\x12")
@@ -186,7 +186,7 @@ def test_the_marks_are_these() -> None:
 
 def test_a_journal_is_read_as_what_was_written(tmp_path: Path, journal: Journal) -> None:
     journal.put_marks(0, np.arange(12, dtype=np.uint8))
-    journal.put_checksums(0, np.arange(100, 112, dtype=np.uint32))
+    journal.states._put("checksums", 0, np.arange(100, 112, dtype=np.uint32))
     journal.epoch = 77
     other = Journal.open(tmp_path / "j", writable=False)
     assert (other.description, other.epoch, other.read_metadata()) == (HERE, 77, METADATA)

@@ -168,10 +168,10 @@ print("ready", flush=True)
 input()
 numbers = []
 for _ in range(200):
-    scan = begin_scan(Path("run"), "data", (2,), "u1", numbered=True, replace_existing=False, claim_space=False)
+    scan = begin_scan(Path("run"), "data", (2,), "u1", numbered=True, replace_existing=False, preallocate=False)
     numbers.append(scan.number)
-    scan._part.close()  # as if it had died: what it claimed stays claimed
-    scan._state = "suspended"
+    scan._store.close()  # as if it had died: what it claimed stays claimed
+    scan._lifecycle.state = "suspended"
 print(*numbers, flush=True)
 """)
         for _ in range(8)

@@ -63,7 +63,7 @@ for k in range(processes):
         os.read(go[0], 1)  # until it is closed
         numbers = []
         for turn in range(each):
-            scan = begin_scan(folder, "data", (2,), "i4", numbered=True, replace_existing=False, claim_space=False)
+            scan = begin_scan(folder, "data", (2,), "i4", numbered=True, replace_existing=False, preallocate=False)
             numbers.append(scan.number)
             scan[...] = np.array([k, turn], "i4")
             if turn % 2 == 0:

@@ -122,7 +122,7 @@ def test_a_grid_of_more_dimensions_than_there_are_is_refused(tmp_path: Path, ndi
 
 def test_a_refinement_to_more_frames_than_a_journal_holds_is_refused_and_the_scan_goes_on(tmp_path: Path) -> None:
     scan = begin_scan(
-        *(tmp_path, "data", (1 << 16, 1 << 16, 4), "u1"), numbered=False, replace_existing=False, claim_space=False
+        *(tmp_path, "data", (1 << 16, 1 << 16, 4), "u1"), numbered=False, replace_existing=False, preallocate=False
     )
     scan[0] = np.ones((1 << 16, 4), "u1")
     with pytest.raises(ScanShapeError, match="4,294,967,296 frames"):
@@ -362,7 +362,7 @@ def test_of_a_frame_that_comes_twice_the_last_one_counts(tmp_path: Path, between
     scan = begin(tmp_path, (3, 4), "u2")
     scan[1] = np.full(4, 1, "u2")
     if between != "nothing":
-        getattr(scan._part, between)()
+        getattr(scan._store, between)()
     assert files(tmp_path) == {"data.npz.part", "data.npz.part.journal"}
     scan[1] = np.full(4, 2, "u2")
     assert files(tmp_path) == {"data.npz.part", "data.npz.part.journal", "data.npz.part.redo"}
@@ -653,7 +653,7 @@ def test_a_frame_that_is_rewritten_while_its_checksum_is_taken_keeps_none(
         return result
 
     monkeypatch.setattr(Checksummer, "sums", sums)
-    scan._part.check()
-    assert scan._part.journal.mark_array.tolist() == [CHECKSUMMED, WRITTEN, ABSENT]
+    scan._store.checksum_dirty()
+    assert scan._store.journal.states.array.tolist() == [CHECKSUMMED, WRITTEN, ABSENT]
     assert saved(scan).tolist() == [[1] * 8, [3] * 8, [0] * 8]
     assert taken == [2, 1]

@@ -14,6 +14,7 @@ import pytest
 import lys_storage
 from lys_storage import AxisLengthError, Scan, ScanClosedError, ScanInUseError, ScanShapeError
 from lys_storage.disk import folder as folder_module
+from lys_storage.scan import frame_writer
 from tests.core.conftest import Faults
 from tests.core.helpers import DEADLINE_S, assert_same_array, files, load_export, some
 
@@ -449,7 +450,7 @@ def test_recovering_a_folder_without_scans_finds_none(tmp_path: Path) -> None:
 def test_the_first_frame_can_choose_the_dtype(tmp_path: Path, given: Any) -> None:
     """And the fill that goes with it."""
     frame, scan = some((3,), given), begin(tmp_path)
-    scan.let_first_frame_choose()
+    frame_writer(scan).infer_dtype_from_first_frame()
     scan[1] = frame
     assert (scan.dtype, scan.written.tolist()) == (np.dtype(given), [False, True])
     expected = np.full((2, 3), np.nan, given) if np.dtype(given).kind in "fc" else np.zeros((2, 3), given)
@@ -459,7 +460,7 @@ def test_the_first_frame_can_choose_the_dtype(tmp_path: Path, given: Any) -> Non
 
 def test_a_first_frame_that_is_refused_chooses_nothing(tmp_path: Path) -> None:
     scan = begin(tmp_path)
-    scan.let_first_frame_choose()
+    frame_writer(scan).infer_dtype_from_first_frame()
     for bad in (np.zeros(4, "u2"), np.zeros(3, "O")):
         with pytest.raises((lys_storage.FrameShapeError, lys_storage.FrameTypeError, ScanShapeError)):
             scan[0] = bad
@@ -472,7 +473,7 @@ def test_a_first_frame_that_is_refused_chooses_nothing(tmp_path: Path) -> None:
 
 def test_without_any_frame_the_dtype_stays(tmp_path: Path) -> None:
     with begin(tmp_path, (2,)) as scan:
-        scan.let_first_frame_choose(fill=3)
+        frame_writer(scan).infer_dtype_from_first_frame(fill=3)
     assert_same_array(load_export(scan.path).data, np.full(2, np.nan))
 
 

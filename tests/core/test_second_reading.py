@@ -67,9 +67,9 @@ def after_a_cut(folder: Path, monkeypatch: pytest.MonkeyPatch, journal: bytes | 
 
 def lose_frame_0(part: ScanStore) -> None:
     """As by a sync that failed: it reads as what did not come."""
-    part.check()
+    part.checksum_dirty()
     part.journal.file_sync_failed = True
-    part.file.write_at(b"torn", part.array_offset)
+    part.file.write_at(b"torn", part.table.array_offset)
 
 
 def raising(code: int) -> Callable[..., Any]:
@@ -166,14 +166,14 @@ def test_a_check_that_ended_in_the_middle_is_made_up_for_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A checksum that could not be written, or Ctrl-C just there, leaves frames CHECKING."""
-    monkeypatch.setattr(File, "keeps_its_place", lambda self: False)
+    monkeypatch.setattr(File, "overwrites_in_place", lambda self: False)
     scan = begun(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "put_checksums", raising(errno.ENOSPC))
         with pytest.raises(StorageOSError):
             scan.flush()
     scan.flush()
-    assert scan._part.journal.mark_array[:8].tolist() == [CHECKSUMMED] * 8
+    assert scan._store.journal.states.array[:8].tolist() == [CHECKSUMMED] * 8
     assert_export(after_a_cut(tmp_path, monkeypatch), dict.fromkeys(range(8), 0))
     assert_export(scan.close(), dict.fromkeys(range(8), 0))
 
@@ -200,15 +200,15 @@ def test_a_block_that_is_taken_apart_during_the_first_flush_is_promised_by_it(
 
 def test_a_mark_that_cannot_be_written_leaves_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a frame that a failed sync has lost, on a full disk that copies on write."""
-    monkeypatch.setattr(File, "keeps_its_place", lambda self: False)
+    monkeypatch.setattr(File, "overwrites_in_place", lambda self: False)
     scan = begun(tmp_path, 1)
-    part = scan._part
+    part = scan._store
     lose_frame_0(part)
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "set_marks", raising(errno.ENOSPC))
         with pytest.raises(StorageOSError):
             scan.flush()
-    assert part.in_flight == []
+    assert part.table.in_flight == []
     with pytest.raises(StorageOSError, match="1 frames were lost"):
         scan.flush()
     scan.suspend()
@@ -219,12 +219,12 @@ def test_after_a_kill_an_old_record_does_not_come_over_what_was_written_anew(
 ) -> None:
     """Rewritten, lost by a failed sync, written once more: the record of the rewrite is still in the redo file."""
     scan = begun(tmp_path, 1)
-    part = scan._part
+    part = scan._store
     scan[0] = value(0, 1)
     lose_frame_0(part)
     with pytest.raises(StorageOSError, match="1 frames were lost"):
         scan.flush()
-    assert part.journal.marks[0] == WRITING
+    assert part.journal.states.raw[0] == WRITING
     scan[0] = value(0, 2)
     shutil.copytree(tmp_path, tmp_path.with_name(f"{tmp_path.name}_killed"))
     (result,) = lys_storage.recover(tmp_path.with_name(f"{tmp_path.name}_killed"))
@@ -250,7 +250,7 @@ def test_an_interrupt_in_the_middle_of_a_write_leaves_the_count_right_and_nobody
         patch.setattr(os, real.__name__, interrupted)
         with pytest.raises(KeyboardInterrupt):
             scan.update(data)
-    assert (scan.frames_written, scan._part.in_flight) == (0, [])
+    assert (scan.frames_written, scan._store.table.in_flight) == (0, [])
     scan.update(data)
     assert scan.frames_written == len(data)
     assert_export(scan.close(), dict.fromkeys(range(len(data)), 0))
@@ -341,7 +341,7 @@ def test_a_rewrite_that_was_refused_before_it_touched_anything_is_not_made_up_fo
         patch.setattr(Journal, "set_marks", raising(errno.ENOSPC))
         with pytest.raises(StorageOSError):
             scan[3] = value(3, 1)
-    assert scan._part._unsettled == []
+    assert scan._store._rewriter._pending == []
     scan.flush()
     assert_export(scan.close(), dict.fromkeys(range(8), 0))
 
@@ -351,7 +351,7 @@ def test_a_frame_that_was_in_flight_during_a_failed_sync_is_written_again(
 ) -> None:
     """The kernel had some of it, and dropped that; the frame is done after the next sync has succeeded."""
     scan = begun(tmp_path, 1)
-    part, real = scan._part, os.pwrite
+    part, real = scan._store, os.pwrite
     under_way, go_on = threading.Event(), threading.Event()
 
     def slow(fd: int, data: Any, at: int) -> int:
@@ -378,7 +378,7 @@ def test_a_frame_that_was_in_flight_during_a_failed_sync_is_written_again(
     go_on.set()
     for thread in (writing, flushing):
         thread.join(DEADLINE_S)
-    assert part.array_offset + 5 * SIZE in written
+    assert part.table.array_offset + 5 * SIZE in written
     assert_export(scan.close(), {0: 0, 5: 0})
 
 
@@ -386,12 +386,12 @@ def test_an_interrupt_at_the_beginning_of_a_sync_forgets_nothing_that_is_to_be_w
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scan = begun(tmp_path)
-    part = scan._part
+    part = scan._store
     with monkeypatch.context() as patch:
         patch.setattr(File, "sync", raising(errno.EIO))
         with pytest.raises(StorageOSError):
             scan.flush()
-    assert part._unsynced == (0, 8)
+    assert part.table.unsynced == (0, 8)
 
     class Interrupted:
         """A lock; the interrupt comes when it has been let go."""
@@ -401,14 +401,14 @@ def test_an_interrupt_at_the_beginning_of_a_sync_forgets_nothing_that_is_to_be_w
 
         def __exit__(self, *args: object) -> None:
             part_lock.release()
-            part._lock = part_lock
+            part.table.lock = part_lock
             raise KeyboardInterrupt
 
-    part_lock = part._lock
+    part_lock = part.table.lock
     monkeypatch.setattr(part, "_lock", Interrupted())
     with pytest.raises(KeyboardInterrupt):
         part.sync_file()
-    assert (part._unsynced, part.journal.file_sync_failed) == ((0, 8), True)
+    assert (part.table.unsynced, part.journal.file_sync_failed) == ((0, 8), True)
     scan.close()
 
 
@@ -416,7 +416,7 @@ def test_frames_that_were_found_to_be_lost_are_told_though_the_sync_behind_fails
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scan = begun(tmp_path, 2)
-    part = scan._part
+    part = scan._store
     lose_frame_0(part)
     with monkeypatch.context() as patch:
         patch.setattr(File, "sync", raising(errno.EIO))
@@ -436,7 +436,7 @@ def test_a_rewrite_after_an_interrupted_new_epoch_makes_it_durable_first(
     scan = begun(tmp_path)
     scan.flush()
     scan[3] = value(3, 1)
-    part, syncs = scan._part, []
+    part, syncs = scan._store, []
     real = Journal.sync
 
     def interrupted(self: Journal) -> None:
@@ -456,7 +456,7 @@ def test_a_rewrite_after_an_interrupted_new_epoch_makes_it_durable_first(
         patch.setattr(RedoLog, "append", lambda *args: (after.append("record"), append(*args))[1])
         scan[3] = value(3, 2)
     assert after.index("sync") < after.index("record")
-    assert part._epoch_is_durable
+    assert part._rewriter._epoch_is_durable
     assert_export(scan.close(), {k: 2 * (k == 3) for k in range(8)})
 
 
@@ -464,8 +464,8 @@ def test_a_rewrite_after_an_interrupted_new_epoch_makes_it_durable_first(
 def test_nothing_of_the_table_changes_while_it_is_stored_again(tmp_path: Path, what: str) -> None:
     """An old epoch would be put back."""
     scan = begun(tmp_path)
-    part = scan._part
-    with part._lock:
+    part = scan._store
+    with part.table.lock:
         changing = threading.Thread(target=setattr, args=(part.journal, what, 1))
         changing.start()
         changing.join(0.1)
@@ -502,7 +502,7 @@ def test_who_is_told_of_a_claim_that_failed_may_ask_the_scan_while_it_is_laid_ou
         replace_existing=False,
         grid_ndim=1,
         flush_interval_s=None,
-        failed=failed,
+        on_error=failed,
     )
     assert claimed.wait(DEADLINE_S)
     laying = threading.Thread(target=scan.change_dtype, args=("u2",))

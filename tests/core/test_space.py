@@ -132,7 +132,7 @@ def test_a_scan_whose_space_is_claimed_runs_and_is_saved_on_a_disk_that_is_full(
 def test_a_disk_that_fills_up_while_frames_come_is_an_exception_and_the_scan_can_be_saved(small_disk: Path) -> None:
     """Space that was not claimed: the frame is refused and missing, those before it are there, and later ones again."""
     scan = begin_scan(
-        *(small_disk, "data", (4, MIB), "u1"), numbered=False, replace_existing=False, grid_ndim=1, claim_space=False
+        *(small_disk, "data", (4, MIB), "u1"), numbered=False, replace_existing=False, grid_ndim=1, preallocate=False
     )
     scan[0] = np.full(MIB, 1, "u1")
     filler = fill_up(small_disk)
@@ -167,7 +167,7 @@ import sys, numpy as np, lys_storage
 from pathlib import Path
 from lys_storage.scan import begin_scan
 disk, refused = Path(sys.argv[1]), 0
-scan = begin_scan(disk, "data", (300, 300, 60), "u1", numbered=False, replace_existing=False, claim_space=False)
+scan = begin_scan(disk, "data", (300, 300, 60), "u1", numbered=False, replace_existing=False, preallocate=False)
 with open(disk / "filler", "wb", buffering=0) as filler:
     for i in range(300):
         try:
@@ -194,7 +194,7 @@ def test_the_tail_has_its_room_also_where_another_takes_every_byte_that_is_given
     small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scan = lys_storage.create(small_disk / "a.npz", (4, MIB), "u1", grid_ndim=1)
-    assert scan.part_path.stat().st_size == scan._part.array_offset + 4 * MIB  # the room is behind the end
+    assert scan.part_path.stat().st_size == scan._store.table.array_offset + 4 * MIB  # the room is behind the end
     fill_up(small_disk)
     real = File.set_size
 

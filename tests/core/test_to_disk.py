@@ -81,7 +81,7 @@ def test_what_has_come_in_order_is_written_back_up_to_the_piece_that_is_being_fi
     scan: lys_storage.Scan, begun: list[tuple[int, int]]
 ) -> None:
     frame = np.ones(FRAME, "u1")
-    offset = scan._part.array_offset
+    offset = scan._store.table.array_offset
     for number in range(40):
         scan[number] = frame
         if number % 16 == 15:
@@ -185,7 +185,7 @@ def test_where_no_thread_can_be_begun_that_takes_checksums_flushes_take_them(
             refuse_threads(patch, "lys_storage follower")
             for number in range(20):
                 scan[number] = frames[number]
-            assert wait_until(lambda: scan._part.journal.marks_of(0, 20) == bytes((CHECKSUMMED,)) * 20)
+            assert wait_until(lambda: scan._store.journal.states.of(0, 20) == bytes((CHECKSUMMED,)) * 20)
         assert "can't start new thread" in caplog.text
         for number in range(20, 40):
             scan[number] = frames[number]
@@ -213,7 +213,7 @@ def test_where_nothing_is_to_be_flushed_by_it_a_thread_that_cannot_be_begun_is_n
         for number in range(3):
             scan[number] = np.full(8, number + 1, "u1")
         if interval is not None:
-            assert scan._part.journal.marks_of(0, 3) == bytes((CHECKSUMMED,)) * 3
+            assert scan._store.journal.states.of(0, 3) == bytes((CHECKSUMMED,)) * 3
     assert caplog.text.count("can't start new thread") == 1
     with lys_storage.open_wave(scan.path, check=True) as wave:
         assert wave.data[:, 0].tolist() == [1, 2, 3]
@@ -265,8 +265,8 @@ def test_frames_without_a_checksum_are_not_written_back(
         )  # in one call, so the follower checks once
         scan[1 : 1 + len(rows)] = rows  # frame 0, and so the first block, lacks one
         assert wait_until(lambda: told)
-        assert scan._part.fresh[0] == 1
-        assert (scan._follower._to_disk._bytes, begun) == ((0, 0), [])
+        assert scan._store.table.dirty[0] == 1
+        assert (scan._workers._flush_thread._bytes, begun) == ((0, 0), [])
 
 
 @pytest.mark.parametrize("call", ["fails", "is missing", "is there"])
@@ -303,15 +303,15 @@ def test_what_came_last_and_was_checked_first_is_written_back_after_what_came_be
 ) -> None:
     """Between them are frames without a checksum."""
     with lys_storage.create(tmp_path / "data.npz", (40, FRAME), "u1", grid_ndim=1, flush_interval_s=None) as scan:
-        part, to_disk = scan._part, FlushThread(scan._part, None, pytest.fail)
+        part, to_disk = scan._store, FlushThread(scan._store, None, pytest.fail)
         for number in range(40):
-            part.tell_at = 1 << 62
-            part.put_frame(part.form, number, np.ones(FRAME, "u1"))
+            part.table.wake_at_bytes = 1 << 62
+            part.table.write_one(part.table.layout, number, np.ones(FRAME, "u1"))
         try:
-            to_disk.frames_checked(*part.check_some(16 * FRAME))
-            assert part.older == [(0, 24)]
+            to_disk.frames_checked(*part.checksum_batch(16 * FRAME))
+            assert part.table.dirty_backlog == [(0, 24)]
             assert to_disk._bytes == (0, 0)
-            to_disk.frames_checked(*part.check_some(16 * FRAME))
+            to_disk.frames_checked(*part.checksum_batch(16 * FRAME))
             assert wait_until(lambda: sum(stop - first for first, stop in begun) >= 40 * FRAME - WHOLE)
         finally:
             to_disk.stop(wait=True)
@@ -357,7 +357,9 @@ def test_while_a_flush_waits_for_the_disk_frames_come_and_get_their_checksums(
         assert disk.under_way.wait(DEADLINE_S)
         for number in range(count):
             scan[number] = np.full(size, number % 250, "u1")
-        assert wait_until(lambda: sum(m in (CHECKSUMMED, BLOCK_CHECKSUMMED) for m in scan._part.marks) > count // 2)
+        assert wait_until(
+            lambda: sum(m in (CHECKSUMMED, BLOCK_CHECKSUMMED) for m in scan._store.table.state_bytes) > count // 2
+        )
         disk.let_go.set()
     with lys_storage.open_wave(scan.path, check=True) as wave:
         assert wave.data[:count, 0].tolist() == [number % 250 for number in range(count)]
@@ -372,9 +374,9 @@ def test_during_a_flush_nothing_is_written_back_which_it_would_have_to_wait_for(
         assert disk.under_way.wait(DEADLINE_S)
         for number in range(40):
             scan[number] = np.ones(FRAME, "u1")
-        assert wait_until(lambda: sum(mark == CHECKSUMMED for mark in scan._part.marks) > 30)
+        assert wait_until(lambda: sum(mark == CHECKSUMMED for mark in scan._store.table.state_bytes) > 30)
         assert begun == []
-        scan._follower._to_disk._interval = 60.0
+        scan._workers._flush_thread._interval = 60.0
         disk.let_go.set()
         assert wait_until(lambda: begun)
 
@@ -384,8 +386,8 @@ def test_frames_that_come_during_a_flush_are_flushed_by_the_next_one(
 ) -> None:
     flushes: list[bytes] = []
     with lys_storage.create(tmp_path / "a.npz", (3, 1 << 16), "u1", grid_ndim=1, flush_interval_s=0.01) as scan:
-        journal, sync = scan._part.journal, scan._part.journal.sync
-        monkeypatch.setattr(journal, "sync", lambda: (flushes.append(journal.marks_of(0, 3)), sync()))
+        journal, sync = scan._store.journal, scan._store.journal.sync
+        monkeypatch.setattr(journal, "sync", lambda: (flushes.append(journal.states.of(0, 3)), sync()))
         scan[0] = np.ones(1 << 16, "u1")
         assert disk.under_way.wait(DEADLINE_S)
         scan[1] = np.ones(1 << 16, "u1")
@@ -421,15 +423,15 @@ def test_a_flush_that_fails_while_the_scan_ends_is_made_good_by_its_end(
     scan[0] = np.ones(8, "u1")
     assert disk.under_way.wait(DEADLINE_S)
     written: list[int] = []
-    write_at = scan._part.file.write_at
-    monkeypatch.setattr(scan._part.file, "write_at", lambda data, at: (written.append(at), write_at(data, at)))
+    write_at = scan._store.file.write_at
+    monkeypatch.setattr(scan._store.file, "write_at", lambda data, at: (written.append(at), write_at(data, at)))
     ending = threading.Thread(target=scan.close)
     ending.start()
     disk.error = lys_storage.StorageOSError(errno.EIO, "injected", str(scan.part_path))
     disk.let_go.set()
     ending.join(DEADLINE_S)
     assert len(told) == 1
-    assert scan._part.array_offset in written
+    assert scan._store.table.array_offset in written
     with lys_storage.open_wave(scan.path, check=True) as wave:
         assert wave.data[:, 0].tolist() == [1, 0, 0]
 
@@ -461,7 +463,7 @@ def test_nobody_else_flushes_while_a_scan_is_finalized(tmp_path: Path, monkeypat
 
     def flush() -> None:
         with contextlib.suppress(lys_storage.ScanClosedError):
-            scan._part.flush()
+            scan._store.flush()
         ended.append(True)
 
     real = array_crc32
@@ -484,16 +486,16 @@ def test_a_layout_changes_after_a_flush_that_is_under_way(tmp_path: Path, disk: 
         flushing = threading.Thread(target=scan.flush)
         flushing.start()
         assert disk.under_way.wait(DEADLINE_S)
-        journal = scan._part.journal
+        journal = scan._store.journal
         changing = threading.Thread(target=scan.change_dtype, args=("f8", 0.0))
         changing.start()
         time.sleep(0.1)
-        assert (changing.is_alive(), scan._part.journal) == (True, journal)
+        assert (changing.is_alive(), scan._store.journal) == (True, journal)
         disk.let_go.set()
         for thread in (flushing, changing):
             thread.join(DEADLINE_S)
         assert scan.dtype == "f8"
-        assert scan._part.journal is not journal
+        assert scan._store.journal is not journal
         scan[1] = np.full(8, 2.5)
     with lys_storage.open_wave(scan.path, check=True) as wave:
         assert wave.data[:, 0].tolist() == [0, 2.5, 0]
@@ -508,8 +510,8 @@ def test_a_flush_that_is_due_does_not_wait_for_all_that_is_to_be_written_back(
     monkeypatch.setattr(flush_thread_module, "WRITES_BACK", True)
     monkeypatch.setattr(File, "begin_write_back", lambda *args: (time.sleep(0.05), done.append("piece")))
     with lys_storage.create(tmp_path / "a.npz", (80, FRAME), "u1", grid_ndim=1, flush_interval_s=0.5) as scan:
-        flush = scan._part.flush
-        monkeypatch.setattr(scan._part, "flush", lambda: (done.append("flush"), flush()))
+        flush = scan._store.flush
+        monkeypatch.setattr(scan._store, "flush", lambda: (done.append("flush"), flush()))
         for number in range(80):
             scan[number] = np.ones(FRAME, "u1")
         assert wait_until(lambda: done.count("piece") >= 30)
@@ -523,14 +525,14 @@ def test_a_flush_that_fails_rests_before_it_is_tried_again(
     monkeypatch.setattr(flush_thread_module, "AGAIN_S", 0.2)
     times: list[float] = []
     scan = lys_storage.create(tmp_path / "a.npz", (400, 8), "u1", grid_ndim=1, flush_interval_s=interval)
-    scan._flushes_each = False
+    scan._writer._flush_each_write = False
     with monkeypatch.context() as patch:
 
         def flush() -> None:
             times.append(time.monotonic())
             raise lys_storage.StorageOSError(errno.EIO, "injected", "x")
 
-        patch.setattr(scan._part, "flush", flush)
+        patch.setattr(scan._store, "flush", flush)
         for number in range(400):
             scan[number] = np.ones(8, "u1")
             time.sleep(0.002)
@@ -542,11 +544,11 @@ def test_a_flush_that_fails_rests_before_it_is_tried_again(
 def test_no_flush_begins_after_the_end_has_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scan = lys_storage.create(tmp_path / "a.npz", (3, 8), "u1", grid_ndim=1, flush_interval_s=0.01)
     flushes: list[int] = []
-    flush = scan._part.flush
-    monkeypatch.setattr(scan._part, "flush", lambda: (flushes.append(1), flush()))
+    flush = scan._store.flush
+    monkeypatch.setattr(scan._store, "flush", lambda: (flushes.append(1), flush()))
     scan[0] = np.ones(8, "u1")
     assert wait_until(lambda: flushes)
-    follower = scan._follower
+    follower = scan._workers
     assert follower is not None
     with follower._to_disk._flushing:
         flushes.clear()
@@ -592,13 +594,13 @@ def test_what_a_failed_sync_may_have_lost_is_written_again_after_the_checksums_t
 ) -> None:
     """A frame whose checksum is being taken would be passed over."""
     scan = lys_storage.create(tmp_path / "a.npz", (9, FRAME), "u1", grid_ndim=1, flush_interval_s=None)
-    part = scan._part
+    part = scan._store
     for number in range(8):  # the last one would be told of
-        part.tell_at = 1 << 62
+        part.table.wake_at_bytes = 1 << 62
         scan[number] = np.full(FRAME, number + 1, "u1")
     part.journal.file_sync_failed = True
-    part.check_run, under_way, let_go = None, threading.Event(), threading.Event()
-    sums = part.sums
+    part.table.checksum_run, under_way, let_go = None, threading.Event(), threading.Event()
+    sums = part._checksummer.sums
 
     def slow(*args: Any) -> Any:
         under_way.set()
@@ -609,7 +611,7 @@ def test_what_a_failed_sync_may_have_lost_is_written_again_after_the_checksums_t
     written: list[int] = []
     write_at = part.file.write_at
     monkeypatch.setattr(part.file, "write_at", lambda data, at: (written.append(at), write_at(data, at)))
-    checking = threading.Thread(target=part.check_some, args=(8 * FRAME,))
+    checking = threading.Thread(target=part.checksum_batch, args=(8 * FRAME,))
     checking.start()
     assert under_way.wait(DEADLINE_S)
     syncing = threading.Thread(target=part.sync_file)
@@ -619,18 +621,18 @@ def test_what_a_failed_sync_may_have_lost_is_written_again_after_the_checksums_t
     let_go.set()
     for thread in (checking, syncing):
         thread.join(DEADLINE_S)
-    assert {part.array_offset + number * FRAME for number in range(8)} <= set(written)
+    assert {part.table.array_offset + number * FRAME for number in range(8)} <= set(written)
     scan.close()
 
 
 def test_a_flush_takes_its_checksums_before_whoever_follows_goes_on(tmp_path: Path) -> None:
     """A lock that one thread lets go and takes again at once is one that another may wait for, for ever."""
     scan = lys_storage.create(tmp_path / "a.npz", (2, 8), "u1", grid_ndim=1, flush_interval_s=None)
-    part, ended, rounds = scan._part, threading.Event(), [0]
+    part, ended, rounds = scan._store, threading.Event(), [0]
 
     def follow() -> None:
         while not ended.is_set():
-            part.check_some(1)
+            part.checksum_batch(1)
             rounds[0] += 1
 
     following = threading.Thread(target=follow)
@@ -640,7 +642,7 @@ def test_a_flush_takes_its_checksums_before_whoever_follows_goes_on(tmp_path: Pa
         for _ in range(100):
             time.sleep(0.001)
             before = rounds[0]
-            part.check()
+            part.checksum_dirty()
             waited.append(rounds[0] - before)
     finally:
         ended.set()
@@ -664,14 +666,14 @@ def test_both_threads_may_be_told_of_a_failure_and_end_the_scan(
         told.append(threading.current_thread().name)
 
     scan._failed = failed
-    real = scan._part.settle_rewrites
+    real = scan._store._rewriter.retry_pending
 
     def settle() -> None:
         if threading.current_thread().name.startswith("lys_storage") and len(told) < 2:
             raise lys_storage.StorageOSError(errno.EIO, "injected", "x")
         real()
 
-    monkeypatch.setattr(scan._part, "settle_rewrites", settle)
+    monkeypatch.setattr(scan._store, "settle_rewrites", settle)
     with contextlib.suppress(lys_storage.ScanClosedError):
         for number in range(40):
             scan[number] = np.ones(FRAME, "u1")
@@ -693,10 +695,10 @@ def test_whoever_is_told_and_fails_ends_no_thread(
 
     scan._failed = failed
     with monkeypatch.context() as patch:
-        patch.setattr(scan._part, "flush", lambda: 1 / 0)
+        patch.setattr(scan._store, "flush", lambda: 1 / 0)
         scan[0] = np.ones(8, "u1")
         assert wait_until(lambda: "whoever is told" in caplog.text)
-    assert wait_until(lambda: scan._part.marks[0] == CHECKSUMMED)
+    assert wait_until(lambda: scan._store.table.state_bytes[0] == CHECKSUMMED)
     scan.close()
 
 
@@ -711,9 +713,9 @@ def test_after_an_interrupt_while_a_thread_is_woken_it_is_woken(
     scan = lys_storage.create(tmp_path / "a.npz", (96, size), "u1", grid_ndim=1, flush_interval_s=interval)
     for number in range(8):
         scan[number] = np.ones(size, "u1")
-    assert wait_until(lambda: scan._part.marks[0] == CHECKSUMMED)
+    assert wait_until(lambda: scan._store.table.state_bytes[0] == CHECKSUMMED)
     time.sleep(0.2)  # both threads wait
-    follower = scan._follower
+    follower = scan._workers
     assert follower is not None
     wake = follower._wake if interval is None else follower._to_disk._wake
     real, interrupts = wake.set, []
@@ -730,5 +732,5 @@ def test_after_an_interrupt_while_a_thread_is_woken_it_is_woken(
         except KeyboardInterrupt:
             interrupts.append(number)
     assert len(interrupts) == 1
-    assert wait_until(lambda: scan._part.journal.marks_of(8, 16) == bytes((CHECKSUMMED,)) * 8)
+    assert wait_until(lambda: scan._store.journal.states.of(8, 16) == bytes((CHECKSUMMED,)) * 8)
     scan.close()

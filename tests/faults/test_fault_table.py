@@ -459,7 +459,7 @@ def test_a_background_flush_that_fails_is_told_and_the_next_one_covers_what_it_d
             replace_existing=False,
             grid_ndim=1,
             flush_interval_s=0.01,
-            failed=failed,
+            on_error=failed,
         )
         write(scan, 0, 1)
         assert was_told.wait(DEADLINE_S)

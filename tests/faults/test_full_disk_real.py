@@ -118,10 +118,10 @@ def run_on_disk(tmp_path: Path) -> RunOnDisk:
 
 
 BTRFS = """
-by_map = File.keeps_its_place
-File.keeps_its_place = lambda self: {naive}
+by_map = File.overwrites_in_place
+File.overwrites_in_place = lambda self: {naive}
 scan = lys_storage.create(disk / "run" / "data_0.npz", (6000, 512), "u2", grid_ndim=1, flush_interval_s=None)
-assert by_map(scan._part.file) is False
+assert by_map(scan._store.file) is False
 there = set()
 for k in range(2000):
     scan[k] = frame(k)[0]

@@ -88,7 +88,7 @@ def make_rotten(folder: Path, seed: int = 0) -> Rotten:
         frame = random.integers(1000, 60000, 8).astype("<u2")
         frames[number] = frame.tobytes()
         scan[number] = frame
-    key, metadata = scan._part.journal.key, scan._part.journal.read_metadata()
+    key, metadata = scan._store.journal.key, scan._store.journal.read_metadata()
     scan.suspend()
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
     journal = bytearray(files["a.npz.part.journal"])

@@ -1,0 +1,74 @@
+"""The two background threads of a scan: one takes checksums, one waits for the disk."""
+
+from __future__ import annotations
+
+from ..callbacks import ErrorHandler
+from ..store import ScanStore
+from .checksum_thread import ChecksumThread
+from .flush_thread import FlushThread
+from .lifecycle import Lifecycle
+
+
+class BackgroundWorkers:
+    """Checksums for each batch of frames, and a flush every `flush_interval_s` (None: not before the end), while frames come.
+
+    The threads start with the first frames, while the scan is open. `on_error` is told of what fails in them.
+    """
+
+    def __init__(
+        self, store: ScanStore, lifecycle: Lifecycle, flush_interval_s: float | None, on_error: ErrorHandler
+    ) -> None:
+        self._store, self._lifecycle, self._on_error = store, lifecycle, on_error
+        self._flush_interval_s = flush_interval_s
+        self._flush_thread: FlushThread | None = None
+        self._checksum_thread: ChecksumThread | None = None
+
+    def notify_written(self) -> None:
+        """Called by the writer after frames, once `wake_at_bytes` of dirty bytes have accumulated."""
+        flush_thread = self._flush_thread or self._start()
+        checksum_thread, table = self._checksum_thread, self._store.table
+        if flush_thread is None or checksum_thread is None:
+            return
+        try:
+            # First: what a flush that begins now puts back is put back after it.
+            table.wake_at_bytes = 0 if self._flush_interval_s == 0 else checksum_thread.batch_bytes
+            if not flush_thread.flush_pending:
+                flush_thread.notify_written()
+            if table.dirty_bytes >= checksum_thread.batch_bytes:
+                checksum_thread.wake()
+        except BaseException:  # an interrupt, in the middle of it: the next frame notifies again
+            table.wake_at_bytes, flush_thread.flush_pending = 0, False
+            checksum_thread.wake()  # the interrupt may have come before the thread was woken
+            raise
+
+    def _start(self) -> FlushThread | None:
+        with self._lifecycle.lock:
+            if self._flush_thread is None and self._lifecycle.is_open:
+                flush_thread = FlushThread(self._store, self._flush_interval_s, self._on_error)
+                self._checksum_thread = ChecksumThread(self._store, flush_thread.notify_checksummed, self._on_error)
+                self._flush_thread = flush_thread
+            return self._flush_thread
+
+    def stop(self, *, wait: bool = True) -> None:
+        """End the threads, and wait for checksums and a flush that are under way. Holding no lock that they could want.
+
+        Without waiting where one of them ends the scan, from its error handler: the other one may be doing the same.
+        """
+        flush_thread, checksum_thread = self._flush_thread, self._checksum_thread
+        if flush_thread is None or checksum_thread is None:
+            return
+        wait = wait and not self._is_current
+        checksum_thread.stop()
+        flush_thread.stop(wait=wait)
+        if wait:
+            checksum_thread.join()
+
+    def join_io(self) -> None:
+        """After stop(): wait for what still uses the scan file, which keeps its lock."""
+        if self._flush_thread is not None and not self._is_current:
+            self._flush_thread.join()
+
+    @property
+    def _is_current(self) -> bool:
+        """Whether the caller is one of the threads."""
+        return any(thread is not None and thread.is_current for thread in (self._flush_thread, self._checksum_thread))

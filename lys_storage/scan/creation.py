@@ -1,0 +1,221 @@
+"""The beginning of a scan: everything that can be refused is refused first, then a name is claimed, and the files made."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._version import VERSION
+from ..callbacks import ErrorHandler, log_error
+from ..disk import (
+    File,
+    boot_id,
+    claim_number,
+    claim_path,
+    ensure_free_space,
+    give_back,
+    make_folder,
+    remove_file,
+)
+from ..errors import ScanShapeError
+from ..format import (
+    MAX_FRAMES,
+    DataLayout,
+    Description,
+    Grid,
+    check_axes,
+    check_dtype,
+    check_shape,
+    encode_axes,
+    encode_note,
+    journal_path,
+    numbered_name,
+    plan_data_member,
+    tail_reserve,
+)
+from ..journal import Journal
+from ..store import ScanStore
+from .frame_input import check_fill
+from .scan import Scan
+from .space import ScanSpace
+
+
+def create(
+    path: str | os.PathLike[str],
+    shape: Any,
+    dtype: Any = "float64",
+    *,
+    fill: Any = None,
+    axes: Iterable[Any] | None = None,
+    note: Mapping[Any, Any] | None = None,
+    grid_ndim: int | None = None,
+    flush_interval_s: float | None = 1.0,
+    overwrite: bool = False,
+    partial: str = "fill",
+) -> Scan:
+    """Begin a scan that becomes `path`, a .npz of `shape` and `dtype`. Use it in a `with` block.
+
+    The space is claimed now: DiskFullError where it is not there, with nothing left behind. `fill` (None: NaN for
+    floating and complex dtypes, else 0) is what frames that never came hold at the end. `grid_ndim`: how many of the
+    first dimensions make the grid; None: the first index tells. `flush_interval_s`: how old a frame may be and still be
+    lost to a power cut; 0 flushes after each write, None at the end only. An existing `path` raises NameTakenError,
+    with `overwrite` it stays until the new one is complete, and is replaced then. `partial`: what close() makes of a scan
+    that is not complete, "fill" or "trim": cut to the part of the grid that has frames.
+    """
+    if partial not in ("fill", "trim"):
+        raise ScanShapeError(f'partial is "fill" or "trim", not {partial!r}')
+    final = Path(path)
+    if final.suffix != ".npz":
+        final = final.with_name(final.name + ".npz")
+    return begin_scan(
+        final.parent,
+        final.name.removesuffix(".npz"),
+        shape,
+        dtype,
+        numbered=False,
+        replace_existing=overwrite,
+        fill=fill,
+        axes=axes,
+        note=note,
+        grid_ndim=grid_ndim,
+        flush_interval_s=flush_interval_s,
+        partial=partial,
+    )
+
+
+def begin_scan(
+    folder: Path,
+    stem: str,
+    shape: Any,
+    dtype: Any,
+    *,
+    numbered: bool,
+    replace_existing: bool,
+    fill: Any = None,
+    axes: Iterable[Any] | None = None,
+    note: Mapping[Any, Any] | None = None,
+    grid_ndim: int | None = None,
+    flush_interval_s: float | None = 1.0,
+    on_error: ErrorHandler | None = None,
+    preallocate: bool = True,
+    partial: str = "fill",
+) -> Scan:
+    """Claim a name and its space, and make the files of the scan. `fill`, `partial`, ...: as in create.
+
+    1. everything that can be refused is; 2. a look at the free space; 3. the folder; 4. the name, by exclusive create;
+    5. the journal; 6. the header of the scan file; 7. its space. A failure undoes what was done. The names are made
+    durable by the first flush.
+    """
+    plan = _plan(shape, dtype, fill, axes, note, grid_ndim)
+    if preallocate:
+        ensure_free_space(folder, plan.layout.array_end + plan.reserve, folder / f"{stem}.npz")
+    make_folder(folder)
+    number: int | None = None
+    if numbered:
+        number, file = claim_number(folder, stem)
+        final = numbered_name(stem, number)
+    else:
+        final = f"{stem}.npz"
+        file = claim_path(folder / final, unique=replace_existing)
+    try:
+        store = _make_files(plan, file, plan.describe(final, stem, number, replace_existing and not numbered))
+        space = ScanSpace(store, on_error or log_error)
+        try:
+            if preallocate:
+                space.preallocate(plan.metadata_size)
+        except BaseException:
+            store.journal.close()
+            remove_file(store.journal.path)
+            raise
+    except BaseException:
+        remove_file(file.path)
+        file.close()
+        if number is not None:
+            give_back(folder, stem, number)
+        raise
+    return Scan(
+        store,
+        space=space,
+        flush_interval_s=flush_interval_s,
+        on_error=on_error,
+        grid_is_known=grid_ndim is not None,
+        metadata_is_trusted=True,
+        note=note if isinstance(note, dict) else None,
+        partial=partial,
+    )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a scan is to be: everything has been checked, and nothing is on disk yet."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fill: bytes
+    grid: Grid
+    layout: DataLayout
+    metadata: tuple[bytes, bytes]
+    started: datetime
+
+    @property
+    def metadata_size(self) -> int:
+        return sum(map(len, self.metadata))
+
+    @property
+    def reserve(self) -> int:
+        """Bytes behind the array that the end of the scan will take."""
+        return tail_reserve(self.grid.frames) + self.metadata_size
+
+    def describe(self, final: str, stem: str, number: int | None, replaces: bool) -> Description:
+        return Description(
+            scan_id=uuid.uuid4().hex,
+            shape=self.shape,
+            dtype=self.dtype,
+            grid_ndim=self.grid.ndim,
+            fill=self.fill,
+            array_offset=self.layout.array_offset,
+            final=final,
+            stem=stem,
+            number=number,
+            replace=replaces,
+            started=self.started.isoformat(timespec="milliseconds"),
+            boot_id=boot_id(),
+            software=f"lys_storage {VERSION}",
+        )
+
+
+def _plan(shape: Any, dtype: Any, fill: Any, axes: Any, note: Any, grid_ndim: int | None) -> _Plan:
+    checked_dtype = check_dtype(dtype)
+    dims = check_shape(shape, checked_dtype)
+    fill_bytes = check_fill(fill, checked_dtype)
+    metadata = encode_axes(check_axes(axes, dims), dims), encode_note(note or {})
+    if grid_ndim is not None and not 0 <= grid_ndim <= len(dims):
+        raise ScanShapeError(f"grid_ndim {grid_ndim} for the {len(dims)} dimensions of shape {dims}")
+    now = datetime.now(UTC)
+    grid = Grid(dims, grid_ndim or 0)
+    frame_bytes = grid.frame_elements * checked_dtype.itemsize
+    layout = plan_data_member(dims, checked_dtype, now.timestamp(), frame_bytes=frame_bytes)
+    if grid.frames > MAX_FRAMES:
+        raise ScanShapeError(f"a grid of {grid.frames:,} frames: at most {MAX_FRAMES:,}; make the frames larger")
+    return _Plan(dims, checked_dtype, fill_bytes, grid, layout, metadata, now)
+
+
+def _make_files(plan: _Plan, file: File, description: Description) -> ScanStore:
+    """The journal, and the head of the scan file; a failure removes the journal."""
+    journal = Journal.create(journal_path(file.path), description, plan.metadata)
+    try:
+        for at, head in plan.layout.heads():
+            file.write_at(head, at)
+        file.set_size(plan.layout.array_end)
+        return ScanStore(file, journal)
+    except BaseException:
+        journal.close()
+        remove_file(journal.path)
+        raise

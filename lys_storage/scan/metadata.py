@@ -1,0 +1,68 @@
+"""Axes and note of a scan in progress: kept in memory as they were given, and in the journal as lys stores them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..format import (
+    Axes,
+    check_axes,
+    decode_axes,
+    decode_note,
+    encode_axes,
+    encode_note,
+    with_coordinates,
+)
+from ..store import ScanStore
+
+
+class ScanMetadata:
+    """Holding the lifecycle lock. `is_trusted`: they are this process's own; nothing that a file says is run."""
+
+    def __init__(self, store: ScanStore, note: dict[Any, Any] | None, *, is_trusted: bool) -> None:
+        self._store, self._is_trusted = store, is_trusted
+        self._axes: Axes | None = None
+        self._note = note
+
+    @property
+    def axes_are_read(self) -> bool:
+        return self._axes is not None
+
+    @property
+    def note_is_read(self) -> bool:
+        return self._note is not None
+
+    def axes(self) -> list[np.ndarray[Any, Any]]:
+        if self._axes is None:
+            self._axes = decode_axes(self._store.journal.read_metadata()[0], trust=self._is_trusted)
+        return with_coordinates(self._axes, self._store.description.shape)
+
+    def check_axes(self, axes: Iterable[Any] | None) -> Axes:
+        """Raises AxisLengthError."""
+        return check_axes(axes, self._store.description.shape)
+
+    def set_axes(self, checked: Axes) -> None:
+        journal = self._store.journal
+        journal.write_metadata(encode_axes(checked, self._store.description.shape), journal.read_metadata()[1])
+        self._axes = checked
+
+    def note(self) -> dict[Any, Any]:
+        if self._note is None:
+            self._note = decode_note(self._store.journal.read_metadata()[1], trust=self._is_trusted)
+        return self._note
+
+    def set_note(self, note: Mapping[Any, Any]) -> None:
+        self._note = note if isinstance(note, dict) else dict(note)
+        self.store_note()
+
+    def store_note(self) -> None:
+        """Write the note as it is now, where it has been read or given, and has changed since it was stored."""
+        if self._note is None:
+            return
+        axes, stored = self._store.journal.read_metadata()
+        note = encode_note(self._note)
+        if note != stored:
+            self._store.journal.write_metadata(axes, note)

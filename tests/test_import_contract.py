@@ -1,0 +1,59 @@
+"""The directions of imports: imports go downwards only, and a package's modules are imported through its face."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The package and its contracts, to be broken."""
+    shutil.copytree(ROOT / "lys_storage", tmp_path / "lys_storage", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def lint(folder: Path) -> tuple[int, str]:
+    code = "import sys; sys.path.insert(0, '.'); from importlinter.cli import lint_imports; sys.exit(lint_imports())"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=100, check=False
+    )
+    return run.returncode, run.stdout + run.stderr
+
+
+def test_the_package_keeps_its_contracts(copy: Path) -> None:
+    code, said = lint(copy)
+    assert (code, "0 broken" in said) == (0, True), said
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "broken"),
+    [
+        ("journal/journal.py", "from ..store import ScanStore", "downwards"),
+        ("disk/file.py", "from ..scan import create", "downwards"),
+        ("format/npy.py", "import PyQt6", "Qt and lys live in"),
+        ("export/fill.py", "from ..store.frame_table import FrameTable", "the modules of store are imported inside store"),
+        ("recovery/find.py", "from ..scan.writer import FrameWriter", "the modules of scan are imported inside scan"),
+    ],
+)
+def test_an_import_that_breaks_a_contract_is_found(copy: Path, module: str, line: str, broken: str) -> None:
+    with open(copy / "lys_storage" / module, "a") as file:
+        file.write(f"\n{line}\n")
+    code, said = lint(copy)
+    assert code == 1, said
+    assert any(broken in row and "BROKEN" in row for row in said.splitlines()), said
+
+
+def test_a_package_that_no_layer_names_is_found(copy: Path) -> None:
+    (copy / "lys_storage" / "unlisted").mkdir()
+    (copy / "lys_storage" / "unlisted" / "__init__.py").write_text("")
+    code, said = lint(copy)
+    assert code == 1, said
+    assert "unlisted" in said
