@@ -24,8 +24,6 @@ import lys_storage
 from lys_storage import LysStorageError, NameTakenError, Scan, ScanInUseError, StorageOSError
 from lys_storage.core import _fs
 from lys_storage.core._create import begin_scan
-from tests.core.conftest import scans_of_a_failed_test  # noqa: F401  a fixture for all tests here
-from tests.core.helpers import DEADLINE_S, assert_same_array, files, load_export
 from tests.faults.operations import (
     BECOME_NOBODY,
     DATA,
@@ -41,6 +39,7 @@ from tests.faults.operations import (
     killed_now,
     rows,
 )
+from tests.helpers import DEADLINE_S, assert_same_array, files, load_export
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the calls that fail are Linux's")
 

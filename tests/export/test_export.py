@@ -19,7 +19,7 @@ import pytest
 import lys_storage
 from lys_storage.core import _fs, _layout
 from lys_storage.core._checksum import combine, crc32, crc32_repeated
-from tests.core.helpers import assert_same_array, files, load_export, some
+from tests.helpers import assert_same_array, files, load_export, some
 
 MEMBERS = ["data.npy", "axes.npy", "note.npy", "allow_pickle.npy", "acquisition.json"]
 

@@ -20,21 +20,12 @@ from lys_storage.core._follower import kick_bytes
 from lys_storage.core._journal import ABSENT, BLOCK_CHECKED, CHECKED, COMING, REWRITING, WRITTEN, frames_in_block
 from lys_storage.core._redo import Redo
 from lys_storage.core._scan import Scan
-from tests.core.helpers import DEADLINE_S
+from tests.helpers import DEADLINE_S
 
 FRAMES, PER_BLOCK, SIZE = 26, 8, 6
 
 
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_journal, "_MOST_IN_BLOCK", PER_BLOCK)
-
-
-@pytest.fixture(params=["stored through a map", "written"], autouse=True)
-def marks_are(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each test twice: with marks in a map, and as a copy-on-write filesystem needs them."""
-    monkeypatch.setattr(_fs.File, "keeps_its_place", lambda self: request.param != "written")
-    return str(request.param)
+pytestmark = pytest.mark.usefixtures("small_blocks", "marks_are")
 
 
 def frame(k: int, version: int = 0) -> Any:

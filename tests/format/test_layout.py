@@ -25,7 +25,7 @@ from lys_storage.core._layout import (
     part_path,
     plan_data_member,
 )
-from tests.core.helpers import assert_same_array
+from tests.helpers import assert_same_array
 
 DTYPES: list[Any] = [
     *("?", "i1", "u8", "<i4", ">i4", "f2", ">f8", "c8", "c16", "g", "S7", "U3", ">U3", "V5", "M8[ns]", ">m8[3D]"),

@@ -19,7 +19,7 @@ from lys_storage.core._checks import Checks
 from lys_storage.core._create import begin_scan
 from lys_storage.core._frame import SLAB_BYTES
 from lys_storage.core._journal import ABSENT, CHECKED, WRITTEN
-from tests.core.helpers import DEADLINE_S, assert_same_array, files, in_threads, load_export, some
+from tests.helpers import DEADLINE_S, assert_same_array, files, in_threads, load_export, some
 
 
 def begin(tmp_path: Path, shape: Any, dtype: Any = "f8", **options: Any) -> Scan:

@@ -19,7 +19,7 @@ import lys_storage
 from lys_storage.core import _finalize, _follower, _fs, _to_disk
 from lys_storage.core._follower import kick_bytes
 from lys_storage.core._journal import BLOCK_CHECKED, CHECKED
-from tests.core.helpers import DEADLINE_S, assert_same_array
+from tests.helpers import DEADLINE_S, assert_same_array
 
 writes_back = pytest.mark.skipif(not _fs.WRITES_BACK, reason="only Linux can be told to begin to write")
 

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 import lys_storage
 from lys_storage import FrameIndexError, FrameShapeError, FrameTypeError
 from lys_storage.core._recovery import open_part
-from tests.core.helpers import assert_same_array, files, load_export
+from tests.helpers import assert_same_array, files, load_export
 
 FILLS: dict[str, Any] = {"u1": [None, 0, 7], ">i2": [None, -3], "f8": [None, 0.0, 2.5], "c8": [None, 1j]}
 

@@ -24,8 +24,8 @@ from lys_storage.core._part import Part
 from lys_storage.core._redo import Redo
 from lys_storage.core._rewrite import Rewrites
 from lys_storage.core._scan import Scan
-from tests.core.conftest import Faults
-from tests.core.helpers import DEADLINE_S
+from tests.fixtures import Faults
+from tests.helpers import DEADLINE_S
 
 FRAMES, SIZE = 16, 1 << 14
 

@@ -15,9 +15,9 @@ import lys_storage
 from lys_storage import NameTakenError, Scan, StorageOSError
 from lys_storage.core import _fs
 from lys_storage.core._create import begin_scan
-from tests.core.conftest import Faults
-from tests.core.helpers import assert_same_array, files, load_export
-from tests.core.killing import every_death, moments
+from tests.fixtures import Faults
+from tests.helpers import assert_same_array, files, load_export
+from tests.killing import every_death, moments
 
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 EXPECTED = np.array([[1] * 1000, [7] * 1000, [4] * 1000, [7] * 1000], "u2")

@@ -21,8 +21,8 @@ from lys_storage import Scan
 from lys_storage.core import _fs, _numbering
 from lys_storage.core._create import begin_scan
 from lys_storage.core._numbering import LOCK_NAME, free_number
-from tests.core.helpers import DEADLINE_S, files, in_threads, load_export
 from tests.faults.operations import BECOME_NOBODY, _open_to_all  # noqa: F401  a fixture
+from tests.helpers import DEADLINE_S, files, in_threads, load_export
 
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 

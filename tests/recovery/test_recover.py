@@ -17,7 +17,7 @@ from lys_storage.core._layout import journal_path
 from lys_storage.core._listing import list_scans
 from lys_storage.core._recovery import find_interrupted
 from lys_storage.core._redo import redo_path
-from tests.core.helpers import assert_same_array, files, load_export
+from tests.helpers import assert_same_array, files, load_export
 
 
 def interrupt(path: Path, shape: tuple[int, ...] = (4, 3), frames: tuple[int, ...] = (0, 2), **options: Any) -> Path:

@@ -20,8 +20,8 @@ import lys_storage
 from lys_storage.core import _fs, _numbering
 from lys_storage.core._create import begin_scan
 from lys_storage.core._part import Part
-from tests.core.conftest import Faults
-from tests.core.helpers import DEADLINE_S, assert_same_array, files, load_export
+from tests.fixtures import Faults
+from tests.helpers import DEADLINE_S, assert_same_array, files, load_export
 
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 

@@ -1,4 +1,7 @@
-"""Faults of the disk, one operation at a time."""
+"""Fixtures of tests in several folders; tests/conftest.py loads them.
+
+Faults of the disk, one operation at a time; checksums that a test can patch; small frames that share a checksum.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,13 @@ import os
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lys_storage import LysStorageError, Scan
-from lys_storage.core import _checks, _fs
+from lys_storage.core import _checks, _fs, _journal
 
 OPERATIONS: dict[str, tuple[Any, str]] = {
     "open": (os, "open"),
@@ -30,6 +34,9 @@ OPERATIONS: dict[str, tuple[Any, str]] = {
     "replace": (os, "replace"),
     "remove": (os, "unlink"),
 }
+
+TESTS = Path(__file__).parent
+OWNERS_END_THEIR_SCANS = {"qt", "demo", "benchmarks"}
 
 
 class Faults:
@@ -71,11 +78,15 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
 
 
 @pytest.fixture(autouse=True)
-def scans_of_a_failed_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A test that fails in the middle leaves its scans open: they are let go, so that no later test hears of them.
+def scans_of_a_failed_test(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A test that fails in the middle leaves its scans open: they are suspended, so that no later test sees them.
 
-    A scan that is closed, suspended, or dropped by its test is not touched.
+    A scan that is closed, suspended, or dropped by its test is not touched. Where a storage or the demo owns the scans,
+    it ends them itself.
     """
+    if request.path.relative_to(TESTS).parts[0] in OWNERS_END_THEIR_SCANS:
+        yield
+        return
     made: weakref.WeakSet[Scan] = weakref.WeakSet()
     real = Scan.__init__
 
@@ -95,3 +106,19 @@ def scans_of_a_failed_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def python_sums(monkeypatch: pytest.MonkeyPatch) -> None:
     """Checksums are taken by Checks.sums, which a test may patch, also where they were compiled."""
     monkeypatch.setattr(_checks, "CRC32_ADDRESS", None)
+
+
+FRAMES_IN_SMALL_BLOCK = 8
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight frames share a checksum, not up to 4096."""
+    monkeypatch.setattr(_journal, "_MOST_IN_BLOCK", FRAMES_IN_SMALL_BLOCK)
+
+
+@pytest.fixture(params=["stored through a map", "written"])
+def marks_are(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each test twice: with marks in a map, and as a copy-on-write filesystem needs them."""
+    monkeypatch.setattr(_fs.File, "keeps_its_place", lambda self: request.param != "written")
+    return str(request.param)

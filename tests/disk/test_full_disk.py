@@ -18,8 +18,8 @@ import lys_storage
 from lys_storage import DiskFullError
 from lys_storage.core import _fs
 from lys_storage.core._create import begin_scan
-from tests.core.conftest import Faults
-from tests.core.helpers import files, load_export
+from tests.fixtures import Faults
+from tests.helpers import files, load_export
 
 MIB = 1 << 20
 

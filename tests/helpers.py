@@ -1,8 +1,9 @@
-"""What the core tests ask of a file: read with nothing of ours, compared whole."""
+"""Helpers of all tests: an export read without lys_storage, exact comparisons, sample data, threads, injected errors."""
 
 from __future__ import annotations
 
 import json
+import os
 import threading
 import zipfile
 from collections.abc import Callable
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+
+from lys_storage import StorageOSError
 
 DEADLINE_S = 20.0
 
@@ -32,11 +36,15 @@ def load_export(path: Path) -> Export:
         info = json.loads(archive.read("acquisition.json"))
     with np.load(path, allow_pickle=True) as members:
         data, stored = members["data"], members["axes"]
-        axes = [
-            np.arange(n).astype(float) if axis is None else np.array(axis, dtype=type(axis[0]))
-            for axis, n in zip(stored, data.shape, strict=True)
-        ]
+        axes = [_axis(axis, length) for axis, length in zip(stored, data.shape, strict=True)]
         return Export(data, axes, members["note"][()], info)
+
+
+def _axis(stored: Any, length: int) -> np.ndarray[Any, Any]:
+    """What `lys.Wave` makes of a stored axis: index coordinates where there is none."""
+    if stored is None:
+        return np.arange(length).astype(float)
+    return np.array(stored, dtype=type(stored[0])) if len(stored) else np.asarray(stored)
 
 
 def assert_same_array(actual: Any, expected: Any) -> None:
@@ -46,8 +54,15 @@ def assert_same_array(actual: Any, expected: Any) -> None:
     assert actual.tobytes() == expected.tobytes()
 
 
+def assert_same_axes(actual: Any, expected: Any) -> None:
+    """As many axes, each the same array."""
+    assert len(actual) == len(expected)
+    for one, other in zip(actual, expected, strict=True):
+        assert_same_array(one, other)
+
+
 def files(folder: Path) -> set[str]:
-    """Every file below `folder`, by its path with "/"; the hidden lock files count for nothing."""
+    """Every file below `folder`, by its path with "/"; hidden lock files are left out."""
     found = (path for path in Path(folder).rglob("*") if path.is_file() and not path.name.startswith("."))
     return {path.relative_to(folder).as_posix() for path in found}
 
@@ -97,3 +112,36 @@ def in_threads(*work: Callable[[], object]) -> None:
         assert not thread.is_alive(), "a thread hangs"
     if faults:
         raise faults[0]
+
+
+def raising(code: int) -> Callable[..., Any]:
+    """A function to patch in: whatever it is called with, it raises StorageOSError with errno `code`."""
+
+    def fail(*args: Any, **options: Any) -> Any:
+        raise StorageOSError(code, os.strerror(code), "injected")
+
+    return fail
+
+
+HAS_PASSED = pytest.StashKey[bool]()  # of a test: whether its call has passed, set before its fixtures are torn down
+
+
+def open_below(folder: Path) -> list[str]:
+    """Files below `folder` that this process has open or mapped (Linux)."""
+    found = []
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            found.append(os.readlink(f"/proc/self/fd/{fd}"))
+        except OSError:
+            continue  # the descriptor of the listing itself
+    found += [line.split(maxsplit=5)[-1].strip() for line in Path("/proc/self/maps").read_text().splitlines()]
+    return sorted({name for name in found if name.startswith(f"{folder}{os.sep}")})
+
+
+@dataclass
+class Finished:
+    """What a child process left."""
+
+    code: int
+    out: str
+    err: str

@@ -18,7 +18,7 @@ import pytest
 
 import lys_storage
 from lys_storage import BadFileError, ScanClosedError, StorageOSError, UnsafeFileError
-from tests.core.helpers import assert_same_array, some
+from tests.helpers import assert_same_array, some
 
 
 @pytest.fixture

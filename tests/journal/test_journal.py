@@ -28,7 +28,7 @@ from lys_storage.core._journal import (
     WRITTEN,
     Journal,
 )
-from tests.core.helpers import files
+from tests.helpers import files
 
 HERE = Description(
     scan_id="0123456789abcdef" * 2,

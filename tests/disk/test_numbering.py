@@ -15,7 +15,7 @@ from lys_storage import Scan
 from lys_storage.core import _numbering
 from lys_storage.core._create import begin_scan
 from lys_storage.core._numbering import LOCK_NAME, claim_number, claim_path, free_number
-from tests.core.helpers import files, in_threads
+from tests.helpers import files, in_threads
 
 
 def reserve(folder: Path, name: str = "data") -> Scan:

@@ -14,8 +14,8 @@ import pytest
 import lys_storage
 from lys_storage import AxisLengthError, Scan, ScanClosedError, ScanInUseError, ScanShapeError
 from lys_storage.core import _fs
-from tests.core.conftest import Faults
-from tests.core.helpers import DEADLINE_S, assert_same_array, files, load_export, some
+from tests.fixtures import Faults
+from tests.helpers import DEADLINE_S, assert_same_array, files, load_export, some
 
 IN_PROGRESS = {"data.npz.part", "data.npz.part.journal"}
 

@@ -15,8 +15,8 @@ import pytest
 import lys_storage
 from lys_storage.core import _fs
 from lys_storage.core._part import Part
-from tests.core.helpers import assert_same_array, files, load_export, some
-from tests.core.killing import every_death, moments
+from tests.helpers import assert_same_array, files, load_export, some
+from tests.killing import every_death, moments
 
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 FRAME = 3000
