@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import lys_storage
 from lys_storage import StorageOSError
 
 DEADLINE_S = 20.0
@@ -121,6 +122,15 @@ def raising(code: int) -> Callable[..., Any]:
         raise StorageOSError(code, os.strerror(code), "injected")
 
     return fail
+
+
+def interrupt(path: Path, shape: tuple[int, ...] = (4, 3), frames: tuple[int, ...] = (0, 2), **options: Any) -> Path:
+    """A scan in progress that nobody writes: frame i holds i + 1. Returns its .part."""
+    scan = lys_storage.create(path, shape, "u2", grid_ndim=1, **options)
+    for i in frames:
+        scan[i] = np.full(shape[1:], i + 1, "u2")
+    scan.suspend()
+    return scan.part_path
 
 
 HAS_PASSED = pytest.StashKey[bool]()  # of a test: whether its call has passed, set before its fixtures are torn down

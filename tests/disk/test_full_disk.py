@@ -7,6 +7,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ import pytest
 
 import lys_storage
 from lys_storage import DiskFullError
-from lys_storage.core import _fs
+from lys_storage.core import _fs, _space
 from lys_storage.core._create import begin_scan
 from tests.fixtures import Faults
-from tests.helpers import files, load_export
+from tests.helpers import DEADLINE_S, files, load_export
 
 MIB = 1 << 20
 
@@ -223,3 +224,50 @@ def test_what_is_left_of_the_room_is_given_back_where_that_is_worth_it(
     stat = (tmp_path / "a.npz").stat()
     assert stat.st_blocks * 512 <= stat.st_size + (1 << 13 if is_cut else 1 << 17)
     assert load_export(tmp_path / "a.npz").data.sum() == size
+
+
+# -- a claim that fails behind the writer ------------------------------------------------------------------------------
+
+
+def test_who_is_told_of_a_claim_that_failed_may_ask_the_scan_while_it_is_laid_out_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed, changing = threading.Event(), threading.Event()
+    asked: list[int] = []
+    real = _fs.File.claim
+
+    def claim(self: _fs.File, *args: Any, **more: Any) -> bool:
+        if threading.current_thread() is threading.main_thread():
+            return real(self, *args, **more)
+        claimed.set()
+        assert changing.wait(DEADLINE_S)
+        raise lys_storage.DiskFullError(errno.ENOSPC, "injected", "x")
+
+    def failed(error: Exception) -> None:
+        threading.Event().wait(0.1)  # until somebody waits for the claim, holding the lock
+        asked.append(len(list(scan.missing())))
+
+    monkeypatch.setattr(_space, "_AT_ONCE_S", 0.0)
+    monkeypatch.setattr(_fs.File, "claim", claim)
+    scan = begin_scan(
+        *(tmp_path, "data", (8, 64), "u1"),
+        numbered=False,
+        replace_existing=False,
+        grid_ndim=1,
+        flush_interval_s=None,
+        failed=failed,
+    )
+    assert claimed.wait(DEADLINE_S)
+    laying = threading.Thread(target=scan.change_dtype, args=("u2",))
+    monkeypatch.setattr(_space, "_AT_ONCE_S", 1.0)
+    monkeypatch.setattr(_fs.File, "claim", lambda *args, **more: True)
+    laying.start()
+    changing.set()
+    laying.join(DEADLINE_S)
+    assert not laying.is_alive()
+    for _ in range(500):
+        if asked:
+            break
+        threading.Event().wait(0.01)
+    assert asked == [8]
+    scan.suspend()

@@ -20,6 +20,7 @@ from tests.helpers import assert_same_array, files, load_export
 from tests.killing import every_death, moments
 
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+
 EXPECTED = np.array([[1] * 1000, [7] * 1000, [4] * 1000, [7] * 1000], "u2")
 
 
@@ -337,3 +338,53 @@ def scenario(arm, say):
         assert new in ("data_1.npz", "data_0.recovered_0.npz")
         assert_same_array(load_export(folder / new).data, np.full((2, 8), 3, "u1"))
         assert (folder / "data_0.npz").stat().st_size == 0
+
+
+# -- closed again after a failure --------------------------------------------------------------------------------------
+
+
+def test_a_read_that_fails_once_while_checksums_are_taken_does_not_keep_the_scan_from_being_saved(
+    tmp_path: Path, faults: Faults
+) -> None:
+    """What has not been checked stays to be checked, beyond the piece that failed too (a piece is 65,536 frames)."""
+    scan = lys_storage.create(tmp_path / "data.npz", (200_000,), "u1", grid_ndim=1, flush_interval_s=None)
+    scan[...] = np.ones(200_000, "u1")
+    faults.fail("read", 1, errno.EIO)
+    with pytest.raises(lys_storage.StorageOSError):
+        scan.close()
+    assert faults.failed == ["read"]
+    assert load_export(scan.close()).data.sum() == 200_000
+
+
+@pytest.mark.parametrize(
+    ("name", "nth"),
+    [("sync of a folder", 1), ("remove", 1), ("remove", 2)],
+    ids=["sync of the folder", "removing the redo file", "removing the journal"],
+)
+def test_a_close_that_failed_after_publishing_succeeds_when_called_again(
+    tmp_path: Path, faults: Faults, name: str, nth: int
+) -> None:
+    """With a note too: the journal that would be asked for it is closed by then."""
+    scan = lys_storage.create(tmp_path / "data.npz", (2,), "u1", note={"a": 1}, flush_interval_s=None)
+    scan[...] = np.ones(2, "u1")
+    faults.fail(name, nth, errno.EIO)
+    with pytest.raises(lys_storage.StorageOSError):
+        scan.close()
+    assert scan.close() == tmp_path / "data.npz"
+    assert files(tmp_path) == {"data.npz"}
+    assert load_export(scan.path).note == {"a": 1}
+
+
+def test_a_publish_by_link_whose_unlink_fails_is_not_done_twice(
+    tmp_path: Path, faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no rename refuses: the link is what publishes. Called again, close() finds its own file there."""
+    monkeypatch.setattr(_fs, "_rename_noreplace", lambda old, new: False)
+    scan = begin_scan(tmp_path, "data", (2,), "u1", numbered=True, replace_existing=False, flush_interval_s=None)
+    scan[...] = np.ones(2, "u1")
+    faults.fail("remove", 1, errno.EIO)
+    try:
+        scan.close()
+    except lys_storage.StorageOSError:
+        scan.close()
+    assert files(tmp_path) == {"data_0.npz"}

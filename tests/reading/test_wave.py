@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import collections
-import datetime
-import io
 import os
 import pickle
 import sys
@@ -17,37 +14,9 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage import BadFileError, ScanClosedError, StorageOSError, UnsafeFileError
+from lys_storage import BadFileError, ScanClosedError, StorageOSError
 from tests.helpers import assert_same_array, some
-
-
-@pytest.fixture
-def export(tmp_path: Path) -> Path:
-    """An export of 4 x 5 frames of 2 x 3."""
-    with lys_storage.create(tmp_path / "data.npz", (4, 5, 2, 3), "i4", axes=[[1.5, 2, 3, 4]], note={"a": [1]}) as scan:
-        scan[...] = some((4, 5, 2, 3), "i4")
-    return scan.path
-
-
-def with_members(path: Path, changes: dict[str, bytes | None], source: Path | None = None) -> Path:
-    """A .npz with the members of `source`, some of them changed, added, or (None) left out."""
-    members: dict[str, bytes | None] = {}
-    if source is not None:
-        with zipfile.ZipFile(source) as archive:
-            members = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in (members | changes).items():
-            if content is not None:
-                archive.writestr(name, content)
-    return path
-
-
-def npy(array: Any, pickled: bytes | None = None) -> bytes:
-    """A .npy, with these bytes in the place of its pickle."""
-    stream = io.BytesIO()
-    np.lib.format.write_array(stream, np.asarray(array, object) if pickled else np.asarray(array), allow_pickle=True)
-    return stream.getvalue() if pickled is None else stream.getvalue()[: stream.getvalue().index(b"\n") + 1] + pickled
-
+from tests.reading.exports import with_members
 
 # -- what it gives -----------------------------------------------------------------------------------------------------
 
@@ -290,124 +259,3 @@ def test_a_file_that_is_not_there_is_an_os_error_of_the_family(tmp_path: Path) -
         with pytest.raises(StorageOSError) as caught:
             lys_storage.open_wave(path)
         assert caught.value.filename == os.fspath(path)
-
-
-# -- pickles -----------------------------------------------------------------------------------------------------------
-
-PLAIN: dict[str, Any] = {
-    "numbers": [0, -5, 1 << 100, 2.5, float("inf"), 1 + 2j, True, None],
-    "text and bytes": ["", "µ温", b"\x00\xff", bytearray(b"ab")],
-    "containers": [
-        {1: {2: [3, (4, {5})]}},
-        (),
-        set(),
-        frozenset([1]),
-        collections.OrderedDict(a=1),
-        range(3),
-        slice(1, 2),
-    ],
-    "dates": [
-        datetime.datetime(2024, 1, 2, 3, 4, 5, 6, tzinfo=datetime.UTC),
-        datetime.date(2024, 1, 2),
-        datetime.time(1, 2),
-        datetime.timedelta(1, 2),
-    ],
-    "numpy scalars": [np.float32(1.5), np.int64(-3), np.bool_(True), np.str_("µ"), np.bytes_(b"x"), np.complex64(1j)],
-    "numpy dates": [np.datetime64("2024-01-02T03:04"), np.timedelta64(5, "ms"), np.datetime64("NaT", "s")],
-    "dtypes": [np.dtype("f4"), np.dtype(">i2"), np.dtype([("a", "f4"), ("b", "U3", (2,))]), np.dtype("M8[25s]")],
-}
-
-
-def same(one: Any, other: Any) -> bool:
-    return type(one) is type(other) and (one == other or (one != one and other != other))
-
-
-@pytest.mark.parametrize("values", PLAIN.values(), ids=PLAIN)
-@pytest.mark.parametrize("protocol", [3, 4, 5])
-def test_plain_data_in_a_note_come_back(tmp_path: Path, export: Path, values: list[Any], protocol: int) -> None:
-    """In the protocols that the versions of numpy have written since Python 3."""
-    boxed = np.empty((), object)
-    boxed[()] = {"values": values}
-    note = npy(boxed, pickle.dumps(boxed, protocol))
-    with lys_storage.open_wave(with_members(tmp_path / "a.npz", {"note.npy": note}, export)) as wave:
-        actual = wave.note["values"]
-    assert len(actual) == len(values)
-    assert [same(one, other) for one, other in zip(actual, values, strict=True)] == [True] * len(values)
-
-
-@pytest.mark.parametrize(
-    "array",
-    [
-        *(some((2, 3), dtype) for dtype in ("f8", ">i4", "?", "c8", "U3", "S2", "M8[ns]", "m8[s]", "V3", ">U2")),
-        np.asfortranarray(some((2, 3), "f8")),
-        some((4,), [("a", "f4"), ("b", "i2", (2,))]),
-        np.zeros((0, 3)),
-        np.array(5),
-        np.array([1, "a", None, [2]], dtype=object),
-        np.arange(12.0)[::2],
-    ],
-    ids=lambda a: f"{a.dtype} {a.shape}",
-)
-def test_arrays_in_a_note_come_back(tmp_path: Path, array: Any) -> None:
-    with lys_storage.create(tmp_path / "data.npz", (2,), note={"array": array}):
-        pass
-    with lys_storage.open_wave(tmp_path / "data.npz") as wave:
-        actual = wave.note["array"]
-    assert (actual.dtype, actual.shape, repr(actual.tolist())) == (array.dtype, array.shape, repr(array.tolist()))
-
-
-class Evil:
-    """A pickle that runs a command when it is loaded."""
-
-    def __init__(self, function: Any, *args: Any) -> None:
-        self.call = function, args
-
-    def __reduce__(self) -> Any:
-        return self.call
-
-
-HOSTILE = {
-    "os.system": Evil(os.system, "touch hacked"),
-    "eval": Evil(eval, "open('hacked', 'w')"),
-    "getattr": Evil(getattr, "a", "upper"),
-    "numpy's own loader": Evil(np.load, "hacked"),
-    "import": Evil(__import__, "antigravity"),
-    "a path": Path("hacked"),
-    "numpy.core.multiarray": Evil(np.fromfile, "hacked"),
-}
-
-
-@pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
-@pytest.mark.parametrize("member", ["note.npy", "axes.npy"])
-def test_a_pickle_of_more_than_plain_data_is_refused_by_name_and_not_run(
-    tmp_path: Path, export: Path, value: Any, member: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    boxed = np.empty((), object)
-    boxed[()] = {"x": value}
-    path = with_members(tmp_path / "a.npz", {member: npy(boxed, pickle.dumps(boxed))}, export)
-    with pytest.raises(UnsafeFileError, match=r"names [\w.]+, which is no plain data; trust=True reads it") as caught:
-        lys_storage.open_wave(path)
-    assert (str(path) in str(caught.value), member in str(caught.value)) == (True, True)
-    assert not (tmp_path / "hacked").exists()
-
-
-def test_trust_reads_what_it_says(tmp_path: Path) -> None:
-    """The user's own files, with objects of the user's own."""
-    note = {"path": Path("a"), "counter": collections.Counter("aab")}
-    with lys_storage.create(tmp_path / "data.npz", (2,), note=note):
-        pass
-    with pytest.raises(UnsafeFileError):
-        lys_storage.open_wave(tmp_path / "data.npz")
-    with lys_storage.open_wave(tmp_path / "data.npz", trust=True) as wave:
-        assert wave.note == note
-
-
-def test_recovery_never_unpickles(tmp_path: Path) -> None:
-    """Axes and note are copied as they are: a scan with a note that cannot be read again is exported all the same."""
-    scan = lys_storage.create(tmp_path / "data.npz", (2,), note={"x": Evil(os.abort)})
-    scan.suspend()
-    (result,) = lys_storage.recover(tmp_path)
-    assert result.path == tmp_path / "data.npz"
-    with pytest.raises(UnsafeFileError):
-        lys_storage.open_wave(result.path)

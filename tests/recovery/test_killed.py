@@ -1,10 +1,9 @@
-"""SIGKILL and power cuts: what was acknowledged is there bit for bit, and what is torn is never passed off as data."""
+"""SIGKILL at any moment: what was acknowledged is there bit for bit."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,11 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage.core import _fs
-from lys_storage.core._part import Part
-from tests.helpers import assert_same_array, files, load_export, some
+from tests.helpers import files, load_export
 from tests.killing import every_death, moments
 
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+
 FRAME = 3000
 
 
@@ -26,8 +24,6 @@ def value(frame: int, version: int) -> int:
     """What every byte of a version of a frame is in the scenarios below."""
     return 20 * frame + version + 1
 
-
-# -- the death of the process ------------------------------------------------------------------------------------------
 
 LIFE = """
 def scenario(arm, say):
@@ -208,165 +204,3 @@ input()
         for (i,) in list(scan.missing()):
             scan[i] = np.full(10, i, "u1")
     assert load_export(tmp_path / "data.npz").data[:, 0].tolist() == [0, 1, 7, 3]
-
-
-# -- a power cut -------------------------------------------------------------------------------------------------------
-
-
-def cut_power(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From here on the machine has been started anew."""
-    monkeypatch.setattr(_fs, "boot_id", lambda: "after the cut")
-
-
-def spoil(scan: lys_storage.Scan, frame: int, content: bytes) -> None:
-    """Bytes of a frame in the file of a scan that has been let go are others than were written."""
-    description = scan._part.description
-    with scan.part_path.open("r+b") as stream:
-        stream.seek(description.array_offset + frame * description.frame_bytes)
-        stream.write(content)
-
-
-def flushed_scan(tmp_path: Path, **options: Any) -> tuple[lys_storage.Scan, np.ndarray[Any, Any]]:
-    scan = lys_storage.create(
-        tmp_path / "data.npz", (6, 1000), "u2", **{"fill": 9, "grid_ndim": 1, "flush_interval_s": None, **options}
-    )
-    frames = some((6, 1000), "u2")
-    for k in range(5):
-        scan[k] = frames[k]
-    return scan, frames
-
-
-@pytest.mark.parametrize(
-    ("frame", "content", "missing"),
-    [
-        pytest.param(0, b"", [5], id="nothing is torn"),
-        pytest.param(0, b"\xff", [0, 5], id="one byte of the first"),
-        pytest.param(4, b"\xff" * 2000, [4, 5], id="all of the last"),
-        pytest.param(2, bytes(2000), [2, 5], id="zeros, as the kernel leaves them"),
-        pytest.param(1, b"\xff" * 3000, [1, 2, 5], id="two of them"),
-        pytest.param(5, b"\xff" * 2000, [5], id="one that never came"),
-    ],
-)
-def test_after_a_power_cut_a_frame_is_data_only_where_its_bytes_are_what_they_were(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frame: int, content: bytes, missing: list[int]
-) -> None:
-    """What is torn is reported as missing, and holds the fill."""
-    scan, expected = flushed_scan(tmp_path)
-    scan.suspend()
-    spoil(scan, frame, content)
-    cut_power(monkeypatch)
-    (result,) = lys_storage.recover(tmp_path)
-    assert (result.frames_written, result.frames_expected) == (6 - len(missing), 6)
-    expected[missing] = 9
-    export = load_export(tmp_path / "data.npz")
-    assert_same_array(export.data, expected)
-    assert [k for a, b in export.info["missing"] for k in range(a, b)] == missing
-
-
-def test_after_a_power_cut_marks_without_bytes_are_not_believed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The kernel may write the journal first: every mark WRITTEN, no byte of the frames, no checksum."""
-    scan, _ = flushed_scan(tmp_path)
-    for k in range(6):
-        spoil(scan, k, bytes(2000))
-    scan._part.journal.put_marks(0, np.array([2, 3, 2, 3, 4, 5], np.uint8))
-    scan._part.close()
-    scan._state = "suspended"
-    cut_power(monkeypatch)
-    follower = scan._follower
-    assert follower is not None
-    follower.stop()
-    (result,) = lys_storage.recover(tmp_path)
-    assert (result.frames_written, result.path) == (0, tmp_path / "data.npz")
-    assert_same_array(load_export(tmp_path / "data.npz").data, np.full((6, 1000), 9, "u2"))
-
-
-def test_after_the_death_of_the_process_bytes_are_not_checked_and_verify_checks_them(tmp_path: Path) -> None:
-    """On a share that other machines write too, one asks for it."""
-    for verify, written in ((False, 5), (True, 4)):
-        folder = tmp_path / str(verify)
-        scan, _ = flushed_scan(folder)
-        scan.suspend()
-        spoil(scan, 1, b"\xff")
-        (result,) = lys_storage.recover(folder, verify=verify)
-        assert result.frames_written == written
-
-
-def test_where_the_machine_names_no_boot_every_byte_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_fs, "boot_id", lambda: "")
-    scan, _ = flushed_scan(tmp_path)
-    scan.suspend()
-    spoil(scan, 1, b"\xff")
-    (result,) = lys_storage.recover(tmp_path)
-    assert result.frames_written == 4
-
-
-@pytest.mark.parametrize("redo_too", [False, True], ids=["its redo record is whole", "its redo record is torn as well"])
-def test_after_a_power_cut_a_rewrite_is_the_new_version_or_the_old_one_or_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redo_too: bool
-) -> None:
-    """Of a flushed frame the new version is in the redo file before its place is touched: torn in its place, it is mended."""
-    scan, expected = flushed_scan(tmp_path)
-    scan.flush()
-    scan[1] = np.full(1000, 777, "u2")
-    offset = scan._part.description.array_offset + 1 * 2000
-    scan._part.file.write_at(b"\xee" * 1000, offset)
-    follower = scan._follower
-    assert follower is not None
-    follower.stop()
-    scan._part.close()
-    scan._state = "suspended"
-    if redo_too:
-        redo = tmp_path / "data.npz.part.redo"
-        redo.write_bytes(redo.read_bytes()[:1000])
-    cut_power(monkeypatch)
-    lys_storage.recover(tmp_path)
-    expected[1], expected[5] = (9 if redo_too else 777), 9
-    assert_same_array(load_export(tmp_path / "data.npz").data, expected)
-    assert files(tmp_path) == {"data.npz"}
-
-
-def test_what_a_scan_was_resumed_with_after_a_power_cut_is_flushed_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Missing frames can be taken again, and the next cut finds everything checked."""
-    scan, expected = flushed_scan(tmp_path)
-    scan.suspend()
-    spoil(scan, 3, b"\xff")
-    cut_power(monkeypatch)
-    scan = lys_storage.resume(tmp_path / "data.npz", flush_interval_s=None)
-    assert list(scan.missing()) == [(3,), (5,)]
-    scan[3], scan[5] = expected[3], expected[5]
-    scan.suspend()
-    monkeypatch.setattr(_fs, "boot_id", lambda: "after the second cut")
-    (result,) = lys_storage.recover(tmp_path)
-    assert result.frames_written == 6
-    assert_same_array(load_export(tmp_path / "data.npz").data, expected)
-
-
-def test_a_frame_older_than_the_flush_window_survives_a_power_cut(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The scan flushes by itself: after that, a copy of what was synced is enough."""
-    synced = threading.Event()
-    real = Part.flush
-
-    def flush(part: Any) -> None:
-        real(part)
-        synced.set()
-
-    monkeypatch.setattr(Part, "flush", flush)
-    scan, expected = flushed_scan(tmp_path / "a", flush_interval_s=0.05)
-    assert synced.wait(20)
-    synced.clear()
-    (tmp_path / "b").mkdir()
-    scan[5] = expected[5]
-    assert synced.wait(20)
-    for name in files(tmp_path / "a"):
-        (tmp_path / "b" / name).write_bytes((tmp_path / "a" / name).read_bytes())
-    scan.close()
-    cut_power(monkeypatch)
-    (result,) = lys_storage.recover(tmp_path / "b")
-    assert result.frames_written == 6
-    assert_same_array(load_export(tmp_path / "b" / "data.npz").data, expected)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import zipfile
 import zlib
@@ -13,61 +12,26 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage.core import _follower, _fs, _journal
+from lys_storage.core import _fs, _journal
 from lys_storage.core._checks import Checks
 from lys_storage.core._create import begin_scan
-from lys_storage.core._follower import kick_bytes
 from lys_storage.core._journal import ABSENT, BLOCK_CHECKED, CHECKED, COMING, REWRITING, WRITTEN, frames_in_block
 from lys_storage.core._redo import Redo
-from lys_storage.core._scan import Scan
 from tests.helpers import DEADLINE_S
-
-FRAMES, PER_BLOCK, SIZE = 26, 8, 6
-
+from tests.store.small_blocks import (
+    FRAMES,
+    SIZE,
+    assert_is,
+    begin,
+    begin_unchecked,
+    die,
+    frame,
+    marks,
+    on_another_boot,
+    spoil,
+)
 
 pytestmark = pytest.mark.usefixtures("small_blocks", "marks_are")
-
-
-def frame(k: int, version: int = 0) -> Any:
-    return np.random.default_rng((k, version)).integers(1, 255, SIZE, dtype="u1")
-
-
-def begin(folder: Path, frames: Any = range(FRAMES), **options: Any) -> Scan:
-    scan = begin_scan(
-        *(folder, "a", (FRAMES, SIZE), "u1"),
-        **{"numbered": False, "replace_existing": False, "grid_ndim": 1, "flush_interval_s": None, **options},
-    )
-    for k in frames:
-        scan[k] = frame(k)
-    return scan
-
-
-def marks(scan: Scan) -> list[int]:
-    return scan._part.journal.mark_array.tolist()
-
-
-def on_another_boot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_fs, "boot_id", lambda: "another")
-
-
-def assert_is(path: Path, expected: dict[int, Any]) -> None:
-    """The export holds these frames, and zeros elsewhere; every checksum in it is right."""
-    with zipfile.ZipFile(path) as archive:
-        assert archive.testzip() is None
-    with lys_storage.open_wave(path) as wave:
-        assert {k for k in range(len(wave.data)) if wave.data[k].any()} == set(expected)
-        for k, value in expected.items():
-            assert np.array_equal(wave.data[k], value), k
-        assert wave.info["array_crc32"] == zlib.crc32(np.ascontiguousarray(wave.data))
-    assert lys_storage.verify(path.parent) == []
-
-
-def spoil(scan_file: Path, scan: Scan, k: int, byte: int = 0xFF) -> None:
-    with open(scan_file, "r+b") as file:
-        file.seek(scan._part.description.array_offset + k * SIZE)
-        old = file.read(1)[0]
-        file.seek(-1, os.SEEK_CUR)
-        file.write(bytes([old ^ byte]))
 
 
 @pytest.mark.parametrize(
@@ -216,19 +180,11 @@ def test_a_block_of_which_a_part_is_marked_is_data(tmp_path: Path, left: list[in
     scan.flush()
     scan._part.journal.put_checksums(8, np.array([zlib.crc32(frame(k).tobytes()) for k in range(8, 16)], np.uint32))
     scan._part.journal.put_marks(8, np.array(left, np.uint8))
-    _die(scan)
+    die(scan)
     with lys_storage.resume(tmp_path / "a.npz", flush_interval_s=None) as again:
         assert marks(again)[8:16] == now
     there = {k: frame(k) for k in range(FRAMES) if not 8 <= k < 16 or now[k - 8] != COMING}
     assert_is(tmp_path / "a.npz", there)
-
-
-def _die(scan: Scan) -> None:
-    """What SIGKILL leaves of it."""
-    scan._end_threads()
-    scan._part.refuse("dead")
-    scan._part.close()
-    scan._state = "suspended"
 
 
 def test_verify_finds_the_block_that_is_not_what_it_was(tmp_path: Path) -> None:
@@ -281,105 +237,6 @@ def test_a_finer_grid_keeps_what_blocks_hold(tmp_path: Path) -> None:
     only = np.zeros(SIZE, "u1")
     only[1] = 77
     assert_is(scan.close(), {**{k: frame(k) for k in range(17)}, 20: only})
-
-
-@pytest.mark.parametrize("lost", [False, True], ids=["the bytes are still there", "they are gone"])
-def test_after_a_failed_sync_a_block_is_written_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: bool
-) -> None:
-    """As a whole; where its bytes are no longer those that came, all of it is missing, and the error says so."""
-    scan = begin(tmp_path)
-    real, failing = _fs.File.sync, True
-
-    def sync(self: _fs.File) -> None:
-        if failing and self.path.name.endswith(".part"):
-            raise lys_storage.StorageOSError(5, "injected", str(self.path))
-        real(self)
-
-    monkeypatch.setattr(_fs.File, "sync", sync)
-    with pytest.raises(lys_storage.StorageOSError, match="injected"):
-        scan.flush()
-    failing = False
-    if lost:
-        spoil(tmp_path / "a.npz.part", scan, 12)
-        with pytest.raises(lys_storage.StorageOSError, match="8 frames were lost"):
-            scan.flush()
-    scan.flush()
-    there = [k for k in range(FRAMES) if not (lost and 8 <= k < 16)]
-    assert scan.frames_written == len(there)
-    assert_is(scan.close(), {k: frame(k) for k in there})
-
-
-def test_a_failed_sync_is_not_forgotten_by_the_death_of_the_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Who takes the scan over writes everything again before a sync of his counts."""
-    scan = begin(tmp_path)
-    real, written = _fs.File.sync, []
-
-    def failing(self: _fs.File) -> None:
-        raise lys_storage.StorageOSError(5, "injected", str(self.path))
-
-    monkeypatch.setattr(_fs.File, "sync", failing)
-    with pytest.raises(lys_storage.StorageOSError, match="injected"):
-        scan.flush()
-    _die(scan)
-    monkeypatch.setattr(_fs.File, "sync", real)
-    write = _fs.File.write_at
-
-    def noted(self: _fs.File, data: Any, offset: int) -> None:
-        if self.path.name == "a.npz.part":
-            written.append((offset, len(data)))
-        write(self, data, offset)
-
-    monkeypatch.setattr(_fs.File, "write_at", noted)
-    lys_storage.recover(tmp_path)
-    offset = scan._part.description.array_offset
-    array = sorted(w for w in written if offset <= w[0] < offset + FRAMES * SIZE)
-    assert array == [(offset, FRAMES * SIZE)]
-    assert_is(tmp_path / "a.npz", {k: frame(k) for k in range(FRAMES)})
-
-
-@pytest.mark.parametrize("size", [1 << 20, 1 << 14], ids=["frames that stand alone", "frames in blocks"])
-def test_checksums_are_taken_behind_the_writer_long_before_the_end(tmp_path: Path, size: int) -> None:
-    """What is left for the end to do is a few frames, however many have come: without a flush as well."""
-    frames = 3 * kick_bytes(size) // size
-    options: dict[str, Any] = {"numbered": False, "replace_existing": False, "grid_ndim": 1, "flush_interval_s": None}
-    scan = begin_scan(tmp_path, "a", (frames, size), "u1", **options)
-    value, deadline = np.ones(size, "u1"), threading.Event()
-    for k in range(frames):
-        scan[k] = value
-    checked: Any = None
-    for _ in range(500):
-        checked = np.isin(scan._part.journal.mark_array, (CHECKED, BLOCK_CHECKED)).sum() * size
-        if checked >= kick_bytes(size):
-            break
-        deadline.wait(0.02)
-    assert checked >= kick_bytes(size)
-    scan.close()
-
-
-def test_what_a_failed_sync_has_lost_is_missing_for_who_takes_the_scan_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The kernel has let go of pages that it could not write: what has a checksum is asked for it, once."""
-    scan = begin(tmp_path)
-    real = _fs.File.sync
-
-    def failing(self: _fs.File) -> None:
-        raise lys_storage.StorageOSError(5, "injected", str(self.path))
-
-    monkeypatch.setattr(_fs.File, "sync", failing)
-    with pytest.raises(lys_storage.StorageOSError, match="injected"):
-        scan.flush()
-    _die(scan)
-    monkeypatch.setattr(_fs.File, "sync", real)
-    for k in (12, 25):
-        spoil(tmp_path / "a.npz.part", scan, k)
-    (result,) = lys_storage.recover(tmp_path)
-    there = [*range(8), *range(16, 25)]
-    assert (result.path, result.frames_written) == (tmp_path / "a.npz", len(there))
-    assert_is(tmp_path / "a.npz", {k: frame(k) for k in there})
 
 
 @pytest.mark.usefixtures("python_sums")
@@ -449,20 +306,10 @@ def test_frames_that_are_rewritten_again_and_again_beside_checks_end_in_a_sound_
     assert lys_storage.verify(tmp_path) == []
 
 
-def began(tmp_path: Path, frames: int, size: int) -> Scan:
-    """A scan of frames that stand alone or in blocks, whose follower never looks by itself."""
-    scan = lys_storage.create(tmp_path / "a.npz", (frames, size), "u1", grid_ndim=1, flush_interval_s=None)
-    for k in range(frames):
-        scan._part.tell_at = 1 << 62
-        scan._put_one = scan.put_only = None
-        scan._part.put_frame(scan._part.form, k, np.full(size, k + 1, "u1"))
-    return scan
-
-
 @pytest.mark.parametrize(("size", "step"), [(1 << 18, 4), (1 << 15, 16)], ids=["frames that stand alone", "in blocks"])
 def test_what_came_last_is_checked_first_and_the_rest_when_nothing_is_new(tmp_path: Path, size: int, step: int) -> None:
     frames, some = 10 * step, step * size
-    scan = began(tmp_path, frames, size)
+    scan = begin_unchecked(tmp_path, frames, size)
     part, done = scan._part, (CHECKED, BLOCK_CHECKED)
     spans = []
     for _ in range(10):
@@ -477,7 +324,7 @@ def test_what_came_last_is_checked_first_and_the_rest_when_nothing_is_new(tmp_pa
 
 
 def test_what_waits_for_its_checksums_is_promised_by_the_next_flush(tmp_path: Path) -> None:
-    scan = began(tmp_path, 24, 1 << 18)
+    scan = begin_unchecked(tmp_path, 24, 1 << 18)
     part = scan._part
     assert part.check_some(8 << 18) == ((16, 24), 8 << 18)
     assert part.older == [(0, 16)]
@@ -487,7 +334,7 @@ def test_what_waits_for_its_checksums_is_promised_by_the_next_flush(tmp_path: Pa
 
 
 def test_a_check_that_fails_leaves_nothing_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scan = began(tmp_path, 24, 1 << 18)
+    scan = begin_unchecked(tmp_path, 24, 1 << 18)
     part = scan._part
     with monkeypatch.context() as patch:
         patch.setattr(part, "take_checksums", lambda *args, **more: 1 / 0)
@@ -514,86 +361,6 @@ def test_frames_that_come_far_apart_are_not_taken_apart_by_their_numbers(tmp_pat
 
 
 def test_a_frame_larger_than_what_is_checked_at_once_is_checked(tmp_path: Path) -> None:
-    scan = began(tmp_path, 3, 1 << 20)
+    scan = begin_unchecked(tmp_path, 3, 1 << 20)
     assert [scan._part.check_some(1000)[0] for _ in range(4)] == [(2, 3), (1, 2), (0, 1), (0, 0)]
-    scan.close()
-
-
-def test_an_interrupt_between_taking_over_what_is_new_and_looking_at_it_leaves_nothing_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scan = began(tmp_path, 24, 1 << 18)
-    part = scan._part
-    part.check_some(8 << 18)
-    real = part._take_fresh
-
-    def interrupted() -> Any:
-        real()
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(part, "_take_fresh", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            scan.flush()
-    assert part.older == []
-    scan.flush()
-    assert marks(scan) == [CHECKED] * 24
-    scan.close()
-
-
-def test_an_interrupt_while_the_follower_is_told_has_it_told_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scan = lys_storage.create(tmp_path / "a.npz", (8, 100), "u1", grid_ndim=1, flush_interval_s=60.0)
-    scan[0] = np.ones(100, "u1")
-    part, follower = scan._part, scan._follower
-    assert follower is not None
-    assert part.tell_at == kick_bytes(100)
-    part.tell_at, follower._to_disk.knows = 0, False  # as after a flush
-
-    def interrupted() -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(follower._to_disk._wake, "set", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            scan[1] = np.ones(100, "u1")
-    assert (part.tell_at, follower._to_disk.knows) == (0, False)
-    scan[2] = np.ones(100, "u1")
-    assert (part.tell_at, follower._to_disk.knows) == (kick_bytes(100), True)
-    scan.close()
-
-
-@pytest.mark.parametrize("interval", [None, 60.0])
-def test_a_follower_that_cannot_go_on_rests_before_it_tries_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval: float | None
-) -> None:
-    told: list[Any] = []
-    monkeypatch.setattr(_follower, "AGAIN_S", 0.2)
-    scan = lys_storage.create(tmp_path / "a.npz", (24, 1 << 18), "u1", grid_ndim=1, flush_interval_s=interval)
-    scan._failed = told.append
-    part = scan._part
-    failing = threading.Event()
-    failing.set()
-    real = part.settle_rewrites
-
-    def settle() -> None:
-        if failing.is_set():
-            raise lys_storage.StorageOSError(5, "it cannot be put in its place", "x")
-        real()
-
-    monkeypatch.setattr(part, "settle_rewrites", settle)
-    part.older.append((0, 8))
-    part.tell_at = 1 << 62
-    for k in range(24):
-        scan[k] = np.ones(1 << 18, "u1")
-    scan._frames_came(part)
-    threading.Event().wait(0.7)
-    assert 1 <= len(told) <= 6
-    failing.clear()
-    for _ in range(500):
-        if not part.older:
-            break
-        threading.Event().wait(0.02)
-    assert marks(scan)[:8] == [CHECKED] * 8
     scan.close()
