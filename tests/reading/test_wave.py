@@ -152,16 +152,18 @@ def test_without_one_of_the_other_members_the_data_are_read(tmp_path: Path, expo
         assert_same_array(wave.data, some((4, 5, 2, 3), "i4"))
 
 
-@pytest.mark.parametrize(
-    "info", [b"", b"[]", b"{", b"\xff", b"[" * 100_000], ids=["empty", "a list", "half", "noise", "deep"]
-)
-def test_an_acquisition_that_is_none_gives_no_info_or_a_bad_file(tmp_path: Path, export: Path, info: bytes) -> None:
+@pytest.mark.parametrize("info", [b"", b"{", b"\xff", b"[" * 100_000], ids=["empty", "half", "noise", "deep"])
+def test_an_acquisition_that_is_no_json_is_a_bad_file(tmp_path: Path, export: Path, info: bytes) -> None:
     path = with_members(tmp_path / "a.npz", {"acquisition.json": info}, export)
-    try:
-        with lys_storage.open_wave(path) as wave:
-            assert wave.info == {}
-    except BadFileError:
-        pass
+    with pytest.raises(BadFileError, match=r"a\.npz"):
+        lys_storage.open_wave(path)
+
+
+@pytest.mark.parametrize("info", [b"[]", b"1", b'"text"', b"null"], ids=["a list", "a number", "text", "null"])
+def test_an_acquisition_that_is_no_dict_gives_no_info(tmp_path: Path, export: Path, info: bytes) -> None:
+    with lys_storage.open_wave(with_members(tmp_path / "a.npz", {"acquisition.json": info}, export)) as wave:
+        assert wave.info == {}
+        assert_same_array(wave.data, some((4, 5, 2, 3), "i4"))
 
 
 # -- what is no export -------------------------------------------------------------------------------------------------
@@ -216,17 +218,31 @@ def test_an_export_that_is_cut_anywhere_is_a_bad_file(tmp_path: Path, export: Pa
             lys_storage.open_wave(tmp_path / "cut.npz")
 
 
-def test_any_byte_of_the_tail_may_rot_and_it_is_read_or_a_bad_file(tmp_path: Path, export: Path) -> None:
-    """Names, sizes, offsets, checksums, pickles: whatever they claim then, nothing else is raised and nothing is run."""
-    data = bytearray(export.read_bytes())
+def test_any_byte_of_the_tail_may_rot_and_it_is_read_rightly_or_a_bad_file(tmp_path: Path, export: Path) -> None:
+    """Names, sizes, offsets, checksums, pickles: a byte that means something is refused, another one changes nothing."""
+    data, opened = bytearray(export.read_bytes()), set()
     for at in range(4096 + 480, len(data)):
         data[at] ^= 0xFF
         (tmp_path / "rotten.npz").write_bytes(data)
         data[at] ^= 0xFF
         try:
-            lys_storage.open_wave(tmp_path / "rotten.npz").close()
+            wave = lys_storage.open_wave(tmp_path / "rotten.npz")
         except BadFileError:
-            pass
+            continue
+        opened.add(at)
+        with wave:
+            assert_same_array(wave.data, some((4, 5, 2, 3), "i4"))
+            assert ([wave.axes[0].tolist(), wave.note], wave.info["frames_written"]) == (
+                [[1.5, 2, 3, 4], {"a": [1]}],
+                1,
+            )
+    contents = set()
+    with zipfile.ZipFile(export) as archive:
+        for name in ("axes.npy", "note.npy", "acquisition.json"):
+            begin = data.index(archive.read(name), archive.getinfo(name).header_offset)
+            contents |= set(range(begin, begin + archive.getinfo(name).file_size))
+    assert opened, "dates and attributes of a member mean nothing"
+    assert not opened & contents
 
 
 @pytest.mark.parametrize("at", [0, 5000, -1], ids=["the first byte of the array", "one amid it", "the last"])

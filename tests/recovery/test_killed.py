@@ -103,19 +103,34 @@ def test_killed_at_any_moment_of_its_life_a_scan_has_every_frame_that_was_acknow
 def test_a_recovery_that_is_killed_anywhere_can_be_run_again(tmp_path: Path, run_child: Any, moment: str) -> None:
     """As after the death of the process with a rewrite under way, and as after a power cut."""
     scenario = """
-def scenario(arm, say):
+def die_in_a_rewrite():
     scan = lys_storage.create("data.npz", (4, 1000), "u1", fill=9, grid_ndim=1, flush_interval_s=None)
     for i, value in ((0, 1), (1, 2), (1, 3)):
         scan[i] = np.full(1000, value, "u1")
     scan.flush()
-    scan[0] = np.full(1000, 4, "u1")
     scan[2] = np.full(1000, 5, "u1")
-    scan._part.journal.marks[0] = 4  # REWRITING, as if it had been killed there
-    scan._part.file.write_at(bytes(500), scan._part.description.array_offset)
-    scan._part.close()
-    scan._state = "suspended"
-    if scan._follower is not None:
-        scan._follower.stop()
+    whole = os.pwrite
+
+    def half(fd, data, at):
+        if at != 4096:
+            return whole(fd, data, at)
+        whole(fd, bytes(500), at)
+        die()
+
+    os.pwrite = half
+    scan[0] = np.full(1000, 4, "u1")
+
+def scenario(arm, say):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            die_in_a_rewrite()
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(pid, 0)
+    assert os.WIFSIGNALED(status), "it was not killed"
+    with open("data.npz.part", "rb") as file:
+        assert os.pread(file.fileno(), 501, 4096) == bytes(500) + b"\\1", "no frame was torn"
     arm()
     lys_storage.recover(".", verify=False)
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,12 @@ import pytest
 
 import lys_storage
 from lys_storage.core import _fs
+from lys_storage.core._journal import ABSENT, CHECKED, CHECKING, REWRITING, WRITTEN
 from lys_storage.core._part import Part
 from tests.helpers import assert_same_array, files, interrupt, load_export, some
+
+ARRAY_AT, FRAME_BYTES = 4096, 2000  # in the scan file of flushed_scan
+MARKS_AT = 4096  # in its journal
 
 
 def cut_power(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,10 +27,20 @@ def cut_power(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def spoil(scan: lys_storage.Scan, frame: int, content: bytes) -> None:
     """Bytes of a frame in the file of a scan that has been let go are others than were written."""
-    description = scan._part.description
-    with scan.part_path.open("r+b") as stream:
-        stream.seek(description.array_offset + frame * description.frame_bytes)
+    overwrite(scan.part_path, ARRAY_AT + frame * FRAME_BYTES, content)
+
+
+def overwrite(path: Path, at: int, content: bytes) -> None:
+    with path.open("r+b") as stream:
+        stream.seek(at)
         stream.write(content)
+
+
+def copied(scan: lys_storage.Scan, folder: Path) -> Path:
+    """What is in the files of a running scan just now: a cut of the power leaves that, or less."""
+    shutil.copytree(scan.path.parent, folder)
+    scan.suspend()
+    return folder
 
 
 def flushed_scan(tmp_path: Path, **options: Any) -> tuple[lys_storage.Scan, np.ndarray[Any, Any]]:
@@ -68,20 +83,19 @@ def test_after_a_power_cut_a_frame_is_data_only_where_its_bytes_are_what_they_we
 def test_after_a_power_cut_marks_without_bytes_are_not_believed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernel may write the journal first: every mark WRITTEN, no byte of the frames, no checksum."""
-    scan, _ = flushed_scan(tmp_path)
-    for k in range(6):
-        spoil(scan, k, bytes(2000))
-    scan._part.journal.put_marks(0, np.array([2, 3, 2, 3, 4, 5], np.uint8))
-    scan._part.close()
-    scan._state = "suspended"
+    """The kernel may write the journal first: a mark of data for every frame, no byte of them, no checksum."""
+    scan, _ = flushed_scan(tmp_path / "running")
+    folder = copied(scan, tmp_path / "cut")
+    marks = (folder / "data.npz.part.journal").read_bytes()[MARKS_AT : MARKS_AT + 6]
+    assert marks == bytes([WRITTEN] * 5 + [ABSENT])
+    overwrite(folder / "data.npz.part", ARRAY_AT, bytes(6 * FRAME_BYTES))
+    overwrite(
+        folder / "data.npz.part.journal", MARKS_AT, bytes([WRITTEN, CHECKED, WRITTEN, CHECKED, REWRITING, CHECKING])
+    )
     cut_power(monkeypatch)
-    follower = scan._follower
-    assert follower is not None
-    follower.stop()
-    (result,) = lys_storage.recover(tmp_path)
-    assert (result.frames_written, result.path) == (0, tmp_path / "data.npz")
-    assert_same_array(load_export(tmp_path / "data.npz").data, np.full((6, 1000), 9, "u2"))
+    (result,) = lys_storage.recover(folder)
+    assert (result.frames_written, result.path) == (0, folder / "data.npz")
+    assert_same_array(load_export(folder / "data.npz").data, np.full((6, 1000), 9, "u2"))
 
 
 def test_after_the_death_of_the_process_bytes_are_not_checked_and_verify_checks_them(tmp_path: Path) -> None:
@@ -109,24 +123,19 @@ def test_after_a_power_cut_a_rewrite_is_the_new_version_or_the_old_one_or_missin
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redo_too: bool
 ) -> None:
     """Of a flushed frame the new version is in the redo file before its place is touched: torn in its place, it is mended."""
-    scan, expected = flushed_scan(tmp_path)
+    scan, expected = flushed_scan(tmp_path / "running")
     scan.flush()
     scan[1] = np.full(1000, 777, "u2")
-    offset = scan._part.description.array_offset + 1 * 2000
-    scan._part.file.write_at(b"\xee" * 1000, offset)
-    follower = scan._follower
-    assert follower is not None
-    follower.stop()
-    scan._part.close()
-    scan._state = "suspended"
+    folder = copied(scan, tmp_path / "cut")
+    overwrite(folder / "data.npz.part", ARRAY_AT + FRAME_BYTES, b"\xee" * 1000)
     if redo_too:
-        redo = tmp_path / "data.npz.part.redo"
+        redo = folder / "data.npz.part.redo"
         redo.write_bytes(redo.read_bytes()[:1000])
     cut_power(monkeypatch)
-    lys_storage.recover(tmp_path)
+    lys_storage.recover(folder)
     expected[1], expected[5] = (9 if redo_too else 777), 9
-    assert_same_array(load_export(tmp_path / "data.npz").data, expected)
-    assert files(tmp_path) == {"data.npz"}
+    assert_same_array(load_export(folder / "data.npz").data, expected)
+    assert files(folder) == {"data.npz"}
 
 
 def test_what_a_scan_was_resumed_with_after_a_power_cut_is_flushed_again(

@@ -100,12 +100,17 @@ def test_a_change_of_the_dtype_that_fails_leaves_a_scan_that_can_be_saved(
     """As the old dtype or as the new one, with nothing torn; and tried again it succeeds."""
     scan = begin(tmp_path)
     faults.fail(name, nth, 28)
+    raised: list[int | None] = []
     try:
         scan.change_dtype("c16")
-    except lys_storage.StorageOSError:
-        pass
+    except lys_storage.StorageOSError as error:
+        raised.append(error.errno)
+    failed = list(faults.failed)
     faults.off()
+    assert raised == [28 for _ in failed]
+    assert failed or nth > 1, f"{name} is never called"
     if scan.dtype != np.dtype("c16"):
+        assert failed
         scan.change_dtype("c16")
     scan[0] = np.full(3, 1 + 2j)
     assert_same_array(load_export(scan.close()).data, np.array([[1 + 2j] * 3, [np.nan] * 3], "c16"))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
+import traceback
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,20 +57,37 @@ def assert_is(path: Path, expected: dict[int, Any]) -> None:
     assert lys_storage.verify(path.parent) == []
 
 
-def spoil(scan_file: Path, scan: Scan, k: int, byte: int = 0xFF) -> None:
+def spoil(scan_file: Path, k: int, byte: int = 0xFF) -> None:
+    """A byte of frame `k` changes on the disk; the array begins at byte 4096."""
     with open(scan_file, "r+b") as file:
-        file.seek(scan._part.description.array_offset + k * SIZE)
+        file.seek(4096 + k * SIZE)
         old = file.read(1)[0]
         file.seek(-1, os.SEEK_CUR)
         file.write(bytes([old ^ byte]))
 
 
-def die(scan: Scan) -> None:
-    """What SIGKILL leaves of it."""
-    scan._end_threads()
-    scan._part.refuse("dead")
-    scan._part.close()
-    scan._state = "suspended"
+def killed(work: Callable[[], object]) -> None:
+    """Do `work` in a forked process that SIGKILL ends then: its files are what it left behind."""
+    if not hasattr(os, "fork"):
+        pytest.skip("no fork here")
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+            os.kill(os.getpid(), signal.SIGKILL)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(pid, 0)
+    assert os.WIFSIGNALED(status), "it ended before it was killed"
+
+
+def write_marks(journal: Path, first: int, marks: list[int]) -> None:
+    """Into the table in the journal's file, which begins at byte 4096: what a disk or a crash can leave."""
+    with open(journal, "r+b") as file:
+        file.seek(4096 + first)
+        file.write(bytes(marks))
 
 
 def begin_unchecked(tmp_path: Path, frames: int, size: int) -> Scan:

@@ -24,11 +24,12 @@ from tests.store.small_blocks import (
     assert_is,
     begin,
     begin_unchecked,
-    die,
     frame,
+    killed,
     marks,
     on_another_boot,
     spoil,
+    write_marks,
 )
 
 pytestmark = pytest.mark.usefixtures("small_blocks", "marks_are")
@@ -121,8 +122,8 @@ def test_after_a_power_cut_a_block_whose_bytes_are_there_is_data(
     """Its checksum counts, whatever the marks say: they may have reached the disk in any order."""
     scan = begin(tmp_path)
     scan.flush()
-    scan._part.journal.put_marks(0, np.array([0, 1, 2, 3, 4, 5, 6, 7] * 3 + [3, 3], np.uint8))
     scan.suspend()
+    write_marks(tmp_path / "a.npz.part.journal", 0, [0, 1, 2, 3, 4, 5, 6, 7] * 3 + [3, 3])
     on_another_boot(monkeypatch)
     with lys_storage.resume(tmp_path / "a.npz") as again:
         assert marks(again) == [BLOCK_CHECKED] * 24 + [CHECKED] * 2
@@ -137,7 +138,7 @@ def test_after_a_power_cut_a_torn_block_is_missing_but_for_frames_with_a_checksu
     scan[17] = frame(17, 1)  # block 2 has checksums of frames from here on
     scan.suspend()
     for k in (3, 20):
-        spoil(tmp_path / "a.npz.part", scan, k)
+        spoil(tmp_path / "a.npz.part", k)
     on_another_boot(monkeypatch)
     lys_storage.recover(tmp_path)
     there = [*range(8, 20), *range(21, FRAMES)]
@@ -147,8 +148,8 @@ def test_after_a_power_cut_a_torn_block_is_missing_but_for_frames_with_a_checksu
 def test_after_the_death_of_a_process_a_rotten_mark_in_a_sound_block_is_mended(tmp_path: Path) -> None:
     scan = begin(tmp_path)
     scan.flush()
-    scan._part.journal.marks[9] = 200
     scan.suspend()
+    write_marks(tmp_path / "a.npz.part.journal", 9, [200])
     with lys_storage.resume(tmp_path / "a.npz") as again:
         assert marks(again)[8:16] == [BLOCK_CHECKED] * 8
 
@@ -157,9 +158,9 @@ def test_a_rotten_mark_in_a_block_that_is_not_what_it_was_costs_the_block(tmp_pa
     """One of its frames is wrong, and nobody can tell which: torn bytes are never passed off as data."""
     scan = begin(tmp_path)
     scan.flush()
-    scan._part.journal.marks[9] = 200
     scan.suspend()
-    spoil(tmp_path / "a.npz.part", scan, 12)
+    write_marks(tmp_path / "a.npz.part.journal", 9, [200])
+    spoil(tmp_path / "a.npz.part", 12)
     with lys_storage.resume(tmp_path / "a.npz") as again:
         assert marks(again)[8:16] == [COMING] * 8
     assert_is(tmp_path / "a.npz", {k: frame(k) for k in range(FRAMES) if k not in range(8, 16)})
@@ -176,11 +177,12 @@ def test_a_rotten_mark_in_a_block_that_is_not_what_it_was_costs_the_block(tmp_pa
 def test_a_block_of_which_a_part_is_marked_is_data(tmp_path: Path, left: list[int], now: list[int]) -> None:
     """A process that dies in the middle of storing eight marks leaves some of them."""
     assert left.count(REWRITING) == now.count(COMING)
-    scan = begin(tmp_path)
-    scan.flush()
-    scan._part.journal.put_checksums(8, np.array([zlib.crc32(frame(k).tobytes()) for k in range(8, 16)], np.uint32))
-    scan._part.journal.put_marks(8, np.array(left, np.uint8))
-    die(scan)
+    killed(lambda: begin(tmp_path).flush())
+    journal = tmp_path / "a.npz.part.journal"
+    write_marks(journal, 8, left)
+    with open(journal, "r+b") as file:
+        file.seek(8192 + 4 * 8)  # the table of checksums
+        file.write(b"".join(zlib.crc32(frame(k).tobytes()).to_bytes(4, "little") for k in range(8, 16)))
     with lys_storage.resume(tmp_path / "a.npz", flush_interval_s=None) as again:
         assert marks(again)[8:16] == now
     there = {k: frame(k) for k in range(FRAMES) if not 8 <= k < 16 or now[k - 8] != COMING}
@@ -191,8 +193,8 @@ def test_verify_finds_the_block_that_is_not_what_it_was(tmp_path: Path) -> None:
     scan = begin(tmp_path)
     scan.suspend()
     assert lys_storage.verify(tmp_path) == []
-    spoil(tmp_path / "a.npz.part", scan, 12)
-    spoil(tmp_path / "a.npz.part", scan, 25)
+    spoil(tmp_path / "a.npz.part", 12)
+    spoil(tmp_path / "a.npz.part", 25)
     assert [problem.what for problem in lys_storage.verify(tmp_path)] == [
         "frames 25 are not what their checksums say",
         "of frames 8 to 15 some are not what their common checksum says",
