@@ -123,7 +123,7 @@ def test_after_a_power_cut_a_block_whose_bytes_are_there_is_data(
     scan = begin(tmp_path)
     scan.flush()
     scan.suspend()
-    write_marks(tmp_path / "a.npz.part.journal", 0, [0, 1, 2, 3, 4, 5, 6, 7] * 3 + [3, 3])
+    write_marks(tmp_path / "a.npz.part.journal", 0, [*range(8), *[0, 1, 2, 3, 4, 5, 0, 1] * 2, 3, 3])
     on_another_boot(monkeypatch)
     with lys_storage.resume(tmp_path / "a.npz") as again:
         assert marks(again) == [BLOCK_CHECKED] * 24 + [CHECKED] * 2
