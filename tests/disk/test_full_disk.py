@@ -229,7 +229,7 @@ def test_what_is_left_of_the_room_is_given_back_where_that_is_worth_it(
 # -- a claim that fails behind the writer ------------------------------------------------------------------------------
 
 
-def test_who_is_told_of_a_claim_that_failed_may_ask_the_scan_while_it_is_laid_out_anew(
+def test_the_error_callback_of_a_failed_claim_may_ask_the_scan_while_its_dtype_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claimed, changing = threading.Event(), threading.Event()

@@ -44,7 +44,7 @@ def array_offset(path: Path) -> int:
 # -- the archive -------------------------------------------------------------------------------------------------------
 
 
-def test_its_members_are_those_of_lys_and_the_acquisition_in_this_order(tmp_path: Path) -> None:
+def test_the_members_of_an_export_are_those_of_lys_and_the_acquisition_in_this_order(tmp_path: Path) -> None:
     """`data.npy` is first, so that its place is known when the scan is reserved. Nothing is compressed."""
     path = export(tmp_path, (2, 3), "f8", {(): np.ones((2, 3))})
     with zipfile.ZipFile(path) as archive:
@@ -55,7 +55,7 @@ def test_its_members_are_those_of_lys_and_the_acquisition_in_this_order(tmp_path
         assert archive.comment == b""
 
 
-def test_the_time_of_its_members_is_that_of_the_scans_beginning(tmp_path: Path) -> None:
+def test_the_members_of_an_export_bear_the_time_at_which_the_scan_began(tmp_path: Path) -> None:
     before = datetime.datetime.now() - datetime.timedelta(seconds=2)
     path = export(tmp_path, (2,), "f8", {})
     with zipfile.ZipFile(path) as archive:
@@ -151,7 +151,7 @@ def test_a_cut_that_makes_the_header_shorter_leaves_nothing_of_the_longer_one(tm
 
 
 @pytest.mark.skipif(shutil.which("unzip") is None, reason="Info-ZIP's unzip is not installed")
-def test_info_zip_accepts_a_large_one(large: Path) -> None:
+def test_info_zip_accepts_a_large_export(large: Path) -> None:
     result = subprocess.run(["unzip", "-t", large], capture_output=True, text=True, timeout=60)
     assert (result.returncode, "No errors detected" in result.stdout) == (0, True), result.stdout
 
@@ -163,13 +163,13 @@ def test_a_long_dtype_moves_the_array_by_pages(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("unzip") is None, reason="Info-ZIP's unzip is not installed")
 @pytest.mark.parametrize("came", [True, False], ids=["complete", "with missing frames"])
-def test_info_zip_accepts_it(tmp_path: Path, came: bool) -> None:
+def test_info_zip_accepts_an_export(tmp_path: Path, came: bool) -> None:
     path = export(tmp_path, (3, 1000), "f4", {(): some((3, 1000), "f4")} if came else {1: some((1000,), "f4")})
     result = subprocess.run(["unzip", "-t", path], capture_output=True, text=True, timeout=60)
     assert (result.returncode, "No errors detected" in result.stdout) == (0, True), result.stdout
 
 
-def test_other_programs_can_add_to_it_and_copy_out_of_it(tmp_path: Path) -> None:
+def test_other_programs_can_add_to_an_export_and_copy_out_of_it(tmp_path: Path) -> None:
     """The central directory is sound enough for zipfile to append behind it."""
     path = export(tmp_path, (3,), "u1", {(): np.arange(3, dtype="u1")})
     with zipfile.ZipFile(path, "a") as archive:

@@ -63,7 +63,7 @@ def test_marks_and_checksums_are_where_the_head_says(tmp_path: Path, journal: Jo
     assert (data[4096:4108], data[8192 + 20 : 8192 + 24]) == (bytes([0] * 5 + [3] + [0] * 6), b"\x78\x56\x34\x12")
 
 
-def test_the_marks_are_these() -> None:
+def test_the_numbers_of_the_marks_do_not_change() -> None:
     """Golden: a journal of one version is read by the next."""
     assert (ABSENT, COMING, WRITTEN, CHECKED, REWRITING, CHECKING, BLOCK_CHECKED) == (0, 1, 2, 3, 4, 5, 6)
 

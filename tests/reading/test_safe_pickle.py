@@ -119,7 +119,7 @@ def test_a_pickle_of_more_than_plain_data_is_refused_by_name_and_not_run(
     assert not (tmp_path / "hacked").exists()
 
 
-def test_trust_reads_what_it_says(tmp_path: Path) -> None:
+def test_trust_loads_a_pickle_of_more_than_plain_data(tmp_path: Path) -> None:
     """The user's own files, with objects of the user's own."""
     note = {"path": Path("a"), "counter": collections.Counter("aab")}
     with lys_storage.create(tmp_path / "data.npz", (2,), note=note):

@@ -199,7 +199,7 @@ for k in itertools.count():
     assert files(tmp_path) == {f"{attempt}.npz" for attempt in range(4)}
 
 
-def test_a_dead_writers_scan_can_be_gone_on_with(tmp_path: Path, start_child: Any) -> None:
+def test_a_scan_whose_writer_died_can_be_resumed(tmp_path: Path, start_child: Any) -> None:
     child = start_child("""
 import numpy as np, lys_storage, time
 scan = lys_storage.create("data.npz", (4, 10), "u1", grid_ndim=1, note={"a": 1})

@@ -40,7 +40,7 @@ def test_checksums_are_taken_behind_the_writer_long_before_the_end(tmp_path: Pat
 
 
 @pytest.mark.usefixtures("small_blocks", "marks_are")
-def test_an_interrupt_while_the_follower_is_told_has_it_told_again(
+def test_an_interrupt_while_the_checksum_thread_is_woken_has_it_woken_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scan = lys_storage.create(tmp_path / "a.npz", (8, 100), "u1", grid_ndim=1, flush_interval_s=60.0)
@@ -65,7 +65,7 @@ def test_an_interrupt_while_the_follower_is_told_has_it_told_again(
 
 @pytest.mark.usefixtures("small_blocks", "marks_are")
 @pytest.mark.parametrize("interval", [None, 60.0])
-def test_a_follower_that_cannot_go_on_rests_before_it_tries_again(
+def test_a_checksum_thread_that_fails_rests_before_it_tries_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval: float | None
 ) -> None:
     told: list[Any] = []

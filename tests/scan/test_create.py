@@ -94,7 +94,7 @@ def test_the_running_scan_can_be_looked_at_and_not_changed(tmp_path: Path) -> No
         del view
 
 
-def test_its_repr_says_where_it_is_and_how_far(tmp_path: Path) -> None:
+def test_the_repr_of_a_scan_says_where_it_is_and_how_far(tmp_path: Path) -> None:
     scan = begin(tmp_path, (2, 3), "i4", grid_ndim=1)
     scan[0] = np.zeros(3, "i4")
     assert repr(scan) == f"<Scan {tmp_path}/data.npz (2, 3) int32: 1 of 2 frames, open>".replace("/", os.sep)

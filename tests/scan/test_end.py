@@ -36,7 +36,7 @@ def test_closing_twice_is_harmless(tmp_path: Path) -> None:
     assert files(tmp_path) == {"data.npz"}
 
 
-def test_the_report_says_what_became_of_it(tmp_path: Path) -> None:
+def test_the_report_says_what_became_of_the_scan(tmp_path: Path) -> None:
     scan = begin(tmp_path, grid_ndim=1)
     scan[0] = np.zeros(3)
     assert scan.report is None

@@ -39,7 +39,9 @@ pytestmark = pytest.mark.usefixtures("small_blocks", "marks_are")
     ("size", "count"),
     [(1, 4096), (8, 4096), (64, 4096), (65, 2048), (8192, 32), (1 << 17, 2), ((1 << 17) + 1, 1), (1 << 30, 1)],
 )
-def test_a_block_is_of_so_many_frames(size: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_size_of_a_frame_decides_how_many_share_a_checksum(
+    size: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A power of two, 4096 at most, of 256 KiB at most; large frames stand alone."""
     monkeypatch.setattr(_journal, "_MOST_IN_BLOCK", 4096)
     assert frames_in_block(size) == count

@@ -172,7 +172,7 @@ def test_each_index_of_a_grid_is_the_frame_that_it_is_for_numpy(tmp_path: Path, 
 
 
 @needs_it
-def test_it_is_what_frames_go_through_and_says_when_somebody_is_to_be_told(tmp_path: Path) -> None:
+def test_frames_go_through_the_compiled_path_which_says_when_to_wake_the_checksum_thread(tmp_path: Path) -> None:
     scan = begin(tmp_path / "a.npz", flush_interval_s=60.0)
     assert scan.put_only is not None
     assert scan.put_only({(0, 0): frame(0)}) == TELL
@@ -296,7 +296,7 @@ def test_a_form_that_changes_while_it_is_asked_what_it_is_stores_nothing(tmp_pat
 
 
 @needs_it
-def test_who_waits_for_the_end_of_a_flight_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thread_that_waits_for_a_frame_in_flight_is_woken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scan, real = begin(tmp_path / "a.npz"), os.pwrite
     sealing = threading.Thread(target=scan.seal)
 
@@ -427,7 +427,7 @@ def nothing_left_over(*objects: Any) -> Iterator[None]:
 
 
 @needs_it
-def test_it_keeps_nothing_of_what_it_was_given(tmp_path: Path) -> None:
+def test_the_compiled_path_keeps_no_reference_to_what_it_was_given(tmp_path: Path) -> None:
     scan = lys_storage.create(tmp_path / "a.npz", (4000, 2, 3), "u2", grid_ndim=1, flush_interval_s=None)
     scan[0] = frame(0)
     value, other, index = frame(1), np.asfortranarray(frame(1)), (2**70,)
@@ -652,7 +652,7 @@ def test_what_is_no_part_yet_stores_nothing() -> None:
 
 
 @needs_it
-def test_what_cannot_be_read_is_told_by_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_that_fails_is_reported_by_the_python_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scan = lys_storage.create(tmp_path / "a.npz", (7, 4096), "u1", grid_ndim=1, flush_interval_s=None)
     for k in range(7):
         scan[k] = np.full(4096, k, "u1")

@@ -132,7 +132,7 @@ def test_a_frame_that_was_in_flight_during_a_failed_sync_is_written_again(
     assert_export(scan.close(), {0: 0, 5: 0})
 
 
-def test_frames_that_were_found_to_be_lost_are_told_though_the_sync_behind_fails_too(
+def test_lost_frames_are_reported_even_if_the_sync_that_follows_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scan = begun(tmp_path, 2)
@@ -150,7 +150,9 @@ def test_frames_that_were_found_to_be_lost_are_told_though_the_sync_behind_fails
 
 
 @pytest.mark.parametrize("what", ["epoch", "file_sync_failed"])
-def test_nothing_of_the_table_changes_while_it_is_stored_again(tmp_path: Path, what: str) -> None:
+def test_epoch_and_failed_flag_of_the_journal_do_not_change_while_its_table_is_locked(
+    tmp_path: Path, what: str
+) -> None:
     """An old epoch would be put back."""
     scan = begun(tmp_path)
     part = scan._part

@@ -17,7 +17,7 @@ from tests.store.one_block import after_a_cut, assert_export, begun, value
 from tests.store.small_blocks import begin_unchecked, marks
 
 
-def test_a_check_that_ended_in_the_middle_is_made_up_for_by_the_next(
+def test_checksums_that_were_cut_short_are_taken_by_the_next_flush(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A checksum that could not be written, or Ctrl-C just there, leaves frames CHECKING."""
@@ -112,7 +112,7 @@ def test_an_interrupt_at_the_beginning_of_a_sync_forgets_nothing_that_is_to_be_w
 
 
 @pytest.mark.usefixtures("small_blocks", "marks_are")
-def test_an_interrupt_between_taking_over_what_is_new_and_looking_at_it_leaves_nothing_out(
+def test_an_interrupt_before_the_checksums_of_new_frames_leaves_none_of_them_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scan = begin_unchecked(tmp_path, 24, 1 << 18)

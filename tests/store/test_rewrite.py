@@ -291,7 +291,7 @@ def test_a_rewrite_after_an_interrupted_new_epoch_makes_it_durable_first(
     assert_export(scan.close(), {k: 2 * (k == 3) for k in range(8)})
 
 
-def test_a_frame_that_was_in_time_is_not_said_to_be_late_since_the_flush_behind_it_was(
+def test_a_rewrite_that_was_stored_raises_nothing_where_a_close_comes_before_its_flush(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another thread closes the scan between a rewrite that fills the redo file and the flush that is to empty it."""
