@@ -23,7 +23,7 @@ import pytest
 import lys_storage
 from lys_storage import DiskFullError, StorageOSError
 from lys_storage.core import _fs
-from tests.core.helpers import assert_same_array, files, load_export, some
+from tests.helpers import assert_same_array, files, load_export, some
 
 try:
     import fcntl

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.qt.helpers import assert_same_array, files, load_export
+from tests.helpers import assert_same_array, files, load_export
 
 #: A disk whose syncs take a while in every thread but the main one, and a scan that is on its way to it.
 BEGIN = """

@@ -24,8 +24,9 @@ from tests.faults.operations import (
     assert_told,
     rows,
 )
+from tests.helpers import files
 from tests.qt.detector import process_events
-from tests.qt.helpers import files, listen_to, wait_saved, wait_until
+from tests.qt.helpers import listen_to, wait_saved, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the calls that fail are Linux's")
 

@@ -17,21 +17,9 @@ import numpy as np
 import pytest
 
 import lys_storage
-from tests.qt.detector import (
-    DEADLINE_S,
-    SimulatedDetector,
-    in_another_thread,
-    process_events,
-)
-from tests.qt.helpers import (
-    assert_same_array,
-    assert_same_axes,
-    files,
-    listen_to,
-    load_export,
-    wait_saved,
-    wait_until,
-)
+from tests.helpers import assert_same_array, assert_same_axes, files, load_export
+from tests.qt.detector import DEADLINE_S, SimulatedDetector, in_another_thread, process_events
+from tests.qt.helpers import listen_to, wait_saved, wait_until
 
 FRAMES = np.arange(1.0, 13.0).reshape(3, 4)
 

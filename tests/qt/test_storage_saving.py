@@ -14,16 +14,9 @@ import pytest
 
 import lys_storage
 from lys_storage.qt._binding import QtCore
+from tests.helpers import assert_same_array, assert_same_axes, files, load_export
 from tests.qt.detector import DEADLINE_S, process_events
-from tests.qt.helpers import (
-    assert_same_array,
-    assert_same_axes,
-    files,
-    listen_to,
-    load_export,
-    wait_saved,
-    wait_until,
-)
+from tests.qt.helpers import listen_to, wait_saved, wait_until
 
 DATA = np.arange(6.0).reshape(2, 3)
 AXES = [np.array([0.5, 1.5]), np.array([2.0, 3.0, 4.0])]

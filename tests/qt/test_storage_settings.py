@@ -11,7 +11,8 @@ import pytest
 
 import lys_storage
 from lys_storage.qt._binding import QtCore
-from tests.qt.helpers import files, listen_to
+from tests.helpers import files
+from tests.qt.helpers import listen_to
 
 # -- properties --------------------------------------------------------------------------------------------------------
 

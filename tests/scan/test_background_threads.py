@@ -1,0 +1,122 @@
+"""The threads behind the writer: checksums long before the end, woken when there is work, resting after a failure."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lys_storage
+from lys_storage.core import _follower, _fs
+from lys_storage.core._create import begin_scan
+from lys_storage.core._follower import kick_bytes
+from lys_storage.core._journal import BLOCK_CHECKED, CHECKED
+from tests.helpers import DEADLINE_S
+from tests.store.small_blocks import marks
+
+
+@pytest.mark.usefixtures("small_blocks", "marks_are")
+@pytest.mark.parametrize("size", [1 << 20, 1 << 14], ids=["frames that stand alone", "frames in blocks"])
+def test_checksums_are_taken_behind_the_writer_long_before_the_end(tmp_path: Path, size: int) -> None:
+    """What is left for the end to do is a few frames, however many have come: without a flush as well."""
+    frames = 3 * kick_bytes(size) // size
+    options: dict[str, Any] = {"numbered": False, "replace_existing": False, "grid_ndim": 1, "flush_interval_s": None}
+    scan = begin_scan(tmp_path, "a", (frames, size), "u1", **options)
+    value, deadline = np.ones(size, "u1"), threading.Event()
+    for k in range(frames):
+        scan[k] = value
+    checked: Any = None
+    for _ in range(500):
+        checked = np.isin(scan._part.journal.mark_array, (CHECKED, BLOCK_CHECKED)).sum() * size
+        if checked >= kick_bytes(size):
+            break
+        deadline.wait(0.02)
+    assert checked >= kick_bytes(size)
+    scan.close()
+
+
+@pytest.mark.usefixtures("small_blocks", "marks_are")
+def test_an_interrupt_while_the_checksum_thread_is_woken_has_it_woken_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = lys_storage.create(tmp_path / "a.npz", (8, 100), "u1", grid_ndim=1, flush_interval_s=60.0)
+    scan[0] = np.ones(100, "u1")
+    part, follower = scan._part, scan._follower
+    assert follower is not None
+    assert part.tell_at == kick_bytes(100)
+    part.tell_at, follower._to_disk.knows = 0, False  # as after a flush
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(follower._to_disk._wake, "set", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            scan[1] = np.ones(100, "u1")
+    assert (part.tell_at, follower._to_disk.knows) == (0, False)
+    scan[2] = np.ones(100, "u1")
+    assert (part.tell_at, follower._to_disk.knows) == (kick_bytes(100), True)
+    scan.close()
+
+
+@pytest.mark.usefixtures("small_blocks", "marks_are")
+@pytest.mark.parametrize("interval", [None, 60.0])
+def test_a_checksum_thread_that_fails_rests_before_it_tries_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval: float | None
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(_follower, "AGAIN_S", 0.2)
+    scan = lys_storage.create(tmp_path / "a.npz", (24, 1 << 18), "u1", grid_ndim=1, flush_interval_s=interval)
+    scan._failed = told.append
+    part = scan._part
+    failing = threading.Event()
+    failing.set()
+    real = part.settle_rewrites
+
+    def settle() -> None:
+        if failing.is_set():
+            raise lys_storage.StorageOSError(5, "it cannot be put in its place", "x")
+        real()
+
+    monkeypatch.setattr(part, "settle_rewrites", settle)
+    part.older.append((0, 8))
+    part.tell_at = 1 << 62
+    for k in range(24):
+        scan[k] = np.ones(1 << 18, "u1")
+    scan._frames_came(part)
+    threading.Event().wait(0.7)
+    assert 1 <= len(told) <= 6
+    failing.clear()
+    for _ in range(500):
+        if not part.older:
+            break
+        threading.Event().wait(0.02)
+    assert marks(scan)[:8] == [CHECKED] * 8
+    scan.close()
+
+
+def test_a_background_flush_that_fails_is_tried_again_also_where_no_more_frames_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last frame of an hour was promised within a second, and the detector is waiting for a sample."""
+    monkeypatch.setattr("lys_storage.core._to_disk.AGAIN_S", 0.02)
+    real, told, done = _fs.File.sync, [], threading.Event()
+
+    def sync(self: _fs.File) -> None:
+        if self.path.name.endswith(".part") and len(told) < 3:
+            raise lys_storage.StorageOSError(errno.EIO, "injected", str(self.path))
+        real(self)
+        if self.path.name.endswith(".journal"):
+            done.set()
+
+    monkeypatch.setattr(_fs.File, "sync", sync)
+    options: dict[str, Any] = {"numbered": False, "replace_existing": False, "grid_ndim": 1, "flush_interval_s": 0.01}
+    scan = begin_scan(tmp_path, "data", (4, 8), "u1", failed=told.append, **options)
+    scan[0] = np.arange(8, dtype="u1")
+    assert done.wait(DEADLINE_S)
+    assert [type(error) for error in told] == [lys_storage.StorageOSError] * 3
+    scan.suspend()
