@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -75,6 +76,14 @@ def some(shape: tuple[int, ...], dtype: Any, seed: int = 0) -> np.ndarray[Any, A
     if dtype.kind in "SU":
         return np.asarray(whole).astype("U").astype(dtype)
     return np.frombuffer(random.bytes(int(np.prod(shape)) * dtype.itemsize), dtype).reshape(shape)
+
+
+def wait_until(condition: Callable[[], object]) -> bool:
+    """Whether `condition` comes true before the deadline, which only a hang reaches."""
+    end = time.monotonic() + DEADLINE_S
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.005)
+    return bool(condition())
 
 
 def in_threads(*work: Callable[[], object]) -> None:

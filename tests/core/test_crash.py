@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import pytest
 import lys_storage
 from lys_storage.core import _fs
 from lys_storage.core._part import Part
-from tests.core.helpers import assert_same_array, files, load_export, some
+from tests.core.helpers import assert_same_array, files, load_export, some, wait_until
 from tests.core.killing import every_death, moments
 
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -349,20 +348,20 @@ def test_a_frame_older_than_the_flush_window_survives_a_power_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The scan flushes by itself: after that, a copy of what was synced is enough."""
-    synced = threading.Event()
+    flushed: list[int] = []  # frames that were there when a flush that has succeeded began
     real = Part.flush
 
     def flush(part: Any) -> None:
+        there = part.frames_written
         real(part)
-        synced.set()
+        flushed.append(there)
 
     monkeypatch.setattr(Part, "flush", flush)
     scan, expected = flushed_scan(tmp_path / "a", flush_interval_s=0.05)
-    assert synced.wait(20)
-    synced.clear()
+    assert wait_until(lambda: 5 in flushed)
     (tmp_path / "b").mkdir()
     scan[5] = expected[5]
-    assert synced.wait(20)
+    assert wait_until(lambda: 6 in flushed)
     for name in files(tmp_path / "a"):
         (tmp_path / "b" / name).write_bytes((tmp_path / "a" / name).read_bytes())
     scan.close()

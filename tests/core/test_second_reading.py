@@ -25,7 +25,7 @@ from lys_storage.core._redo import Redo
 from lys_storage.core._rewrite import Rewrites
 from lys_storage.core._scan import Scan
 from tests.core.conftest import Faults
-from tests.core.helpers import DEADLINE_S
+from tests.core.helpers import DEADLINE_S, wait_until
 
 FRAMES, SIZE = 16, 1 << 14
 
@@ -512,10 +512,7 @@ def test_who_is_told_of_a_claim_that_failed_may_ask_the_scan_while_it_is_laid_ou
     changing.set()
     laying.join(DEADLINE_S)
     assert not laying.is_alive()
-    for _ in range(500):
-        if asked:
-            break
-        threading.Event().wait(0.01)
+    assert wait_until(lambda: asked)
     assert asked == [8]
     scan.suspend()
 
