@@ -157,8 +157,11 @@ def _open_below(folder: Path) -> list[str]:
             found.append(os.readlink(f"/proc/self/fd/{fd}"))
         except OSError:
             continue  # the descriptor of the listing itself
-    found += [line.split(maxsplit=5)[-1].strip() for line in Path("/proc/self/maps").read_text().splitlines()]
-    return sorted({name for name in found if name.startswith(f"{folder}{os.sep}")})
+    below = f"{folder}{os.sep}"
+    maps = Path("/proc/self/maps").read_text()
+    if below in maps:
+        found += [line.split(maxsplit=5)[-1].strip() for line in maps.splitlines()]
+    return sorted({name for name in found if name.startswith(below)})
 
 
 @pytest.fixture(autouse=True)
@@ -172,9 +175,8 @@ def nothing_left_open(request: pytest.FixtureRequest, tmp_path: Path) -> Iterato
         if not isinstance(thread, threading._DummyThread):  # a QThread that has run Python code
             thread.join(DEADLINE_S)
             assert not thread.is_alive(), f"{thread} is still running"
-    if sys.platform == "linux":
-        if _open_below(tmp_path):
-            gc.collect()
+    if sys.platform == "linux" and _open_below(tmp_path):
+        gc.collect()
         assert _open_below(tmp_path) == []
 
 
