@@ -6,6 +6,7 @@ import os
 import threading
 import zipfile
 import zlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -425,12 +426,14 @@ def test_frames_that_are_rewritten_again_and_again_beside_checks_end_in_a_sound_
     """By two threads, while a third takes checksums: at the end each frame is one of its versions, and whole."""
     scan, stop = begin(tmp_path), threading.Event()
     faults: list[BaseException] = []
+    turns: Counter[Any] = Counter()
 
     def guarded(work: Any) -> Any:
         def run() -> None:
             try:
                 while not stop.is_set():
                     work()
+                    turns[work] += 1
             except BaseException as error:
                 faults.append(error)
 
@@ -443,7 +446,7 @@ def test_frames_that_are_rewritten_again_and_again_beside_checks_end_in_a_sound_
     threads = [threading.Thread(target=guarded(work)) for work in (rewrite(1), rewrite(2), scan._part.check)]
     for thread in threads:
         thread.start()
-    stop.wait(1.0)
+    assert wait_until(lambda: faults or (len(turns) == 3 and min(turns.values()) >= 500))
     stop.set()
     for thread in threads:
         thread.join(DEADLINE_S)
