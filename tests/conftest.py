@@ -30,6 +30,12 @@ settings.register_profile(
 settings.load_profile("here")
 
 
+def pytest_collection_finish() -> None:
+    """What is there by now stays: no garbage collection, of which there are many, has to look at it again."""
+    gc.collect()
+    gc.freeze()
+
+
 # -- nothing is left behind --------------------------------------------------------------------------------------------
 
 
@@ -52,9 +58,8 @@ def nothing_left_open(request: pytest.FixtureRequest, tmp_path: Path) -> Iterato
         if thread.name.startswith("lys_storage"):
             thread.join(DEADLINE_S)
             assert not thread.is_alive(), f"{thread} is still running"
-    if sys.platform == "linux":
-        if open_below(tmp_path):
-            gc.collect()
+    if sys.platform == "linux" and open_below(tmp_path):
+        gc.collect()
         assert open_below(tmp_path) == []
 
 

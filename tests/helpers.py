@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -93,6 +94,14 @@ def some(shape: tuple[int, ...], dtype: Any, seed: int = 0) -> np.ndarray[Any, A
     return np.frombuffer(random.bytes(int(np.prod(shape)) * dtype.itemsize), dtype).reshape(shape)
 
 
+def wait_until(condition: Callable[[], object]) -> bool:
+    """Whether `condition` comes true before the deadline, which only a hang reaches."""
+    end = time.monotonic() + DEADLINE_S
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.005)
+    return bool(condition())
+
+
 def in_threads(*work: Callable[[], object]) -> None:
     """Run each in a thread of its own, all begun at once; the first exception is raised here."""
     faults: list[BaseException] = []
@@ -144,8 +153,11 @@ def open_below(folder: Path) -> list[str]:
             found.append(os.readlink(f"/proc/self/fd/{fd}"))
         except OSError:
             continue  # the descriptor of the listing itself
-    found += [line.split(maxsplit=5)[-1].strip() for line in Path("/proc/self/maps").read_text().splitlines()]
-    return sorted({name for name in found if name.startswith(f"{folder}{os.sep}")})
+    below = f"{folder}{os.sep}"
+    maps = Path("/proc/self/maps").read_text()
+    if below in maps:
+        found += [line.split(maxsplit=5)[-1].strip() for line in maps.splitlines()]
+    return sorted({name for name in found if name.startswith(below)})
 
 
 @dataclass

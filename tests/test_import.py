@@ -37,16 +37,19 @@ except AttributeError as error:
     assert child.out.splitlines() == ["True False", "module 'lys_storage' has no attribute 'nothing'"]
 
 
-def test_importing_takes_under_150_ms_beyond_numpy(run_child: Callable[..., Any]) -> None:
-    """The best of three, against a limit of twice that: other programs run here too."""
-    source = """
-import time
+def test_importing_loads_little_beyond_numpy(run_child: Callable[..., Any]) -> None:
+    """So that it takes under 150 ms, which `benchmarks/compare.py --machine` measures. Here ten times that, of the processor."""
+    child = run_child("""
+import sys, time
 import numpy
-begin = time.perf_counter()
+before, begin = set(sys.modules), time.process_time()
 import lys_storage
-print(time.perf_counter() - begin)
-"""
-    assert min(float(run_child(source).out) for _ in range(3)) < 0.3
+seconds, new = time.process_time() - begin, set(sys.modules) - before
+print(*sorted({name.partition(".")[0] for name in new} - sys.stdlib_module_names))
+print(*sorted({"asyncio", "concurrent", "ctypes.util", "email", "http", "multiprocessing", "ssl", "urllib"} & new))
+print(len(new) < 150, seconds < 1.5)
+""")
+    assert child.out.splitlines() == ["filelock isal lys_storage", "", "True True"], child.out + child.err
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="RssAnon is Linux's")

@@ -20,7 +20,7 @@ from lys_storage import DiskFullError
 from lys_storage.core import _fs, _space
 from lys_storage.core._create import begin_scan
 from tests.fixtures import Faults
-from tests.helpers import DEADLINE_S, files, load_export
+from tests.helpers import DEADLINE_S, files, load_export, wait_until
 
 MIB = 1 << 20
 
@@ -265,9 +265,6 @@ def test_the_error_callback_of_a_failed_claim_may_ask_the_scan_while_its_dtype_c
     changing.set()
     laying.join(DEADLINE_S)
     assert not laying.is_alive()
-    for _ in range(500):
-        if asked:
-            break
-        threading.Event().wait(0.01)
+    assert wait_until(lambda: asked)
     assert asked == [8]
     scan.suspend()

@@ -652,7 +652,7 @@ def test_what_is_no_file_is_refused_and_not_waited_for(run_child: Callable[..., 
 import signal, sys, lys_storage
 from pathlib import Path
 from lys_storage.core._recovery import look_at
-signal.alarm(10)
+signal.alarm(60)
 for name in sys.argv[1:]:
     for ask in (lys_storage.open_wave, lys_storage.resume, lambda p: look_at(Path(p))):
         try:

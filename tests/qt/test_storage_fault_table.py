@@ -14,6 +14,7 @@ import pytest
 
 import lys_storage
 from lys_storage import StorageOSError
+from lys_storage.core import _numbering
 from tests.faults.operations import (
     DATA,
     JOURNAL,
@@ -43,6 +44,12 @@ def broken(make_storage: Any, monkeypatch: pytest.MonkeyPatch) -> Disk:
 def run(tmp_path: Path) -> Path:
     """Where the storage of these tests puts its files."""
     return tmp_path / "run"
+
+
+@pytest.fixture
+def folder_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each number, however long the last look at it took: a number that is free again is found at once."""
+    monkeypatch.setattr(_numbering, "_SCAN_SHARE", 0)
 
 
 @pytest.fixture
@@ -274,6 +281,7 @@ def test_a_scan_that_cannot_be_resumed_is_raised_and_resumed_once_the_fault_is_g
     assert_saved(run, {0, 1}, NAME)
 
 
+@pytest.mark.usefixtures("folder_is_looked_at")
 @pytest.mark.parametrize("how", ["removed", "renamed away"])
 def test_a_folder_that_goes_while_a_scan_runs_is_signalled_and_the_next_scan_is_stored(
     store: Any, run: Path, how: str
@@ -304,6 +312,7 @@ def test_a_folder_that_goes_while_a_scan_runs_is_signalled_and_the_next_scan_is_
     process_events()
 
 
+@pytest.mark.usefixtures("folder_is_looked_at")
 @pytest.mark.parametrize("how", ["removed", "renamed away"])
 def test_a_scan_whose_folder_has_gone_is_not_published_in_the_place_of_the_next_one(
     make_storage: Any, run: Path, how: str

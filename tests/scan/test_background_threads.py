@@ -15,7 +15,7 @@ from lys_storage.core import _follower, _fs
 from lys_storage.core._create import begin_scan
 from lys_storage.core._follower import kick_bytes
 from lys_storage.core._journal import BLOCK_CHECKED, CHECKED
-from tests.helpers import DEADLINE_S
+from tests.helpers import DEADLINE_S, wait_until
 from tests.store.small_blocks import marks
 
 
@@ -26,16 +26,14 @@ def test_checksums_are_taken_behind_the_writer_long_before_the_end(tmp_path: Pat
     frames = 3 * kick_bytes(size) // size
     options: dict[str, Any] = {"numbered": False, "replace_existing": False, "grid_ndim": 1, "flush_interval_s": None}
     scan = begin_scan(tmp_path, "a", (frames, size), "u1", **options)
-    value, deadline = np.ones(size, "u1"), threading.Event()
+    value = np.ones(size, "u1")
     for k in range(frames):
         scan[k] = value
-    checked: Any = None
-    for _ in range(500):
-        checked = np.isin(scan._part.journal.mark_array, (CHECKED, BLOCK_CHECKED)).sum() * size
-        if checked >= kick_bytes(size):
-            break
-        deadline.wait(0.02)
-    assert checked >= kick_bytes(size)
+
+    def checked_bytes() -> int:
+        return int(np.isin(scan._part.journal.mark_array, (CHECKED, BLOCK_CHECKED)).sum()) * size
+
+    assert wait_until(lambda: checked_bytes() >= kick_bytes(size))
     scan.close()
 
 
@@ -68,10 +66,11 @@ def test_an_interrupt_while_the_checksum_thread_is_woken_has_it_woken_again(
 def test_a_checksum_thread_that_fails_rests_before_it_tries_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval: float | None
 ) -> None:
-    told: list[Any] = []
-    monkeypatch.setattr(_follower, "AGAIN_S", 0.2)
+    """For AGAIN_S (a rest takes no time here, and the disk is mended in the third)."""
+    done: list[Any] = []
+    monkeypatch.setattr(_follower, "AGAIN_S", 12.5)
     scan = lys_storage.create(tmp_path / "a.npz", (24, 1 << 18), "u1", grid_ndim=1, flush_interval_s=interval)
-    scan._failed = told.append
+    scan._failed = lambda error: done.append("told")
     part = scan._part
     failing = threading.Event()
     failing.set()
@@ -79,8 +78,15 @@ def test_a_checksum_thread_that_fails_rests_before_it_tries_again(
 
     def settle() -> None:
         if failing.is_set():
+            assert scan._follower is not None
+            monkeypatch.setattr(scan._follower._ended, "wait", rest)
             raise lys_storage.StorageOSError(5, "it cannot be put in its place", "x")
         real()
+
+    def rest(seconds: float) -> None:
+        done.append(seconds)
+        if done.count(seconds) == 3:
+            failing.clear()
 
     monkeypatch.setattr(part, "settle_rewrites", settle)
     part.older.append((0, 8))
@@ -88,14 +94,8 @@ def test_a_checksum_thread_that_fails_rests_before_it_tries_again(
     for k in range(24):
         scan[k] = np.ones(1 << 18, "u1")
     scan._frames_came(part)
-    threading.Event().wait(0.7)
-    assert 1 <= len(told) <= 6
-    failing.clear()
-    for _ in range(500):
-        if not part.older:
-            break
-        threading.Event().wait(0.02)
-    assert marks(scan)[:8] == [CHECKED] * 8
+    assert wait_until(lambda: marks(scan)[:8] == [CHECKED] * 8)
+    assert done == ["told", 12.5] * 3
     scan.close()
 
 

@@ -146,7 +146,7 @@ def test_a_frame_that_waits_while_the_dtype_changes_is_stored_in_the_new_one(
     def go_on_with(part: Part, *args: Any) -> None:
         real_replace(part, *args)
         writer.start()
-        entered.wait(1.0)  # not reached where the writer waits earlier, which is right too
+        entered.wait(0.2)  # not reached where the writer waits earlier, which is right too
 
     monkeypatch.setattr(Part, "put_frame", put)
     monkeypatch.setattr(Part, "go_on_with", go_on_with)

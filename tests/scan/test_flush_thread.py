@@ -8,7 +8,7 @@ import gc
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import lys_storage
 from lys_storage.core import _finalize, _follower, _fs, _to_disk
 from lys_storage.core._follower import kick_bytes
 from lys_storage.core._journal import BLOCK_CHECKED, CHECKED
-from tests.helpers import DEADLINE_S, assert_same_array
+from tests.helpers import DEADLINE_S, assert_same_array, wait_until
 
 writes_back = pytest.mark.skipif(not _fs.WRITES_BACK, reason="only Linux can be told to begin to write")
 
@@ -54,13 +54,6 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 def scan(tmp_path: Path) -> Iterator[lys_storage.Scan]:
     with lys_storage.create(tmp_path / "data.npz", (96, FRAME), "u1", grid_ndim=1, flush_interval_s=None) as scan:
         yield scan
-
-
-def wait_until(condition: Callable[[], object]) -> bool:
-    end = time.monotonic() + DEADLINE_S
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.01)
-    return bool(condition())
 
 
 def threads() -> list[str]:
@@ -497,8 +490,8 @@ def test_a_flush_that_is_due_does_not_wait_for_all_that_is_to_be_written_back(
     monkeypatch.setattr(_to_disk, "AFTER_S", 0.0)
     monkeypatch.setattr(_to_disk, "_PIECE", WHOLE)
     monkeypatch.setattr(_fs, "WRITES_BACK", True)
-    monkeypatch.setattr(_fs.File, "begin_write_back", lambda *args: (time.sleep(0.05), done.append("piece")))
-    with lys_storage.create(tmp_path / "a.npz", (80, FRAME), "u1", grid_ndim=1, flush_interval_s=0.5) as scan:
+    monkeypatch.setattr(_fs.File, "begin_write_back", lambda *args: (time.sleep(0.02), done.append("piece")))
+    with lys_storage.create(tmp_path / "a.npz", (80, FRAME), "u1", grid_ndim=1, flush_interval_s=0.2) as scan:
         flush = scan._part.flush
         monkeypatch.setattr(scan._part, "flush", lambda: (done.append("flush"), flush()))
         for number in range(80):
@@ -511,9 +504,9 @@ def test_a_flush_that_is_due_does_not_wait_for_all_that_is_to_be_written_back(
 def test_a_flush_that_fails_rests_before_it_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval: float
 ) -> None:
-    monkeypatch.setattr(_to_disk, "AGAIN_S", 0.2)
+    monkeypatch.setattr(_to_disk, "AGAIN_S", 0.06)
     times: list[float] = []
-    scan = lys_storage.create(tmp_path / "a.npz", (400, 8), "u1", grid_ndim=1, flush_interval_s=interval)
+    scan = lys_storage.create(tmp_path / "a.npz", (100, 8), "u1", grid_ndim=1, flush_interval_s=interval)
     scan._flushes_each = False
     with monkeypatch.context() as patch:
 
@@ -522,11 +515,11 @@ def test_a_flush_that_fails_rests_before_it_is_tried_again(
             raise lys_storage.StorageOSError(errno.EIO, "injected", "x")
 
         patch.setattr(scan._part, "flush", flush)
-        for number in range(400):
+        for number in range(100):
             scan[number] = np.ones(8, "u1")
             time.sleep(0.002)
         assert wait_until(lambda: len(times) >= 4)
-    assert np.diff(times).min() >= 0.2
+    assert np.diff(times).min() >= 0.06
     scan.close()
 
 
@@ -614,30 +607,43 @@ def test_what_a_failed_sync_may_have_lost_is_written_again_after_the_checksums_t
     scan.close()
 
 
-def test_a_flush_takes_its_checksums_before_whoever_follows_goes_on(tmp_path: Path) -> None:
+def test_a_flush_takes_its_checksums_before_whoever_follows_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A lock that one thread lets go and takes again at once is one that another may wait for, for ever."""
     scan = lys_storage.create(tmp_path / "a.npz", (2, 8), "u1", grid_ndim=1, flush_interval_s=None)
-    part, ended, rounds = scan._part, threading.Event(), [0]
+    part, turns = scan._part, []
+    has_turn, let_go, ended = threading.Event(), threading.Event(), threading.Event()
+    settle_rewrites = part.settle_rewrites
+
+    def settle() -> None:
+        """What each does first when it has its turn."""
+        turns.append(threading.current_thread().name)
+        if len(turns) == 1:
+            has_turn.set()
+            assert let_go.wait(DEADLINE_S)
+        settle_rewrites()
 
     def follow() -> None:
         while not ended.is_set():
             part.check_some(1)
-            rounds[0] += 1
 
-    following = threading.Thread(target=follow)
-    following.start()
+    monkeypatch.setattr(part, "settle_rewrites", settle)
+    following = threading.Thread(target=follow, name="follows")
+    flushing = threading.Thread(target=part.check, name="flushes")
     try:
-        waited = []
-        for _ in range(100):
-            time.sleep(0.001)
-            before = rounds[0]
-            part.check()
-            waited.append(rounds[0] - before)
+        following.start()
+        assert has_turn.wait(DEADLINE_S)
+        flushing.start()
+        assert wait_until(part._next.locked)  # it waits for its turn
+        let_go.set()
+        flushing.join(DEADLINE_S)
     finally:
+        let_go.set()
         ended.set()
         following.join(DEADLINE_S)
-    assert rounds[0] > 100
-    assert max(waited) <= 3
+    assert turns[:2] == ["follows", "flushes"]
+    assert turns.count("flushes") == 1
     scan.suspend()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import zipfile
 import zlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from lys_storage.core._checks import Checks
 from lys_storage.core._create import begin_scan
 from lys_storage.core._journal import ABSENT, BLOCK_CHECKED, CHECKED, COMING, REWRITING, WRITTEN, frames_in_block
 from lys_storage.core._redo import Redo
-from tests.helpers import DEADLINE_S
+from tests.helpers import DEADLINE_S, wait_until
 from tests.store.small_blocks import (
     FRAMES,
     SIZE,
@@ -279,12 +280,14 @@ def test_frames_that_are_rewritten_again_and_again_beside_checks_end_in_a_sound_
     """By two threads, while a third takes checksums: at the end each frame is one of its versions, and whole."""
     scan, stop = begin(tmp_path), threading.Event()
     faults: list[BaseException] = []
+    turns: Counter[Any] = Counter()
 
     def guarded(work: Any) -> Any:
         def run() -> None:
             try:
                 while not stop.is_set():
                     work()
+                    turns[work] += 1
             except BaseException as error:
                 faults.append(error)
 
@@ -297,7 +300,7 @@ def test_frames_that_are_rewritten_again_and_again_beside_checks_end_in_a_sound_
     threads = [threading.Thread(target=guarded(work)) for work in (rewrite(1), rewrite(2), scan._part.check)]
     for thread in threads:
         thread.start()
-    stop.wait(1.0)
+    assert wait_until(lambda: faults or (len(turns) == 3 and min(turns.values()) >= 500))
     stop.set()
     for thread in threads:
         thread.join(DEADLINE_S)
