@@ -6,7 +6,6 @@ Only this module, `model/recorder.py` and `storm/steps.py` (which replace system
 from __future__ import annotations
 
 import contextlib
-import itertools
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -66,15 +65,14 @@ def abandon(scan: lys_storage.Scan, below: Path) -> None:
     part._closed, scan._state, scan._map = True, "suspended", None
 
 
-def report_flushes(tell: Callable[[str, int, str], None]) -> None:
-    """From now on `tell(scan_id, number, what)` is called before ("flush begun") and after ("flushed") each flush."""
-    real, numbers = Part.flush, itertools.count()
+def report_flushes(begins: Callable[[str], Callable[[], None]]) -> None:
+    """From now on `begins(scan_id)` is called before each flush of this process, and what it returns after it."""
+    real = Part.flush
 
     def flush(part: Part) -> None:
-        name, number = part.description.scan_id, next(numbers)
-        tell(name, number, "flush begun")
+        ended = begins(part.description.scan_id)
         real(part)
-        tell(name, number, "flushed")
+        ended()
 
     Part.flush = flush  # type: ignore[method-assign,assignment]
 

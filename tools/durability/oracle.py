@@ -38,11 +38,11 @@ class Fault:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a scan was created as. `fills`: one element of the fill value, in each dtype that the scan may have."""
+    """What a scan was created as. `fills`: one element of the fill value, in each dtype that the scan may have; None: any."""
 
     shape: tuple[int, ...]
     grid_ndim: int
-    fills: Mapping[np.dtype[Any], bytes]
+    fills: Mapping[np.dtype[Any], bytes | None]
     scan: int = 0
     may_be_trimmed: bool = False
 
@@ -201,7 +201,7 @@ class _Comparison:
         """The version that the cell holds; None where it is missing, or holds none that was begun, which is a fault."""
         if is_missing:
             fill = self.expected.fills[self.export.data.dtype]
-            if content != fill * (len(content) // len(fill)):
+            if fill is not None and content != fill * (len(content) // len(fill)):
                 self._add(Kind.PASSED_OFF, f"cell {cell} is missing, and does not hold the fill value")
             return None
         begun = self.ledger.versions(cell).begun
