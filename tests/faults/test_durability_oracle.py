@@ -48,7 +48,7 @@ def write_export(path: Path, versions: dict[int, int | bytes], *, missing: list[
 
 def verdict_on(folder: Path, ledger: Ledger, *, required: bool = False) -> list[Kind]:
     verdict = Verdict()
-    exports = read_exports(folder, (), verdict)
+    exports = read_exports(folder, verdict)
     compare(EXPECTED, exports, ledger, verdict, folder=folder, required=required)
     return [fault.kind for fault in verdict.faults]
 
@@ -83,7 +83,8 @@ def test_a_flush_that_fails_promises_nothing() -> None:
 
 def test_a_killed_process_keeps_all_that_was_acknowledged() -> None:
     ledger = Ledger.of_killed_process()
-    for fact in [("begun", 1, [0]), ("written", 1, [0]), ("begun", 2, [0]), ("note begun", 1)]:
+    facts: list[tuple[Any, ...]] = [("begun", 1, [0]), ("written", 1, [0]), ("begun", 2, [0]), ("note begun", 1)]
+    for fact in facts:
         ledger.take(*fact)
     assert (ledger.promised(), ledger.allowed(0), ledger.allowed_notes()) == ({0: 1}, {1, 2}, {0, 1})
 

@@ -10,7 +10,7 @@ A version is the number of a write. One thread at a time writes a cell, so the v
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,11 +101,3 @@ class Ledger:
 
     def allowed_notes(self) -> set[int]:
         return self.note.allowed(self.safe_before)
-
-
-def replay(facts: Iterable[tuple[Any, ...]]) -> Ledger:
-    """The ledger of facts that happened one after the other."""
-    ledger = Ledger()
-    for fact in facts:
-        ledger.take(*fact)
-    return ledger

@@ -66,9 +66,9 @@ class Verdict:
         return [fault.text for fault in self.faults]
 
 
-def check_archives(folder: Path, *, unzip: bool = False) -> list[Fault]:
+def check_archives(folder: Path) -> list[Fault]:
     """A file under a final name is complete and valid, at any moment."""
-    found = (zip_fault(path, unzip=unzip) for path in sorted(folder.rglob("*.npz")))
+    found = (zip_fault(path) for path in sorted(folder.rglob("*.npz")))
     return [Fault(Kind.BAD_FILE, text) for text in found if text is not None]
 
 
@@ -86,16 +86,18 @@ def check_earlier_files(
     return faults
 
 
-def read_exports(folder: Path, but: Collection[bytes], verdict: Verdict) -> list[Export]:
-    """The exports below `folder`, but for those of these digests; one that cannot be read is a fault."""
+def read_exports(folder: Path, verdict: Verdict, *, but: Collection[bytes] = (), unzip: bool = False) -> list[Export]:
+    """Test every archive below `folder`, and read the exports, but for those with these digests; a bad file is a fault."""
     exports = []
     for path in sorted(folder.rglob("*.npz")):
-        if but and digest(path.read_bytes()) in but:
-            continue
-        try:
-            exports.append(read_export(path))
-        except Exception as error:
-            verdict.add(Kind.BAD_FILE, f"{path.name} is bad: {type(error).__name__}: {error}")
+        fault = zip_fault(path, unzip=unzip)
+        if fault is not None:
+            verdict.add(Kind.BAD_FILE, fault)
+        elif not but or digest(path.read_bytes()) not in but:
+            try:
+                exports.append(read_export(path))
+            except Exception as error:
+                verdict.add(Kind.BAD_FILE, f"{path.name} is bad: {type(error).__name__}: {error}")
     return exports
 
 

@@ -1,6 +1,6 @@
 """Inputs of the fuzz targets: bytes taken apart into fields, and files made of them, with right checksums.
 
-It asks lys_storage nothing.
+It takes the magic numbers of the formats from lys_storage, and calls nothing of it.
 """
 
 from __future__ import annotations

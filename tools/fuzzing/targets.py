@@ -19,6 +19,7 @@ import numpy as np
 
 import lys_storage
 from lys_storage.core import _journal, _layout, _metadata
+from lys_storage.core._description import decode_description
 from lys_storage.core._recovery import look_at
 from tools.fuzzing.inputs import build_journal, lay_files, mend_redo, split_fields
 from tools.fuzzing.limits import MAX_BYTES, Check, Fault
@@ -161,7 +162,7 @@ def target_recover(folder: Path) -> Check:
         text, axes, note, marks, sums, part = split_fields(data[1:], 6)
         if data[0] & 2:
             try:
-                description = _journal.decode_description(text)
+                description = decode_description(text)
                 layout = _layout.plan_data_member(description.shape, description.dtype, 1.7e9, description.array_offset)
                 before = bytearray(layout.array_offset)
                 for at, head in layout.heads():

@@ -138,9 +138,8 @@ class Cut:
 
     def _check(self, folder: Path, ledger: Ledger, earlier: dict[str, bytes], outcome: Outcome) -> None:
         scenario, verdict = self.run.scenario, outcome.verdict
-        verdict.faults += check_archives(folder)
         verdict.faults += check_earlier_files(folder, earlier, replaceable=earlier if scenario.replaces else ())
-        exports = read_exports(folder, earlier.values(), verdict)
+        exports = read_exports(folder, verdict, but=earlier.values())
         expected = self.run.form.expected(may_be_trimmed=scenario.trims)
         compare(expected, exports, ledger, verdict, folder=folder, required=ledger.flushes > 0)
         outcome.faults += verdict.texts() + own_reader.disagreements(exports)

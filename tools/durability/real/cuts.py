@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools.durability.files import digests_of_exports
-from tools.durability.oracle import Fault, Kind, Verdict, check_archives, check_earlier_files, compare, read_exports
+from tools.durability.oracle import Fault, Kind, Verdict, check_earlier_files, compare, read_exports
 from tools.durability.real.filesystem import Bench, NotMountedError
 from tools.durability.real.processes import Child, Reader, command_of, environment
 from tools.durability.real.system import DEADLINE_S, MiB, begin_write_back, copy_image, run, unmount
@@ -207,8 +207,8 @@ def _recover(folder: Path, verify: list[str], result: Outcome) -> None:
 
 def check(folder: Path, scans: dict[int, Told], cut_ns: int, before: dict[str, bytes], result: Outcome) -> None:
     """Compare what is in `folder` after recovery with what was promised; `before` are its exports before recovery."""
-    everything = Verdict(check_archives(folder, unzip=True) + check_earlier_files(folder, before))
-    exports = read_exports(folder, (), everything)
+    everything = Verdict(check_earlier_files(folder, before))
+    exports = read_exports(folder, everything, unzip=True)
     result.take(everything.faults)
     for number, scan in scans.items():
         ledger, mine = scan.ledger, [export for export in exports if export.note.get("scan") == number]

@@ -84,8 +84,7 @@ def look(life: Life, told: Told, earlier: dict[str, bytes], tally: Tally) -> lis
 
 def check(life: Life, folder: Path, told: Told, earlier: dict[str, bytes], verdict: Verdict) -> list[str]:
     """Which promises do not hold in `folder`, which has been recovered. One that was reserved has to be exported."""
-    verdict.faults += check_archives(folder)
     verdict.faults += check_earlier_files(folder, earlier, replaceable=life.replaceable)
-    exports = read_exports(folder, earlier.values(), verdict)
+    exports = read_exports(folder, verdict, but=earlier.values())
     compare(life.expected, exports, told.ledger, verdict, folder=folder, required=told.reserved)
     return own_reader.left_behind(folder) + own_reader.disagreements(exports) + verdict.texts()
