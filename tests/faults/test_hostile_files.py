@@ -5,11 +5,9 @@ Flips and truncations run in this process, thousands of them.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import struct
-import sys
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -26,9 +24,10 @@ from lys_storage.core import _fs
 from lys_storage.core._journal import REWRITING
 from lys_storage.core._recovery import look_at
 from lys_storage.core._redo import _encode as encode_redo_header
-from tests.conftest import ROOT
 from tests.faults.pickled import Call, holding
 from tests.faults.rotten import ARRAY_AT, FILL, FRAME, MARKS_AT, METADATA_AT, SHAPE, SUMS_AT, Rotten, make_rotten
+from tools.fuzzing.seeds import SEEDS
+from tools.fuzzing.targets import TARGETS
 
 FINDS = Path(__file__).parent / "fuzz_finds"
 HEAD, POINTERS_AT, TEXT_AT = 56, 512, 1536
@@ -669,16 +668,6 @@ print(lys_storage.recover(Path(sys.argv[1]).parent))
 # -- what the fuzzer found ---------------------------------------------------------------------------------------------
 
 
-def fuzz_targets() -> Any:
-    spec = importlib.util.spec_from_file_location("lys_storage_fuzz", ROOT / "tools" / "fuzz.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 FOUND = sorted(path for path in FINDS.glob("*/*") if path.is_file() and path.suffix != ".md")
 
 
@@ -686,17 +675,16 @@ FOUND = sorted(path for path in FINDS.glob("*/*") if path.is_file() and path.suf
 def test_what_the_fuzzer_found_stays_mended(run_child: Callable[..., Any]) -> None:
     """Each find, once mended, is a file here; the fuzzer's own check runs on all of them, in a process of its own."""
     assert FOUND
-    result = run_child((ROOT / "tools" / "fuzz.py").read_text(), "--replay", *FOUND)
+    result = run_child("import sys, tools.fuzz; sys.exit(tools.fuzz.main())", "--replay", *FOUND)
     assert result.code == 0, result.out + result.err
 
 
-@pytest.mark.parametrize("target", ["npy", "plain", "journal", "export", "redo", "recover"])
+@pytest.mark.parametrize("target", list(TARGETS))
 def test_the_fuzzers_seeds_keep_the_rule(target: str, tmp_path: Path) -> None:
     """Seeds are small real files, and changed at random they are still answered by an error or rightly."""
-    fuzz = fuzz_targets()
-    check = fuzz.TARGETS[target](tmp_path)
+    check = TARGETS[target](tmp_path)
     random, recovered = np.random.default_rng(5), False
-    for seed in fuzz.seeds_of(target):
+    for seed in SEEDS[target]():
         check(seed)
         recovered |= any(tmp_path.glob("*.npz"))
         for _ in range(20):
