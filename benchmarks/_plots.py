@@ -76,7 +76,8 @@ def _ratios(path: Path, outcomes: Mapping[str, Outcome]) -> Path:
             text = f"{ratio.median:,.{2 if ratio.median < 5 else 1 if ratio.median < 20 else 0}f}"
             axis.annotate(
                 text,
-                *((max(ratio.high, 1), row), (4, 0)),
+                xy=(max(ratio.high, 1), row),
+                xytext=(4, 0),
                 textcoords="offset points",
                 va="center",
                 fontsize=8,
@@ -87,7 +88,8 @@ def _ratios(path: Path, outcomes: Mapping[str, Outcome]) -> Path:
             axis.axvline(INGEST[name], color=COLOURS["ours"], lw=0.9, ls="--")
             axis.annotate(
                 f"goal {INGEST[name]:g}",
-                *((INGEST[name], 1.0), (2, 1)),
+                xy=(INGEST[name], 1.0),
+                xytext=(2, 1),
                 xycoords=("data", "axes fraction"),
                 textcoords="offset points",
                 color=COLOURS["ours"],
@@ -128,7 +130,9 @@ def _tails(path: Path, outcomes: Mapping[str, Outcome]) -> Path:
             ours = candidate.kind == "ours"
             shade = max(0.35, 1 - 0.1 * nth) if not ours else 1.0
             axis.plot(
-                *(tail[told], levels[told], _LINES[nth % len(_LINES)]),
+                tail[told],
+                levels[told],
+                linestyle=_LINES[nth % len(_LINES)],
                 color=COLOURS[candidate.kind],
                 alpha=shade,
                 lw=1.8 if ours or candidate.kind == "limit" else 1.0,

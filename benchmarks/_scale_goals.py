@@ -71,7 +71,7 @@ def _finalize_goal(folder: Path) -> Goal:
     if room_bytes(folder) < 2 * FRAMES * FRAME_BYTES:
         return Goal.unmeasured(FINALIZE, wanted, "not measured: the disk has no room")
     shape = (FRAMES // ROW, ROW, FRAME_BYTES // 2)
-    scan = begin_scan(folder, "data", shape, "uint16", numbered=True, replace_existing=False, grid_ndim=2)
+    scan = begin_scan(folder, "data", shape=shape, dtype="uint16", numbered=True, replace_existing=False, grid_ndim=2)
     row = np.tile(np.arange(FRAME_BYTES // 2, dtype="u2"), (ROW, 1))
     for k in range(FRAMES // ROW):
         scan[k] = row
@@ -88,7 +88,10 @@ def _reserve_goal(folder: Path) -> Goal:
         with sparse_disk(folder, 2 << 40) as disk:
             begin = time.perf_counter()
             scan = begin_scan(
-                *(disk, "data", (TERABYTE // LARGE_FRAME, LARGE_FRAME), "u1"),
+                disk,
+                "data",
+                shape=(TERABYTE // LARGE_FRAME, LARGE_FRAME),
+                dtype="u1",
                 numbered=True,
                 replace_existing=False,
                 grid_ndim=1,

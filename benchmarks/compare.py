@@ -205,7 +205,8 @@ _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 )
 @click.option("--plots", type=_DIRECTORY, help="A folder for pictures.")
 @click.option(
-    *("--from", "stored"),
+    "--from",
+    "stored",
     multiple=True,
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Measure nothing; show what such a --json holds.",

@@ -19,11 +19,14 @@ full = pytest.mark.full
 NOISE = np.random.default_rng(0).integers(0, 1 << 16, 8 << 20, "u2")
 
 
-def begin(folder: Path, frames: int, frame_bytes: int, **options: Any) -> Scan:
+def begin(folder: Path, frames: int, frame_bytes: int, *, dtype: str = "uint16", **options: Any) -> Scan:
     """A scan of rows of at most 1,000 frames."""
     row = min(frames, 1000)
     return begin_scan(
-        *(folder, "scan", (frames // row, row, frame_bytes // 2), options.pop("dtype", "uint16")),
+        folder,
+        "scan",
+        shape=(frames // row, row, frame_bytes // 2),
+        dtype=dtype,
         numbered=True,
         replace_existing=False,
         grid_ndim=2,

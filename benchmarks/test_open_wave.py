@@ -23,7 +23,10 @@ READS = 200
 def hollow_export(folder: Path, size: int, frames: int = 1000) -> Path:
     """An export of `size` bytes, all of them holes: its data takes nothing."""
     scan = begin_scan(
-        *(folder, "scan", (frames, size // frames), "uint8"),
+        folder,
+        "scan",
+        shape=(frames, size // frames),
+        dtype="uint8",
         numbered=True,
         replace_existing=False,
         grid_ndim=1,

@@ -26,7 +26,7 @@ by_frames = pytest.mark.parametrize(
 def interrupted(folder: Path, frames: int, frame_bytes: int, *, checked: bool = True) -> Path:
     """A scan in progress of which all but the last row came. Not `checked`: killed before any checksum was taken."""
     shape = (ROWS, frames // ROWS, frame_bytes)
-    scan = begin_scan(*(folder, "scan", shape, "uint8"), numbered=True, replace_existing=False, grid_ndim=2)
+    scan = begin_scan(folder, "scan", shape=shape, dtype="uint8", numbered=True, replace_existing=False, grid_ndim=2)
     row = np.full(shape[1:], 7, "u1")
     for i in range(ROWS - 1):
         scan[i] = row

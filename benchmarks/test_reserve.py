@@ -32,7 +32,10 @@ by_size = pytest.mark.parametrize(
 def reserve(folder: Path, size: int, *, claim_space: bool = True) -> Scan:
     shape = (max(1, size // FRAME), 1024, 512)
     return begin_scan(
-        *(folder, "scan", shape, "uint16"),
+        folder,
+        "scan",
+        shape=shape,
+        dtype="uint16",
         numbered=True,
         replace_existing=False,
         grid_ndim=1,

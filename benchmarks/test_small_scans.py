@@ -29,7 +29,15 @@ def test_scans_of_one_frame_in_a_script(measure: Any, folder: Path, scans: int) 
     def work() -> None:
         for _ in range(scans):
             begin = time.perf_counter()
-            scan = begin_scan(*(folder, "scan", (1, 64, 64), "u2"), numbered=True, replace_existing=False, grid_ndim=1)
+            scan = begin_scan(
+                folder,
+                "scan",
+                shape=(1, 64, 64),
+                dtype="u2",
+                numbered=True,
+                replace_existing=False,
+                grid_ndim=1,
+            )
             scan[0] = FRAME
             scan.close()
             seconds.append(time.perf_counter() - begin)

@@ -93,7 +93,10 @@ KINDS = [
 
 def begin(folder: Path, kind: Kind) -> Scan:
     return begin_scan(
-        *(folder, "scan", kind.shape, kind.dtype),
+        folder,
+        "scan",
+        shape=kind.shape,
+        dtype=kind.dtype,
         numbered=True,
         replace_existing=False,
         fill=0,
@@ -164,7 +167,7 @@ def test_a_longer_index_refines_the_grid(measure: Any, folder: Path, came: int) 
     row = NOISE[0, 0]
 
     def setup() -> tuple[Any, ...]:
-        scan = begin_scan(*(folder, "scan", shape, "u2"), numbered=True, replace_existing=False, grid_ndim=1)
+        scan = begin_scan(folder, "scan", shape=shape, dtype="u2", numbered=True, replace_existing=False, grid_ndim=1)
         for i in range(came):
             scan.write((i,), row)
         return (scan,)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,10 @@ import pytest
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")  # before any test makes an application: no display is needed
 from hypothesis import HealthCheck, settings
 
+from tests.fixtures import faults, marks_are, python_sums, scans_of_a_failed_test, small_blocks  # noqa: F401
+from tests.helpers import DEADLINE_S, HAS_PASSED, Finished, open_below
+
 ROOT = Path(__file__).parents[1]
-DEADLINE_S = 20.0
 
 settings.register_profile(
     "here",
@@ -29,29 +30,21 @@ settings.register_profile(
 settings.load_profile("here")
 
 
-# -- nothing is left behind --------------------------------------------------------------------------------------------
+def pytest_collection_finish() -> None:
+    """What is there by now stays: no garbage collection, of which there are many, has to look at it again."""
+    gc.collect()
+    gc.freeze()
 
-_HAS_PASSED = pytest.StashKey[bool]()
+
+# -- nothing is left behind --------------------------------------------------------------------------------------------
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Any:
     report = yield
     if call.when == "call":
-        item.stash[_HAS_PASSED] = report.passed
+        item.stash[HAS_PASSED] = report.passed
     return report
-
-
-def open_below(folder: Path) -> list[str]:
-    """Files below `folder` that this process has open or mapped (Linux)."""
-    found = []
-    for fd in os.listdir("/proc/self/fd"):
-        try:
-            found.append(os.readlink(f"/proc/self/fd/{fd}"))
-        except OSError:
-            continue  # the descriptor of the listing itself
-    found += [line.split(maxsplit=5)[-1].strip() for line in Path("/proc/self/maps").read_text().splitlines()]
-    return sorted({name for name in found if name.startswith(f"{folder}{os.sep}")})
 
 
 @pytest.fixture(autouse=True)
@@ -59,26 +52,18 @@ def nothing_left_open(request: pytest.FixtureRequest, tmp_path: Path) -> Iterato
     """A thread of ours, a descriptor or a map that outlives its test fails it."""
     before = set(threading.enumerate())
     yield
-    if not request.node.stash.get(_HAS_PASSED, False):
+    if not request.node.stash.get(HAS_PASSED, False):
         return  # its traceback keeps things alive
     for thread in set(threading.enumerate()) - before:
         if thread.name.startswith("lys_storage"):
             thread.join(DEADLINE_S)
             assert not thread.is_alive(), f"{thread} is still running"
-    if sys.platform == "linux":
-        if open_below(tmp_path):
-            gc.collect()
+    if sys.platform == "linux" and open_below(tmp_path):
+        gc.collect()
         assert open_below(tmp_path) == []
 
 
 # -- child processes ---------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Finished:
-    code: int
-    out: str
-    err: str
 
 
 def child_environment(home: Path) -> dict[str, str]:

@@ -39,7 +39,11 @@ def test_the_package_keeps_its_contracts(copy: Path) -> None:
         ("journal/journal.py", "from ..store import ScanStore", "downwards"),
         ("disk/file.py", "from ..scan import create", "downwards"),
         ("format/npy.py", "import PyQt6", "Qt and lys live in"),
-        ("export/fill.py", "from ..store.frame_table import FrameTable", "the modules of store are imported inside store"),
+        (
+            "export/fill.py",
+            "from ..store.frame_table import FrameTable",
+            "the modules of store are imported inside store",
+        ),
         ("recovery/find.py", "from ..scan.writer import FrameWriter", "the modules of scan are imported inside scan"),
     ],
 )

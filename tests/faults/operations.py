@@ -1,6 +1,6 @@
 """Operations on the disk, one of which fails until it is mended: which call it is, and on which file.
 
-What fails is the call of the system underneath `lys_storage.core._fs`, told by the file it is for. The scans of the fault
+What fails is the call of the system underneath `lys_storage.disk`, told by the file it is for. The scans of the fault
 tables are all of `DATA`, so that header, frames and tail are told by their offsets.
 """
 
@@ -23,7 +23,7 @@ import pytest
 import lys_storage
 from lys_storage import DiskFullError, StorageOSError
 from lys_storage.disk import syscalls as syscalls_module
-from tests.core.helpers import assert_same_array, files, load_export, some
+from tests.helpers import assert_same_array, files, load_export, some
 
 try:
     import fcntl

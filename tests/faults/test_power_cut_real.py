@@ -21,3 +21,7 @@ def test_nothing_that_was_promised_is_lost_when_the_power_is_cut(tmp_path: Path)
     if done.returncode == 2 and "not measured" in done.stdout:
         pytest.skip(done.stdout.partition("not measured: ")[2].strip())
     assert done.returncode == 0, done.stdout + done.stderr
+    cells = next(line.split("│") for line in done.stdout.splitlines() if line.startswith("│ ext4"))
+    cuts, not_mounted, scans = int(cells[2]), int(cells[4]), int(cells[5])
+    assert cuts == 3
+    assert scans > 0 or not_mounted == cuts, done.stdout

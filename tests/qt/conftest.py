@@ -9,13 +9,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lys_storage.qt._binding import API_NAME
+from tests.helpers import HAS_PASSED, Finished, open_below
 from tests.qt.detector import DEADLINE_S, BareDetector, BrokenDetector, SimulatedDetector, process_events
 
 if os.environ.get("QT_API", API_NAME).lower() != API_NAME.lower():
@@ -138,54 +138,24 @@ def errors(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
 # -- nothing is left behind --------------------------------------------------------------------------------------------
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Any:
-    report = yield
-    if call.when == "call":
-        item.stash[_PASSED] = report.passed
-    return report
-
-
-_PASSED = pytest.StashKey[bool]()
-
-
-def _open_below(folder: Path) -> list[str]:
-    """Files below `folder` that this process has open or mapped."""
-    found = []
-    for fd in os.listdir("/proc/self/fd"):
-        try:
-            found.append(os.readlink(f"/proc/self/fd/{fd}"))
-        except OSError:
-            continue  # the descriptor of the listing itself
-    found += [line.split(maxsplit=5)[-1].strip() for line in Path("/proc/self/maps").read_text().splitlines()]
-    return sorted({name for name in found if name.startswith(f"{folder}{os.sep}")})
-
-
 @pytest.fixture(autouse=True)
 def nothing_left_open(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
     """A thread, a descriptor or a map that outlives the storages of a test fails it."""
     before = set(threading.enumerate())
     yield
-    if not request.node.stash.get(_PASSED, False):
+    if not request.node.stash.get(HAS_PASSED, False):
         return  # its traceback keeps things alive
     for thread in set(threading.enumerate()) - before:
         if not isinstance(thread, threading._DummyThread):  # a QThread that has run Python code
             thread.join(DEADLINE_S)
             assert not thread.is_alive(), f"{thread} is still running"
     if sys.platform == "linux":
-        if _open_below(tmp_path):
+        if open_below(tmp_path):
             gc.collect()
-        assert _open_below(tmp_path) == []
+        assert open_below(tmp_path) == []
 
 
 # -- child processes ---------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Finished:
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.helpers import assert_same_array
 from tests.qt.detector import QUEUED, SimulatedDetector, process_events
-from tests.qt.helpers import Log, assert_same_array
+from tests.qt.helpers import Log
 
 MAIN = "main"
 ACQUISITION = "acquisition"

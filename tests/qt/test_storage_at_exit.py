@@ -8,15 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.qt.helpers import assert_same_array, files, load_export
+from tests.helpers import assert_same_array, files, load_export
 
-#: A disk whose syncs take a while in every thread but the main one, and a scan that is on its way to it.
+#: A disk whose first sync takes a while in every thread but the main one, and a scan that is on its way to it.
 BEGIN = """
 import gc, os, sys, threading
 import numpy as np
+slow_threads = set()
 for name in ("fsync", "fdatasync"):
     def slow(fd, real=getattr(os, name)):
-        if threading.current_thread() is not threading.main_thread():
+        thread = threading.current_thread()
+        if thread is not threading.main_thread() and thread not in slow_threads:
+            slow_threads.add(thread)
             threading.Event().wait(0.3)
         real(fd)
     setattr(os, name, slow)

@@ -14,6 +14,7 @@ import pytest
 
 import lys_storage
 from lys_storage import StorageOSError
+from lys_storage.disk import numbering as numbering_module
 from tests.faults.operations import (
     DATA,
     JOURNAL,
@@ -24,8 +25,9 @@ from tests.faults.operations import (
     assert_told,
     rows,
 )
+from tests.helpers import files
 from tests.qt.detector import process_events
-from tests.qt.helpers import files, listen_to, wait_saved, wait_until
+from tests.qt.helpers import listen_to, wait_saved, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the calls that fail are Linux's")
 
@@ -42,6 +44,12 @@ def broken(make_storage: Any, monkeypatch: pytest.MonkeyPatch) -> Disk:
 def run(tmp_path: Path) -> Path:
     """Where the storage of these tests puts its files."""
     return tmp_path / "run"
+
+
+@pytest.fixture
+def folder_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each number, however long the last look at it took: a number that is free again is found at once."""
+    monkeypatch.setattr(numbering_module, "_SCAN_SHARE", 0)
 
 
 @pytest.fixture
@@ -273,6 +281,7 @@ def test_a_scan_that_cannot_be_resumed_is_raised_and_resumed_once_the_fault_is_g
     assert_saved(run, {0, 1}, NAME)
 
 
+@pytest.mark.usefixtures("folder_is_looked_at")
 @pytest.mark.parametrize("how", ["removed", "renamed away"])
 def test_a_folder_that_goes_while_a_scan_runs_is_signalled_and_the_next_scan_is_stored(
     store: Any, run: Path, how: str
@@ -303,6 +312,7 @@ def test_a_folder_that_goes_while_a_scan_runs_is_signalled_and_the_next_scan_is_
     process_events()
 
 
+@pytest.mark.usefixtures("folder_is_looked_at")
 @pytest.mark.parametrize("how", ["removed", "renamed away"])
 def test_a_scan_whose_folder_has_gone_is_not_published_in_the_place_of_the_next_one(
     make_storage: Any, run: Path, how: str

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import lys_storage
+from tests.helpers import assert_same_array, files, load_export
 from tests.qt.detector import process_events
-from tests.qt.helpers import assert_same_array, files, load_export, wait_saved
+from tests.qt.helpers import wait_saved
 
 KILLED = """
 import os, signal, sys

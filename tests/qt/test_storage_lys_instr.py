@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from lys_storage.qt._binding import QtCore
+from tests.helpers import assert_same_array, files, load_export
 from tests.qt.detector import process_events
-from tests.qt.helpers import assert_same_array, files, listen_to, load_export, wait_saved, wait_until
+from tests.qt.helpers import listen_to, wait_saved, wait_until
 
 
 class Panel(QtCore.QObject):

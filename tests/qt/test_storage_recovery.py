@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import lys_storage
-from tests.qt.helpers import Log, assert_same_array, files, listen_to, load_export, wait_saved, wait_until
+from tests.helpers import assert_same_array, files, load_export
+from tests.qt.helpers import Log, listen_to, wait_saved, wait_until
 
 
 def interrupt(folder: Path, shape: tuple[int, ...], indices: list[tuple[int, ...]], data: Any) -> Path:

@@ -14,16 +14,9 @@ import pytest
 
 import lys_storage
 from lys_storage.qt._binding import QtCore
+from tests.helpers import assert_same_array, assert_same_axes, files, load_export
 from tests.qt.detector import DEADLINE_S, process_events
-from tests.qt.helpers import (
-    assert_same_array,
-    assert_same_axes,
-    files,
-    listen_to,
-    load_export,
-    wait_saved,
-    wait_until,
-)
+from tests.qt.helpers import listen_to, wait_saved, wait_until
 
 DATA = np.arange(6.0).reshape(2, 3)
 AXES = [np.array([0.5, 1.5]), np.array([2.0, 3.0, 4.0])]
@@ -272,9 +265,7 @@ def test_wait_for_saved_gives_up_at_its_timeout(storage: Any, disk: Any) -> None
     """False, with saving still true; later it can be waited for again."""
     disk.hold()
     complete(storage)
-    begin = time.monotonic()
     assert storage.waitForSaved(0.05) is False
-    assert time.monotonic() - begin < 5
     assert storage.saving is True
     disk.release()
     assert storage.waitForSaved() is True

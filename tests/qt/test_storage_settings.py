@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import sys
+import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 
 import lys_storage
+from lys_storage.disk import numbering as numbering_module
 from lys_storage.qt._binding import QtCore
-from tests.qt.helpers import files, listen_to
+from tests.helpers import files
+from tests.qt.helpers import listen_to
 
 # -- properties --------------------------------------------------------------------------------------------------------
 
@@ -154,34 +157,27 @@ def test_the_number_can_be_asked_while_a_file_is_being_saved(storage: Any, disk:
     disk.release()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="counts system calls of Linux")
-def test_asking_costs_no_stat_for_each_number_and_few_scans_of_the_folder(folder: Path, run_child: Any) -> None:
-    """A thousand numbers asked in a folder of 20,000 exports, against an empty one, in one process."""
+def test_asking_costs_no_look_for_each_number_and_few_scans_of_the_folder(
+    storage: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand numbers asked in a folder of 2,000 exports, against an empty one. (No scan is due again meanwhile.)"""
     folder.mkdir()
-    for number in range(20_000):
+    for number in range(2000):
         (folder / f"data_{number}.npz").touch()
-    child = run_child(
-        """
-import os, sys, time
-from lys_storage import DataStorage
-from lys_storage.qt._binding import QtCore
-app = QtCore.QCoreApplication([])
-scans = []
-sys.addaudithook(lambda event, args: scans.append(args) if event in ("os.scandir", "os.listdir") else None)
+    calls: Counter[str] = Counter()
 
-def seconds(storage):
-    begin = time.perf_counter()
-    numbers = {storage.getNumber() for _ in range(1000)}
-    return numbers, time.perf_counter() - begin
+    def counted(name: str, real: Any) -> Any:
+        return lambda *args: (calls.update([name]), real(*args))[1]
 
-empty = DataStorage(base=sys.argv[1], folder="empty")
-full = DataStorage(base=sys.argv[1], folder="folder")
-print(seconds(empty)[0], seconds(full)[0], len(scans) < 50)
-first, again = seconds(empty)[1], seconds(full)[1]
-print(again < 10 * first + 0.2, first, again)
-""",
-        str(folder.parent),
-    )
-    assert child.code == 0, child.err
-    assert child.out.splitlines()[0] == "{0} {20000} True"
-    assert child.out.splitlines()[1].startswith("True"), child.out
+    monkeypatch.setattr(numbering_module, "_SCAN_SHARE", 1e9)
+    for module, name in [(os, "scandir"), (os, "listdir"), (os.path, "lexists")]:
+        monkeypatch.setattr(module, name, counted(name, getattr(module, name)))
+
+    def costs() -> tuple[set[int], Counter[str]]:
+        calls.clear()
+        return {storage.getNumber() for _ in range(1000)}, calls.copy()
+
+    assert costs() == ({2000}, {"scandir": 1, "lexists": 2000})
+    folder.with_name("empty").mkdir()
+    storage.folder = "empty"
+    assert costs() == ({0}, {"scandir": 1, "lexists": 2000})

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import lys_storage
+from tests.helpers import assert_same_array, files, load_export
 from tests.qt.detector import DEADLINE_S, in_another_thread
-from tests.qt.helpers import assert_same_array, files, listen_to, load_export
+from tests.qt.helpers import listen_to
 
 WHOLE = np.arange(24.0).reshape(2, 3, 4)
 

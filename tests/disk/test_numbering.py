@@ -1,0 +1,339 @@
+"""Numbers: the smallest free one, never a taken one, whoever took it, at a cost that does not go with the folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lys_storage
+from lys_storage import Scan
+from lys_storage.disk import claim_number, claim_path, free_number
+from lys_storage.disk import numbering as numbering_module
+from lys_storage.disk.numbering import LOCK_NAME, LOCK_WAIT_S
+from lys_storage.scan import begin_scan
+from tests.helpers import files, in_threads
+
+FOREVER_S = 1000.0
+"""Whoever waits so long is ended by the time limit of the test."""
+
+
+def reserve(folder: Path, name: str = "data") -> Scan:
+    return begin_scan(folder, name, (2,), "u1", numbered=True, replace_existing=False, flush_interval_s=None)
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).touch()
+
+
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a process that has just begun."""
+    monkeypatch.setattr(numbering_module, "_known", {})
+
+
+class Clock:
+    """The time of `numbering_module`: a scan of a directory takes `scan_s`, a look at the clock `tick_s`, all else nothing."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.tick_s, self.scan_s = 0.0, 0.0, 0.01
+        self.scans = 0
+        self._scandir = os.scandir
+        monkeypatch.setattr(numbering_module, "time", SimpleNamespace(monotonic=self.monotonic, time=time.time))
+        monkeypatch.setattr(os, "scandir", self.scandir)
+
+    def monotonic(self) -> float:
+        self.now += self.tick_s
+        return self.now
+
+    def scandir(self, path: Any) -> Any:
+        self.scans += 1
+        self.now += self.scan_s
+        return self._scandir(path)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+# -- which one ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("there", "free"),
+    [
+        pytest.param([], 0, id="an empty folder"),
+        pytest.param(["data_0.npz"], 1, id="one export"),
+        pytest.param(["data_0.npz", "data_1.npz", "data_3.npz"], 2, id="a gap"),
+        pytest.param(["data_1.npz"], 0, id="a gap at the beginning"),
+        pytest.param(["data_0.npz.part"], 1, id="a scan in progress"),
+        pytest.param(
+            ["data_0.npz.part", "data_0.npz.part.journal", "data_1.npz"], 2, id="a scan in progress, an export"
+        ),
+        pytest.param([f"data_{n}.npz" for n in range(1200)], 1200, id="many"),
+        pytest.param(
+            ["data_00.npz", "data_01.npz", "data_+0.npz", "data_-0.npz", "data_ 0.npz"], 0, id="no such numbers"
+        ),
+        pytest.param(["data_0.npz.bak", "xdata_0.npz", "data_0_npz", "data_0.NPZ", "data_0.np"], 0, id="other names"),
+        pytest.param(["data.npz", "data_.npz", "data_x.npz", "data_1e3.npz", "data_0x0.npz"], 0, id="no numbers"),
+        pytest.param(["data_٠.npz", "data_０.npz", "data_².npz"], 0, id="digits of other scripts"),
+        pytest.param(["data_99999999999999999999999.npz"], 0, id="a huge number"),
+        pytest.param(["data_0.npz.part.redo", "data_0.npz.part.journal.new"], 0, id="what is without meaning"),
+        pytest.param(["data_1_0.npz", "data_1.npz"], 0, id="another name that begins alike"),
+    ],
+)
+def test_the_smallest_number_that_neither_an_export_nor_a_scan_has(tmp_path: Path, there: list[str], free: int) -> None:
+    """By the names as they are written, not as numbers that are equal."""
+    touch(tmp_path, *there)
+    before = sorted(os.listdir(tmp_path))
+    assert free_number(tmp_path, "data") == free
+    assert sorted(os.listdir(tmp_path)) == before, "it asks and changes nothing"
+
+
+def test_a_folder_that_is_not_there_has_all_numbers_free_and_is_not_made(tmp_path: Path) -> None:
+    assert free_number(tmp_path / "new", "data") == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["a.b", "y_[2]", "(x|y)*", "a+b?", "$^", "\\d", "温度 µ", "data_1", "a b", "{0}", ".."]
+)
+def test_a_name_is_taken_literally(tmp_path: Path, name: str) -> None:
+    """No character of it is a pattern."""
+    if os.name == "nt" and set(name) & set('*?|\\"<>'):
+        pytest.skip("no such names here")
+    touch(tmp_path, "axb_0.npz", "y_2_0.npz", "x_0.npz", "aab_0.npz", "1_0.npz")
+    assert free_number(tmp_path, name) == 0
+    touch(tmp_path, f"{name}_0.npz", f"{name}_1.npz.part")
+    numbering_module._known.clear()
+    assert free_number(tmp_path, name) == 2
+
+
+def test_scans_take_numbers_in_order_and_keep_them(tmp_path: Path) -> None:
+    scans = [reserve(tmp_path) for _ in range(3)]
+    assert [scan.number for scan in scans] == [0, 1, 2]
+    assert [scan.path.name for scan in scans] == ["data_0.npz", "data_1.npz", "data_2.npz"]
+    assert free_number(tmp_path, "data") == 3
+    scans[1].close()
+    assert free_number(tmp_path, "data") == 3
+    scans[0].discard()
+    scans[2].suspend()
+    with reserve(tmp_path) as scan:
+        assert scan.number in (0, 3), "a gap may be found at the next directory scan only"
+    numbering_module._known.clear()
+    assert free_number(tmp_path, "data") == (3 if scan.number == 0 else 0)
+
+
+def test_a_number_that_somebody_else_takes_between_is_never_given(tmp_path: Path) -> None:
+    """A hint that is out of date costs a look, and no file."""
+    for n in range(40):
+        assert free_number(tmp_path, "data") == n
+        touch(tmp_path, f"data_{n}.npz" if n % 2 else f"data_{n}.npz.part")
+
+
+def test_a_gap_that_somebody_else_makes_is_found_in_time(tmp_path: Path, clock: Clock) -> None:
+    """At the next scan of the directory, which comes once 20 times the last one's duration have passed."""
+    touch(tmp_path, *(f"data_{n}.npz" for n in range(10)))
+    assert free_number(tmp_path, "data") == 10
+    (tmp_path / "data_4.npz").unlink()
+    clock.now += 19 * clock.scan_s
+    assert free_number(tmp_path, "data") == 10
+    clock.now += 1.01 * clock.scan_s
+    assert free_number(tmp_path, "data") == 4
+    assert clock.scans == 2
+
+
+def test_an_orphaned_journal_or_a_dangling_link_takes_its_number_too(tmp_path: Path) -> None:
+    """What is there in whatever form is not written over."""
+    touch(tmp_path, "data_0.npz.part.journal")
+    (tmp_path / "data_1.npz").symlink_to(tmp_path / "nowhere")
+    with reserve(tmp_path) as scan:
+        assert scan.number == 2
+
+
+def test_each_name_and_each_folder_counts_for_itself(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        for name in ("x", "y", "x_0"):
+            with reserve(tmp_path / folder, name) as scan:
+                assert scan.number == 0
+    assert len(files(tmp_path)) == 6
+
+
+def test_a_folder_that_is_emptied_begins_at_zero_again(tmp_path: Path) -> None:
+    with reserve(tmp_path / "a"):
+        pass
+    (tmp_path / "a" / "data_0.npz").unlink()
+    numbering_module._known.clear()
+    assert free_number(tmp_path / "a", "data") == 0
+
+
+# -- across threads and processes --------------------------------------------------------------------------------------
+
+
+def test_threads_never_get_the_same_number(tmp_path: Path) -> None:
+    numbers: list[int | None] = []
+
+    def claim() -> None:
+        for _ in range(25):
+            with reserve(tmp_path) as scan:
+                numbers.append(scan.number)
+
+    in_threads(*[claim] * 4)
+    assert sorted(n for n in numbers if n is not None) == list(range(100))
+
+
+def test_eight_processes_that_reserve_200_files_each_get_1600_numbers(tmp_path: Path, start_child: Any) -> None:
+    """Of one name in one folder, all at once. The smallest numbers, too: there is no gap."""
+    children = [
+        start_child("""
+import os, sys
+from pathlib import Path
+from lys_storage.scan import begin_scan
+print("ready", flush=True)
+input()
+numbers = []
+for _ in range(200):
+    scan = begin_scan(Path("run"), "data", (2,), "u1", numbered=True, replace_existing=False, preallocate=False)
+    numbers.append(scan.number)
+    scan._store.close()  # as if it had died: what it claimed stays claimed
+    scan._lifecycle.state = "suspended"
+print(*numbers, flush=True)
+""")
+        for _ in range(8)
+    ]
+    for child in children:
+        assert child.stdout.readline() == "ready\n"
+    for child in children:
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    numbers = [int(n) for child in children for n in child.stdout.readline().split()]
+    assert len(numbers) == 1600
+    assert sorted(numbers) == list(range(1600))
+    assert files(tmp_path / "run") == {f"data_{n}.npz.part{end}" for n in range(1600) for end in ("", ".journal")}
+
+
+# -- the lock only orders ----------------------------------------------------------------------------------------------
+
+
+def test_a_lock_that_another_process_holds_delays_a_claim_by_two_seconds_at_most(
+    tmp_path: Path, start_child: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its holder may be stopped in a debugger. (By a tenth of a second here; the holder never lets go.)"""
+    assert LOCK_WAIT_S == 2.0
+    monkeypatch.setattr(numbering_module, "LOCK_WAIT_S", 0.1)
+    caplog.set_level(logging.INFO, "lys_storage")
+    child = start_child(f"""
+import filelock
+with filelock.FileLock({LOCK_NAME!r}):
+    print("held", flush=True)
+    input()
+""")
+    assert child.stdout.readline() == "held\n"
+    begin = time.monotonic()
+    with reserve(tmp_path) as scan:
+        assert scan.number == 0
+    assert time.monotonic() - begin >= 0.1
+    assert caplog.text.count("going on by exclusive create alone") == 1
+    assert child.poll() is None, "it holds the lock still"
+
+
+def test_a_lock_file_that_cannot_be_made_or_opened_is_no_hindrance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A share without locks, a file of another user: the exclusive create is what decides, and no lock is waited for."""
+    monkeypatch.setattr(numbering_module, "LOCK_WAIT_S", FOREVER_S)
+    (tmp_path / LOCK_NAME).mkdir()
+    with reserve(tmp_path) as one, reserve(tmp_path) as two:
+        assert (one.number, two.number) == (0, 1)
+
+
+# -- a name without number ---------------------------------------------------------------------------------------------
+
+
+def test_a_claim_is_an_exclusive_create_and_then_a_look_for_the_final_name(tmp_path: Path) -> None:
+    final = tmp_path / "data.npz"
+    file = claim_path(final)
+    with pytest.raises(lys_storage.NameTakenError):
+        claim_path(final)
+    file.close()
+    (tmp_path / "data.npz.part").unlink()
+    final.touch()
+    with pytest.raises(lys_storage.NameTakenError):
+        claim_path(final)
+    assert files(tmp_path) == {"data.npz"}
+
+
+def test_a_claim_with_an_id_of_its_own_meets_nobody(tmp_path: Path) -> None:
+    (tmp_path / "data.npz").touch()
+    claimed = [claim_path(tmp_path / "data.npz", unique=True) for _ in range(5)]
+    assert len(files(tmp_path)) == 6
+    for file in claimed:
+        file.close()
+
+
+# -- what it costs -----------------------------------------------------------------------------------------------------
+
+
+def test_a_number_costs_the_same_in_a_full_folder_as_in_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    """A few directory scans in all, and not one look for a name a number."""
+    full, empty = tmp_path / "full", tmp_path / "empty"
+    for folder in (full, empty):
+        folder.mkdir()
+    for n in range(2000):
+        os.close(os.open(full / f"data_{n}.npz", os.O_CREAT | os.O_WRONLY))
+    looks = 0
+    lexists = os.path.lexists
+
+    def look(path: Any) -> bool:
+        nonlocal looks
+        looks += 1
+        return lexists(path)
+
+    monkeypatch.setattr(os.path, "lexists", look)
+
+    def costs(folder: Path) -> tuple[int, int]:
+        """Looks for a name, and scans of the directory, of 200 questions and 100 claims in 50 ms."""
+        nonlocal looks
+        looks = clock.scans = 0
+        begin = clock.now
+        for _ in range(100):
+            free_number(folder, "data")
+            free_number(folder, "data")
+            _, file = claim_number(folder, "data")
+            file.close()
+            clock.now += 0.0005
+        assert clock.now - begin < 0.1
+        return looks, clock.scans
+
+    looked, scanned = costs(empty)
+    assert looked < 1000
+    assert scanned == 1
+    assert costs(full) == (looked, scanned)
+    assert free_number(full, "data") == 2100
+
+
+def test_asking_looks_at_the_folder_only_now_and_then(tmp_path: Path, clock: Clock) -> None:
+    """At most a twentieth of the time goes into scans of the directory, however long one takes."""
+    touch(tmp_path, *(f"data_{n}.npz" for n in range(500)))
+    clock.tick_s = 0.001
+    for _ in range(1000):
+        assert free_number(tmp_path, "data") == 500
+    assert clock.now == pytest.approx(1.0, rel=0.1)
+    assert 2 <= clock.scans <= clock.now / (20 * clock.scan_s) + 1
+
+
+def test_numbers_are_arrays_of_bytes_not_of_what_a_name_claims(tmp_path: Path) -> None:
+    """One file with a huge number costs no memory."""
+    touch(tmp_path, f"data_{10**12}.npz", "data_0.npz")
+    assert free_number(tmp_path, "data") == 1
+    assert np.sum([len(taken.used) for taken in numbering_module._known.values()]) < 10_000

@@ -1,0 +1,20 @@
+"""Fixtures of the tables of faults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults.operations import Disk, _open_to_all  # noqa: F401  a fixture
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(monkeypatch)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the scans are; it is not made yet."""
+    return tmp_path / "run"

@@ -1,0 +1,196 @@
+"""Operation x errno, for recover and resume: what is raised, what is on disk, and that it goes on after."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+import lys_storage
+from lys_storage import LysStorageError, ScanInUseError, StorageOSError
+from lys_storage.disk import File
+from lys_storage.disk import syscalls as syscalls_module
+from lys_storage.scan import begin_scan
+from tests.faults.operations import (
+    DATA,
+    ERRNOS,
+    JOURNAL,
+    Disk,
+    assert_a_death_now_loses_nothing,
+    assert_holds,
+    assert_saved,
+    assert_told,
+    rows,
+)
+from tests.faults.scans import IN_PROGRESS, interrupted, write
+from tests.helpers import files
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the calls that fail are Linux's")
+
+codes = pytest.mark.parametrize("code", [getattr(errno, name) for name in ERRNOS], ids=ERRNOS)
+
+
+RECOVERED = [
+    "open the scan file",
+    "open the journal",
+    "map the journal",
+    "write a frame",
+    "write the tail",
+    "write the header",
+    "set the scan file's size",
+    "sync the scan file",
+    "publish",
+]
+
+
+@rows(("recover", RECOVERED))
+def test_a_recovery_that_fails_says_so_keeps_the_scan_and_can_be_run_again(
+    disk: Disk, folder: Path, phase: str, operation: str, code: int
+) -> None:
+    """Nothing is raised for one scan's sake: what could not be done is told, with its reason."""
+    interrupted(folder)
+    disk.breaks(operation, code)
+    for _ in range(2):
+        (found,) = lys_storage.recover(folder)
+        assert (found.path, found.running, found.settled) == (None, False, False)
+        assert os.strerror(code) in found.said
+        assert "data.npz" in found.said
+        assert files(folder) == IN_PROGRESS
+    disk.mended()
+    assert lys_storage.verify(folder) == []
+    (found,) = lys_storage.recover(folder)
+    assert found.path == folder / "data.npz"
+    assert_saved(folder, {0, 1, 2})
+
+
+@rows(("recover", ["sync the folder", "remove the journal"]))
+def test_a_recovery_that_fails_after_the_name_is_there_can_be_run_again(
+    disk: Disk, folder: Path, phase: str, operation: str, code: int
+) -> None:
+    """The journal goes only after the name is durable, in whichever run."""
+    interrupted(folder)
+    disk.breaks(operation, code)
+    for _ in range(2):
+        (found,) = lys_storage.recover(folder)
+        assert os.strerror(code) in found.said
+        assert files(folder) == {"data.npz", "data.npz" + JOURNAL}
+        assert_holds(folder / "data.npz", {0, 1, 2})
+    disk.mended()
+    with disk.watched("sync the folder", "remove the journal") as done:
+        lys_storage.recover(folder)
+    assert [name for name, *_ in done] == ["sync the folder", "remove the journal"]
+    assert_saved(folder, {0, 1, 2})
+
+
+@rows(
+    ("resume", ["open the scan file", "open the journal", "map the journal"]),
+    (
+        "resume on another boot",
+        [
+            "sync the scan file",
+            "sync the journal",
+            "open the new journal",
+            "claim the new journal's space",
+            "write the new journal",
+            "map the new journal",
+            "sync the new journal",
+            "replace the journal",
+            "sync the folder",
+        ],
+    ),
+)
+def test_a_scan_that_cannot_be_resumed_stays_as_it_is_and_is_resumed_once_the_fault_is_gone(
+    disk: Disk, folder: Path, monkeypatch: pytest.MonkeyPatch, phase: str, operation: str, code: int
+) -> None:
+    """It keeps neither a lock nor a descriptor."""
+    interrupted(folder)
+    if phase != "resume":
+        monkeypatch.setattr(syscalls_module, "read_boot_id", lambda: "another boot")
+    disk.breaks(operation, code)
+    for _ in range(1 if operation == "sync the folder" else 2):  # which the first flush does else
+        with pytest.raises(StorageOSError) as caught:
+            lys_storage.resume(folder / "data.npz")
+        assert_told(caught.value, code, folder)
+        assert files(folder) == IN_PROGRESS
+    disk.mended()
+    assert_a_death_now_loses_nothing(folder, {0, 1, 2})
+    with lys_storage.resume(folder / "data.npz") as scan:
+        assert list(scan.missing()) == [(3,), (4,), (5,)]
+        write(scan, 4)
+    assert_saved(folder, {0, 1, 2, 4})
+
+
+def test_a_journal_of_this_boot_whose_name_could_not_be_synced_is_synced_by_the_next_resume(
+    disk: Disk, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Marks are believed on the boot that the journal names: after another cut the older journal would be there."""
+    interrupted(folder)
+    monkeypatch.setattr(syscalls_module, "read_boot_id", lambda: "another boot")
+    disk.breaks("sync the folder", errno.EIO)
+    with pytest.raises(StorageOSError):
+        lys_storage.resume(folder / "data.npz")
+    disk.mended()
+    with disk.watched("sync the folder") as done, lys_storage.resume(folder / "data.npz") as scan:
+        write(scan, 3)
+        scan.flush()
+        assert done != []
+    assert_saved(folder, {0, 1, 2, 3})
+
+
+@pytest.mark.parametrize(
+    "code", [getattr(errno, name) for name in ERRNOS if name != "EACCES"], ids=[e for e in ERRNOS if e != "EACCES"]
+)
+def test_an_interrupted_scan_that_cannot_be_locked_is_neither_resumed_nor_recovered(
+    disk: Disk, folder: Path, code: int
+) -> None:
+    """Whether a writer lives cannot be told then."""
+    interrupted(folder)
+    disk.breaks("lock the scan file", code)
+    with pytest.raises(StorageOSError) as caught:
+        lys_storage.resume(folder / "data.npz")
+    assert_told(caught.value, code, folder)
+    (found,) = lys_storage.recover(folder)
+    assert found.path is None
+    assert os.strerror(code) in found.said
+    assert files(folder) == IN_PROGRESS
+    disk.mended()
+    lys_storage.recover(folder)
+    assert_saved(folder, {0, 1, 2})
+
+
+def test_a_lock_that_is_refused_for_its_holders_sake_means_that_a_writer_lives(disk: Disk, folder: Path) -> None:
+    """EACCES is how some systems say that another has it."""
+    interrupted(folder)
+    disk.breaks("lock the scan file", errno.EACCES)
+    with pytest.raises(ScanInUseError):
+        lys_storage.resume(folder / "data.npz")
+    (found,) = lys_storage.recover(folder)
+    assert (found.path, found.running) == (None, True)
+    assert files(folder) == IN_PROGRESS
+    disk.mended()
+    lys_storage.recover(folder)
+    assert_saved(folder, {0, 1, 2})
+
+
+def test_where_every_lock_is_refused_a_number_is_not_looked_for_for_ever(
+    disk: Disk, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of the family, and no heap of empty files."""
+    opened = 0
+    real = File.create
+
+    def create_few(path: Path) -> File:
+        nonlocal opened
+        opened += 1
+        assert opened < 100, "it goes on for ever"
+        return real(path)
+
+    monkeypatch.setattr(File, "create", create_few)
+    disk.breaks("lock the scan file", errno.EACCES)
+    with pytest.raises(LysStorageError):
+        begin_scan(folder, "data", DATA.shape, "f8", numbered=True, replace_existing=False)
+    disk.mended()
+    assert files(folder) == set()

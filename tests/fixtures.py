@@ -1,0 +1,127 @@
+"""Fixtures of tests in several folders; tests/conftest.py loads them.
+
+Faults of the disk, one operation at a time; checksums that a test can patch; small frames that share a checksum.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lys_storage import LysStorageError, Scan
+from lys_storage.disk import File
+from lys_storage.disk import syscalls as syscalls_module
+from lys_storage.journal import layout as layout_module
+from lys_storage.store import checksummer as checksummer_module
+
+OPERATIONS: dict[str, tuple[Any, str]] = {
+    "open": (os, "open"),
+    "write": (os, "pwrite"),
+    "write together": (os, "pwritev"),
+    "read": (os, "preadv"),
+    "stat": (os, "fstat"),
+    "set the size": (os, "truncate"),
+    "claim or punch": (syscalls_module, "fallocate"),
+    "map": (mmap, "mmap"),
+    "sync": (os, "fdatasync"),
+    "sync of a folder": (os, "fsync"),
+    "publish": (syscalls_module, "rename_noreplace"),
+    "replace": (os, "replace"),
+    "remove": (os, "unlink"),
+}
+
+TESTS = Path(__file__).parent
+OWNERS_END_THEIR_SCANS = {"qt", "demo", "benchmarks"}
+
+
+class Faults:
+    """Counts the operations on the disk, and lets one call of one of them fail."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: Counter[str] = Counter()
+        self.failed: list[str] = []
+        self._plan: tuple[str, int, int] | None = None
+        for name, (module, attribute) in OPERATIONS.items():
+            if hasattr(module, attribute):
+                monkeypatch.setattr(module, attribute, self._wrap(name, getattr(module, attribute)))
+
+    def _wrap(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            self.calls[name] += 1
+            if self._plan is not None and self._plan[:2] == (name, self.calls[name]):
+                code = self._plan[2]
+                self._plan = None
+                self.failed.append(name)
+                raise OSError(code, os.strerror(code))
+            return real(*args, **options)
+
+        return call
+
+    def fail(self, name: str, nth: int, code: int) -> None:
+        """The `nth` call of `name` from now on fails, once, with errno `code`."""
+        self.calls.clear()
+        self.failed.clear()
+        self._plan = (name, nth, code)
+
+    def off(self) -> None:
+        self._plan = None
+
+
+@pytest.fixture
+def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
+    return Faults(monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def scans_of_a_failed_test(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A test that fails in the middle leaves its scans open: they are suspended, so that no later test sees them.
+
+    A scan that is closed, suspended, or dropped by its test is not touched. Where a storage or the demo owns the scans,
+    it ends them itself.
+    """
+    if request.path.relative_to(TESTS).parts[0] in OWNERS_END_THEIR_SCANS:
+        yield
+        return
+    made: weakref.WeakSet[Scan] = weakref.WeakSet()
+    real = Scan.__init__
+
+    def init(scan: Scan, *args: Any, **options: Any) -> None:
+        real(scan, *args, **options)
+        made.add(scan)
+
+    monkeypatch.setattr(Scan, "__init__", init)
+    yield
+    monkeypatch.undo()
+    for scan in list(made):
+        with contextlib.suppress(LysStorageError, ValueError):
+            scan.suspend()
+
+
+@pytest.fixture
+def python_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checksums are taken by Checks.sums, which a test may patch, also where they were compiled."""
+    monkeypatch.setattr(checksummer_module, "CRC32_ADDRESS", None)
+
+
+FRAMES_IN_SMALL_BLOCK = 8
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight frames share a checksum, not up to 4096."""
+    monkeypatch.setattr(layout_module, "_MOST_IN_BLOCK", FRAMES_IN_SMALL_BLOCK)
+
+
+@pytest.fixture(params=["stored through a map", "written"])
+def marks_are(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each test twice: with marks in a map, and as a copy-on-write filesystem needs them."""
+    monkeypatch.setattr(File, "overwrites_in_place", lambda self: request.param != "written")
+    return str(request.param)

@@ -1,0 +1,169 @@
+"""Helpers of all tests: an export read without lys_storage, exact comparisons, sample data, threads, injected errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lys_storage
+from lys_storage import StorageOSError
+
+DEADLINE_S = 20.0
+
+
+@dataclass
+class Export:
+    """What a .npz holds, read with nothing of ours and nothing of lys."""
+
+    data: np.ndarray[Any, Any]
+    axes: list[np.ndarray[Any, Any]]
+    note: dict[Any, Any]
+    info: dict[str, Any]
+
+
+def load_export(path: Path) -> Export:
+    """Read a .npz as `lys.Wave(path)` does, after its checksums have been found right."""
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        info = json.loads(archive.read("acquisition.json"))
+    with np.load(path, allow_pickle=True) as members:
+        data, stored = members["data"], members["axes"]
+        axes = [_axis(axis, length) for axis, length in zip(stored, data.shape, strict=True)]
+        return Export(data, axes, members["note"][()], info)
+
+
+def _axis(stored: Any, length: int) -> np.ndarray[Any, Any]:
+    """What `lys.Wave` makes of a stored axis: index coordinates where there is none."""
+    if stored is None:
+        return np.arange(length).astype(float)
+    return np.array(stored, dtype=type(stored[0])) if len(stored) else np.asarray(stored)
+
+
+def assert_same_array(actual: Any, expected: Any) -> None:
+    """Equal in dtype, shape and every byte, NaN included."""
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
+    assert actual.tobytes() == expected.tobytes()
+
+
+def assert_same_axes(actual: Any, expected: Any) -> None:
+    """As many axes, each the same array."""
+    assert len(actual) == len(expected)
+    for one, other in zip(actual, expected, strict=True):
+        assert_same_array(one, other)
+
+
+def files(folder: Path) -> set[str]:
+    """Every file below `folder`, by its path with "/"; hidden lock files are left out."""
+    found = (path for path in Path(folder).rglob("*") if path.is_file() and not path.name.startswith("."))
+    return {path.relative_to(folder).as_posix() for path in found}
+
+
+def some(shape: tuple[int, ...], dtype: Any, seed: int = 0) -> np.ndarray[Any, Any]:
+    """Random values of any dtype that is made of numbers, times, or text."""
+    dtype = np.dtype(dtype)
+    if dtype.names is not None:
+        result = np.zeros(shape, dtype)
+        for k, name in enumerate(dtype.names):
+            part = dtype[name]
+            inner, extra = part.subdtype or (part, ())
+            result[name] = some(shape + extra, inner, seed + k)
+        return result
+    random = np.random.default_rng(seed)
+    whole = random.integers(1, 120, shape)
+    if dtype.kind == "b":
+        return np.asarray(whole % 2 == 0)
+    if dtype.kind in "iu":
+        return np.asarray(whole).astype(dtype)
+    if dtype.kind in "fc":
+        return np.asarray(whole / 8 if dtype.kind == "f" else whole / 8 + 0.5j).astype(dtype)
+    if dtype.kind in "mM":
+        return np.asarray(whole).astype("i8").astype(dtype.newbyteorder("=")).astype(dtype)
+    if dtype.kind in "SU":
+        return np.asarray(whole).astype("U").astype(dtype)
+    return np.frombuffer(random.bytes(int(np.prod(shape)) * dtype.itemsize), dtype).reshape(shape)
+
+
+def wait_until(condition: Callable[[], object]) -> bool:
+    """Whether `condition` comes true before the deadline, which only a hang reaches."""
+    end = time.monotonic() + DEADLINE_S
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.005)
+    return bool(condition())
+
+
+def in_threads(*work: Callable[[], object]) -> None:
+    """Run each in a thread of its own, all begun at once; the first exception is raised here."""
+    faults: list[BaseException] = []
+    barrier = threading.Barrier(len(work))
+
+    def run(one: Callable[[], object]) -> None:
+        try:
+            barrier.wait(DEADLINE_S)
+            one()
+        except BaseException as error:
+            faults.append(error)
+
+    threads = [threading.Thread(target=run, args=(one,)) for one in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(DEADLINE_S)
+        assert not thread.is_alive(), "a thread hangs"
+    if faults:
+        raise faults[0]
+
+
+def raising(code: int) -> Callable[..., Any]:
+    """A function to patch in: whatever it is called with, it raises StorageOSError with errno `code`."""
+
+    def fail(*args: Any, **options: Any) -> Any:
+        raise StorageOSError(code, os.strerror(code), "injected")
+
+    return fail
+
+
+def interrupt(path: Path, shape: tuple[int, ...] = (4, 3), frames: tuple[int, ...] = (0, 2), **options: Any) -> Path:
+    """A scan in progress that nobody writes: frame i holds i + 1. Returns its .part."""
+    scan = lys_storage.create(path, shape, "u2", grid_ndim=1, **options)
+    for i in frames:
+        scan[i] = np.full(shape[1:], i + 1, "u2")
+    scan.suspend()
+    return scan.part_path
+
+
+HAS_PASSED = pytest.StashKey[bool]()  # of a test: whether its call has passed, set before its fixtures are torn down
+
+
+def open_below(folder: Path) -> list[str]:
+    """Files below `folder` that this process has open or mapped (Linux)."""
+    found = []
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            found.append(os.readlink(f"/proc/self/fd/{fd}"))
+        except OSError:
+            continue  # the descriptor of the listing itself
+    below = f"{folder}{os.sep}"
+    maps = Path("/proc/self/maps").read_text()
+    if below in maps:
+        found += [line.split(maxsplit=5)[-1].strip() for line in maps.splitlines()]
+    return sorted({name for name in found if name.startswith(below)})
+
+
+@dataclass
+class Finished:
+    """What a child process left."""
+
+    code: int
+    out: str
+    err: str

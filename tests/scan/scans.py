@@ -1,0 +1,23 @@
+"""A scan `data.npz` of a test, its export, and the files of one in progress."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import lys_storage
+from lys_storage import Scan
+from tests.helpers import load_export
+
+IN_PROGRESS = {"data.npz.part", "data.npz.part.journal"}
+
+
+def begin(tmp_path: Path, shape: Any = (2, 3), dtype: Any = "f8", **options: Any) -> Scan:
+    """A scan `data.npz` that is made durable at its end only."""
+    return lys_storage.create(tmp_path / "data.npz", shape, dtype, **{"flush_interval_s": None, **options})
+
+
+def saved(scan: Scan) -> np.ndarray[Any, Any]:
+    return load_export(scan.close()).data

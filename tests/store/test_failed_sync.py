@@ -1,0 +1,237 @@
+"""A failed sync is not forgotten: what came since the last good one is written again, and what is lost is reported."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lys_storage
+from lys_storage import StorageOSError
+from lys_storage.disk import File
+from lys_storage.journal import Journal
+from tests.helpers import DEADLINE_S, assert_same_array, load_export, raising
+from tests.store import one_block
+from tests.store.one_block import assert_export, begun, lose_frame_0, value
+from tests.store.small_blocks import FRAMES, SIZE, assert_is, begin, frame, killed, spoil
+
+
+def test_a_failed_sync_is_not_forgotten_by_one_that_succeeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel takes what it could not write for written: the frames since the last good sync are written again."""
+    scan = lys_storage.create(tmp_path / "data.npz", (3, 4), "u1", grid_ndim=1, flush_interval_s=None)
+    scan[0] = np.full(4, 1, "u1")
+    scan.flush()
+    scan[1] = np.full(4, 2, "u1")
+    real_sync, real_write = File.sync, File.write_at
+    failures = iter([OSError(5, "I/O error")])
+    written: list[tuple[int, bytes]] = []
+
+    def sync(file: File) -> None:
+        if file.path == scan.part_path:
+            for error in failures:
+                raise lys_storage.StorageOSError(error.errno, "sync: I/O error", str(file.path))
+        real_sync(file)
+
+    def write_at(file: File, data: Any, offset: int) -> None:
+        if file.path == scan.part_path:
+            written.append((offset - 4096, bytes(data)))
+        real_write(file, data, offset)
+
+    monkeypatch.setattr(File, "sync", sync)
+    with pytest.raises(lys_storage.StorageOSError, match="I/O error"):
+        scan.flush()
+    scan[2] = np.full(4, 3, "u1")
+    monkeypatch.setattr(File, "write_at", write_at)
+    scan.flush()
+    assert written == [(4, b"\2\2\2\2"), (8, b"\3\3\3\3")]
+    written.clear()
+    scan.flush()
+    assert written == []
+    scan.close()
+    assert_same_array(load_export(scan.path).data, np.array([[1] * 4, [2] * 4, [3] * 4], "u1"))
+
+
+def test_a_frame_that_a_failed_sync_lost_is_missing_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page may have gone from memory with it: what is read again is not what came."""
+    scan = lys_storage.create(tmp_path / "data.npz", (2, 4), "u1", grid_ndim=1, fill=9, flush_interval_s=None)
+    scan[0] = np.full(4, 1, "u1")
+    real_sync = File.sync
+
+    def sync(file: File) -> None:
+        monkeypatch.setattr(File, "sync", real_sync)
+        with open(scan.part_path, "r+b") as other:
+            other.seek(4096)
+            other.write(bytes(4))
+        raise lys_storage.StorageOSError(5, "sync: I/O error", str(file.path))
+
+    monkeypatch.setattr(File, "sync", sync)
+    with pytest.raises(lys_storage.StorageOSError, match="I/O error"):
+        scan.flush()
+    with pytest.raises(lys_storage.StorageOSError, match="1 frames were lost by a sync that failed"):
+        scan.flush()
+    assert scan.written.tolist() == [False, False]
+    scan[1] = np.full(4, 2, "u1")
+    scan.close()
+    assert_same_array(load_export(scan.path).data, np.array([[9] * 4, [2] * 4], "u1"))
+
+
+def test_a_mark_that_cannot_be_written_leaves_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a frame that a failed sync has lost, on a full disk that copies on write."""
+    monkeypatch.setattr(File, "overwrites_in_place", lambda self: False)
+    scan = begun(tmp_path, 1)
+    part = scan._store
+    lose_frame_0(part)
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "set_marks", raising(errno.ENOSPC))
+        with pytest.raises(StorageOSError):
+            scan.flush()
+    assert part.table.in_flight == []
+    with pytest.raises(StorageOSError, match="1 frames were lost"):
+        scan.flush()
+    scan.suspend()
+
+
+def test_a_frame_that_was_in_flight_during_a_failed_sync_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel had some of it, and dropped that; the frame is done after the next sync has succeeded."""
+    scan = begun(tmp_path, 1)
+    part, real = scan._store, os.pwrite
+    under_way, go_on = threading.Event(), threading.Event()
+
+    def slow(fd: int, data: Any, at: int) -> int:
+        done = real(fd, data, at)
+        under_way.set()
+        assert go_on.wait(DEADLINE_S)
+        return done
+
+    monkeypatch.setattr(os, "pwrite", slow)
+    writing = threading.Thread(target=scan.write, args=(5, value(5)))
+    writing.start()
+    assert under_way.wait(DEADLINE_S)
+    monkeypatch.setattr(os, "pwrite", real)
+    with monkeypatch.context() as patch:
+        patch.setattr(File, "sync", raising(errno.EIO))
+        with pytest.raises(StorageOSError):
+            scan.flush()
+    written: list[int] = []
+    write_at = part.file.write_at
+    monkeypatch.setattr(part.file, "write_at", lambda data, at: (written.append(at), write_at(data, at)))
+    flushing = threading.Thread(target=scan.flush)
+    flushing.start()
+    flushing.join(0.1)
+    go_on.set()
+    for thread in (writing, flushing):
+        thread.join(DEADLINE_S)
+    assert part.table.array_offset + 5 * one_block.SIZE in written
+    assert_export(scan.close(), {0: 0, 5: 0})
+
+
+def test_lost_frames_are_reported_even_if_the_sync_that_follows_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = begun(tmp_path, 2)
+    part = scan._store
+    lose_frame_0(part)
+    with monkeypatch.context() as patch:
+        patch.setattr(File, "sync", raising(errno.EIO))
+        with pytest.raises(StorageOSError, match="Input/output"):
+            scan.flush()
+    with pytest.raises(StorageOSError, match="1 frames were lost"):
+        scan.flush()
+    scan.flush()
+    assert scan.frames_written == 1
+    scan.suspend()
+
+
+@pytest.mark.parametrize("what", ["epoch", "file_sync_failed"])
+def test_epoch_and_failed_flag_of_the_journal_do_not_change_while_its_table_is_locked(
+    tmp_path: Path, what: str
+) -> None:
+    """An old epoch would be put back."""
+    scan = begun(tmp_path)
+    part = scan._store
+    with part.table.lock:
+        changing = threading.Thread(target=setattr, args=(part.journal, what, 1))
+        changing.start()
+        changing.join(0.1)
+        assert getattr(part.journal, what) == 0
+    changing.join(DEADLINE_S)
+    assert getattr(part.journal, what) == 1
+    setattr(part.journal, what, 0)
+    scan.suspend()
+
+
+@pytest.mark.usefixtures("small_blocks", "marks_are")
+@pytest.mark.parametrize("lost", [False, True], ids=["the bytes are still there", "they are gone"])
+def test_after_a_failed_sync_a_block_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    """As a whole; where its bytes are no longer those that came, all of it is missing, and the error says so."""
+    scan = begin(tmp_path)
+    real, failing = File.sync, True
+
+    def sync(self: File) -> None:
+        if failing and self.path.name.endswith(".part"):
+            raise lys_storage.StorageOSError(5, "injected", str(self.path))
+        real(self)
+
+    monkeypatch.setattr(File, "sync", sync)
+    with pytest.raises(lys_storage.StorageOSError, match="injected"):
+        scan.flush()
+    failing = False
+    if lost:
+        spoil(tmp_path / "a.npz.part", 12)
+        with pytest.raises(lys_storage.StorageOSError, match="8 frames were lost"):
+            scan.flush()
+    scan.flush()
+    there = [k for k in range(FRAMES) if not (lost and 8 <= k < 16)]
+    assert scan.frames_written == len(there)
+    assert_is(scan.close(), {k: frame(k) for k in there})
+
+
+def flush_with_a_failing_sync(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = begin(folder)
+    monkeypatch.setattr(File, "sync", raising(errno.EIO))
+    with pytest.raises(lys_storage.StorageOSError, match="injected"):
+        scan.flush()
+
+
+@pytest.mark.usefixtures("small_blocks", "marks_are")
+def test_a_failed_sync_is_not_forgotten_by_the_death_of_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who takes the scan over writes everything again before a sync of his counts."""
+    killed(lambda: flush_with_a_failing_sync(tmp_path, monkeypatch))
+    written: list[tuple[int, int]] = []
+    write = File.write_at
+
+    def noted(self: File, data: Any, offset: int) -> None:
+        if self.path.name == "a.npz.part":
+            written.append((offset, len(data)))
+        write(self, data, offset)
+
+    monkeypatch.setattr(File, "write_at", noted)
+    lys_storage.recover(tmp_path)
+    array = sorted(w for w in written if 4096 <= w[0] < 4096 + FRAMES * SIZE)
+    assert array == [(4096, FRAMES * SIZE)]
+    assert_is(tmp_path / "a.npz", {k: frame(k) for k in range(FRAMES)})
+
+
+@pytest.mark.usefixtures("small_blocks", "marks_are")
+def test_what_a_failed_sync_has_lost_is_missing_for_who_takes_the_scan_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel has let go of pages that it could not write: what has a checksum is asked for it, once."""
+    killed(lambda: flush_with_a_failing_sync(tmp_path, monkeypatch))
+    for k in (12, 25):
+        spoil(tmp_path / "a.npz.part", k)
+    (result,) = lys_storage.recover(tmp_path)
+    there = [*range(8), *range(16, 25)]
+    assert (result.path, result.frames_written) == (tmp_path / "a.npz", len(there))
+    assert_is(tmp_path / "a.npz", {k: frame(k) for k in there})

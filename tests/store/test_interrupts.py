@@ -1,0 +1,134 @@
+"""Ctrl-C in the middle of a write, a rewrite, a checksum or a sync: nothing is lost, nobody waits for ever."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lys_storage import StorageOSError
+from lys_storage.disk import File
+from lys_storage.journal import CHECKSUMMED, REWRITING, WRITTEN, Journal
+from tests.helpers import raising
+from tests.store.one_block import after_a_cut, assert_export, begun, value
+from tests.store.small_blocks import begin_unchecked, marks
+
+
+def test_checksums_that_were_cut_short_are_taken_by_the_next_flush(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checksum that could not be written, or Ctrl-C just there, leaves frames CHECKING."""
+    monkeypatch.setattr(File, "overwrites_in_place", lambda self: False)
+    scan = begun(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "put_checksums", raising(errno.ENOSPC))
+        with pytest.raises(StorageOSError):
+            scan.flush()
+    scan.flush()
+    assert scan._store.journal.states.array[:8].tolist() == [CHECKSUMMED] * 8
+    assert_export(after_a_cut(tmp_path, monkeypatch), dict.fromkeys(range(8), 0))
+    assert_export(scan.close(), dict.fromkeys(range(8), 0))
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["one frame", "neighbours"])
+def test_an_interrupt_in_the_middle_of_a_write_leaves_the_count_right_and_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: bool
+) -> None:
+    """Ctrl-C comes at any line: the frame has its mark, and was not counted yet."""
+    scan = begun(tmp_path, 0)
+    real = os.pwritev if together else os.pwrite
+
+    def interrupted(*args: Any) -> None:
+        real(*args)
+        raise KeyboardInterrupt
+
+    data = {(k,): value(k) for k in ((0, 1) if together else (0,))}
+    with monkeypatch.context() as patch:
+        patch.setattr(os, real.__name__, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            scan.update(data)
+    assert (scan.frames_written, scan._store.table.in_flight) == (0, [])
+    scan.update(data)
+    assert scan.frames_written == len(data)
+    assert_export(scan.close(), dict.fromkeys(range(len(data)), 0))
+
+
+@pytest.mark.parametrize("when", ["before", "after"], ids=["its mark is set", "its bytes are in place"])
+def test_an_interrupt_in_a_rewrite_leaves_a_frame_that_can_be_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    scan = begun(tmp_path)
+    scan.flush()
+    real = Journal.set_marks
+
+    def interrupted(self: Journal, first: int, stop: int, mark: int) -> None:
+        if when == "before":
+            real(self, first, stop, mark)
+        if mark == (REWRITING if when == "before" else WRITTEN):
+            raise KeyboardInterrupt
+        if when == "after":
+            real(self, first, stop, mark)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "set_marks", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            scan[3] = value(3, 1)
+    scan.flush()
+    scan.flush()
+    assert_export(scan.close(), {k: int(k == 3) for k in range(8)})
+
+
+def test_an_interrupt_at_the_beginning_of_a_sync_forgets_nothing_that_is_to_be_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = begun(tmp_path)
+    part = scan._store
+    with monkeypatch.context() as patch:
+        patch.setattr(File, "sync", raising(errno.EIO))
+        with pytest.raises(StorageOSError):
+            scan.flush()
+    assert part.table.unsynced == (0, 8)
+
+    class Interrupted:
+        """A lock; the interrupt comes when it has been let go."""
+
+        def __enter__(self) -> None:
+            part_lock.acquire()
+
+        def __exit__(self, *args: object) -> None:
+            part_lock.release()
+            part.table.lock = part_lock
+            raise KeyboardInterrupt
+
+    part_lock = part.table.lock
+    monkeypatch.setattr(part, "_lock", Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        part.sync_file()
+    assert (part.table.unsynced, part.journal.file_sync_failed) == ((0, 8), True)
+    scan.close()
+
+
+@pytest.mark.usefixtures("small_blocks", "marks_are")
+def test_an_interrupt_before_the_checksums_of_new_frames_leaves_none_of_them_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = begin_unchecked(tmp_path, 24, 1 << 18)
+    part = scan._store
+    part.checksum_batch(8 << 18)
+    real = part.table._take_dirty
+
+    def interrupted() -> Any:
+        real()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(part, "_take_fresh", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            scan.flush()
+    assert part.table.dirty_backlog == []
+    scan.flush()
+    assert marks(scan) == [CHECKSUMMED] * 24
+    scan.close()

@@ -1,0 +1,94 @@
+"""Importing the package, and what memory a scan takes: neither goes with the size of anything."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+
+def test_the_package_loads_neither_qt_nor_lys(run_child: Callable[..., Any]) -> None:
+    """Nor does a whole scan: whatever can run without a display does."""
+    child = run_child("""
+import sys
+import lys_storage
+with lys_storage.create("data.npz", (2, 2), note={"a": 1}) as scan:
+    scan[0] = [1, 2]
+lys_storage.open_wave("data.npz").close()
+lys_storage.recover(".")
+print(sorted({"PyQt5", "PyQt6", "PySide2", "PySide6", "qtpy", "lys", "matplotlib", "rich", "click"} & set(sys.modules)))
+""")
+    assert (child.code, child.out.strip()) == (0, "[]"), child.err
+
+
+def test_every_public_name_is_there(run_child: Callable[..., Any]) -> None:
+    child = run_child("""
+import sys
+import lys_storage
+names = [name for name in lys_storage.__all__ if name != "DataStorage"]
+print(all(getattr(lys_storage, name) for name in names), "qtpy" in sys.modules)
+try:
+    lys_storage.nothing
+except AttributeError as error:
+    print(error)
+""")
+    assert child.out.splitlines() == ["True False", "module 'lys_storage' has no attribute 'nothing'"]
+
+
+def test_importing_loads_little_beyond_numpy(run_child: Callable[..., Any]) -> None:
+    """So that it takes under 150 ms, which `benchmarks/compare.py --machine` measures. Here ten times that, of the processor."""
+    child = run_child("""
+import sys, time
+import numpy
+before, begin = set(sys.modules), time.process_time()
+import lys_storage
+seconds, new = time.process_time() - begin, set(sys.modules) - before
+print(*sorted({name.partition(".")[0] for name in new} - sys.stdlib_module_names))
+print(*sorted({"asyncio", "concurrent", "ctypes.util", "email", "http", "multiprocessing", "ssl", "urllib"} & new))
+print(len(new) < 150, seconds < 1.5)
+""")
+    assert child.out.splitlines() == ["filelock isal lys_storage", "", "True True"], child.out + child.err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RssAnon is Linux's")
+@pytest.mark.parametrize(
+    ("dtype", "frame"),
+    [
+        pytest.param("f4", "np.ones((8, 1 << 20))", id="a cast"),
+        pytest.param("f8", "np.ones((1 << 20, 8)).T", id="a transposed frame"),
+        pytest.param("f8", "np.broadcast_to(np.ones(1 << 20), (8, 1 << 20))", id="a broadcast frame"),
+        pytest.param(">f8", "np.ones((1, 8 << 20)).reshape(8, 1 << 20)", id="another byte order"),
+    ],
+)
+def test_memory_does_not_go_with_the_size_of_a_frame(run_child: Callable[..., Any], dtype: str, frame: str) -> None:
+    """Frames of 64 MiB, written and rewritten, and saved: a few MiB of it are in memory at a time."""
+    child = run_child(f"""
+import threading
+import numpy as np, lys_storage
+
+def anonymous():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("RssAnon")) * 1024
+
+scan = lys_storage.create("data.npz", (2, 8, 1 << 20), "{dtype}", grid_ndim=1, flush_interval_s=None)
+frame = {frame}
+before, peak, over = anonymous(), 0, threading.Event()
+
+def watch():
+    global peak
+    while not over.wait(0.002):
+        peak = max(peak, anonymous())
+
+watcher = threading.Thread(target=watch)
+watcher.start()
+for index in (0, 1, 0):
+    scan[index] = frame
+scan.close()
+over.set()
+watcher.join()
+print((peak - before) >> 20)
+""")
+    assert child.code == 0, child.err
+    assert int(child.out) < 24

@@ -1,0 +1,111 @@
+"""The private parts of lys_storage that the experiments reach into, each behind a function.
+
+Only this module, `model/recorder.py` and `storm/steps.py` (which replace system calls) import private modules.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import lys_storage
+from lys_storage.disk import File, forks
+from lys_storage.disk import syscalls as syscalls_module
+from lys_storage.format import archive as archive_module
+from lys_storage.journal import layout as layout_module
+from lys_storage.scan import begin_scan
+from lys_storage.store import ScanStore
+
+__all__ = [
+    "abandon",
+    "begin_scan",
+    "booted_as",
+    "drawn_kind_of_disk",
+    "replace_everywhere",
+    "report_flushes",
+    "scan_id",
+    "set_boot_id",
+    "take_checksums",
+]
+
+
+def replace_everywhere(function: Callable[..., Any], other: Callable[..., Any]) -> None:
+    """From now on every module of lys_storage that has imported `function` calls `other`."""
+    for name, module in list(sys.modules.items()):
+        if name == "lys_storage" or name.startswith("lys_storage."):
+            for attribute, value in list(vars(module).items()):
+                if value is function:
+                    setattr(module, attribute, other)
+
+
+def set_boot_id(name: str) -> None:
+    """From now on this process runs on a boot of that name."""
+    syscalls_module.read_boot_id = lambda: name
+
+
+@contextlib.contextmanager
+def booted_as(name: str) -> Iterator[None]:
+    real = syscalls_module.read_boot_id
+    set_boot_id(name)
+    try:
+        yield
+    finally:
+        syscalls_module.read_boot_id = real
+
+
+def scan_id(scan: lys_storage.Scan) -> str:
+    return scan._store.description.scan_id
+
+
+def take_checksums(scan: lys_storage.Scan, frames: int | None = None) -> None:
+    """What the checksum thread does: take the checksums of what is new, or of so many frames of it."""
+    if frames is None:
+        scan._store.checksum_dirty()
+    elif frames:
+        scan._store.checksum_batch(frames * scan._store.table.frame_bytes)
+
+
+def abandon(scan: lys_storage.Scan, below: Path) -> None:
+    """Leave what SIGKILL leaves: nothing more is done to the files, and every file below `below` is closed."""
+    scan._end_threads()
+    store = scan._store
+    store.journal.close()
+    for file in [thing for thing in forks._objects if isinstance(thing, File)]:
+        if file.path.is_relative_to(below):
+            file.close()
+    store._closed, scan._lifecycle.state, scan._map = True, "suspended", None
+
+
+def report_flushes(begins: Callable[[str], Callable[[], None]]) -> None:
+    """From now on `begins(scan_id)` is called before each flush of this process, and what it returns after it."""
+    real = ScanStore.flush
+
+    def flush(part: ScanStore) -> None:
+        ended = begins(part.description.scan_id)
+        real(part)
+        ended()
+
+    ScanStore.flush = flush  # type: ignore[method-assign,assignment]
+
+
+@contextlib.contextmanager
+def drawn_kind_of_disk(rng: random.Random) -> Iterator[None]:
+    """Draw three properties that small scans do not have by themselves.
+
+    Blocks of frames that share a checksum, or none; marks in a map, or written as on a copy-on-write filesystem; a
+    member of zeros before the array, as large scans have it, or none.
+    """
+    before = layout_module._MOST_IN_BLOCK, File.overwrites_in_place, archive_module._MAX_EXTRA
+    in_block, by_map, padded = rng.choice([2, 4, 4096]), rng.random() < 0.7, rng.random() < 0.5
+    layout_module._MOST_IN_BLOCK = in_block
+    if padded:
+        archive_module._MAX_EXTRA = 100
+    File.overwrites_in_place = lambda self: by_map  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        layout_module._MOST_IN_BLOCK, File.overwrites_in_place, archive_module._MAX_EXTRA = before  # type: ignore[method-assign]

@@ -1,0 +1,4 @@
+"""Power cuts and failing syncs of a modelled disk, at every operation of a scan.
+
+disk, sync_errors, recorder: the model; world, scenarios: scans that run on it; cuts: cut, recover, compare.
+"""

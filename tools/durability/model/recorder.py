@@ -1,0 +1,265 @@
+"""Records every change that lys_storage makes to a real folder, as events that the modelled disk replays.
+
+It replaces the system calls that `lys_storage.disk` makes, and puts them back at the end. It decides nothing: what
+a cut leaves is chosen by `model.disk`, and which sync fails by `model.sync_errors`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from lys_storage.disk import file as file_module
+from lys_storage.disk import folder as folder_module
+from lys_storage.disk import syscalls as syscalls_module
+from tools.durability.files import read_files
+from tools.durability.model.disk import PAGE, SECTOR, Disk, Event
+from tools.durability.model.sync_errors import SyncErrors
+
+
+class _Proxy:
+    """A module with some functions replaced."""
+
+    def __init__(self, module: Any, **others: Any) -> None:
+        self._module = module
+        self.__dict__.update(others)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
+class _Map(mmap.mmap):
+    """A map that notes which pages are stored to by index: storing the same bytes again makes a page dirty, too.
+
+    A store by numpy is noticed only if it changes bytes.
+    """
+
+    touched: set[int]
+
+    def __setitem__(self, at: Any, value: Any) -> None:
+        super().__setitem__(at, value)
+        where = range(len(self))[at] if isinstance(at, slice) else range(at, at + 1)
+        self.touched.update(range(where.start // PAGE, -(-where.stop // PAGE)))
+
+
+class Recorder:
+    """Records the changes below `root` while it is entered; `hook()` runs before each operation."""
+
+    def __init__(self, root: Path, errors: SyncErrors | None = None) -> None:
+        self.root, self.errors = root, errors
+        self.events: list[Event] = [("disk", read_files(root))]
+        self.disk = Disk()
+        self.disk.apply(self.events[0])
+        self.hook: Callable[[], None] | None = None
+        self._lock = threading.RLock()  # guards events, disk, and the attributes below
+        self._of_fd: dict[int, int | str] = {}
+        self._mapped: dict[int, int] = {}  # inode: a descriptor of ours
+        self._touched: dict[int, set[int]] = {}  # inode: pages that were stored to through a map
+        self._undo: list[tuple[Any, str, Any]] = []
+
+    def __enter__(self) -> Recorder:
+        functions = (
+            "open",
+            "pwrite",
+            "pwritev",
+            "preadv",
+            "truncate",
+            "fdatasync",
+            "fsync",
+            "replace",
+            "rename",
+            "link",
+            "unlink",
+        )
+        ours = {name: getattr(self, f"_{name}") for name in (*functions, "close")}
+        for module in (file_module, folder_module):
+            self._put(module, "os", _Proxy(os, **ours))
+        self._put(file_module, "mmap", _Proxy(file_module.mmap, mmap=self._mmap))
+        self._put(syscalls_module, "fallocate", self._fallocate)
+        self._put(syscalls_module, "rename_noreplace", self._rename_noreplace)
+        self._put(os, "mkdir", self._mkdir)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.mark("end of the record")
+        for owner, name, real in reversed(self._undo):
+            setattr(owner, name, real)
+        self._undo.clear()
+        for fd in self._mapped.values():
+            os.close(fd)
+        self._mapped.clear()
+
+    def _put(self, owner: Any, name: str, other: Any) -> None:
+        self._undo.append((owner, name, getattr(owner, name)))
+        setattr(owner, name, other)
+
+    def _real(self, name: str) -> Any:
+        return next(real for _, known, real in self._undo if known == name)
+
+    def mark(self, *words: Any) -> None:
+        """Insert a fact for the ledger at this place of the record."""
+        with self._lock:
+            self._stores()
+            self._add(("mark", *words))
+
+    def foreign(self, name: str, content: bytes) -> None:
+        """Another program makes a file, and syncs it."""
+        with self._lock:
+            (self.root / name).write_bytes(content)
+            self._add(("foreign", name, content))
+
+    def _add(self, event: Event) -> None:
+        self.events.append(event)
+        self.disk.apply(event)
+
+    @contextlib.contextmanager
+    def _change(self) -> Iterator[None]:
+        """Around each operation. Stores through maps up to here are recorded before it."""
+        if self.hook is not None:
+            self.hook()
+        with self._lock:
+            self._stores()
+            yield
+
+    def _stores(self) -> None:
+        for inode, fd in self._mapped.items():
+            known, now = self.disk.inodes[inode].now, os.pread(fd, len(self.disk.inodes[inode].now), 0)
+            again = self._touched[inode] & self.disk.inodes[inode].lost
+            self._touched[inode].clear()
+            if now == known and not again:
+                continue
+            changed = [
+                (at, now[at : at + SECTOR])
+                for at in range(0, len(now), SECTOR)
+                if now[at : at + SECTOR] != known[at : at + SECTOR] or at // PAGE in again
+            ]
+            self._add(("stores", inode, changed))
+
+    def _name(self, path: Any) -> str | None:
+        with contextlib.suppress(ValueError):
+            return Path(os.path.abspath(path)).relative_to(self.root).as_posix()
+        return None
+
+    # -- system calls, by the names that `lys_storage.disk` calls them ---------------------------------------------------
+
+    def _open(self, path: Any, flags: int, mode: int = 0o777) -> int:
+        with self._change():
+            fd, name = os.open(path, flags, mode), self._name(path)
+            if name is None:
+                return fd
+            if flags & os.O_DIRECTORY:
+                self._of_fd[fd] = name
+                return fd
+            if flags & os.O_CREAT:
+                assert flags & os.O_EXCL, f"{path} is opened in a way that this model does not know"
+                self._add(("create", name, len(self.disk.inodes)))
+            self._of_fd[fd] = self.disk.now[name]
+            return fd
+
+    def _close(self, fd: int) -> None:
+        with self._change():
+            self._of_fd.pop(fd, None)
+            os.close(fd)
+
+    def _pwrite(self, fd: int, data: Any, offset: int) -> int:
+        with self._change():
+            done = os.pwrite(fd, data, offset)
+            self._add(("write", self._of_fd[fd], offset, bytes(memoryview(data).cast("B")[:done])))
+            return done
+
+    def _pwritev(self, fd: int, buffers: Any, offset: int) -> int:
+        return self._pwrite(fd, b"".join(buffers), offset)
+
+    def _preadv(self, fd: int, buffers: Any, offset: int) -> int:
+        with self._change():
+            return os.preadv(fd, buffers, offset)
+
+    def _truncate(self, fd: int, size: int) -> None:
+        with self._change():
+            os.truncate(fd, size)
+            self._add(("size", self._of_fd[fd], size))
+
+    def _fallocate(self, fd: int, mode: int, offset: int, size: int) -> bool:
+        with self._change():
+            done: bool = self._real("fallocate")(fd, mode, offset, size)
+            if done and mode != file_module._KEEP_SIZE:  # that mode changes nothing that can be read
+                self._add(("punch" if mode else "grow", self._of_fd[fd], offset, size))
+            return done
+
+    def _fdatasync(self, fd: int) -> None:
+        with self._change():
+            of = self._of_fd[fd]
+            is_folder, error = isinstance(of, str), None
+            if self.errors is not None:
+                names = [of] if isinstance(of, str) else [name for name, it in self.disk.now.items() if it == of]
+                error = self.errors.draw(names[0] if names else None, folder=is_folder)
+            if error is not None:
+                self._add(("sync folder failed", of) if is_folder else ("sync failed", of, error[1]))
+                raise OSError(error[0], os.strerror(error[0]))
+            self._add(("sync folder" if is_folder else "sync", of))
+
+    _fsync = _fdatasync
+
+    def _replace(self, old: Any, new: Any) -> None:
+        with self._change():
+            os.replace(old, new)
+            self._add(("rename", self._name(old), self._name(new)))
+
+    _rename = _replace
+
+    def _rename_noreplace(self, old: Any, new: Any) -> bool:
+        with self._change():
+            done: bool = self._real("rename_noreplace")(old, new)
+            if done:
+                self._add(("rename", self._name(old), self._name(new)))
+            return done
+
+    def _link(self, old: Any, new: Any) -> None:
+        with self._change():
+            os.link(old, new)
+            self._add(("link", self._name(old), self._name(new)))
+
+    def _unlink(self, path: Any) -> None:
+        with self._change():
+            os.unlink(path)
+            self._add(("unlink", self._name(path)))
+
+    def _mkdir(self, path: Any, *args: Any, **options: Any) -> None:
+        name = self._name(path)
+        if name is None:
+            self._real("mkdir")(path, *args, **options)
+            return
+        with self._change():
+            self._real("mkdir")(path, *args, **options)
+            self._add(("mkdir", name))
+
+    def _mmap(self, fd: int, size: int, *, access: int) -> Any:
+        with self._change():
+            inode = self._of_fd[fd]
+            if access != file_module.mmap.ACCESS_WRITE or not isinstance(inode, int):
+                return self._real("mmap").mmap(fd, size, access=access)
+            if inode not in self._mapped:
+                self._mapped[inode] = os.dup(fd)
+            mapped = _Map(fd, size, access=access)
+            mapped.touched = self._touched.setdefault(inode, set())
+            return mapped
+
+
+@contextlib.contextmanager
+def without_syncs() -> Iterator[None]:
+    """Skip syncs of the real disk: without a record nobody depends on them."""
+    real = file_module.os, folder_module.os
+    quick = _Proxy(os, fdatasync=lambda fd: None, fsync=lambda fd: None)
+    file_module.os = folder_module.os = quick  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        file_module.os, folder_module.os = real  # type: ignore[attr-defined]

@@ -1,0 +1,36 @@
+"""What lys_storage itself says of a folder that has been recovered.
+
+The oracle reads exports with numpy. These checks are about the package's own reader and verifier, and about what
+recovery leaves behind.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lys_storage
+from tools.durability.exports import Export
+from tools.durability.files import read_files
+
+
+def left_behind(folder: Path) -> list[str]:
+    """Files of a scan in progress that recovery should have removed, and what `verify` complains about."""
+    left = [name for name, data in read_files(folder).items() if data is not None and not name.endswith(".npz")]
+    faults = [f"left behind: {', '.join(left)}"] if left else []
+    return faults + [f"verify: {problem}" for problem in lys_storage.verify(folder)]
+
+
+def disagreements(exports: list[Export]) -> list[str]:
+    """Where `open_wave` gives another thing than numpy."""
+    faults = []
+    for export in exports:
+        try:
+            with lys_storage.open_wave(export.path) as wave:
+                same_data = wave.data.dtype == export.data.dtype and wave.data.shape == export.data.shape
+                if not same_data or wave.data.tobytes() != export.data.tobytes():
+                    faults.append(f"{export.path.name}: open_wave gives other data than numpy")
+                if wave.note != export.note or wave.info != export.info:
+                    faults.append(f"{export.path.name}: open_wave gives another note or description than numpy")
+        except lys_storage.LysStorageError as error:
+            faults.append(f"{export.path.name}: open_wave: {error}")
+    return faults

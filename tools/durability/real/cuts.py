@@ -1,0 +1,226 @@
+"""One power cut: a new filesystem, scans, the cut, recovery (one time in four it is cut too), and the comparison.
+
+The comparison uses nothing of lys_storage. Recovery runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tools.durability.files import digests_of_exports
+from tools.durability.oracle import Fault, Kind, Verdict, check_earlier_files, compare, read_exports
+from tools.durability.real.filesystem import Bench, NotMountedError
+from tools.durability.real.processes import Child, Reader, command_of, environment
+from tools.durability.real.system import DEADLINE_S, MiB, begin_write_back, copy_image, run, unmount
+from tools.durability.real.told import Told, read_told, superseded
+
+PAGE = 4096
+TEXT_TOLD = 3000
+
+
+@dataclass
+class Outcome:
+    """What one cut, or all cuts of a filesystem, came to."""
+
+    cuts: int = 0
+    twice: int = 0
+    not_mounted: int = 0
+    scans: int = 0
+    saved: int = 0
+    acknowledged: int = 0
+    flushes: int = 0
+    promised: int = 0
+    faults: list[Fault] = field(default_factory=list)
+    oldest_lost_ns: int = 0
+    said: list[str] = field(default_factory=list)
+
+    def count(self, kind: Kind) -> int:
+        return sum(fault.count for fault in self.faults if fault.kind is kind)
+
+    @property
+    def broken(self) -> int:
+        return sum(fault.count for fault in self.faults)
+
+    def take(self, faults: list[Fault], what: str = "") -> None:
+        self.faults += faults
+        self.said += [f"{what}{fault.text}" for fault in faults]
+
+    def add(self, other: Outcome) -> None:
+        for name, value in vars(other).items():
+            if name == "oldest_lost_ns":
+                self.oldest_lost_ns = max(self.oldest_lost_ns, value)
+            else:
+                setattr(self, name, getattr(self, name) + value)
+
+
+@dataclass
+class Cut:
+    """One power cut: when, how many writes were not flushed then, what became of them, and what the process told."""
+
+    when_ns: int
+    pending: int
+    choice: dict[str, object]
+    lines: list[str]
+    said: str
+
+    def __str__(self) -> str:
+        return f"{json.dumps(self.choice)}, {self.pending} not flushed"
+
+
+def cut_while(bench: Bench, seed: str, *command: str | Path) -> Cut:
+    """Let the role `command` work on the disk that `durable.img` holds, cut the power, leave there what is left.
+
+    1. both images alike; 2. the disk and its filesystem; 3. the process; 4. the cut; 5. the process is killed, and all is
+    taken down; 6. what had not been flushed is kept, dropped, torn.
+    """
+    chance, folder = random.Random(f"{seed}/{command[0]}"), bench.folder
+    said = folder / f"{command[0]}.log"
+    copy_image(bench.durable, bench.seen)
+    with Child("serve", folder, log=folder / "disk.log") as disk:
+        assert disk.answers(DEADLINE_S), "the disk did not come up"
+        bench.mount(folder / "disk")
+        bench.scans.mkdir(exist_ok=True)
+        run("sync", "-f", bench.scans)
+        with Child(*command, log=said) as child:
+            reader = Reader(child)
+            reader.start()
+            if not reader.first.wait(DEADLINE_S):
+                raise RuntimeError(f"{command[0]}: nothing came")
+            when, pending = _wait_for_the_cut(disk, child, bench.scans, chance)
+            child.process.kill()
+            child.process.wait()
+            reader.join()
+        bench.unmount()
+        unmount(folder / "disk")
+        disk.order(cut=seed, sector=bench.sector)
+        choice = disk.answers(DEADLINE_S) or {}
+    return Cut(when, pending, choice, reader.lines, said.read_text().strip())
+
+
+def _wait_for_the_cut(disk: Child, child: Child, folder: Path, chance: random.Random) -> tuple[int, int]:
+    """The moment of the cut and how many writes had not been flushed: after a time, or at a certain write."""
+    ends = time.monotonic() + chance.uniform(0.0, 1.5)
+    stirs = chance.choice([0.002, 0.01, 0.05])
+    if chance.random() < 0.7:
+        disk.order(stop_after=int(10 ** chance.uniform(0.0, 3)), pending=int(10 ** chance.uniform(0, 1.7)))
+        ends = time.monotonic() + 2.5
+    still = chance.random() < 0.25
+    while True:
+        left = ends - time.monotonic()
+        if left <= 0 or child.process.poll() is not None:
+            disk.order(stop=True)
+            left = DEADLINE_S
+        stopped = disk.answers(min(left, stirs))
+        if stopped is not None:
+            return stopped["stopped_ns"], stopped["pending"]
+        if not still:
+            stir(folder, chance)
+
+
+def stir(folder: Path, chance: random.Random) -> None:
+    """Have the kernel send some dirty pages to the disk, without a flush, as it does by itself on a busier machine."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    if not files:
+        return
+    with contextlib.suppress(OSError):  # renamed or removed meanwhile
+        fd = os.open(chance.choice(files), os.O_RDONLY)
+        try:
+            pages = os.fstat(fd).st_size // PAGE
+            begin = chance.randrange(pages + 1)
+            count = chance.choice([1, 4, 64, pages + 1])
+            begin_write_back(fd, begin * PAGE, count * PAGE)
+        finally:
+            os.close(fd)
+
+
+def cut_once(bench: Bench, seed: str, keep: Path | None) -> Outcome:
+    """A new filesystem, scans, a cut; one time in four another cut in the middle of recovery; recovery; the check."""
+    chance, result = random.Random(seed), Outcome(cuts=1)
+    copy_image(bench.new, bench.durable)
+    cut = cut_while(bench, seed, "write", bench.scans, seed, str(bench.size_mb * MiB // 5 * 2))
+    result.said.append(f"cut {seed}: {cut}, at {cut.when_ns}")
+    _complain(result, "the writer said", cut.said)
+    scans, failed = read_told(cut.lines, cut.when_ns)
+    result.said += [f"writer: {line}" for line in failed]
+    left = bench.folder / "left.img"
+    if keep is not None:
+        copy_image(bench.durable, left)
+    verify = ["--verify"] if chance.random() < 0.25 else []
+    try:
+        before = _exports_on(bench)
+        if chance.random() < 0.25:
+            _cut_recovery(bench, seed, verify, result)
+        bench.mount(bench.durable)
+    except NotMountedError as error:
+        result.not_mounted += 1
+        result.said.append(f"the filesystem does not mount: {error}")
+        return result
+    try:
+        _recover(bench.scans, verify, result)
+        check(bench.scans, scans, cut.when_ns, before, result)
+    finally:
+        bench.unmount()
+    if keep is not None and result.broken:
+        at = keep / f"{bench.kind}-{seed.replace('/', '-')}"
+        at.mkdir(parents=True, exist_ok=True)
+        copy_image(left, at / "left.img")
+        (at / "acknowledged.jsonl").write_text("".join(cut.lines))
+    return result
+
+
+def _complain(result: Outcome, what: str, text: str) -> None:
+    if text:
+        result.take([Fault(Kind.OTHER, f"{what}: {text[-TEXT_TOLD:]}")])
+
+
+def _exports_on(bench: Bench) -> dict[str, bytes]:
+    """The exports on what the cut has left. (The filesystem replays its journal for it, as it would at the next boot.)"""
+    bench.mount(bench.durable)
+    try:
+        return digests_of_exports(bench.scans)
+    finally:
+        bench.unmount()
+
+
+def _cut_recovery(bench: Bench, seed: str, verify: list[str], result: Outcome) -> None:
+    result.twice += 1
+    again = cut_while(bench, seed, "recover", bench.scans, *verify)
+    result.said.append(f"cut again in recovery: {again}")
+    result.said += [f"recovered {line.strip()}" for line in again.lines]
+    _complain(result, "recovery said", again.said)
+
+
+def _recover(folder: Path, verify: list[str], result: Outcome) -> None:
+    command = command_of("recover", folder, *verify)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, env=environment())
+    if done.returncode or done.stderr:
+        result.take([Fault(Kind.OTHER, f"recovery failed: {done.stderr[-TEXT_TOLD:]}")])
+    result.said += [f"recovered {line}" for line in done.stdout.splitlines()]
+
+
+def check(folder: Path, scans: dict[int, Told], cut_ns: int, before: dict[str, bytes], result: Outcome) -> None:
+    """Compare what is in `folder` after recovery with what was promised; `before` are its exports before recovery."""
+    everything = Verdict(check_earlier_files(folder, before))
+    exports = read_exports(folder, everything, unzip=True)
+    result.take(everything.faults)
+    for number, scan in scans.items():
+        ledger, mine = scan.ledger, [export for export in exports if export.note.get("scan") == number]
+        result.scans += 1
+        result.saved += ledger.saved is not None
+        result.acknowledged += ledger.acknowledgements
+        result.flushes += ledger.flushes
+        if not mine and superseded(scan, scans):
+            continue
+        result.promised += len(ledger.promised())
+        verdict = Verdict()
+        compare(scan.expected, mine, ledger, verdict, folder=folder, required=False, cut_ns=cut_ns)
+        result.take(verdict.faults, f"scan {number} ({scan.path}): ")
+        if verdict.oldest_lost is not None:
+            result.oldest_lost_ns = max(result.oldest_lost_ns, cut_ns - verdict.oldest_lost)

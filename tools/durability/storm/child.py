@@ -1,0 +1,184 @@
+"""A process that begins, resumes or recovers a scan, tells what it does over a pipe, and is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import select
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+import lys_storage
+from tools.durability.internals import begin_scan, set_boot_id
+from tools.durability.storm.life import DTYPE, REPLACED, Life, Told
+from tools.durability.storm.steps import DEADLINE_S, Kill, Steps
+
+
+class Child:
+    """Runs in the forked process. It tells each fact before it begins, and again when it is acknowledged."""
+
+    def __init__(self, life: Life, role: str, kill: Kill, told: Told, seed: str, pipe: int) -> None:
+        self.life, self.role, self.pipe = life, role, pipe
+        self.rng = random.Random(seed)
+        self.version = told.ledger.last_version
+        self.written = set(told.ledger.acknowledged_cells())
+        self.note = max(told.ledger.note.begun)
+        self.coarse = life.coarse and not told.refined
+        self.boot = told.boot
+        self.steps = Steps(kill, self.tell)
+
+    def tell(self, *words: Any) -> None:
+        os.write(self.pipe, (json.dumps(words) + "\n").encode())
+
+    def run(self) -> None:
+        set_boot_id(f"boot {self.boot}")
+        if self.role == "recover":
+            self.steps.phase = "recover"
+            lys_storage.recover(self.life.folder)
+            return
+        scan = self.begin() if self.role == "write" else self.resume()
+        self.frames(scan)
+        self.end(scan)
+
+    def begin(self) -> lys_storage.Scan:
+        life = self.life
+        common: dict[str, Any] = {
+            "fill": life.fill,
+            "note": {"version": 0},
+            "flush_interval_s": life.flush_interval_s,
+            "grid_ndim": 1 if life.coarse else 2,
+        }
+        if life.kind == "numbered":
+            given = {"numbered": True, "replace_existing": False, **common}
+            scan = begin_scan(life.folder, "data", life.shape, DTYPE, **given)
+        else:
+            path = life.folder / ("data.npz" if life.kind == "unnumbered" else REPLACED)
+            scan = lys_storage.create(path, life.shape, DTYPE, overwrite=life.kind == "replace", **common)
+        self.tell("reserved")
+        return scan
+
+    def resume(self) -> lys_storage.Scan:
+        self.steps.phase = "resume"
+        part = next(iter(sorted(self.life.folder.glob("*.part"))))
+        scan = lys_storage.resume(part, flush_interval_s=self.life.flush_interval_s)
+        self.tell("resumed", scan.frames_written)
+        return scan
+
+    def frames(self, scan: lys_storage.Scan) -> None:
+        rng, life = self.rng, self.life
+        if self.written and rng.random() < 0.3:
+            todo = []  # rewrites only
+        else:
+            todo = [c for c in range(life.cells) if c not in self.written]
+            if rng.random() < 0.6:
+                rng.shuffle(todo)
+            if rng.random() < 0.4:
+                todo = todo[: rng.randint(0, len(todo))]
+        while todo or rng.random() < 0.9:
+            what = rng.random()
+            if what < 0.1:
+                self.steps.phase = "flush"
+                scan.flush()
+            elif what < 0.17:
+                self.set_note(scan)
+            elif what < 0.35 and self.written:
+                self.write(scan, rng.sample(sorted(self.written), 1))
+            elif what < 0.42:
+                row = rng.randrange(life.grid[0])  # a whole row: some of its cells may be rewritten by that
+                self.write(scan, [row * life.grid[1] + k for k in range(life.grid[1])], row=row)
+            elif todo:
+                cells, todo = todo[:1], todo[1:]
+                self.write(scan, cells)
+            elif not self.written:
+                return
+
+    def set_note(self, scan: lys_storage.Scan) -> None:
+        self.steps.phase = "note"
+        self.note += 1
+        self.tell("note begun", self.note)
+        scan.note = {"version": self.note, "long": "x" * self.rng.choice([0, 9000])}
+        self.tell("note", self.note)
+
+    def write(self, scan: lys_storage.Scan, cells: list[int], row: int | None = None) -> None:
+        life, (_, nx) = self.life, self.life.grid
+        refines = self.coarse and row is None
+        self.steps.phase = "refine" if refines else "rewrite" if self.written & set(cells) else "write"
+        self.coarse = self.coarse and row is not None
+        self.version += 1
+        frames = np.stack([life.frame(cell, self.version) for cell in cells])
+        self.tell("begun", self.version, cells)
+        if row is not None:
+            scan[row] = frames
+        else:
+            scan[divmod(cells[0], nx)] = frames[0]
+        frames[:] = 0  # the sender may use its buffer again
+        self.written |= set(cells)
+        self.tell("written", self.version, cells)
+        if refines:
+            self.tell("refined")
+
+    def end(self, scan: lys_storage.Scan) -> None:
+        how = self.rng.random()
+        if how < 0.6:
+            self.steps.phase = "save"
+            self.tell("saved", scan.close().name)
+        elif how < 0.8:
+            self.steps.phase = "suspend"
+            scan.suspend()
+            self.tell("suspended")
+
+
+def run_child(life: Life, role: str, kill: Kill, told: Told, seed: str) -> Iterator[list[Any]]:
+    """Fork a child, and yield what it tells; it is dead when this ends."""
+    sys.stdout.flush()
+    reads, writes = os.pipe()
+    process = os.fork()
+    if process == 0:
+        os.close(reads)
+        _be_child(life, role, kill, told, seed, writes)
+    os.close(writes)
+    data, messages, begin, alive = b"", 0, time.monotonic(), True
+    try:
+        while True:
+            due = not kill.at_step and messages >= kill.messages
+            if alive and (due or time.monotonic() - begin > DEADLINE_S):
+                time.sleep(kill.delay_s if due else 0)
+                os.kill(process, signal.SIGKILL)
+                alive = False
+                if not due:
+                    yield ["failed", f"the child hung for {DEADLINE_S} s"]
+            if not select.select([reads], [], [], DEADLINE_S / 10)[0]:
+                continue
+            piece = os.read(reads, 1 << 16)
+            if not piece:
+                break
+            *lines, data = (data + piece).split(b"\n")
+            for line in lines:
+                messages += 1
+                yield json.loads(line)
+    finally:
+        os.close(reads)
+        if alive:
+            os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+
+
+def _be_child(life: Life, role: str, kill: Kill, told: Told, seed: str, pipe: int) -> None:
+    """Never returns: also a child that comes to its end is killed."""
+    code = 70
+    try:
+        child = Child(life, role, kill, told, seed, pipe)
+        child.run()
+        child.tell("ended", f"{role}: after all of it")
+        code = 0
+    except BaseException:
+        os.write(pipe, (json.dumps(["failed", traceback.format_exc()]) + "\n").encode())
+    finally:
+        os.kill(os.getpid(), signal.SIGKILL) if code == 0 else os._exit(code)

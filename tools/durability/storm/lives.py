@@ -1,0 +1,90 @@
+"""Run one scan through its kills. After each, recover a copy of its folder and compare that with the ledger."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import traceback
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import lys_storage
+from tools.durability import own_reader
+from tools.durability.files import digests_of_exports, read_files, write_files
+from tools.durability.internals import booted_as
+from tools.durability.oracle import Kind, Verdict, check_archives, check_earlier_files, compare, read_exports
+from tools.durability.storm.child import run_child
+from tools.durability.storm.life import Life, Told
+from tools.durability.storm.steps import draw_kill
+
+MOST_KILLS_OF_A_SCAN = 5
+
+
+@dataclass
+class Tally:
+    kills: int = 0
+    lives: int = 0
+    by_step: Counter[str] = field(default_factory=Counter)
+    acknowledged: int = 0
+    lost: int = 0
+    checked: int = 0
+    faults: list[str] = field(default_factory=list)
+
+
+def live(life: Life, rng: random.Random, tally: Tally, wanted: int) -> None:
+    """One scan from its beginning to its export, through up to five kills; `wanted` kills are enough."""
+    life.begin()
+    earlier, told = digests_of_exports(life.folder), Told()
+    role = "write"
+    for turn in range(rng.randint(1, MOST_KILLS_OF_A_SCAN)):
+        kill, before = draw_kill(rng, role), len(told.faults)
+        told.step, told.suspended = "", False
+        for words in run_child(life, role, kill, told, f"{life.seed}/{turn}"):
+            told.take(*words)
+        tally.kills += 1
+        tally.by_step[told.step or f"{role}: a random moment"] += 1
+        what = f"life {life.seed}, turn {turn} ({role}, {kill})"
+        tally.faults += [f"{what}: {fault}" for fault in told.faults[before:]]
+        tally.faults += [f"{what}: {fault}" for fault in look(life, told, earlier, tally)]
+        if not any(life.folder.glob("*.part")) or tally.kills >= wanted:
+            break
+        if told.suspended and rng.random() < 0.5:
+            told.boot += 1  # the machine was shut down in order: nothing is lost by that
+        role = rng.choice(["resume", "resume", "recover"])
+        if not told.reserved or any(part.stat().st_nlink > 1 for part in life.folder.glob("*.part")):
+            role = "recover"  # nothing to go on with: it was only just begun, or has its final name already
+    tally.acknowledged += told.ledger.acknowledgements
+    tally.lives += 1
+    shutil.rmtree(life.folder)
+
+
+def look(life: Life, told: Told, earlier: dict[str, bytes], tally: Tally) -> list[str]:
+    """Recover a copy of the folder, on the boot that the child was killed on; what is wrong with it."""
+    faults, saved = [], told.ledger.saved
+    if saved is not None and not (life.folder / saved).exists():
+        faults.append(f"{saved} was saved, and is not there")
+    faults += [f"before it is recovered, {fault.text}" for fault in check_archives(life.folder)]
+    copy, verdict = life.folder.with_name("copy"), Verdict()
+    write_files(copy, read_files(life.folder))
+    try:
+        with booted_as(f"boot {told.boot}"):
+            results = lys_storage.recover(copy)
+            found = check(life, copy, told, earlier, verdict)
+            faults += [f"{fault}; recover said: {[r.said for r in results]}" for fault in found]
+    except Exception:
+        faults.append(traceback.format_exc())
+        verdict.add(Kind.LOST, "nothing could be compared", len(told.ledger.promised()))
+    finally:
+        shutil.rmtree(copy)
+    tally.checked += len(told.ledger.promised())
+    tally.lost += verdict.count(Kind.LOST)
+    return faults
+
+
+def check(life: Life, folder: Path, told: Told, earlier: dict[str, bytes], verdict: Verdict) -> list[str]:
+    """Which promises do not hold in `folder`, which has been recovered. One that was reserved has to be exported."""
+    verdict.faults += check_earlier_files(folder, earlier, replaceable=life.replaceable)
+    exports = read_exports(folder, verdict, but=earlier.values())
+    compare(life.expected, exports, told.ledger, verdict, folder=folder, required=told.reserved)
+    return own_reader.left_behind(folder) + own_reader.disagreements(exports) + verdict.texts()

@@ -1,0 +1,264 @@
+"""The targets: each makes a check, which raises if lys_storage gives neither a right answer nor an error of its family.
+
+This module imports what is fuzzed. Whoever instruments imports has to do that before this module is imported.
+"""
+
+from __future__ import annotations
+
+import collections
+import datetime
+import io
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import lys_storage
+from lys_storage.format import decode_axes, decode_description, decode_note, decode_npy_header, plan_data_member
+from lys_storage.journal import REWRITING
+from lys_storage.recovery import inspect
+from tools.fuzzing.inputs import build_journal, lay_files, mend_redo, split_fields
+from tools.fuzzing.limits import MAX_BYTES, Check, Fault
+from tools.fuzzing.seeds import small_scan
+
+
+def _assert_plain(value: Any, budget: int = 1 << 21) -> None:
+    """Only plain values came of a pickle, and not more of them than the file can have meant."""
+    atoms = (bool, int, float, complex, str, bytes, bytearray, slice, range, type(None), np.generic, np.dtype)
+    times = (datetime.datetime, datetime.date, datetime.time, datetime.timedelta, datetime.timezone)
+    left = [value]
+    while left:
+        at = left.pop()
+        budget -= 1
+        if budget < 0:
+            raise Fault("a few bytes stand for millions of objects")
+        if isinstance(at, dict | collections.OrderedDict):
+            left += [*at.keys(), *at.values()]
+        elif isinstance(at, list | tuple | set | frozenset):
+            left += at
+        elif isinstance(at, np.ndarray):
+            if at.nbytes > 1 << 24:
+                raise Fault(f"an array of {at.nbytes} bytes came of {MAX_BYTES} at most")
+            if at.dtype.hasobject:
+                left += at.ravel().tolist()
+            else:
+                at.tobytes()
+        elif not isinstance(at, atoms + times):
+            raise Fault(f"a {type(at)} came of a file")
+
+
+def target_npy(folder: Path) -> Check:
+    """.npy headers, and arrays that hold no objects."""
+
+    def check(data: bytes) -> None:
+        for ask in (decode_npy_header, decode_axes, decode_note):
+            try:
+                ask(data)
+            except lys_storage.LysStorageError:
+                pass
+        # the text of a header by itself, so that its length and magic need not be found again each time
+        head = b"\x93NUMPY\x02\0" + struct.pack("<I", len(data)) + data
+        try:
+            shape, dtype, _, size = decode_npy_header(head)
+        except lys_storage.LysStorageError:
+            return
+        if size != len(head) or not all(type(n) is int and n >= 0 for n in shape):
+            raise Fault(f"shape {shape}")
+        if 0 < dtype.itemsize < 100 and not dtype.hasobject:
+            try:
+                decode_axes(head + bytes(dtype.itemsize * min(4, max(shape, default=1))))
+            except lys_storage.LysStorageError:
+                pass
+
+    return check
+
+
+def target_plain(folder: Path) -> Check:
+    """Pickles, as axes and as a note."""
+    heads = []
+    for shape in ((), (2,)):
+        buffer = io.BytesIO()
+        np.lib.format.write_array_header_1_0(buffer, {"descr": "|O", "fortran_order": False, "shape": shape})
+        heads.append(buffer.getvalue())
+
+    def check(data: bytes) -> None:
+        for head, ask in zip(heads, (decode_note, decode_axes), strict=True):
+            try:
+                found = ask(head + data)
+            except lys_storage.LysStorageError:
+                continue
+            _assert_plain(found)
+            repr(found) if len(data) < 1000 else None
+
+    return check
+
+
+def _ask_everything(folder: Path, *, verify: bool, sums_are_right: bool) -> None:
+    """inspect, verify, and recover; an export that comes of it has right checksums.
+
+    On the same boot the journal's are trusted, and where they are wrong that of the array is.
+    """
+    part = folder / "a.npz.part"
+    try:
+        inspect(part)
+    except lys_storage.LysStorageError:
+        pass
+    lys_storage.verify(part)
+    before = set(folder.iterdir())
+    for result in lys_storage.recover(folder, verify=verify):
+        if result.path is None:
+            continue
+        if result.path in before or result.path.parent != folder:
+            raise Fault(f"recovery replaced {result.path}")
+        with zipfile.ZipFile(result.path) as archive:
+            for name in archive.namelist():
+                if name != "data.npy" or verify or sums_are_right:
+                    archive.read(name)
+
+
+def target_journal(folder: Path) -> Check:
+    """Journals: as they are, and with checksums made right (first byte odd). Resumed, looked at, never recovered."""
+    part = bytes(4096) + bytes(range(96)) + bytes(4096)
+
+    def check(data: bytes) -> None:
+        if not data:
+            return
+        content = data[1:]
+        if data[0] & 1:
+            content = build_journal(*split_fields(content, 5))
+        lay_files(folder, part=part, journal=content)
+        for ask in (inspect, lys_storage.verify):
+            try:
+                ask(folder / "a.npz.part")
+            except lys_storage.LysStorageError:
+                pass
+        try:
+            scan = lys_storage.resume(folder / "a.npz.part", flush_interval_s=None)
+        except lys_storage.LysStorageError:
+            return
+        try:
+            for name in ("axes", "note", "fill"):
+                try:
+                    getattr(scan, name)
+                except lys_storage.LysStorageError:
+                    pass
+        finally:
+            scan.suspend()
+
+    return check
+
+
+def target_recover(folder: Path) -> Check:
+    """A whole scan in progress: description, axes, note, marks, checksums, scan file. Bits of the first byte: 1 verify,
+    2 the scan file begins as it should, 4 the array's checksums are made right."""
+
+    def check(data: bytes) -> None:
+        if not data:
+            return
+        text, axes, note, marks, sums, part = split_fields(data[1:], 6)
+        if data[0] & 2:
+            try:
+                description = decode_description(text)
+                layout = plan_data_member(description.shape, description.dtype, 1.7e9, description.array_offset)
+                before = bytearray(layout.array_offset)
+                for at, head in layout.heads():
+                    before[at : at + len(head)] = head
+                part = bytes(before) + part
+                if data[0] & 4 and description.frames < 5000:
+                    size, at = description.frame_bytes, layout.array_offset
+                    frames = [part[at + k * size : at + (k + 1) * size] for k in range(description.frames)]
+                    sums = b"".join(struct.pack("<I", zlib.crc32(frame)) for frame in frames)
+            except (lys_storage.LysStorageError, OverflowError, ValueError, OSError):
+                pass
+        lay_files(folder, part=part, journal=build_journal(text, axes, note, marks, sums))
+        _ask_everything(folder, verify=bool(data[0] & 1), sums_are_right=data[0] & 6 == 6)
+
+    return check
+
+
+def target_redo(folder: Path) -> Check:
+    """A redo file beside a sound scan of which a frame is being rewritten. Where a record's magic stands its header's
+    checksum is made right, and that of its bytes where the byte before last of the header is odd."""
+    journal, part, key = small_scan()
+    frames = [part[4096 + 16 * k : 4096 + 16 * (k + 1)] for k in range(6)]
+    torn = bytearray(journal)
+    torn[4096 + 1] = REWRITING
+
+    def check(data: bytes) -> None:
+        if not data:
+            return
+        redo = mend_redo(data[1:], key)
+        lay_files(folder, part=part, journal=bytes(torn), redo=redo)
+        _ask_everything(folder, verify=bool(data[0] & 1), sums_are_right=True)
+        for path in folder.glob("*.npz"):
+            with lys_storage.open_wave(path) as wave:
+                for k, frame in enumerate(wave.data):
+                    stored = frame.tobytes()
+                    if stored not in (frames[k], bytes(16), b"\x09\x00" * 8) and stored not in redo:
+                        raise Fault(f"frame {k} is neither the old one nor one of the redo file")
+
+    return check
+
+
+def target_export(folder: Path) -> Check:
+    """Exports: as they are (first byte 0), or made of members; then it says how they are compressed and what they claim."""
+    path = folder / "a.npz"
+
+    def build(kind: int, data: bytes) -> bytes:
+        array, axes, note, info, claims = split_fields(data, 5)
+        method = (0, 8, 12, 14)[kind & 3]
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", method) as archive:
+            for name, content in zip(
+                ("data.npy", "axes.npy", "note.npy", "acquisition.json"), (array, axes, note, info), strict=True
+            ):
+                archive.writestr(name, content)
+            if kind & 4 and len(claims) >= 9:
+                member = archive.infolist()[claims[0] & 3]
+                attribute = ("file_size", "compress_size", "header_offset", "CRC")[claims[0] >> 2 & 3]
+                value = int.from_bytes(claims[1:9], "little")
+                setattr(member, attribute, value & 0xFFFFFFFF if attribute == "CRC" else value)
+        return buffer.getvalue()
+
+    def check(data: bytes) -> None:
+        if not data:
+            return
+        try:
+            content = data[1:] if data[0] == 0 else build(data[0], data[1:])
+        except (struct.error, zipfile.LargeZipFile):
+            return
+        path.write_bytes(content)
+        lys_storage.verify(path)
+        try:
+            wave = lys_storage.open_wave(path)
+        except lys_storage.LysStorageError:
+            return
+        with wave:
+            if wave.data.nbytes > len(content) and data[0] & 3 == 0:
+                raise Fault(f"{wave.data.nbytes} bytes of data in a file of {len(content)}")
+            if wave.data.size < 1 << 20 and wave.data.nbytes < 1 << 24:
+                wave.data.tobytes()
+            if all(n < 1 << 20 for n in wave.shape):
+                _assert_plain(wave.axes)
+            _assert_plain(wave.note)
+            if wave.data.ndim and all(wave.shape):
+                try:
+                    wave.read(0)
+                except lys_storage.LysStorageError:
+                    pass
+
+    return check
+
+
+TARGETS: dict[str, Callable[[Path], Check]] = {
+    "npy": target_npy,
+    "plain": target_plain,
+    "journal": target_journal,
+    "export": target_export,
+    "redo": target_redo,
+    "recover": target_recover,
+}
