@@ -11,7 +11,6 @@ import contextlib
 import errno
 import logging
 import os
-import re
 import threading
 import time
 import uuid
@@ -21,7 +20,7 @@ from pathlib import Path
 import filelock
 
 from ..errors import NameTakenError, StorageOSError
-from ..format import journal_path, numbered_name, part_path
+from ..format import journal_path, numbered_name, numbered_names, part_path
 from .file import File
 from .folder import remove_file
 from .forks import call_in_forked_child
@@ -40,9 +39,7 @@ class _NumberCache:
 
     def __init__(self, folder: Path, stem: str) -> None:
         self.folder, self.stem = folder, stem
-        self.pattern = re.compile(
-            re.escape(stem) + r"_(0|[1-9][0-9]*)\.npz(?:(?:\.[0-9a-f]{8})?\.part(?:\.journal)?)?$"
-        )
+        self.pattern = numbered_names(stem)
         self.used = bytearray()
         self.due = 0.0
         self.seen: int | None = None

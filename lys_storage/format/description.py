@@ -15,6 +15,7 @@ from numpy.lib import format as npy_format
 
 from ..errors import BadFileError
 from .alignment import PAGE
+from .names import is_export
 from .npy import WHAT_LITERALS_RAISE, check_dtype, check_shape
 
 MAX_FRAMES = 1 << 31
@@ -82,7 +83,7 @@ def decode_description(data: bytes) -> Description:
             raise ValueError(f"names {names}")
         if description.number is not None and not (type(description.number) is int and description.number >= 0):
             raise ValueError(f"number {description.number!r}")
-        if not description.final.endswith(".npz"):
+        if not is_export(description.final):
             raise ValueError(f"final name {description.final!r}")
         datetime.fromisoformat(description.started).timestamp()
     except (*WHAT_LITERALS_RAISE, SyntaxError, RecursionError, MemoryError) as error:

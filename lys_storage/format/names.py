@@ -1,23 +1,73 @@
-"""Names of the files of a scan: the export, the scan file, the journal, the redo file. Pure; nothing is looked up on disk."""
+"""Names of the files of a scan, and their suffixes, each spelt here only.
+
+Pure functions of names. Never looks at a disk: a name says what a file is meant to be, not that it exists.
+
+    data_3.npz                      an export
+    data_3.npz.part                 a scan file: the scan in progress that becomes the export
+    data.npz.1f2e3d4c.part          a scan file that will replace data.npz, kept apart by an id
+    data_3.npz.part.journal         its journal, a sidecar
+    data_3.npz.part.redo            its redo file, a sidecar
+    data_3.npz.part.journal.new     a replacement, until it is renamed to the name without the suffix
+"""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-
-REDO_SUFFIX = ".redo"
-
-
-def redo_path(part: Path) -> Path:
-    return part.with_name(part.name + REDO_SUFFIX)
-
 
 EXPORT_SUFFIX = ".npz"
 PART_SUFFIX = ".part"
 JOURNAL_SUFFIX = ".journal"
+REDO_SUFFIX = ".redo"
+REPLACEMENT_SUFFIX = ".new"
+
+
+def is_export(name: str) -> bool:
+    """Whether `name` is that of an export."""
+    return name.endswith(EXPORT_SUFFIX)
+
+
+def is_scan_file(name: str) -> bool:
+    """Whether `name` is that of a scan file."""
+    return name.endswith(PART_SUFFIX)
+
+
+def is_journal(name: str) -> bool:
+    """Whether `name` is that of the journal of a scan file."""
+    return name.endswith(PART_SUFFIX + JOURNAL_SUFFIX)
+
+
+def is_sidecar(name: str) -> bool:
+    """Whether `name` is that of a journal or a redo file."""
+    return name.endswith((PART_SUFFIX + JOURNAL_SUFFIX, PART_SUFFIX + REDO_SUFFIX))
+
+
+def scan_file_name(sidecar: str) -> str:
+    """The name of the scan file to which a journal or redo file of the name `sidecar` belongs."""
+    return sidecar.removesuffix(JOURNAL_SUFFIX).removesuffix(REDO_SUFFIX)
+
+
+def export_name(stem: str) -> str:
+    return stem + EXPORT_SUFFIX
+
+
+def export_stem(name: str) -> str:
+    """`name` without the suffix of an export; unchanged where it has none."""
+    return name.removesuffix(EXPORT_SUFFIX)
+
+
+def numbered_name(stem: str, number: int) -> str:
+    return export_name(f"{stem}_{number}")
+
+
+def numbered_names(stem: str) -> re.Pattern[str]:
+    """Matches every name that makes a number of `stem` taken: export, scan file or journal. Group 1 is the number."""
+    export, part, journal = map(re.escape, (EXPORT_SUFFIX, PART_SUFFIX, JOURNAL_SUFFIX))
+    return re.compile(rf"{re.escape(stem)}_(0|[1-9][0-9]*){export}(?:(?:\.[0-9a-f]{{8}})?{part}(?:{journal})?)?$")
 
 
 def part_path(final: Path, unique: str = "") -> Path:
-    """The scan in progress of `final`: `data_3.npz.part`, or with a unique id `data.npz.1f2e3d4c.part`."""
+    """The scan file of the export `final`: `data_3.npz.part`, or with a unique id `data.npz.1f2e3d4c.part`."""
     middle = f".{unique}" if unique else ""
     return final.with_name(f"{final.name}{middle}{PART_SUFFIX}")
 
@@ -26,5 +76,10 @@ def journal_path(part: Path) -> Path:
     return part.with_name(part.name + JOURNAL_SUFFIX)
 
 
-def numbered_name(stem: str, number: int) -> str:
-    return f"{stem}_{number}.npz"
+def redo_path(part: Path) -> Path:
+    return part.with_name(part.name + REDO_SUFFIX)
+
+
+def replacement_path(path: Path) -> Path:
+    """Where a new version of `path` is written before it is renamed to `path`."""
+    return path.with_name(path.name + REPLACEMENT_SUFFIX)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import BadFileError
-from ..format import EXPORT_SUFFIX, JOURNAL_SUFFIX, PART_SUFFIX, REDO_SUFFIX, part_path
+from ..format import PART_SUFFIX, is_export, is_journal, is_scan_file, is_sidecar, part_path, scan_file_name
 
 
 def files_below(path: Path) -> Iterator[Path]:
@@ -15,15 +15,15 @@ def files_below(path: Path) -> Iterator[Path]:
         yield path
         return
     for entry in sorted(path.rglob("*")):
-        if entry.name.endswith((EXPORT_SUFFIX, PART_SUFFIX)) and entry.is_file():
+        if (is_export(entry.name) or is_scan_file(entry.name)) and entry.is_file():
             yield entry
 
 
 def find_scan_file(path: Path) -> Path:
     """The scan file of `path`, which may be the final name, the scan file, or the journal."""
-    if path.name.endswith(PART_SUFFIX + JOURNAL_SUFFIX):
-        return path.with_name(path.name.removesuffix(JOURNAL_SUFFIX))
-    if path.name.endswith(PART_SUFFIX):
+    if is_journal(path.name):
+        return path.with_name(scan_file_name(path.name))
+    if is_scan_file(path.name):
         return path
     candidates = [part_path(path), *sorted(path.parent.glob(f"{glob.escape(path.name)}.*{PART_SUFFIX}"))]
     found = [c for c in candidates if c.exists()]
@@ -39,9 +39,7 @@ def interrupted(folder: Path) -> Iterator[Path]:
         return
     found = set()
     for entry in folder.rglob(f"*{PART_SUFFIX}*"):
-        name = entry.name
-        for suffix in (JOURNAL_SUFFIX, REDO_SUFFIX):
-            name = name.removesuffix(suffix)
-        if name.endswith(PART_SUFFIX) and entry.is_file():
+        name = scan_file_name(entry.name) if is_sidecar(entry.name) else entry.name
+        if is_scan_file(name) and entry.is_file():
             found.add(entry.with_name(name))
     yield from sorted(found)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import LysStorageError, UnsafeFileError
-from ..format import PART_SUFFIX, journal_path
+from ..format import is_export, is_scan_file, journal_path
 from ..journal import Journal
 from ..reading import open_wave
 from .recovery import inspect
@@ -37,7 +37,7 @@ def list_scans(folder: str | os.PathLike[str]) -> Iterator[Entry]:
     files = [root] if root.is_file() else sorted(root.rglob("*"))
     for path in files:
         try:
-            if not path.is_file() or not path.name.endswith((".npz", PART_SUFFIX)):
+            if not path.is_file() or not (is_export(path.name) or is_scan_file(path.name)):
                 continue
             stat = path.stat()
         except FileNotFoundError:
@@ -45,7 +45,7 @@ def list_scans(folder: str | os.PathLike[str]) -> Iterator[Entry]:
         taken = getattr(stat, "st_blocks", 0) * 512 or stat.st_size
         facts = (taken, stat.st_mtime)
         try:
-            yield _part(path, *facts) if path.name.endswith(PART_SUFFIX) else _export(path, *facts)
+            yield _part(path, *facts) if is_scan_file(path.name) else _export(path, *facts)
         except LysStorageError as error:
             if path.exists():
                 yield Entry(path, DAMAGED, None, "", None, None, *facts, str(error))

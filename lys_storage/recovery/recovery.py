@@ -11,7 +11,7 @@ from pathlib import Path
 from ..callbacks import Progress
 from ..disk import File, remove_file, sync_folder
 from ..errors import LysStorageError, ScanInUseError
-from ..format import PART_SUFFIX, journal_path, redo_path
+from ..format import EXPORT_SUFFIX, PART_SUFFIX, journal_path, redo_path
 from ..journal import Journal
 from ..scan import Scan
 from .find import interrupted
@@ -121,7 +121,7 @@ def _finish_publishing(path: Path) -> Recovered | None:
 def _remove_leftovers(path: Path, dry_run: bool) -> Recovered:
     """The scan file has its final name already, and what was beside it was left by a crash just then."""
     journal = journal_path(path)
-    if journal.exists() and not any(path.parent.glob("*.npz")):
+    if journal.exists() and not any(path.parent.glob(f"*{EXPORT_SUFFIX}")):
         return Recovered(
             path, None, 0, 0, f"{journal.name} has lost its scan file, and no export is here: left as it is"
         )

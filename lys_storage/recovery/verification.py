@@ -13,7 +13,7 @@ import numpy as np
 from ..callbacks import Progress
 from ..disk import File
 from ..errors import BadFileError, LysStorageError, UnsafeFileError
-from ..format import PART_SUFFIX, Axes, check_info, journal_path, layout_of
+from ..format import Axes, check_info, is_scan_file, journal_path, layout_of
 from ..journal import BLOCK_CHECKSUMMED, CHECKSUMMED, Journal, frames_crc
 from ..reading import check_members, open_wave
 from .find import files_below
@@ -53,7 +53,7 @@ def verify(
                 progress(min(total, before + bytes_done), total)
 
         try:
-            look = _verify_part if file.name.endswith(PART_SUFFIX) else _verify_export
+            look = _verify_part if is_scan_file(file.name) else _verify_export
             found = [Problem(file, what) for what in look(file, tell)]
         except LysStorageError as error:
             found = [Problem(file, str(error))]
