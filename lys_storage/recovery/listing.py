@@ -11,6 +11,7 @@ from ..errors import LysStorageError, UnsafeFileError
 from ..format import is_export, is_scan_file, journal_path
 from ..journal import Journal
 from ..reading import open_wave
+from .find import Found, Kind, walk
 from .recovery import inspect
 
 FINALIZED, RUNNING, INTERRUPTED, DAMAGED = "finalized", "running", "interrupted", "damaged"
@@ -33,25 +34,30 @@ class Entry:
 
 def list_scans(folder: str | os.PathLike[str]) -> Iterator[Entry]:
     """Everything below `folder`, by name. Whether a writer lives is told by its lock, never by a clock or a process id."""
-    root = Path(folder)
-    files = [root] if root.is_file() else sorted(root.rglob("*"))
-    for path in files:
+    for found in _exports_and_scans(Path(folder)):
+        path = found.path
         try:
-            if not path.is_file() or not (is_export(path.name) or is_scan_file(path.name)):
-                continue
             stat = path.stat()
         except FileNotFoundError:
             continue  # it has just got its final name
         taken = getattr(stat, "st_blocks", 0) * 512 or stat.st_size
         facts = (taken, stat.st_mtime)
         try:
-            yield _part(path, *facts) if is_scan_file(path.name) else _export(path, *facts)
+            yield _scan(path, *facts) if found.kind is Kind.SCAN else _export(path, *facts)
         except LysStorageError as error:
             if path.exists():
                 yield Entry(path, DAMAGED, None, "", None, None, *facts, str(error))
 
 
-def _part(path: Path, size: int, changed: float) -> Entry:
+def _exports_and_scans(root: Path) -> Iterator[Found]:
+    """Those below `root`, or `root` itself where it is one."""
+    if not root.is_file():
+        yield from walk(root, kinds=(Kind.EXPORT, Kind.SCAN))
+    elif is_export(root.name) or is_scan_file(root.name):
+        yield Found(root, Kind.SCAN if is_scan_file(root.name) else Kind.EXPORT)
+
+
+def _scan(path: Path, size: int, changed: float) -> Entry:
     found = inspect(path)
     journal = Journal.open(journal_path(path), writable=False)
     description = journal.description

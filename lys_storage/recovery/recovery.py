@@ -11,10 +11,10 @@ from pathlib import Path
 from ..callbacks import Progress
 from ..disk import File, remove_file, sync_folder
 from ..errors import LysStorageError, ScanInUseError
-from ..format import EXPORT_SUFFIX, PART_SUFFIX, journal_path, redo_path
+from ..format import EXPORT_SUFFIX, journal_path, redo_path
 from ..journal import Journal
 from ..scan import Scan
-from .find import interrupted
+from .find import Kind, find_scan_file, walk
 from .takeover import export_of, open_store
 
 log = logging.getLogger("lys_storage")
@@ -40,12 +40,12 @@ class Recovered:
 def find_interrupted(folder: Path) -> list[str]:
     """The scan files right in `folder` that no living process writes; reads, and changes nothing."""
     found = []
-    for path in sorted(folder.glob(f"*{PART_SUFFIX}")):
+    for scan in walk(folder, kinds=(Kind.SCAN,), recursive=False):
         try:
-            if not inspect(path).running:
-                found.append(str(path))
+            if not inspect(scan.path).running:
+                found.append(str(scan.path))
         except LysStorageError as error:
-            log.info("%s: %s", path, error)
+            log.info("%s: %s", scan.path, error)
     return found
 
 
@@ -66,12 +66,19 @@ def recover(
     raised for one scan's sake. It can be killed at any time, and run again.
     """
     results = []
-    for path in interrupted(Path(folder)):
+    for path in _interrupted(Path(folder)):
         result = _recover_one(path, dry_run, verify, trim, progress)
         results.append(result)
         if done is not None:
             done(result)
     return results
+
+
+def _interrupted(path: Path) -> list[Path]:
+    """The scan files below `path`, or the one that it names, and those that are gone and have left something behind."""
+    if not path.is_dir():
+        return [find_scan_file(path)]
+    return [found.path for found in walk(path, kinds=(Kind.SCAN, Kind.LEFTOVERS))]
 
 
 def _recover_one(path: Path, dry_run: bool, verify: bool, trim: bool, progress: Progress | None) -> Recovered:

@@ -16,7 +16,7 @@ from ..errors import BadFileError, LysStorageError, UnsafeFileError
 from ..format import Axes, check_info, is_scan_file, journal_path, layout_of
 from ..journal import BLOCK_CHECKSUMMED, CHECKSUMMED, Journal, frames_crc
 from ..reading import check_members, open_wave
-from .find import files_below
+from .find import Found, Kind, walk
 
 _MARKS = 1 << 12  # looked at together; a multiple of every block
 
@@ -43,8 +43,8 @@ def verify(
     frame that has a checksum; one that a living process writes is looked at without its bytes, which may be changing.
     `progress(done, total)`: bytes.
     """
-    files = [file for path in paths for file in files_below(Path(path))]
-    total, done = sum(file.stat().st_size for file in files if file.exists()), 0
+    files = [found for path in paths for found in _exports_and_scans(Path(path))]
+    total, done = sum(file.path.stat().st_size for file in files if file.path.exists()), 0
     problems = []
     for file in files:
 
@@ -53,15 +53,22 @@ def verify(
                 progress(min(total, before + bytes_done), total)
 
         try:
-            look = _verify_part if is_scan_file(file.name) else _verify_export
-            found = [Problem(file, what) for what in look(file, tell)]
+            look = _verify_scan if file.kind is Kind.SCAN else _verify_export
+            wrong = [Problem(file.path, what) for what in look(file.path, tell)]
         except LysStorageError as error:
-            found = [Problem(file, str(error))]
-        problems += found
-        done += file.stat().st_size if file.exists() else 0
+            wrong = [Problem(file.path, str(error))]
+        problems += wrong
+        done += file.path.stat().st_size if file.path.exists() else 0
         if looked_at is not None:
-            looked_at(file, found)
+            looked_at(file.path, wrong)
     return problems
+
+
+def _exports_and_scans(path: Path) -> Iterable[Found]:
+    """Those below `path`. A path that is no folder is one by itself, whatever its name: the check says what it is not."""
+    if path.is_dir():
+        return walk(path, kinds=(Kind.EXPORT, Kind.SCAN))
+    return [Found(path, Kind.SCAN if is_scan_file(path.name) else Kind.EXPORT)]
 
 
 def _verify_export(path: Path, tell: Callable[[int], None]) -> Iterable[str]:
@@ -81,7 +88,7 @@ def _check_axes(axes: Axes, shape: tuple[int, ...]) -> Iterator[str]:
             yield f"axis {k} has {len(axis)} points, dimension {k} of shape {shape} has {n}"
 
 
-def _verify_part(path: Path, tell: Callable[[int], None]) -> Iterator[str]:
+def _verify_scan(path: Path, tell: Callable[[int], None]) -> Iterator[str]:
     file = File.open(path, writable=False)
     try:
         if file.size == 0:
