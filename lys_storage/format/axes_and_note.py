@@ -19,7 +19,8 @@ import numpy as np
 
 from ..errors import AxisLengthError, BadFileError, UnsafeFileError
 from .npy import decode_npy_header
-from .safe_pickle import checked_elements, load_plain
+from .pickled_numpy import checked_elements
+from .safe_pickle import load_plain
 
 log = logging.getLogger("lys_storage")
 Axes = list[np.ndarray[Any, Any] | None]

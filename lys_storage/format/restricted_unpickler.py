@@ -1,0 +1,189 @@
+"""A restricted unpickler: reads plain data, and descriptions of numpy's objects in place of the objects themselves.
+
+Never imports what a pickle names, and never calls anything that is not on the allow-list. The list has Python's
+containers, numbers, texts and dates. All other names are refused.
+"""
+
+from __future__ import annotations
+
+import collections
+import datetime
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import BadFileError, UnsafeFileError
+from .pickled_numpy import NUMPY_NAMES, PickledArray, PickledDtype
+
+_MAX_KEY = 1000
+"""Elements of the nested tuples of one key."""
+_MAX_READ = 1 << 40
+
+
+def _bytearray(content: Any = b"", encoding: Any = None) -> bytearray:
+    """bytearray of bytes, or of Latin-1 text. A number is refused: it would be the length of the result."""
+    if isinstance(content, str) and encoding == "latin-1":
+        return bytearray(content, "latin-1")
+    if not isinstance(content, bytes):
+        raise UnsafeFileError("a pickle makes a bytearray of something else than bytes")
+    return bytearray(content)
+
+
+def _members(of: type) -> Callable[..., Any]:
+    """The constructor of a set or frozenset, with a check of each member before it is hashed."""
+
+    def make(items: Any = ()) -> Any:
+        if type(items) not in (list, tuple, set, frozenset):
+            raise UnsafeFileError(f"a pickle makes a {of.__name__} of a {type(items).__name__}")
+        for item in items:
+            _check_key(item)
+        return of(items)
+
+    return make
+
+
+def _ordered(pairs: Any = ()) -> Any:
+    if type(pairs) not in (list, tuple) or any(type(pair) not in (list, tuple) or len(pair) != 2 for pair in pairs):
+        raise BadFileError("a pickled OrderedDict is not made of pairs")
+    for key, _ in pairs:
+        _check_key(key)
+    return collections.OrderedDict(pairs)
+
+
+_ALLOWED: dict[str, dict[str, Any]] = {
+    "builtins": {
+        "set": _members(set),
+        "frozenset": _members(frozenset),
+        "complex": complex,
+        "slice": slice,
+        "range": range,
+        "bytearray": _bytearray,
+    },
+    "collections": {"OrderedDict": _ordered},
+    "datetime": {name: getattr(datetime, name) for name in ("datetime", "date", "time", "timedelta", "timezone")},
+    **NUMPY_NAMES,
+}
+"""What a pickle gets for each name that it may use, by module."""
+
+
+def _check_key(key: Any) -> None:
+    """Raise BadFileError where `key` is too nested to be hashed: C hashes tuples recursively, each as often as it is held."""
+    left, inside = [key], 0
+    while left:
+        kind = type(at := left.pop())
+        if kind is tuple:
+            left += at
+            inside += 1 + len(at)
+            if inside > _MAX_KEY:
+                raise BadFileError("a pickled key is a tuple of tuples without end")
+
+
+class RestrictedUnpickler(pickle._Unpickler):
+    """Unpickles with the allow-list. Only lists, dicts and sets are filled; only descriptions of numpy's have a state set.
+
+    Extends the unpickler in Python. The one in C allocates memory by sizes in the file, and hashes any key.
+    """
+
+    stack: list[Any]
+    append: Callable[[Any], None]
+    read: Callable[[int], bytes]
+    pop_mark: Callable[[], list[Any]]
+
+    def load(self) -> Any:
+        try:
+            return super().load()
+        except KeyError as error:
+            raise BadFileError(f"a pickle has an instruction {error} that plain data do not need") from error
+
+    def find_class(self, module: str, name: str) -> Any:
+        allowed = _ALLOWED.get(module, {})
+        if name not in allowed:
+            raise UnsafeFileError(f"a pickle names {module}.{name}, which is no plain data; trust=True reads it")
+        return allowed[name]
+
+    def _target(self, place: int, *kinds: type) -> Any:
+        target = self.stack[place]
+        if type(target) not in kinds:
+            raise UnsafeFileError(f"a pickle fills or changes a {type(target).__name__}")
+        return target
+
+    def load_append(self) -> None:
+        value = self.stack.pop()
+        self._target(-1, list).append(value)
+
+    def load_appends(self) -> None:
+        items = self.pop_mark()
+        self._target(-1, list).extend(items)
+
+    def load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        _check_key(key)
+        self._target(-1, dict, collections.OrderedDict)[key] = value
+
+    def load_setitems(self) -> None:
+        items = self.pop_mark()
+        target = self._target(-1, dict, collections.OrderedDict)
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            _check_key(key)
+            target[key] = value
+
+    def load_dict(self) -> None:
+        items = self.pop_mark()
+        for key in items[::2]:
+            _check_key(key)
+        self.append(dict(zip(items[::2], items[1::2], strict=True)))
+
+    def load_additems(self) -> None:
+        items = self.pop_mark()
+        for item in items:
+            _check_key(item)
+        self._target(-1, set).update(items)
+
+    def load_frozenset(self) -> None:
+        items = self.pop_mark()
+        for item in items:
+            _check_key(item)
+        self.append(frozenset(items))
+
+    def load_bytearray8(self) -> None:
+        size = int.from_bytes(self.read(8), "little")
+        content = self.read(min(size, _MAX_READ))
+        if len(content) != size:
+            raise BadFileError("a pickled bytearray is not there")
+        self.append(bytearray(content))
+
+    def load_build(self) -> None:
+        state = self.stack.pop()
+        self._target(-1, PickledArray, PickledDtype).set_state(state)
+
+    def load_reduce(self) -> None:
+        arguments, function = self.stack.pop(), self.stack[-1]
+        if type(arguments) is not tuple:
+            raise BadFileError("a pickle calls with something else than a tuple")
+        self.stack[-1] = function(*arguments)
+
+
+_REFUSED_OPCODES = (
+    *(pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.PERSID, pickle.BINPERSID),
+    *(pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER),
+)
+_OWN_OPCODES: dict[bytes, Any] = {
+    pickle.APPEND: RestrictedUnpickler.load_append,
+    pickle.APPENDS: RestrictedUnpickler.load_appends,
+    pickle.SETITEM: RestrictedUnpickler.load_setitem,
+    pickle.SETITEMS: RestrictedUnpickler.load_setitems,
+    pickle.DICT: RestrictedUnpickler.load_dict,
+    pickle.ADDITEMS: RestrictedUnpickler.load_additems,
+    pickle.FROZENSET: RestrictedUnpickler.load_frozenset,
+    pickle.BUILD: RestrictedUnpickler.load_build,
+    pickle.REDUCE: RestrictedUnpickler.load_reduce,
+    pickle.BYTEARRAY8: RestrictedUnpickler.load_bytearray8,
+}
+_DISPATCH: dict[int, Any] = dict(pickle._Unpickler.dispatch)
+
+
+for _op in _REFUSED_OPCODES:
+    del _DISPATCH[_op[0]]
+
+
+RestrictedUnpickler.dispatch = {**_DISPATCH, **{op[0]: run for op, run in _OWN_OPCODES.items()}}
