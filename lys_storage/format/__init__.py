@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from .acquisition import INFO_FORMAT, INFO_MEMBER, INFO_VERSION, check_info
+from .acquisition import (
+    INFO_FORMAT,
+    INFO_MEMBER,
+    INFO_VERSION,
+    MAX_MISSING_RUNS,
+    MISSING_MEMBER,
+    check_info,
+    encode_acquisition,
+    encode_missing,
+)
 from .alignment import PAGE
 from .archive import DATA_MEMBER, DataLayout, encode_tail, layout_of, plan_data_member, tail_reserve
 from .axes_and_note import (
@@ -53,7 +62,9 @@ __all__ = [
     "INFO_VERSION",
     "JOURNAL_SUFFIX",
     "MAX_FRAMES",
+    "MAX_MISSING_RUNS",
     "MAX_NPY_HEADER",
+    "MISSING_MEMBER",
     "PAGE",
     "PART_SUFFIX",
     "REDO_SUFFIX",
@@ -76,8 +87,10 @@ __all__ = [
     "decode_description",
     "decode_note",
     "decode_npy_header",
+    "encode_acquisition",
     "encode_axes",
     "encode_description",
+    "encode_missing",
     "encode_note",
     "encode_npy_header",
     "encode_tail",

@@ -1,16 +1,71 @@
-"""`acquisition.json`, the member that describes the acquisition: encode, and a check of what one says."""
+"""`acquisition.json` and `missing.npy`: the members of an export that describe the acquisition. Pure encode and check.
+
+Never asks a scan or a clock: shapes, counts, runs and times are passed in. docs/format.md names the fields.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 
+from .description import Description
+from .npy import encode_npy_header
+
 INFO_MEMBER = "acquisition.json"
+INFO_FORMAT, INFO_VERSION = "lys_storage acquisition", 1
+MISSING_MEMBER = "missing.npy"
+MAX_MISSING_RUNS = 10_000
+"""Runs of missing frames that `acquisition.json` lists. An export with more of them has `missing.npy` as well."""
+
+
+def encode_acquisition(
+    description: Description,
+    *,
+    scan_shape: tuple[int, ...],
+    frames_written: int,
+    missing: Sequence[tuple[int, int]],
+    array_crc: int,
+    ended: datetime,
+) -> bytes:
+    """`acquisition.json` of the export that `description` describes.
+
+    `scan_shape`: the shape of the scan, which may have been cut to that of `description`. `missing`: the runs
+    [first, stop) of missing frames in order, at least the first MAX_MISSING_RUNS + 1 of them. `array_crc`: the CRC-32 of
+    the array alone. `ended`: in UTC.
+    """
+    info: dict[str, Any] = {
+        "format": INFO_FORMAT,
+        "version": INFO_VERSION,
+        "software": description.software,
+        "scan_id": description.scan_id,
+        "started": description.started,
+        "ended": ended.isoformat(timespec="milliseconds"),
+        "grid_shape": description.shape[: description.grid_ndim],
+        "frames_expected": description.frames,
+        "frames_written": frames_written,
+        "missing": missing[:MAX_MISSING_RUNS],
+        "missing_complete": len(missing) <= MAX_MISSING_RUNS,
+        "array_crc32": array_crc,
+    }
+    if description.shape != scan_shape:
+        info["trimmed_from"] = scan_shape
+    return json.dumps(info, indent=1).encode()
+
+
+def encode_missing(bits: bytes, frames: int) -> bytes:
+    """`missing.npy` of a grid of `frames`. `bits`: a bit a frame, 1 where it is missing, as numpy.packbits packs them."""
+    return encode_npy_header((-(-frames // 8),), np.dtype(np.uint8)) + bits
 
 
 def check_info(shape: tuple[int, ...], info: dict[str, Any]) -> Iterator[str]:
+    """What contradicts itself in `info`, the content of `acquisition.json`, or contradicts the `shape` of the array.
+
+    Nothing is said of one in another format.
+    """
     if info.get("format") != INFO_FORMAT:
         return
     try:
@@ -22,7 +77,3 @@ def check_info(shape: tuple[int, ...], info: dict[str, Any]) -> Iterator[str]:
             yield f"{INFO_MEMBER} tells of {expected} frames, {written} written and {missing} missing"
     except (KeyError, TypeError, ValueError) as error:
         yield f"{INFO_MEMBER} cannot be understood: {error!r}"
-
-
-INFO_MEMBER = "acquisition.json"
-INFO_FORMAT, INFO_VERSION = "lys_storage acquisition", 1
