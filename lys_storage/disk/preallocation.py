@@ -1,4 +1,7 @@
-"""Claiming a scan's space: at once where that is quick, the rest in the background while frames come already."""
+"""Preallocation of a scan's space: at once as far as that is quick, the rest in a background thread.
+
+Never writes to the file. A filesystem that cannot preallocate is no error: there a full disk fails a write.
+"""
 
 from __future__ import annotations
 
@@ -11,51 +14,54 @@ from ..errors import LysStorageError
 from .file import File
 
 log = logging.getLogger("lys_storage")
-_STEP = 1 << 28  # while one is claimed no frame can be written
+_STEP = 1 << 28  # no frame can be written while the filesystem allocates one
 _AT_ONCE_S = 0.04
 
 
 class Preallocation:
-    """The claim of the first `end` bytes of `file`, and of `room` bytes behind its end for what is appended when it is saved.
+    """Reserves the first `end` bytes of `file`, and `tail_reserve` bytes past its end for what is appended at the end.
 
-    Raises DiskFullError at once, or tells `failed` later.
+    Raises DiskFullError where the space runs out at once. Calls `on_error` where it runs out later, in the background.
     """
 
-    def __init__(self, file: File, end: int, room: int, failed: ErrorHandler) -> None:
-        self._file, self._end, self._room, self._failed = file, end, room, failed
+    def __init__(self, file: File, end: int, tail_reserve: int, on_error: ErrorHandler) -> None:
+        self._file, self._end, self._tail_reserve, self._on_error = file, end, tail_reserve, on_error
         self._stopped = False
-        self._at = 0
+        self._position = 0  # bytes before it are reserved
         self._thread: threading.Thread | None = None
-        self._claimed = threading.Event()  # as far as it goes; whoever is told that it failed may be told still
-        self._go_on(_AT_ONCE_S)
-        if self._at < end or self._room:
-            self._thread = threading.Thread(target=self._run, name="lys_storage claim", daemon=True)
+        self._finished = (
+            threading.Event()
+        )  # set before `on_error` is called, which may wait for a lock of stop()'s caller
+        self._reserve(_AT_ONCE_S)
+        if self._position < end or self._tail_reserve:
+            self._thread = threading.Thread(target=self._run, name="lys_storage preallocation", daemon=True)
             self._thread.start()
 
-    def _go_on(self, seconds: float) -> None:
+    def _reserve(self, seconds: float) -> None:
+        """Reserve more, step by step, until all is reserved, it is stopped, or `seconds` have passed."""
         begin = time.monotonic()
-        while self._at < self._end and not self._stopped and time.monotonic() - begin < seconds:
-            size = min(_STEP, self._end - self._at)
-            if not self._file.preallocate(self._at, size):
-                self._at, self._room = self._end, 0  # it claims nothing here: a write that fails raises all the same
+        while self._position < self._end and not self._stopped and time.monotonic() - begin < seconds:
+            size = min(_STEP, self._end - self._position)
+            if not self._file.preallocate(self._position, size):
+                self._position, self._tail_reserve = self._end, 0  # not supported: a full disk fails a write instead
                 return
-            self._at += size
-        if self._at >= self._end and self._room and not self._stopped:
-            self._file.preallocate(self._end, self._room, beyond_end=True)
-            self._room = 0
+            self._position += size
+        if self._position >= self._end and self._tail_reserve and not self._stopped:
+            self._file.preallocate(self._end, self._tail_reserve, beyond_end=True)
+            self._tail_reserve = 0
 
     def _run(self) -> None:
         try:
-            self._go_on(float("inf"))
+            self._reserve(float("inf"))
         except LysStorageError as error:
-            self._claimed.set()
+            self._finished.set()
             log.error("%s", error)
-            notify_error(self._failed, error)
+            notify_error(self._on_error, error)
         finally:
-            self._claimed.set()
+            self._finished.set()
 
     def stop(self) -> None:
-        """Claim no more, and wait for the claim under way."""
+        """Reserve no more, and wait for the step under way. Does not wait for a call of `on_error`."""
         self._stopped = True
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._claimed.wait()
+            self._finished.wait()
