@@ -86,8 +86,8 @@ def test_a_claim_after_a_pause(measure: Any, folder_of: Any, files: int) -> None
     folder = folder_of(files)
 
     def forget_when() -> None:
-        known = numbering_module._taken(folder, "data")
-        known.due, known.seen = 0.0, None
+        cache = numbering_module._cache_of(folder, "data")
+        cache.next_scan_at, cache.scanned_mtime_ns = 0.0, None
 
     rounds: list[list[tuple[int, File]]] = []
     measure(

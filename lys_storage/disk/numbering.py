@@ -1,8 +1,9 @@
 """The next free number of a name, and claiming it so that no other process can.
 
-What decides is the file system: an exclusive create of `<name>_N.npz.part`, then a look for `<name>_N.npz`. A file lock
-around it only orders the processes; where it cannot be had, claims go on without it. What a folder holds is remembered
-between calls, so that a number costs the same in a folder of 100,000 exports as in an empty one.
+The filesystem decides: a number is claimed by an exclusive create of `<stem>_N.npz.part`, if `<stem>_N.npz` does not exist
+after it. A file lock makes processes take turns, and is not needed for correctness. Names in a folder are cached, so that
+a number costs the same in a folder of 100,000 exports as in an empty one. Never relies on the cache: the name of each
+number is looked up before it is returned.
 """
 
 from __future__ import annotations
@@ -28,58 +29,64 @@ from .forks import call_in_forked_child
 log = logging.getLogger("lys_storage")
 LOCK_NAME = ".lys_storage.lock"
 LOCK_WAIT_S = 2.0
-_LOOK_S = 0.5
-_SCAN_SHARE = 20  # a directory scan at most each 20 times its own duration
-_CLOCK_GRAIN_S = 2.0  # some shares tell a folder's time of change by 2 s only
-_COLLISIONS = 16
+_LOCK_RETRY_S = 0.5
+_SCAN_INTERVAL_RATIO = 20  # directory scans take at most a 20th of the time
+_MTIME_RESOLUTION_S = 2.0  # of some network shares
+_RESCAN_AFTER_COLLISIONS = 16
 
 
 class _NumberCache:
-    """What is known of one name in one folder: `used[n]` is 1 where number n is taken. Only a hint: names are looked up."""
+    """The used numbers of one stem in one folder, as of the last scan of the directory: `used[n]` is 1 for a used number.
+
+    It may be out of date: another process may have used or freed numbers since.
+    """
 
     def __init__(self, folder: Path, stem: str) -> None:
         self.folder, self.stem = folder, stem
         self.pattern = numbered_names(stem)
         self.used = bytearray()
-        self.due = 0.0
-        self.seen: int | None = None
-        self.hidden = False
+        self.next_scan_at = 0.0  # time.monotonic()
+        self.scanned_mtime_ns: int | None = None  # of the folder; None: scan it again, whatever its mtime
 
     def refresh(self, *, force: bool = False) -> None:
-        """Scan the directory where it changed since the last scan, and the last scan is not too fresh for its cost."""
+        """Scan the directory where it has changed since the last scan, and a scan is due.
+
+        `force`: scan it in any case. The next scan is due after 20 times the duration of this one.
+        """
         begin = time.monotonic()
-        if begin < self.due and not force:
+        if begin < self.next_scan_at and not force:
             return
         try:
-            changed: int | None = os.stat(self.folder).st_mtime_ns
+            mtime_ns: int | None = os.stat(self.folder).st_mtime_ns
         except OSError:
-            changed = None
-        if changed is not None and changed == self.seen and not force:
+            mtime_ns = None
+        if mtime_ns is not None and mtime_ns == self.scanned_mtime_ns and not force:
             return
         numbers = []
-        if changed is not None:
+        if mtime_ns is not None:
             with contextlib.suppress(FileNotFoundError), os.scandir(self.folder) as entries:
                 numbers = [int(m[1]) for m in map(self.pattern.match, (e.name for e in entries)) if m]
         self.used = bytearray(len(numbers) + 64)
         for n in numbers:
             if n < len(self.used):
                 self.used[n] = 1
-        settled = changed is not None and time.time() - changed / 1e9 > _CLOCK_GRAIN_S
-        self.seen = changed if settled else None
+        # A later change, within the resolution of the mtime, would leave it as it is: that change would be missed for ever.
+        is_old = mtime_ns is not None and time.time() - mtime_ns / 1e9 > _MTIME_RESOLUTION_S
+        self.scanned_mtime_ns = mtime_ns if is_old else None
         end = time.monotonic()
-        self.due = end + _SCAN_SHARE * (end - begin)
+        self.next_scan_at = end + _SCAN_INTERVAL_RATIO * (end - begin)
 
-    def mark(self, number: int) -> None:
+    def mark_used(self, number: int) -> None:
         if number >= len(self.used):
             self.used.extend(bytes(number + 1024 - len(self.used)))
         self.used[number] = 1
 
-    def forget(self, number: int) -> None:
+    def mark_free(self, number: int) -> None:
         if number < len(self.used):
             self.used[number] = 0
 
     def first_free(self) -> int:
-        """The smallest number of which neither the export nor a scan in progress is there now."""
+        """The smallest number for which neither an export nor a scan in progress exists now."""
         self.refresh()
         collisions = 0
         while True:
@@ -89,9 +96,9 @@ class _NumberCache:
             final = self.folder / numbered_name(self.stem, number)
             if not os.path.lexists(final) and not os.path.lexists(part_path(final)):
                 return number
-            self.mark(number)
+            self.mark_used(number)
             collisions += 1
-            if collisions % _COLLISIONS == 0:
+            if collisions % _RESCAN_AFTER_COLLISIONS == 0:
                 self.refresh(force=True)
 
 
@@ -108,7 +115,7 @@ def _after_fork_in_child() -> None:
 call_in_forked_child(_after_fork_in_child)
 
 
-def _taken(folder: Path, stem: str) -> _NumberCache:
+def _cache_of(folder: Path, stem: str) -> _NumberCache:
     key = (os.path.abspath(folder), stem)
     if key not in _known:
         while len(_known) >= 64:
@@ -118,20 +125,20 @@ def _taken(folder: Path, stem: str) -> _NumberCache:
 
 
 def free_number(folder: Path, stem: str) -> int:
-    """The smallest N >= 0 for which neither `<stem>_N.npz` nor a scan in progress of that name exists. Changes nothing."""
+    """The smallest N >= 0 for which neither `<stem>_N.npz` nor a scan in progress of that name exists. Changes no file."""
     with _known_lock:
-        return _taken(folder, stem).first_free()
+        return _cache_of(folder, stem).first_free()
 
 
 def give_back(folder: Path, stem: str, number: int) -> None:
-    """A number that was claimed is free again: its scan has left no trace."""
+    """Make a claimed number free again. The scan file must have been removed."""
     with _known_lock:
-        _taken(folder, stem).forget(number)
+        _cache_of(folder, stem).mark_free(number)
 
 
 @contextlib.contextmanager
-def _ordered(folder: Path) -> Iterator[None]:
-    """Take turns with other processes, for 2 s at most; without a lock file where none can be made."""
+def _turn(folder: Path) -> Iterator[None]:
+    """Take turns with other processes. Goes on without a turn after 2 s, or where no lock file can be made."""
     lock = filelock.FileLock(folder / LOCK_NAME, timeout=LOCK_WAIT_S, mode=0o666)
     try:
         lock.acquire()
@@ -146,9 +153,10 @@ def _ordered(folder: Path) -> Iterator[None]:
 
 
 def claim_path(final: Path, *, unique: bool = False) -> File:
-    """The new, locked scan file of `final`. Raises NameTakenError where the name, or a scan in progress of it, exists.
+    """Create and lock the scan file of `final`. Raises NameTakenError where `final`, or a scan in progress of it, exists.
 
-    `unique` puts an id into its name instead, so that it meets neither an older one nor a final file, which stays.
+    `unique`: put an id into the name of the scan file. It is then created beside an export of that name, which stays, and
+    beside other scans that are to replace it.
     """
     part = part_path(final, uuid.uuid4().hex[:8] if unique else "")
     try:
@@ -157,14 +165,14 @@ def claim_path(final: Path, *, unique: bool = False) -> File:
         hint = f'a scan in progress is there: "lys-storage recover {part.parent}" exports it'
         raise NameTakenError(error.errno, hint, os.fspath(part)) from error
     try:
-        is_ours = _lock_soon(file)
+        is_locked = _lock_new_file(file)
         if not file.owns_path():
-            raise NameTakenError(17, "another process has just taken it", os.fspath(part))
-        if not is_ours:
+            raise NameTakenError(errno.EEXIST, "another process has just taken it", os.fspath(part))
+        if not is_locked:
             raise StorageOSError(errno.EACCES, "lock: the system gives no lock on a new file", os.fspath(part))
         if not unique and (os.path.lexists(final) or os.path.lexists(journal_path(part))):
             remove_file(part)
-            raise NameTakenError(17, "exists already; it is not replaced", os.fspath(final))
+            raise NameTakenError(errno.EEXIST, "exists already; it is not replaced", os.fspath(final))
     except NameTakenError:
         file.close()
         raise
@@ -175,25 +183,25 @@ def claim_path(final: Path, *, unique: bool = False) -> File:
     return file
 
 
-def _lock_soon(file: File) -> bool:
-    """Whoever looks whether a writer lives holds the lock of a new file for a moment."""
-    deadline, pause = time.monotonic() + _LOOK_S, threading.Event()
+def _lock_new_file(file: File) -> bool:
+    """Lock a new file. Tries again for a while: a process that checks whether its writer lives holds its lock for a moment."""
+    deadline, pause = time.monotonic() + _LOCK_RETRY_S, threading.Event()
     while not (locked := file.try_lock()) and file.owns_path() and time.monotonic() < deadline:
         pause.wait(0.01)
     return locked
 
 
 def claim_number(folder: Path, stem: str) -> tuple[int, File]:
-    """The smallest free number, and the new, locked scan file under it, which makes it taken for everybody."""
-    with _ordered(folder):
+    """Claim the smallest free number: the number, and its scan file, which is new and locked."""
+    with _turn(folder):
         while True:
             with _known_lock:
-                number = _taken(folder, stem).first_free()
+                number = _cache_of(folder, stem).first_free()
             try:
                 file = claim_path(folder / numbered_name(stem, number))
             except NameTakenError:
                 file = None
             with _known_lock:
-                _taken(folder, stem).mark(number)
+                _cache_of(folder, stem).mark_used(number)
             if file is not None:
                 return number, file
