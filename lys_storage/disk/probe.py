@@ -1,4 +1,7 @@
-"""Whether a disk or a share does what this package builds on, tried out with files in a folder of its own."""
+"""Probes of a disk or a network share: whether it does what the promises of this package rest on.
+
+Tries each thing with files in a temporary folder. Never touches other files, and keeps none of its own.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from .file import File
 from .folder import make_folder, publish_new, sync_folder
 from .numbering import claim_number
 
-_SPEED_BYTES = 64 << 20
+_PROBE_BYTES = 64 << 20
 _OTHER_PROCESS = "import sys; from pathlib import Path; from lys_storage.disk import File; " + (
     "print(File.open(Path(sys.argv[1]), writable=True).try_lock())"
 )
@@ -26,7 +29,7 @@ _OTHER_PROCESS = "import sys; from pathlib import Path; from lys_storage.disk im
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was tried: whether it holds, what was seen, and what follows where it does not."""
+    """The result of one probe: what was tried, whether it holds, what was seen, and what follows where it does not."""
 
     what: str
     holds: bool
@@ -35,17 +38,20 @@ class Finding:
 
 
 def check_disk(folder: Path) -> Iterator[Finding]:
-    """Try everything in a new folder below `folder`, which is removed again. Raises StorageOSError where none can be made."""
+    """Run each probe in a temporary folder inside `folder`. Raises StorageOSError where that cannot be made.
+
+    A probe that fails with an error does not hold; the error is what was seen.
+    """
     make_folder(folder)
     try:
         work = tempfile.TemporaryDirectory(prefix=".lys_storage_check_", dir=folder)
     except OSError as error:
         raise os_error("make a folder", folder, error) from error
     with work:
-        for what, check, follows in _CHECKS:
+        for what, probe, follows in _PROBES:
             begin = time.perf_counter()
             try:
-                holds, seen = check(Path(work.name))
+                holds, seen = probe(Path(work.name))
             except (LysStorageError, OSError) as error:
                 holds, seen = False, str(error)
             yield Finding(
@@ -85,15 +91,18 @@ def _locks(work: Path) -> tuple[bool, str]:
     return holds, "" if holds else f"the other process got {other or result.stderr}"
 
 
-def _claims(work: Path) -> tuple[bool, str]:
+def _preallocates(work: Path) -> tuple[bool, str]:
     file = File.create(work / "claim")
     try:
         begin = time.perf_counter()
-        claimed = file.preallocate(0, _SPEED_BYTES)
+        is_supported = file.preallocate(0, _PROBE_BYTES)
         seconds = time.perf_counter() - begin
     finally:
         file.close()
-    return claimed, f"{1e3 * seconds * (1 << 30) / _SPEED_BYTES:.1f} ms a GiB" if claimed else "not supported here"
+    return (
+        is_supported,
+        f"{1e3 * seconds * (1 << 30) / _PROBE_BYTES:.1f} ms a GiB" if is_supported else "not supported here",
+    )
 
 
 def _publishes(work: Path) -> tuple[bool, str]:
@@ -142,24 +151,24 @@ def _syncs(work: Path) -> tuple[bool, str]:
 def _writes(work: Path) -> tuple[bool, str]:
     file, block = File.create(work / "speed"), os.urandom(1 << 20)
     try:
-        file.preallocate(0, _SPEED_BYTES)
+        file.preallocate(0, _PROBE_BYTES)
         begin = time.perf_counter()
-        for at in range(0, _SPEED_BYTES, len(block)):
+        for at in range(0, _PROBE_BYTES, len(block)):
             file.write_at(block, at)
         file.sync()
         seconds = time.perf_counter() - begin
     finally:
         file.close()
-    return True, f"{_SPEED_BYTES / seconds / 1e6:,.0f} MB/s ({_SPEED_BYTES >> 20} MiB)"
+    return True, f"{_PROBE_BYTES / seconds / 1e6:,.0f} MB/s ({_PROBE_BYTES >> 20} MiB)"
 
 
-_CHECKS: tuple[tuple[str, Callable[[Path], tuple[bool, str]], str], ...] = (
+_PROBES: tuple[tuple[str, Callable[[Path], tuple[bool, str]], str], ...] = (
     ("of 8 threads that claim numbers, no two get the same", _numbers, "let no two processes write to one folder"),
     ("a writer's lock keeps another process out", _locks, "recover only while no scan is running"),
-    ("space is claimed", _claims, "a disk that fills up is an exception in the middle of a scan, not before it"),
+    ("space is claimed", _preallocates, "a disk that fills up is an exception in the middle of a scan, not before it"),
     ("a file gets its name without replacing another", _publishes, "a file of the same name could be lost"),
     ("a map shows what is written", _maps, "a live view of a scan can show old frames"),
     ("files and folders are synced", _syncs, "nothing is promised after a power cut"),
     ("speed of writing, with a sync", _writes, "scans cannot be faster"),
 )
-"""What is tried, and what follows where it does not hold."""
+"""What is tried, by which probe, and what follows where it does not hold."""
