@@ -1,4 +1,4 @@
-"""Finished exports, read-only."""
+"""Exports, read-only. Nothing here changes a file."""
 
 from __future__ import annotations
 

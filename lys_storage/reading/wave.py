@@ -1,4 +1,7 @@
-"""Finished exports, read-only: the array as a memory map where it is stored, axes and note as plain data."""
+"""Reading exports: the array as a memory map of the file where it is not compressed, axes and note as plain data.
+
+Never writes, and never runs what a file says unless the caller trusts it.
+"""
 
 from __future__ import annotations
 
@@ -36,16 +39,16 @@ from ..format import (
 from .zip_check import check_members, check_structure, member_start, read_member
 
 _FIRST_BYTES = 1 << 16
-_WHAT_A_BAD_FILE_RAISES = (
+_BAD_FILE_ERRORS = (
     *(zipfile.BadZipFile, ValueError, EOFError, KeyError, IndexError, TypeError, RuntimeError, RecursionError),
     *(MemoryError, OverflowError, SyntaxError, struct.error, zlib.error, lzma.LZMAError, tokenize.TokenError),
 )
 
 
 class StoredWave:
-    """An export as it is on disk. `data` is a read-only np.memmap; of a compressed file (lys's own) it is in memory.
+    """An export. `data` is a read-only np.memmap; of a compressed file, as lys writes them, an array in memory.
 
-    `axes`: one array for each dimension; `note`: a dict; `info`: what `acquisition.json` says ({} where there is none).
+    `axes`: one array for each dimension; `note`: a dict; `info`: the content of `acquisition.json`, {} where there is none.
     """
 
     def __init__(self, path: Path, data: np.ndarray[Any, Any], offset: int | None, file: File) -> None:
@@ -60,11 +63,12 @@ class StoredWave:
 
     @property
     def stored_axes(self) -> Axes:
-        """The axes as they are in the file; None where a dimension has index coordinates, which take memory to make."""
+        """The axes in the file; None where a dimension has index coordinates. Unlike `axes` it allocates no coordinates."""
         return self._axes[: len(self.shape)]
 
     @property
     def axes(self) -> list[np.ndarray[Any, Any]]:
+        """One array of coordinates for each dimension."""
         return with_coordinates(self._axes, self.shape)
 
     @property
@@ -74,14 +78,14 @@ class StoredWave:
         return self._data
 
     def read(self, *index: Any) -> np.ndarray[Any, Any]:
-        """What `index` names, as a copy. Trouble of the disk raises StorageOSError here; in a map it kills the process."""
+        """A copy of what `index` selects. A disk error raises StorageOSError here; through `data` it kills the process."""
         data = self.data
         if self._offset is None:
             return np.array(data[index])
         return read_selection(self._file, self._offset, self.shape, self.dtype, index)
 
     def close(self) -> None:
-        """Let the file go; `data` handed out before stays valid. Twice is harmless."""
+        """Close the file. Arrays that `data` returned before stay valid. A second call does nothing."""
         self._data = None
         self._file.close()
 
@@ -98,11 +102,13 @@ class StoredWave:
 
 
 def open_wave(path: str | os.PathLike[str], *, trust: bool = False, check: bool = False) -> StoredWave:
-    """Open an export. Its cost does not depend on the size of the data, which are not read, except with `check`.
+    """Open an export. The data are not read, unless with `check`: the time does not depend on their size.
 
-    `check`: every byte is read once, and BadFileError raised where a CRC-32 is not that of its member. Raises BadFileError
-    where it is no sound .npz with a `data.npy`, and UnsafeFileError where axes or note hold pickles of anything but plain
-    data and numpy arrays; `trust=True` unpickles those, which runs what they say.
+    `check`: read every byte once, and raise BadFileError where a CRC-32 is not that of its member. `trust`: unpickle
+    whatever axes and note hold, which can execute code from the file.
+
+    Raises BadFileError where the file is no sound .npz with a `data.npy`, and UnsafeFileError where axes or note hold
+    pickles of anything but plain data and numpy arrays, and `trust` is False.
     """
     wave = _open_wave(Path(path), trust)
     if check:
@@ -120,7 +126,7 @@ def _open_wave(where: Path, trust: bool) -> StoredWave:
     try:
         with open(where, "rb") as stream, zipfile.ZipFile(stream) as archive:
             check_structure(archive, file.size)
-            wave = _open_data(where, archive, stream, file)
+            wave = _open_data(where, archive, file)
             names = set(archive.namelist())
             if "axes.npy" in names:
                 wave._axes = decode_axes(read_member(archive, "axes.npy"), trust)
@@ -134,15 +140,15 @@ def _open_wave(where: Path, trust: bool) -> StoredWave:
     except BadFileError as error:
         file.close()
         raise type(error)(f"{where}: {error}") from error
-    except _WHAT_A_BAD_FILE_RAISES as error:
+    except _BAD_FILE_ERRORS as error:
         file.close()
         if isinstance(error, LysStorageError):
             raise
         raise BadFileError(f"{where} is no sound .npz: {type(error).__name__}: {error}") from error
     except OSError as error:
         file.close()
-        if error.errno == errno.EINVAL:  # a seek to before the file's beginning, where an offset in it says so
-            raise BadFileError(f"{where} is no sound .npz: it points outside of itself") from error
+        if error.errno == errno.EINVAL:  # a seek to before the beginning of the file
+            raise BadFileError(f"{where} is no sound .npz: an offset in the archive lies outside the file") from error
         raise error if isinstance(error, LysStorageError) else os_error("read", where, error) from error
     except BaseException:
         file.close()
@@ -150,9 +156,9 @@ def _open_wave(where: Path, trust: bool) -> StoredWave:
 
 
 def _check_header(archive: zipfile.ZipFile, file: File, wave: StoredWave) -> None:
-    """The .npy header is what it was: its CRC-32 follows from that of the array and that of both. No data are read.
+    """Raise BadFileError where the .npy header has changed: a flipped bit can turn "<f8" into ">f8".
 
-    One bit makes ">f8" of "<f8".
+    No data are read: the CRC-32 of the header and that of the array, in `acquisition.json`, give that of the member.
     """
     array_crc, offset = wave.info.get("array_crc32"), wave._offset
     if type(array_crc) is not int or offset is None:
@@ -163,7 +169,8 @@ def _check_header(archive: zipfile.ZipFile, file: File, wave: StoredWave) -> Non
         raise BadFileError("the header of data.npy is not what it was")
 
 
-def _open_data(path: Path, archive: zipfile.ZipFile, stream: Any, file: File) -> StoredWave:
+def _open_data(path: Path, archive: zipfile.ZipFile, file: File) -> StoredWave:
+    """The array of `data.npy`: mapped, or in memory where it is compressed."""
     names = archive.namelist()
     if DATA_MEMBER not in names:
         raise BadFileError(f"has no member {DATA_MEMBER}; it holds {', '.join(names[:5]) or 'nothing'}")

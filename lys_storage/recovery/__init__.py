@@ -1,4 +1,4 @@
-"""Interrupted scans, and what is in a folder: find, take over, recover, verify, list."""
+"""Interrupted scans, and the files in a folder: find, take over, recover, verify, list."""
 
 from __future__ import annotations
 

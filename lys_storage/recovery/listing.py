@@ -1,4 +1,7 @@
-"""What is in a folder: exports and scans in progress, each with its state. Reads; changes nothing."""
+"""Lists the exports and the scans in progress of a folder, each with its state.
+
+Never changes a file, and never reads the data.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ FINALIZED, RUNNING, INTERRUPTED, DAMAGED = "finalized", "running", "interrupted"
 
 @dataclass(frozen=True)
 class Entry:
-    """One export or scan in progress. `size_bytes` is what it takes on disk; `changed` in seconds since the epoch."""
+    """One export or scan in progress.
+
+    `size_bytes`: allocated on disk. `changed`: seconds since the epoch. `said`: what is wrong with it, or not known of it.
+    """
 
     path: Path
     state: str
@@ -33,20 +39,22 @@ class Entry:
 
 
 def list_scans(folder: str | os.PathLike[str]) -> Iterator[Entry]:
-    """Everything below `folder`, by name. Whether a writer lives is told by its lock, never by a clock or a process id."""
+    """Every export and scan in progress below `folder`, sorted by path.
+
+    A scan is running where a process holds the lock of its scan file; clocks and process ids are not asked.
+    """
     for found in _exports_and_scans(Path(folder)):
         path = found.path
         try:
             stat = path.stat()
         except FileNotFoundError:
-            continue  # it has just got its final name
-        taken = getattr(stat, "st_blocks", 0) * 512 or stat.st_size
-        facts = (taken, stat.st_mtime)
+            continue  # a scan that has just been published, or was removed
+        size = getattr(stat, "st_blocks", 0) * 512 or stat.st_size
         try:
-            yield _scan(path, *facts) if found.kind is Kind.SCAN else _export(path, *facts)
+            yield (_scan if found.kind is Kind.SCAN else _export)(path, size, stat.st_mtime)
         except LysStorageError as error:
             if path.exists():
-                yield Entry(path, DAMAGED, None, "", None, None, *facts, str(error))
+                yield Entry(path, DAMAGED, None, "", None, None, size, stat.st_mtime, str(error))
 
 
 def _exports_and_scans(root: Path) -> Iterator[Found]:

@@ -1,4 +1,7 @@
-"""Exporting what interrupted scans have, one after another; each can be killed and run again."""
+"""Recovery of interrupted scans: each is exported with the frames that it has.
+
+Every step can be killed and run again. Never replaces a file, and never touches a scan that a living process writes.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +26,9 @@ _STEP = 1 << 12
 
 @dataclass(frozen=True)
 class Recovered:
-    """One scan in progress and what became of it: `path` is its export, or None; `said` tells it in words.
+    """The result for one scan in progress: `part` is its scan file, `path` its export or None, `said` a message.
 
-    `running`: a living process writes it. `settled`: there was nothing to export, and nothing is left of it.
+    `running`: a living process writes it. `settled`: there was nothing to export, and what was left of it is removed.
     """
 
     part: Path
@@ -38,7 +41,7 @@ class Recovered:
 
 
 def find_interrupted(folder: Path) -> list[str]:
-    """The scan files right in `folder` that no living process writes; reads, and changes nothing."""
+    """The scan files in `folder`, but not below it, that no living process writes. Changes nothing."""
     found = []
     for scan in walk(folder, kinds=(Kind.SCAN,), recursive=False):
         try:
@@ -58,12 +61,15 @@ def recover(
     progress: Progress | None = None,
     done: Callable[[Recovered], None] | None = None,
 ) -> list[Recovered]:
-    """Export every interrupted scan below `folder` (or the one named), with the fill value where frames never came.
+    """Export every interrupted scan below `folder`, or the one that `folder` names. Missing frames hold the fill value.
 
-    `verify`: every frame is checked against its checksum, also after a mere crash. `trim`: each is cut to the part of
-    its grid that has frames. Scans that a living process writes are left alone, and nothing is replaced: where a name is
-    taken it becomes `<name>.recovered_N.npz`. What cannot be recovered stays as it is, and is told in `said`; nothing is
-    raised for one scan's sake. It can be killed at any time, and run again.
+    `verify`: check every frame against its checksum. Without it, that is done where the machine went down after the
+    scan was written, or may have. `trim`: cut each export to the part of the grid that has frames. `done(result)` is
+    called after each scan.
+
+    Scans that a living process writes are left alone. No file is replaced: where a name is taken, the export becomes
+    `<name>.recovered_N.npz`. A scan that cannot be recovered stays as it is: `said` tells why, and no exception
+    is raised for it. It can be killed at any time, and run again.
     """
     results = []
     for path in _interrupted(Path(folder)):
@@ -75,7 +81,7 @@ def recover(
 
 
 def _interrupted(path: Path) -> list[Path]:
-    """The scan files below `path`, or the one that it names, and those that are gone and have left something behind."""
+    """The scan files below `path`, also those that are gone and have left sidecars behind; or the one that `path` names."""
     if not path.is_dir():
         return [find_scan_file(path)]
     return [found.path for found in walk(path, kinds=(Kind.SCAN, Kind.LEFTOVERS))]
@@ -90,7 +96,7 @@ def _recover_one(path: Path, dry_run: bool, verify: bool, trim: bool, progress: 
         exported = _finish_publishing(path)
         if exported is not None:
             return exported
-        empty = _remove_if_nothing_in_it(path)
+        empty = _remove_empty(path)
         if empty is not None:
             return empty
         scan = Scan(open_store(path, verify=verify, progress=progress))
@@ -112,7 +118,7 @@ def _recover_one(path: Path, dry_run: bool, verify: bool, trim: bool, progress: 
 
 
 def _finish_publishing(path: Path) -> Recovered | None:
-    """Where the scan file is its export already, what is left of publishing it."""
+    """Finish an export that was killed between the link of its final name and the unlink of the scan file; else None."""
     final = export_of(path)
     file = File.open(path, writable=True)
     try:
@@ -126,26 +132,26 @@ def _finish_publishing(path: Path) -> Recovered | None:
 
 
 def _remove_leftovers(path: Path, dry_run: bool) -> Recovered:
-    """The scan file has its final name already, and what was beside it was left by a crash just then."""
+    """Remove the sidecars of a scan file that was published: a crash came after its rename and before their removal."""
     journal = journal_path(path)
     if journal.exists() and not any(path.parent.glob(f"*{EXPORT_SUFFIX}")):
         return Recovered(
             path, None, 0, 0, f"{journal.name} has lost its scan file, and no export is here: left as it is"
         )
     if not dry_run:
-        sync_folder(path.parent)  # the run that gave it its name may not have come to that
+        sync_folder(path.parent)  # the process may have died before it made the final name durable
         remove_file(redo_path(path))
         remove_file(journal)
     return Recovered(path, None, 0, 0, "was exported before; what was left beside it is removed", settled=True)
 
 
-def _remove_if_nothing_in_it(path: Path) -> Recovered | None:
-    """A scan file of no bytes was left between the claim of its name and its first byte: no frame can have come."""
+def _remove_empty(path: Path) -> Recovered | None:
+    """Remove an empty scan file: its process died between the claim of its name and its first byte. Else None."""
     file = File.open(path, writable=True)
     try:
         if file.size or not file.try_lock() or not file.owns_path():
             return None
-        remove_file(journal_path(path))  # first: a journal without its scan file would stay for ever
+        remove_file(journal_path(path))  # first: a journal without a scan file is never removed where no export is
         remove_file(path)
     finally:
         file.close()
@@ -153,7 +159,7 @@ def _remove_if_nothing_in_it(path: Path) -> Recovered | None:
 
 
 def inspect(path: Path) -> Recovered:
-    """What recover would find in a scan in progress; changes nothing. Raises BadFileError where it is not sound."""
+    """What `recover` would say of a scan in progress. Changes nothing. Raises BadFileError where it is damaged."""
     file = File.open(path, writable=True)
     try:
         running = not file.try_lock()
