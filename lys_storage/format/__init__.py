@@ -1,4 +1,4 @@
-"""Bytes of the files of a scan: pure encode and decode, no I/O."""
+"""The bytes and names of the files of a scan: pure encode and decode. Never touches a disk."""
 
 from __future__ import annotations
 
@@ -31,10 +31,7 @@ from .description import MAX_FRAMES, Description, decode_description, encode_des
 from .geometry import FrameLayout, Grid, LayoutChanged
 from .names import (
     EXPORT_SUFFIX,
-    JOURNAL_SUFFIX,
     PART_SUFFIX,
-    REDO_SUFFIX,
-    REPLACEMENT_SUFFIX,
     export_name,
     export_stem,
     is_export,
@@ -60,15 +57,12 @@ __all__ = [
     "INFO_FORMAT",
     "INFO_MEMBER",
     "INFO_VERSION",
-    "JOURNAL_SUFFIX",
     "MAX_FRAMES",
     "MAX_MISSING_RUNS",
     "MAX_NPY_HEADER",
     "MISSING_MEMBER",
     "PAGE",
     "PART_SUFFIX",
-    "REDO_SUFFIX",
-    "REPLACEMENT_SUFFIX",
     "Axes",
     "DataLayout",
     "Description",

@@ -1,11 +1,11 @@
-"""Bytes of the ZIP archive that a scan file is: pure encode, no I/O.
+"""The bytes of the ZIP archive that a scan file is: pure encode. Never reads an archive, and never touches a disk.
 
 A scan file is a ZIP archive from its first byte on. Its member `data.npy` is stored without compression, and its local
 header is padded so that the array begins on a page:
 
     local ZIP header (ZIP64) | alignment field | .npy header | ARRAY | further members | central directory
 
-Where the array begins farther behind than a header can be padded, a member of zeros comes first.
+A member of zeros comes first where the array begins farther from the start than a header can be padded.
 
 ZIP: PKWARE APPNOTE 6.3.10, sections 4.3.7 (local header), 4.3.12 (central directory), 4.3.14-16 (ends), 4.5.3 (ZIP64).
 The alignment field is the one of Android's zipalign (0xD935).
@@ -33,7 +33,7 @@ _SMALL = 1 << 16
 DATA_MEMBER = "data.npy"
 PADDING_MEMBER = "alignment.bin"
 _CRC_OFFSET = 14
-"""Where the CRC-32 of a member stands in its local header."""
+"""Offset of the CRC-32 of a member in its local header."""
 _LOCAL = struct.Struct("<4s5H3I2H")
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
 _END64 = struct.Struct("<4sQ2H2I4Q")
@@ -47,8 +47,11 @@ _U32 = 0xFFFFFFFF
 
 @dataclass(frozen=True)
 class DataLayout:
-    """Where the array of a scan lies: `head` (local header and .npy header of `data.npy`) ends at `array_offset`, a
-    multiple of 4096. It begins at `head_offset`: 0, or behind the member of zeros that comes before."""
+    """The bytes in front of the array of a scan, and where the array begins.
+
+    `head`: local header and .npy header of `data.npy`. It begins at `head_offset`, which is 0, or the end of the member of
+    zeros in front. It ends at `array_offset`, a multiple of 4096. `padding`: local header of the member of zeros, or empty.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -62,7 +65,7 @@ class DataLayout:
         return self.head_offset + len(self.head)
 
     def heads(self, member_crc: int = 0) -> list[tuple[int, bytes]]:
-        """What stands before the array, as (offset, bytes), with the CRC-32 of `data.npy`; zeros between."""
+        """The bytes in front of the array as (offset, bytes), with `member_crc` in the header. All others are zeros."""
         crc = member_crc.to_bytes(4, "little")
         head = self.head[:_CRC_OFFSET] + crc + self.head[_CRC_OFFSET + 4 :]
         return [*([(0, self.padding)] if self.padding else []), (self.head_offset, head)]
@@ -103,10 +106,10 @@ def plan_data_member(
     *,
     frame_bytes: int = 0,
 ) -> DataLayout:
-    """The layout of a scan of `shape` and `dtype` begun at `when` (seconds since the epoch); its CRC is zero as yet.
+    """The layout of a scan of `shape` and `dtype` that began at `when` (seconds since the epoch). Its CRC-32 is zero.
 
-    `array_offset`: where its array is to begin; it begins elsewhere where the header does not fit before. Without, where
-    frames of `frame_bytes` are best kept.
+    `array_offset`: where the array begins, if the headers fit in front of it. Without it, and where they do not fit, the
+    array is aligned for frames of `frame_bytes`.
     """
     npy_header = encode_npy_header(shape, dtype)
     if len(npy_header) > MAX_NPY_HEADER:
@@ -136,7 +139,10 @@ def _crc_of_zeros(size: int) -> int:
 
 
 def encode_tail(layout: DataLayout, member_crc: int, members: Sequence[tuple[str, bytes]], when: float) -> list[bytes]:
-    """Everything after the array, in pieces: further stored members, the central directory, and both of its ends."""
+    """Everything behind the array, in pieces: further members, the central directory, and its end records.
+
+    A large member is a piece of its own, so that it is not copied.
+    """
     clock, day = _dos_time(when)
     pieces: list[bytes] = [b""]
     central, at = bytearray(), layout.array_end
@@ -177,10 +183,11 @@ def encode_tail(layout: DataLayout, member_crc: int, members: Sequence[tuple[str
 
 
 def layout_of(description: Description) -> DataLayout:
+    """The layout of the scan that `description` describes."""
     started = datetime.fromisoformat(description.started).timestamp()
     return plan_data_member(description.shape, description.dtype, started, description.array_offset)
 
 
 def tail_reserve(frames: int) -> int:
-    """Bytes claimed behind the array for what is appended at the end: a bit a frame where many are missing, and the rest."""
+    """Bytes to reserve behind the array of `frames` for the tail: a bit a frame for `missing.npy`, and 64 KiB."""
     return (1 << 16) + frames // 8

@@ -1,8 +1,8 @@
-"""Axes, note and the description of an acquisition: to and from bytes, exactly as `lys.Wave.export` stores them.
+"""Axes and note: to and from bytes, exactly as `lys.Wave.export` stores them.
 
-lys stores `axes` as an object array (2-d where all axes have one length, as numpy makes of them), `note` as a 0-d object
-array, and a flag named `allow_pickle`; object arrays are pickles. They are read here by an unpickler that knows plain
-data only: what a file says is never run.
+lys stores `axes` as an object array (2-d where all axes have one length: numpy stacks those), `note` as a 0-d object
+array, and a flag named `allow_pickle`. Object arrays are pickles. Never runs code that a pickle names, unless the caller
+trusts the file: they are read by an unpickler of plain data.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ Axes = list[np.ndarray[Any, Any] | None]
 """One for each dimension; None stands for index coordinates."""
 _TABLE_POINTS = 1 << 16
 _PYTHON_DTYPES = {"f": "f8", "i": "i8", "u": "i8", "c": "c16"}
-"""What numpy makes of Python's numbers; unsigned ones beyond int64 aside."""
+"""The dtypes that numpy gives Python's numbers, by kind (but for unsigned ones beyond int64)."""
 
 
 def encode_npy(array: np.ndarray[Any, Any]) -> bytes:
-    """A whole .npy; object arrays are pickled."""
+    """`array` as a whole .npy. An object array is pickled."""
     buffer = io.BytesIO()
     np.lib.format.write_array(buffer, array, allow_pickle=True)
     return buffer.getvalue()
@@ -43,9 +43,9 @@ def index_axis(n: int) -> np.ndarray[Any, Any]:
 
 
 def check_axes(axes: Iterable[Any] | None, shape: tuple[int, ...]) -> Axes:
-    """One array for each dimension, or None (also for what is missing at the end): index coordinates.
+    """One array for each dimension. None, also for axes missing at the end, stands for index coordinates.
 
-    Raises AxisLengthError where an axis has not the length of its dimension, which lys would pad or cut silently.
+    Raises AxisLengthError where the length of an axis is not that of its dimension: lys would pad or cut it silently.
     """
     given = list(axes) if axes is not None else []
     if len(given) > len(shape):
@@ -62,7 +62,7 @@ def check_axes(axes: Iterable[Any] | None, shape: tuple[int, ...]) -> Axes:
 
 
 def check_axes_leniently(axes: Any, shape: tuple[int, ...]) -> tuple[Axes, list[str]]:
-    """As check_axes, but an axis that does not fit becomes index coordinates; and what was wrong, in words."""
+    """As check_axes, but an axis that does not fit becomes index coordinates. Also returns what was wrong, in words."""
     faults = []
     try:
         given = list(axes) if axes is not None else []
@@ -81,23 +81,23 @@ def check_axes_leniently(axes: Any, shape: tuple[int, ...]) -> tuple[Axes, list[
 
 
 def with_coordinates(axes: Sequence[np.ndarray[Any, Any] | None], shape: tuple[int, ...]) -> list[np.ndarray[Any, Any]]:
-    """The axes with index coordinates where there are none."""
+    """`axes`, with index coordinates for each None and for axes missing at the end."""
     known = list(axes) + [None] * (len(shape) - len(axes))
     return [index_axis(n) if axis is None else axis for axis, n in zip(known, shape, strict=False)]
 
 
 def encode_axes(axes: Axes, shape: tuple[int, ...]) -> bytes:
-    """axes.npy such that lys.Wave has the same axes, and dtypes, as from its own export of them.
+    """axes.npy from which lys.Wave loads the same axes, of the same dtypes, as from its own export of them.
 
-    numpy makes a table of Python numbers of axes of one length, 100 bytes a point. Where there are many points, the
-    arrays are stored as they are, in the dtypes that this would have given them, and None where lys makes index
-    coordinates by itself: memory does not go with the length of a dimension.
+    For axes of one length numpy stores Python numbers, which take 100 bytes a point. Axes of many points are stored as
+    arrays instead, in the dtypes that lys would give those numbers. Index coordinates of many points are stored as None,
+    and lys makes them when it loads: no memory is allocated for them.
     """
     if sum(shape) <= _TABLE_POINTS:
         full = with_coordinates(axes, shape)
         try:
             return encode_npy(np.array(full, dtype=object))
-        except ValueError:  # axes of several dimensions that numpy cannot stack
+        except ValueError:  # numpy cannot stack axes of several dimensions
             axes = list(full)
     stacked = len({axis.shape if axis is not None else (n,) for axis, n in zip(axes, shape, strict=True)}) == 1
     array = np.empty(len(axes), dtype=object)
@@ -108,7 +108,7 @@ def encode_axes(axes: Axes, shape: tuple[int, ...]) -> bytes:
 
 
 def plain_note(note: Mapping[Any, Any]) -> dict[Any, Any]:
-    """A copy of the note in which what cannot be pickled is replaced by its repr, with a logged warning."""
+    """A copy of `note`. What cannot be pickled is replaced by its repr, and a warning is logged."""
     plain = dict(note)
     if _picklable(plain):
         return plain
@@ -122,7 +122,7 @@ def plain_note(note: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def encode_note(note: Mapping[Any, Any]) -> bytes:
-    """The note as bytes; see plain_note for what cannot be pickled."""
+    """note.npy. What cannot be pickled is replaced as in plain_note."""
     return encode_npy(np.array(plain_note(note), dtype=object))
 
 
@@ -142,7 +142,7 @@ def _picklable(value: Any) -> bool:
 
 
 ALLOW_PICKLE_NPY = encode_npy(np.array(False))
-"""The member that lys writes by a quirk of its call of numpy.savez_compressed."""
+"""The member allow_pickle.npy: lys passes the flag to numpy.savez_compressed, which stores it as an array."""
 
 
 def _decode(data: bytes, what: str, trust: bool) -> np.ndarray[Any, Any]:
@@ -162,7 +162,7 @@ def _decode(data: bytes, what: str, trust: bool) -> np.ndarray[Any, Any]:
         raise UnsafeFileError(f"{what}: {error}") from error
     except BadFileError:
         raise
-    except Exception as error:  # a rotten pickle can raise anything
+    except Exception as error:  # a damaged pickle can raise anything
         raise BadFileError(f"{what} cannot be read: {type(error).__name__}: {error}") from error
 
 
@@ -170,7 +170,7 @@ _COORDINATES = (bool, int, float, complex, str, bytes, type(None), datetime.date
 
 
 def _is_plain_axis(axis: Any, size: int) -> bool:
-    """Whether numpy can be given `axis` without making more of it than a file of `size` bytes can have meant."""
+    """Whether numpy makes an array of `axis` that is no larger than a file of `size` bytes can have meant."""
     if isinstance(axis, (*_COORDINATES, np.generic)) or (isinstance(axis, np.ndarray) and not axis.dtype.hasobject):
         return True
     if not isinstance(axis, np.ndarray | list | tuple):
@@ -183,7 +183,10 @@ def _is_plain_axis(axis: Any, size: int) -> bool:
 
 
 def decode_axes(data: bytes, trust: bool = False) -> Axes:
-    """The axes as `lys.Wave` would have them after loading, each of the dtype of its first element; None: index coordinates."""
+    """The axes as `lys.Wave` loads them: each has the dtype of its first element. None stands for index coordinates.
+
+    `trust`: unpickle whatever `data` holds, which can execute code from the file.
+    """
     result: Axes = []
     array = _decode(data, "axes.npy", trust)
     for axis in array[:64] if array.ndim else ():
@@ -197,6 +200,7 @@ def decode_axes(data: bytes, trust: bool = False) -> Axes:
 
 
 def decode_note(data: bytes, trust: bool = False) -> dict[Any, Any]:
+    """The note. `trust` as in decode_axes."""
     array = _decode(data, "note.npy", trust)
     note = array[()] if array.ndim == 0 else None
     if not isinstance(note, dict):

@@ -1,7 +1,7 @@
 """CRC-32 (that of ZIP, ISO-HDLC) and its combination: the checksum of a whole from those of its parts.
 
-The combination is linear over GF(2): crc(A B) = shift(crc(A), len(B)) xor crc(B) (Adler's zlib, crc32_combine). So the
-checksums of ten million frames are folded by numpy, pairs at a time, instead of one call each.
+The combination is linear over GF(2): crc(A B) = shift(crc(A), len(B)) xor crc(B) (Adler's zlib, crc32_combine). numpy
+therefore folds the checksums of ten million frames pairwise, without a call for each. Never reads the data again.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ crc32 = isal_zlib.crc32
 
 
 def _address() -> int | None:
-    """Of crc32_gzip_refl(init, data, size) in the library that isal brings (ISA-L, crc.h); None where it is not to be had."""
+    """Address of crc32_gzip_refl(init, data, size) in the library of isal (ISA-L, crc.h); None where it is not usable."""
     if sys.byteorder != "little":
-        return None  # the tables of the journal are
+        return None  # the tables of the journal are little-endian
     try:
         call = ctypes.CDLL(isal_zlib.__file__).crc32_gzip_refl
     except (OSError, AttributeError):
@@ -40,7 +40,7 @@ def combine(crc_a: int, crc_b: int, size_b: int) -> int:
 
 
 def crc32_repeated(pattern: bytes, count: int) -> int:
-    """CRC-32 of `pattern` repeated `count` times, in a time that grows with log(count)."""
+    """CRC-32 of `pattern` repeated `count` times. Takes a time of log(count)."""
     total, crc, size = 0, crc32(pattern), len(pattern)
     while count:
         if count & 1:
@@ -51,7 +51,7 @@ def crc32_repeated(pattern: bytes, count: int) -> int:
 
 @lru_cache(maxsize=64)
 def _shift_tables(size: int) -> np.ndarray[Any, np.dtype[np.uint32]]:
-    """Four tables of 256: their xor over the bytes of a CRC shifts it past `size` bytes."""
+    """Four tables of 256. The xor of their entries for the four bytes of a CRC is that CRC, shifted past `size` bytes."""
     tables = np.zeros((4, 256), np.uint32)
     for byte in range(4):
         for bit in range(8):
@@ -62,7 +62,7 @@ def _shift_tables(size: int) -> np.ndarray[Any, np.dtype[np.uint32]]:
 
 
 def _paired(crcs: np.ndarray[Any, np.dtype[np.uint32]], size: int) -> np.ndarray[Any, np.dtype[np.uint32]]:
-    """Along the last axis, of even length: the checksums of neighbours of `size` bytes each, taken together."""
+    """The CRC-32 of each two neighbours along the last axis, of even length, from theirs. A neighbour has `size` bytes."""
     t0, t1, t2, t3 = _shift_tables(size)
     left, right = crcs[..., ::2], crcs[..., 1::2]
     paired: np.ndarray[Any, np.dtype[np.uint32]] = (
@@ -72,14 +72,14 @@ def _paired(crcs: np.ndarray[Any, np.dtype[np.uint32]], size: int) -> np.ndarray
 
 
 def fold_rows(crcs: np.ndarray[Any, np.dtype[np.uint32]], size: int) -> np.ndarray[Any, np.dtype[np.uint32]]:
-    """CRC-32 of each row's concatenation: (rows, a power of two) of blocks of `size` bytes each, uint32."""
+    """CRC-32 of the concatenation of each row. `crcs`: uint32 of shape (rows, a power of two), of `size` bytes each."""
     while crcs.shape[1] > 1:
         crcs, size = _paired(crcs, size), 2 * size
     return crcs[:, 0]
 
 
 def fold(crcs: np.ndarray[Any, np.dtype[np.uint32]], size: int) -> int:
-    """CRC-32 of a concatenation of blocks of `size` bytes each, from theirs (1-d uint32)."""
+    """CRC-32 of the concatenation of blocks. `crcs`: 1-d uint32, of `size` bytes each."""
     crcs = crcs.astype(np.uint32)
     while crcs.size > 32:
         if crcs.size % 2:  # an empty block in front changes nothing: its CRC is 0

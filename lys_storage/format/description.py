@@ -1,4 +1,7 @@
-"""What a scan is, as its journal says it: pure encode and decode. docs/format.md names the fields."""
+"""The description of a scan in its journal: pure encode and decode. docs/format.md names the fields.
+
+Never trusts what it decodes: each field is checked, since files are found and filled up by it.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,15 @@ from numpy.lib import format as npy_format
 from ..errors import BadFileError
 from .alignment import PAGE
 from .names import is_export
-from .npy import WHAT_LITERALS_RAISE, check_dtype, check_shape
+from .npy import LITERAL_ERRORS, check_dtype, check_shape
 
 MAX_FRAMES = 1 << 31
-"""Frames a grid may have: the journal holds five to seven bytes for each."""
+"""The most frames of a grid: the journal holds five to seven bytes for each."""
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a scan is. `fill` is one element's bytes; `started` is UTC in ISO 8601; `number` is None where unnumbered."""
+    """What a scan is. `fill`: the bytes of one element. `started`: UTC in ISO 8601. `number`: None where it has none."""
 
     scan_id: str
     shape: tuple[int, ...]
@@ -57,7 +60,7 @@ def encode_description(description: Description) -> bytes:
 
 
 def decode_description(data: bytes) -> Description:
-    """Raises BadFileError where a field is missing or is not what it has to be."""
+    """The description in `data`. Raises BadFileError where a field is missing or invalid."""
     try:
         fields = json.loads(data)
         fields["dtype"] = check_dtype(npy_format.descr_to_dtype(ast.literal_eval(fields["dtype"])))
@@ -86,6 +89,6 @@ def decode_description(data: bytes) -> Description:
         if not is_export(description.final):
             raise ValueError(f"final name {description.final!r}")
         datetime.fromisoformat(description.started).timestamp()
-    except (*WHAT_LITERALS_RAISE, SyntaxError, RecursionError, MemoryError) as error:
+    except (*LITERAL_ERRORS, SyntaxError, RecursionError, MemoryError) as error:
         raise BadFileError(f"description of the scan cannot be read: {error}") from error
     return description

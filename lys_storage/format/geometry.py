@@ -1,7 +1,7 @@
-"""The grid of a scan, and how its frames lie in the file. Pure arithmetic.
+"""The grid of a scan, and the layout of its frames. Pure arithmetic: never reads or writes a frame.
 
-A frame is what one index of the grid's full length names. It is the unit of bookkeeping: each has one state and one
-CRC-32 in the journal.
+A frame is what an index into all dimensions of the grid names. It is the unit of bookkeeping: each frame has one state
+and one CRC-32 in the journal.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .description import Description
 
 @dataclass(frozen=True)
 class Grid:
-    """The first `ndim` dimensions of `shape`, whose every point is a frame."""
+    """The first `ndim` dimensions of `shape`. Each point of it is a frame."""
 
     shape: tuple[int, ...]
     ndim: int
@@ -41,7 +41,7 @@ class Grid:
         return prod(self.frame_shape)
 
     def number(self, index: Any) -> int | None:
-        """The number of the frame that `index` names, where it is an int or a tuple of ints, in range and not negative."""
+        """The number of the frame at `index`; None where that is no int or tuple of ints, or not in range from 0 on."""
         if type(index) is not tuple:
             index = (index,)
         if len(index) != self.ndim:
@@ -58,7 +58,7 @@ class Grid:
         return frame
 
     def numbering(self) -> Callable[[Any], int | None]:
-        """number() in as few steps as a grid of one or two dimensions needs; that is nearly every one."""
+        """A faster number() for grids of one or two dimensions, which nearly all are."""
         if self.ndim == 1:
             return _numbering_of_one(self, self.shape[0])
         return _numbering_of_two(self, *self.shape[:2]) if self.ndim == 2 else self.number
@@ -95,10 +95,10 @@ def _numbering_of_two(grid: Grid, rows: int, columns: int) -> Callable[[Any], in
 
 @dataclass(frozen=True, eq=False)
 class FrameLayout:
-    """How the frames lie: what has to be read together, and changes together, when a scan is laid out anew.
+    """How frames lie in the file. Immutable: a scan whose grid or dtype changes gets another one.
 
-    `buffer_dtype`: the dtype again, where a frame of it can be written as it is, without a view as bytes. `number` is the
-    grid's. `takes_floats`: a frame is one float64, which a Python float is as well.
+    `buffer_dtype`: the dtype where the buffer protocol knows it, so that a frame is written without a view as bytes; else
+    None. `number`: from an index to a frame number. `takes_floats`: a frame is one float64, and can be a Python float.
     """
 
     grid: Grid
@@ -117,5 +117,5 @@ class FrameLayout:
         return cls(grid, grid.frame_shape, dtype, dtype if plain else None, grid.numbering(), takes_floats)
 
 
-class LayoutChanged(Exception):  # noqa: N818  a turn in the conversation between scan and part, no error
-    """The frames were made for a form that is no longer the scan's: make them again."""
+class LayoutChanged(Exception):  # noqa: N818  no error: the writer begins again
+    """The frames were converted for a layout that the scan no longer has: convert them again."""

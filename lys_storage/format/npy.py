@@ -1,6 +1,6 @@
 """The .npy header, and the dtypes and shapes that a scan can have: pure encode and decode.
 
-.npy: NEP 1 / numpy.lib.format, versions 1.0, 2.0, 3.0.
+.npy: NEP 1 / numpy.lib.format, versions 1.0, 2.0, 3.0. Never allocates memory by a size that a header claims.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from numpy.lib import format as npy_format
 from ..errors import BadFileError, ScanShapeError
 
 MAX_NPY_HEADER = 1 << 18
-_MANY_OF_NOTHING = 1 << 20
-WHAT_LITERALS_RAISE = (ValueError, LookupError, TypeError, ArithmeticError, AttributeError)
-"""What Python's literals and numpy's dtypes make of bytes that are none."""
+_MAX_EMPTY = 1 << 20
+LITERAL_ERRORS = (ValueError, LookupError, TypeError, ArithmeticError, AttributeError)
+"""What ast.literal_eval and numpy's dtypes raise for invalid text."""
 
 
 def check_dtype(dtype: Any) -> np.dtype[Any]:
-    """`dtype` as a numpy dtype that a scan can have; object, sub-array, and empty dtypes are refused."""
+    """`dtype` as a numpy dtype. Raises ScanShapeError where a scan cannot have it: objects, sub-arrays, empty dtypes."""
     try:
         result: np.dtype[Any] = np.dtype(dtype)
     except TypeError as error:
@@ -39,7 +39,7 @@ def check_dtype(dtype: Any) -> np.dtype[Any]:
 
 
 def check_shape(shape: Any, dtype: np.dtype[Any]) -> tuple[int, ...]:
-    """`shape` as a tuple of ints >= 1, of at most 2**62 bytes in all."""
+    """`shape` as a tuple of ints. Raises ScanShapeError where one is below 1, or numpy cannot address the array."""
     try:
         dims = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
     except TypeError as error:
@@ -53,7 +53,7 @@ def check_shape(shape: Any, dtype: np.dtype[Any]) -> tuple[int, ...]:
 
 
 def encode_npy_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
-    """Magic and header of a C-ordered .npy array, a multiple of 64 bytes; version 1.0 where it can hold it."""
+    """Magic and header of a C-ordered .npy array, a multiple of 64 bytes. Version 1.0 where it suffices."""
     text = f"{{'descr': {npy_format.dtype_to_descr(dtype)!r}, 'fortran_order': False, 'shape': {shape!r}, }}"
     try:
         body, version = text.encode("latin1"), 1
@@ -70,7 +70,7 @@ def encode_npy_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
 
 
 def decode_npy_header(head: bytes) -> tuple[tuple[int, ...], np.dtype[Any], bool, int]:
-    """(shape, dtype, Fortran order, length of the header) of a .npy whose first bytes are `head`.
+    """(shape, dtype, whether in Fortran order, bytes of the header) of a .npy that begins with `head`.
 
     Raises BadFileError where `head` is no .npy header, or is cut short.
     """
@@ -90,8 +90,8 @@ def decode_npy_header(head: bytes) -> tuple[tuple[int, ...], np.dtype[Any], bool
             or any(type(n) is not int or not 0 <= n < 1 << 62 for n in shape)
         ):
             raise ValueError("no array can have its shape")
-        if prod(shape) * dtype.itemsize == 0 and max(shape, default=0) > _MANY_OF_NOTHING:
+        if prod(shape) * dtype.itemsize == 0 and max(shape, default=0) > _MAX_EMPTY:
             raise ValueError(f"shape {shape} of elements of no size")
-    except (*WHAT_LITERALS_RAISE, SyntaxError, RecursionError, MemoryError) as error:
+    except (*LITERAL_ERRORS, SyntaxError, RecursionError, MemoryError) as error:
         raise BadFileError(f".npy header cannot be read: {error}") from error
     return shape, dtype, bool(fortran), prefix + size

@@ -1,6 +1,6 @@
-"""From an index to frames: which of them it names, and what shape it leaves over. Pure arithmetic.
+"""From an index to the frames that it selects, and the shape of the result. Pure arithmetic: never reads a frame.
 
-A shorter index than the grid names many frames; a longer one needs a finer grid.
+An index shorter than the grid selects many frames. One that is longer needs a finer grid.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ Entry = int | slice
 
 @dataclass(frozen=True)
 class Selection:
-    """What an index names. `depth` dimensions are needed to name it by whole blocks; `shape` is what it leaves over."""
+    """What an index selects. `depth`: dimensions that the index selects in; whole blocks lie below. `shape`: of the result."""
 
     entries: tuple[int | range, ...]
     depth: int
     shape: tuple[int, ...]
 
     def blocks(self, grid: Grid, most: int = 1 << 62) -> Iterator[tuple[tuple[int | slice, ...], int, int]]:
-        """(index into the value, first frame, number of frames) of each contiguous block, in C order.
+        """(index into the result, first frame, number of frames) of each contiguous block, in C order.
 
-        Needs depth <= grid.ndim. A slice at the end goes in blocks of about `most` frames at most.
+        Needs depth <= grid.ndim. A slice in the last dimension is split into blocks of about `most` frames at most.
         """
         count = prod(grid.shape[self.depth : grid.ndim])
         outer: tuple[int | range, ...] = self.entries
@@ -59,9 +59,9 @@ class Selection:
 
 
 def select(index: Any, shape: tuple[int, ...]) -> Selection:
-    """What `index` (an int, a slice, an Ellipsis, or a tuple of them) names in an array of `shape`.
+    """What `index`, an int, a slice, an Ellipsis or a tuple of them, selects in an array of `shape`.
 
-    Raises FrameIndexError for what is out of range or no such index.
+    Raises FrameIndexError where it is out of range, or anything else.
     """
     given = index if isinstance(index, tuple) else (index,)
     dots = [k for k, e in enumerate(given) if e is Ellipsis]
@@ -71,7 +71,7 @@ def select(index: Any, shape: tuple[int, ...]) -> Selection:
         given = given[:k] + (slice(None),) * (len(shape) - len(given) + 1) + given[k + 1 :]
     entries = [_entry(e, n, index, shape) for e, n in zip(given, shape, strict=False)]
     while entries and isinstance(entries[-1], range) and entries[-1] == range(shape[len(entries) - 1]):
-        entries.pop()  # a whole dimension at the end is not a part of anything
+        entries.pop()  # a whole dimension at the end belongs to the blocks
     depth = len(entries)
     left_over = tuple(len(e) for e in entries if not isinstance(e, int)) + shape[depth:]
     return Selection(tuple(entries), depth, left_over)
