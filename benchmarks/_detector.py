@@ -10,7 +10,7 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 from benchmarks._workloads import Workload
 from lys_storage import DataStorage
-from lys_storage.qt._binding import QtCore, Signal
+from lys_storage.qt import QtCore, Signal
 
 
 class Detector(QtCore.QObject):  # type: ignore[misc,unused-ignore]

@@ -33,7 +33,7 @@ from .scan import Scan, create
 __version__ = VERSION
 
 if TYPE_CHECKING:
-    from .qt._storage import DataStorage
+    from .qt import DataStorage
 
 __all__ = [
     "AxisLengthError",
@@ -68,7 +68,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "DataStorage":
-        from .qt._storage import DataStorage
+        from .qt import DataStorage
 
         return DataStorage
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,6 +3,7 @@
 Importing it loads neither Qt nor matplotlib: `_detector` needs the one, `_preview` the other, and both wait until used.
 """
 
+from ._run import Demo, run
 from ._simulation import SimulatedMeasurement
 
-__all__ = ["SimulatedMeasurement"]
+__all__ = ["Demo", "SimulatedMeasurement", "run"]

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from lys_storage.errors import LysStorageError, NameTakenError
 from lys_storage.export import FinalizeReport
+from lys_storage.format import numbered_name
 from lys_storage.scan import Scan, create
 
 from ._progress import Meter
@@ -89,7 +90,7 @@ def _create_next(measurement: SimulatedMeasurement, folder: Path) -> Scan:
     for number in itertools.count():
         try:
             return create(
-                folder / f"{NAME}_{number}.npz",
+                folder / numbered_name(NAME, number),
                 measurement.shape,
                 measurement.dtype,
                 axes=measurement.axes,

@@ -14,8 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ..qt._binding import QtCore
-from ..qt._storage import DataStorage
+from ..qt import DataStorage, QtCore
 from ._acquire import NAME, Interrupt, Outcome
 from ._detector import SimulatedDetector
 from ._progress import Meter

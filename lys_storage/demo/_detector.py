@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Any
 
-from ..qt._binding import QtCore, Signal
+from ..qt import QtCore, Signal
 from ._simulation import SimulatedMeasurement
 
 log = logging.getLogger("lys_storage")

@@ -6,6 +6,7 @@ Prints lines of JSON: {"imported": true} once lys is there, and at the end {"wel
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import sys
 from typing import Any
@@ -23,9 +24,9 @@ _FRAMES = 64
 
 def main(spec: dict[str, Any]) -> None:
     """Load spec["path"], compare, and print what was found."""
-    # PyQt6 where there is one: with it, lys works because this module has prepared it.
+    # PyQt6 if it is installed: importing the package prepares lys for it.
     with contextlib.suppress(BindingError):
-        from ..qt import _binding  # noqa: F401
+        importlib.import_module("lys_storage.qt")
     import lys
 
     if not hasattr(lys, "Wave"):

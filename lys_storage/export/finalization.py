@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from ..callbacks import Progress
 from ..disk import File, sync_folder
 from ..format import (
     ALLOW_PICKLE_NPY,
-    INFO_FORMAT,
     INFO_MEMBER,
-    INFO_VERSION,
+    MAX_MISSING_RUNS,
+    MISSING_MEMBER,
     DataLayout,
     Description,
-    encode_npy_header,
+    encode_acquisition,
+    encode_missing,
     encode_tail,
     layout_of,
     tail_reserve,
@@ -32,7 +29,6 @@ from .fill import fill_missing
 from .publish import publish
 from .trim import trim_axes, trimmed
 
-_MAX_RANGES = 10_000
 _ZEROS_STEP = 1 << 18
 _KEEP_RESERVE_RATIO = 256
 """The reserve for the tail is kept in a file that is so many times larger: truncating can wait for all write-back in
@@ -102,7 +98,7 @@ def _complete_file(store: ScanStore, description: Description, progress: Progres
     store.checksum_dirty(all_frames=True)
     if frames < store.frames:
         store.split_blocks(frames - 1, frames)
-    missing = list(itertools.islice(store.journal.states.missing(frames), _MAX_RANGES + 1))
+    missing = list(itertools.islice(store.journal.states.missing(frames), MAX_MISSING_RUNS + 1))
     store.invalidate_from(frames)
     fill_missing(store, frames, progress)
     array_crc = array_crc32(store, frames)
@@ -111,23 +107,34 @@ def _complete_file(store: ScanStore, description: Description, progress: Progres
     if description.shape != store.description.shape:
         axes = trim_axes(axes, store.description.shape, description.shape)
     members = [("axes.npy", axes), ("note.npy", note), ("allow_pickle.npy", ALLOW_PICKLE_NPY)]
-    members.append((INFO_MEMBER, _describe(store, description, missing, array_crc)))
-    if len(missing) > _MAX_RANGES:
-        members.append(("missing.npy", _missing_npy(store, frames)))
+    info = encode_acquisition(
+        description,
+        scan_shape=store.description.shape,
+        frames_written=store.frames_written,
+        missing=missing,
+        array_crc=array_crc,
+        ended=datetime.now(UTC),
+    )
+    members.append((INFO_MEMBER, info))
+    if len(missing) > MAX_MISSING_RUNS:
+        members.append((MISSING_MEMBER, encode_missing(store.journal.states.missing_bits(frames), frames)))
     started = datetime.fromisoformat(description.started).timestamp()
-    tail = encode_tail(layout, member_crc, members, started)
-    at = layout.array_end
-    for piece in tail:  # into space preallocated past the end; truncating first would release it
-        store.file.write_at(piece, at)
-        at += len(piece)
-    if store.file.size > at or at < _KEEP_RESERVE_RATIO * tail_reserve(store.frames):
-        store.file.set_size(at)  # release the rest of the reserve, and what an earlier attempt wrote
+    _write_tail(store, layout, encode_tail(layout, member_crc, members, started))
     zero_before_head(store.file, layout)
     for at, head in layout.heads(member_crc):
         store.file.write_at(head, at)
     begin = time.perf_counter()
     store.sync_file()
     return time.perf_counter() - begin
+
+
+def _write_tail(store: ScanStore, layout: DataLayout, tail: list[bytes]) -> None:
+    at = layout.array_end
+    for piece in tail:  # into space preallocated past the end; truncating first would release it
+        store.file.write_at(piece, at)
+        at += len(piece)
+    if store.file.size > at or at < _KEEP_RESERVE_RATIO * tail_reserve(store.frames):
+        store.file.set_size(at)  # release the rest of the reserve, and what an earlier attempt wrote
 
 
 def zero_before_head(file: File, layout: DataLayout) -> None:
@@ -140,28 +147,3 @@ def zero_before_head(file: File, layout: DataLayout) -> None:
         found = file.read_at(size, at)
         if found.count(0) < size:
             file.write_at(bytes(size), at)
-
-
-def _missing_npy(store: ScanStore, frames: int) -> bytes:
-    """A .npy of one bit a frame, as numpy.packbits packs them: 1 is missing."""
-    return encode_npy_header((-(-frames // 8),), np.dtype(np.uint8)) + store.journal.states.missing_bits(frames)
-
-
-def _describe(store: ScanStore, d: Description, missing: list[tuple[int, int]], array_crc: int) -> bytes:
-    info: dict[str, Any] = {
-        "format": INFO_FORMAT,
-        "version": INFO_VERSION,
-        "software": d.software,
-        "scan_id": d.scan_id,
-        "started": d.started,
-        "ended": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "grid_shape": d.shape[: d.grid_ndim],
-        "frames_expected": d.frames,
-        "frames_written": store.frames_written,
-        "missing": missing[:_MAX_RANGES],
-        "missing_complete": len(missing) <= _MAX_RANGES,
-        "array_crc32": array_crc,
-    }
-    if d.shape != store.description.shape:
-        info["trimmed_from"] = store.description.shape
-    return json.dumps(info, indent=1).encode()

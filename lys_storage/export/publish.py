@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..disk import claim_number, publish_new, remove_file, replace_file
 from ..errors import NameTakenError
-from ..format import Description, numbered_name
+from ..format import Description, export_name, export_stem, numbered_name
 
 _MANY = 1_000_000
 
@@ -36,9 +36,9 @@ def publish(part: Path, d: Description, *, recovering: bool) -> Path:
 
 
 def _publish_recovered(part: Path, final: Path) -> Path:
-    stem = final.name.removesuffix(".npz")
+    stem = export_stem(final.name)
     for n in range(_MANY):
-        name = final.with_name(f"{stem}.recovered_{n}.npz")
+        name = final.with_name(export_name(f"{stem}.recovered_{n}"))
         try:
             publish_new(part, name)
             return name

@@ -23,7 +23,7 @@ import numpy as np
 
 from ..disk import File, ensure_free_space, remove_file, replace_file, rewrite_range
 from ..errors import BadFileError
-from ..format import PAGE, Description, crc32, encode_description
+from ..format import PAGE, Description, crc32, encode_description, replacement_path
 from .frame_state import FrameStates, PwriteStates
 from .layout import JournalLayout, frames_in_block, pages, read_head
 
@@ -185,7 +185,7 @@ class Journal:
 
         replace() puts it in this one's place, in one step. This one stays open for its owner to close.
         """
-        beside = self.path.with_name(self.path.name + ".new")
+        beside = replacement_path(self.path)
         remove_file(beside)  # left by a crash in the middle of this; it never counted
         journal = Journal.create(beside, description, self.read_metadata())
         try:

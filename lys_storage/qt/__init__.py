@@ -1,1 +1,19 @@
-"""What needs Qt: `DataStorage`, its finalizer, the panel. The only place that imports qtpy or lys."""
+"""`DataStorage`, and the Qt binding that it uses. Importing this package loads Qt; BindingError if that is impossible.
+
+No other package but the demo imports Qt, and none imports lys.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from ..errors import BindingError
+from .binding import API_NAME, QtCore, Signal
+from .lys_compat import prepare_lys
+from .storage import DataStorage
+
+__all__ = ["API_NAME", "DataStorage", "QtCore", "Signal", "prepare_lys"]
+
+# A storage needs QtCore only: without the libraries of QtWidgets it works, and only lys does not.
+with contextlib.suppress(BindingError):
+    prepare_lys()

@@ -12,7 +12,7 @@ import numpy as np
 from ..callbacks import Progress
 from ..disk import File, boot_id, remove_file, sync_folder
 from ..errors import BadFileError, NameTakenError, ScanInUseError, ScanShapeError
-from ..format import decode_npy_header, journal_path, layout_of
+from ..format import EXPORT_SUFFIX, decode_npy_header, journal_path, layout_of, replacement_path
 from ..journal import Journal
 from ..scan import Scan
 from ..store import ScanStore
@@ -57,9 +57,7 @@ def _reconciled(file: File, verify: bool, progress: Progress | None) -> ScanStor
         if not same_boot:
             journal = _restamp_boot_id(journal, boot)
         for stale in (file.path, journal.path):
-            remove_file(
-                stale.with_name(stale.name + ".new")
-            )  # on its way into the old one's place when the process died
+            remove_file(replacement_path(stale))  # on its way into the old one's place when the process died
         return ScanStore(file, journal)
     except BaseException:
         journal.close()
@@ -147,4 +145,4 @@ def export_of(path: Path) -> Path | None:
     """
     if path.stat().st_nlink < 2:
         return None
-    return next((name for name in path.parent.glob("*.npz") if os.path.samefile(name, path)), None)
+    return next((name for name in path.parent.glob(f"*{EXPORT_SUFFIX}") if os.path.samefile(name, path)), None)

@@ -26,6 +26,7 @@ from ..disk import (
 )
 from ..errors import ScanShapeError
 from ..format import (
+    EXPORT_SUFFIX,
     MAX_FRAMES,
     DataLayout,
     Description,
@@ -35,6 +36,8 @@ from ..format import (
     check_shape,
     encode_axes,
     encode_note,
+    export_name,
+    export_stem,
     journal_path,
     numbered_name,
     plan_data_member,
@@ -72,11 +75,11 @@ def create(
     if partial not in ("fill", "trim"):
         raise ScanShapeError(f'partial is "fill" or "trim", not {partial!r}')
     final = Path(path)
-    if final.suffix != ".npz":
-        final = final.with_name(final.name + ".npz")
+    if final.suffix != EXPORT_SUFFIX:
+        final = final.with_name(export_name(final.name))
     return begin_scan(
         final.parent,
-        final.name.removesuffix(".npz"),
+        export_stem(final.name),
         shape,
         dtype,
         numbered=False,
@@ -115,14 +118,14 @@ def begin_scan(
     """
     plan = _plan(shape, dtype, fill, axes, note, grid_ndim)
     if preallocate:
-        ensure_free_space(folder, plan.layout.array_end + plan.reserve, folder / f"{stem}.npz")
+        ensure_free_space(folder, plan.layout.array_end + plan.reserve, folder / export_name(stem))
     make_folder(folder)
     number: int | None = None
     if numbered:
         number, file = claim_number(folder, stem)
         final = numbered_name(stem, number)
     else:
-        final = f"{stem}.npz"
+        final = export_name(stem)
         file = claim_path(folder / final, unique=replace_existing)
     try:
         store = _make_files(plan, file, plan.describe(final, stem, number, replace_existing and not numbered))

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..disk import File, ensure_free_space, remove_file, replace_file
 from ..errors import ScanShapeError
-from ..format import Description, layout_of, plan_data_member
+from ..format import Description, layout_of, plan_data_member, replacement_path
 from ..journal import Journal
 from ..store import Checksummer, FrameTable, ScanStore
 from .frame_input import check_fill
@@ -56,7 +56,7 @@ def change_dtype(store: ScanStore, dtype: np.dtype[Any], fill: Any) -> None:
         new = replace(new, array_offset=layout.array_offset)
         ensure_free_space(store.path.parent, layout.array_size - layout_of(old).array_size, store.path)
         store.file.ensure_owns_path()
-        beside = store.path.with_name(store.path.name + ".new")
+        beside = replacement_path(store.path)
         remove_file(beside)  # left by a crash in the middle of this; nothing was read from it
         file = File.create(beside)
         try:

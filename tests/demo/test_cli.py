@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from lys_storage import demo
 from lys_storage.cli import main
-from lys_storage.demo import _run
 
 
 def call(*arguments):
@@ -19,7 +19,7 @@ def call(*arguments):
 def asked(monkeypatch):
     """What the demo is asked for, instead of running it."""
     demos = []
-    monkeypatch.setattr(_run, "run", lambda demo: demos.append(demo) or 0)
+    monkeypatch.setattr(demo, "run", lambda wanted: demos.append(wanted) or 0)
     return demos
 
 

@@ -18,7 +18,7 @@ from lys_storage.demo._acquire import Interrupt
 from lys_storage.demo._check import Finding, check_frames, check_with_lys, identical
 from lys_storage.demo._run import Demo, run, size_text
 from lys_storage.errors import BindingError, StorageOSError
-from lys_storage.scan import Scan
+from lys_storage.scan import FrameWriter
 
 WITHOUT_QT = "no Qt here: libEGL.so.1 is missing"
 
@@ -127,7 +127,7 @@ def test_a_folder_that_cannot_be_made_is_exit_code_1(tmp_path, way, no_lys):
 
 def test_a_disk_that_fails_on_the_way_is_exit_code_1(tmp_path, way, no_lys, monkeypatch):
     """The detector is stopped, and what came before is on disk: saved, or as a scan in progress that recover finds."""
-    write, written = Scan.write, []
+    write, written = FrameWriter.write, []
 
     def failing(self, index, frame):
         if len(written) == 5:
@@ -135,8 +135,7 @@ def test_a_disk_that_fails_on_the_way_is_exit_code_1(tmp_path, way, no_lys, monk
         written.append(index)
         write(self, index, frame)
 
-    monkeypatch.setattr(Scan, "write", failing)
-    monkeypatch.setattr(Scan, "__setitem__", failing)
+    monkeypatch.setattr(FrameWriter, "write", failing)
     code, log = demo(tmp_path, grid=(30, 30))
     monkeypatch.undo()
     assert code == 1

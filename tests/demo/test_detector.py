@@ -29,7 +29,7 @@ def make_detector(qtbot):
 
 def listen(detector):
     """What the detector emits, in the thread that emits, as [(name, value, thread)]."""
-    from lys_storage.qt._binding import QtCore
+    from lys_storage.qt import QtCore
 
     seen = []
     direct = QtCore.Qt.ConnectionType.DirectConnection
@@ -72,7 +72,7 @@ def test_frames_come_in_the_acquisition_thread(make_detector):
 
 def test_the_buffer_of_a_frame_is_reused(make_detector):
     """Who keeps a frame instead of its bytes sees it change."""
-    from lys_storage.qt._binding import QtCore
+    from lys_storage.qt import QtCore
 
     detector = make_detector()
     kept = []

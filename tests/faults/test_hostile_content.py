@@ -326,7 +326,7 @@ OPENER = f"""
 import os, resource, sys, json, time, io, contextlib
 sys.path.insert(0, {str(ROOT)!r})
 import lys_storage
-import lys_storage.cli, lys_storage.commands, lys_storage.recovery, zipfile, ast, lzma, bz2
+import lys_storage.cli.commands, lys_storage.recovery, zipfile, ast, lzma, bz2
 base = int(open("/proc/self/statm").read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
 
 def run(*arguments):

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from lys_storage.qt._binding import API_NAME
+from lys_storage.qt import API_NAME
 from tests.helpers import HAS_PASSED, Finished, open_below
 from tests.qt.detector import DEADLINE_S, BareDetector, BrokenDetector, SimulatedDetector, process_events
 

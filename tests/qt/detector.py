@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lys_storage.qt._binding import QtCore, Signal
+from lys_storage.qt import QtCore, Signal
 
 DEADLINE_S = 20.0
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from lys_storage.qt._binding import QtCore
+from lys_storage.qt import QtCore
 from tests.qt.detector import DEADLINE_S, DIRECT
 
 

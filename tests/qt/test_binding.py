@@ -10,28 +10,28 @@ from typing import Any
 import pytest
 
 from lys_storage import LysStorageError
-from lys_storage.qt import _binding
-from lys_storage.qt._binding import SYSTEM_PACKAGES, candidates
+from lys_storage.qt import binding, prepare_lys
+from lys_storage.qt.binding import SYSTEM_PACKAGES, candidates
 
 needs_pyqt5 = pytest.mark.skipif(importlib.util.find_spec("PyQt5") is None, reason="PyQt5 is not installed")
 needs_lys = pytest.mark.skipif(importlib.util.find_spec("lys") is None, reason="lys is not installed (numpy < 2)")
 
 TELL = """
 import json, os, sys
-from lys_storage.qt import _binding
+from lys_storage.qt import binding
 import qtpy
 loaded = [name for name in ("PyQt5", "PyQt6") if name + ".QtCore" in sys.modules]
-print(json.dumps({"binding": _binding.API_NAME, "qtpy": qtpy.API_NAME, "loaded": loaded,
-                  "module": _binding.QtCore.QObject.__module__, "env": os.environ.get("QT_API")}))
+print(json.dumps({"binding": binding.API_NAME, "qtpy": qtpy.API_NAME, "loaded": loaded,
+                  "module": binding.QtCore.QObject.__module__, "env": os.environ.get("QT_API")}))
 """
 
 FAIL = """
 try:
-    from lys_storage.qt import _binding
+    from lys_storage.qt import binding
 except ImportError as error:
     print(type(error).__name__, error)
 else:
-    print("loaded", _binding.API_NAME)
+    print("loaded", binding.API_NAME)
 """
 
 
@@ -63,7 +63,7 @@ def on(binding: str, env: str | None = None) -> dict[str, Any]:
 def test_the_binding_that_is_loaded_comes_first_then_QT_API_then_PyQt6(
     loaded: list[str], requested: str | None, expected: tuple[str, ...]
 ) -> None:
-    """The order of the choice, as _binding's docstring has it."""
+    """The order of the choice, as binding's docstring has it."""
     assert candidates(loaded, requested) == expected
 
 
@@ -81,7 +81,7 @@ def test_where_no_choice_is_right_the_error_says_why(
     loaded: list[str], requested: str | None, words: list[str]
 ) -> None:
     """A BindingError, of the family and an ImportError, names what was found and what to do."""
-    with pytest.raises(_binding.BindingError) as caught:
+    with pytest.raises(binding.BindingError) as caught:
         candidates(loaded, requested)
     assert [word for word in words if word not in str(caught.value)] == []
     assert isinstance(caught.value, LysStorageError)
@@ -194,12 +194,12 @@ def test_without_the_libraries_of_widgets_a_storage_works_and_lys_is_told_about(
     child = run_child(
         before
         + """
-from lys_storage.qt import _binding
-print(_binding.QtCore.QObject().objectName() == "")
-for ask in (_binding.prepare_lys, lambda: _binding.QtWidgets, lambda: _binding.QtGui):
+from lys_storage.qt import binding, prepare_lys
+print(binding.QtCore.QObject().objectName() == "")
+for ask in (prepare_lys, lambda: binding.QtWidgets, lambda: binding.QtGui):
     try:
         ask()
-    except _binding.BindingError as error:
+    except binding.BindingError as error:
         print("libEGL.so.1 is missing" in str(error) and "apt-get install" in str(error))
 """,
         binding=None,
@@ -212,8 +212,8 @@ def test_no_display_is_needed_and_no_application_is_made(run_child: Any) -> None
     child = run_child(
         """
 import sys
-from lys_storage.qt import _binding
-print(_binding.QtCore.QCoreApplication.instance(), "lys" in sys.modules, bool(_binding.QtWidgets))
+from lys_storage.qt import binding
+print(binding.QtCore.QCoreApplication.instance(), "lys" in sys.modules, bool(binding.QtWidgets))
 """,
         env={"QT_QPA_PLATFORM": None, "DISPLAY": None, "WAYLAND_DISPLAY": None},
     )
@@ -223,7 +223,7 @@ print(_binding.QtCore.QCoreApplication.instance(), "lys" in sys.modules, bool(_b
 def test_what_the_module_does_not_have_is_an_attribute_error() -> None:
     """The lazy modules do not make every name an import."""
     with pytest.raises(AttributeError, match="QtNothing"):
-        _ = _binding.QtNothing  # type: ignore[attr-defined]
+        _ = binding.QtNothing  # type: ignore[attr-defined]
 
 
 # -- lys under either binding ------------------------------------------------------------------------------------------
@@ -276,7 +276,7 @@ LYS_WORKS = {
 @needs_lys
 def test_after_the_qt_part_lys_and_its_main_window_work_on_PyQt6(run_child: Any) -> None:
     """Wave, DaskWave, lys.load, the main window with graphs, tables, multi cut, and its editor of Python files."""
-    child = run_child("import lys_storage.qt._binding\n" + LYS, binding=None)
+    child = run_child("import lys_storage.qt\n" + LYS, binding=None)
     assert told(child) == {"binding": "PyQt6", **LYS_WORKS}
     assert "Traceback" not in child.err
 
@@ -295,7 +295,7 @@ def test_the_public_name_alone_prepares_lys(run_child: Any) -> None:
 @needs_pyqt5
 def test_lys_and_its_main_window_work_on_PyQt5_as_without_us(run_child: Any) -> None:
     """QT_API=pyqt5, with the Qt part first."""
-    child = run_child("import lys_storage.qt._binding\n" + LYS, binding="PyQt5")
+    child = run_child("import lys_storage.qt\n" + LYS, binding="PyQt5")
     assert told(child) == {"binding": "PyQt5", **LYS_WORKS}
     assert "Traceback" not in child.err
 
@@ -321,14 +321,14 @@ assert before == after
     assert json.loads(child.out) == on("PyQt5", "pyqt5"), "qtpy itself sets QT_API when lys imports it"
 
 
-STAND_INS = pytest.mark.skipif(_binding.API_NAME == "PyQt5", reason="Qt 5 has its own")
+STAND_INS = pytest.mark.skipif(binding.API_NAME == "PyQt5", reason="Qt 5 has its own")
 
 
 @STAND_INS
 def test_the_desktop_stand_in_tells_the_dots_per_inch_of_the_main_screen(qapp: Any) -> None:
     """lys divides by it, so it is a positive integer."""
     screen = qapp.primaryScreen()
-    desktop = _binding.QtWidgets.QDesktopWidget()
+    desktop = binding.QtWidgets.QDesktopWidget()
     assert (desktop.physicalDpiX(), desktop.physicalDpiY()) == (
         round(screen.physicalDotsPerInchX()),
         round(screen.physicalDotsPerInchY()),
@@ -349,14 +349,14 @@ def test_a_screen_that_tells_nonsense_counts_as_96_dots_per_inch(dpi: Any, monke
         def primaryScreen() -> Screen | None:
             return None if dpi is None else Screen()
 
-    monkeypatch.setattr(_binding.QtGui, "QGuiApplication", Application)
-    assert _binding.QtWidgets.QDesktopWidget().physicalDpiX() == 96
+    monkeypatch.setattr(binding.QtGui, "QGuiApplication", Application)
+    assert binding.QtWidgets.QDesktopWidget().physicalDpiX() == 96
 
 
 @STAND_INS
 def test_the_regular_expression_stand_in_does_what_the_editor_of_lys_asks() -> None:
     """indexIn, pos, cap and matchedLength as QRegExp's."""
-    expression = _binding._module("QtCore").QRegExp(r"\bdef\b\s*(\w+)")
+    expression = binding.QtCore.QRegExp(r"\bdef\b\s*(\w+)")
     assert (expression.indexIn("x def name: def other", 0), expression.pos(0), expression.pos(1)) == (2, 2, 6)
     assert (expression.cap(0), expression.cap(1), expression.matchedLength()) == ("def name", "name", 8)
     assert (expression.indexIn("x def name: def other", 10), expression.cap(1)) == (12, "other")
@@ -373,10 +373,10 @@ def test_qApp_is_the_application_there_is(run_child: Any) -> None:
     """False where there is none yet; lys asks and quits through it on Ctrl+C."""
     child = run_child(
         """
-from lys_storage.qt import _binding
-qapp = _binding.QtGui.qApp
+from lys_storage.qt import binding
+qapp = binding.QtGui.qApp
 print(bool(qapp))
-app = _binding.QtCore.QCoreApplication([])
+app = binding.QtCore.QCoreApplication([])
 print(bool(qapp), qapp.applicationName() == app.applicationName())
 """,
         binding="PyQt6",
@@ -388,9 +388,9 @@ print(bool(qapp), qapp.applicationName() == app.applicationName())
 def test_what_qtpy_has_itself_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """A later qtpy may bring its own stand-in."""
     mine = object()
-    monkeypatch.setattr(_binding.QtWidgets, "QDesktopWidget", mine)
-    _binding.prepare_lys()
-    assert _binding.QtWidgets.QDesktopWidget is mine
+    monkeypatch.setattr(binding.QtWidgets, "QDesktopWidget", mine)
+    prepare_lys()
+    assert binding.QtWidgets.QDesktopWidget is mine
 
 
 def test_the_package_itself_loads_neither_qt_nor_lys(run_child: Any) -> None:
@@ -403,4 +403,4 @@ def test_the_package_itself_loads_neither_qt_nor_lys(run_child: Any) -> None:
 
 def test_this_run_is_on_the_binding_that_it_says() -> None:
     """The binding of the tests is the only one in the process."""
-    assert [name for name in ("PyQt6", "PyQt5") if f"{name}.QtCore" in sys.modules] == [_binding.API_NAME]
+    assert [name for name in ("PyQt6", "PyQt5") if f"{name}.QtCore" in sys.modules] == [binding.API_NAME]

@@ -89,7 +89,7 @@ def described_wave(data: Any, axes: Any, note: Any) -> tuple[Any, ...]:
 
 CHILD = """
 import os, pickle, sys
-import lys_storage.qt._binding
+import lys_storage.qt
 import lys
 from tests.qt.test_lys_equality import CASES, described_wave
 

@@ -24,7 +24,7 @@ for name in ("fsync", "fdatasync"):
         real(fd)
     setattr(os, name, slow)
 from lys_storage import DataStorage
-from lys_storage.qt._binding import QtCore
+from lys_storage.qt import QtCore
 app = QtCore.QCoreApplication([])
 
 def saving():

@@ -49,7 +49,7 @@ def run(tmp_path: Path) -> Path:
 @pytest.fixture
 def folder_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """For each number, however long the last look at it took: a number that is free again is found at once."""
-    monkeypatch.setattr(numbering_module, "_SCAN_SHARE", 0)
+    monkeypatch.setattr(numbering_module, "_SCAN_INTERVAL_RATIO", 0)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ KILLED = """
 import os, signal, sys
 import numpy as np
 from lys_storage import DataStorage
-from lys_storage.qt._binding import QtCore
+from lys_storage.qt import QtCore
 if sys.argv[2] == "SIGINT":  # a shell in the background lets its children ignore some
     signal.signal(signal.SIGINT, signal.default_int_handler)
 elif sys.argv[2] != "SIGKILL":

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lys_storage.qt._binding import QtCore
+from lys_storage.qt import QtCore
 from tests.helpers import assert_same_array, files, load_export
 from tests.qt.detector import process_events
 from tests.qt.helpers import listen_to, wait_saved, wait_until

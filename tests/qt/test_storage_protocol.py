@@ -439,11 +439,13 @@ def test_no_python_of_ours_runs_in_the_acquisition_thread_at_busy_false(storage:
 
     class Watched(SimulatedDetector):
         def _emit_idle(self) -> None:
+            gc.disable()  # it could finalize here what another test has left
             sys.setprofile(lambda frame, event, arg: ran.append(frame.f_code.co_filename) if event == "call" else None)
             try:
                 self.busyStateChanged.emit(False)
             finally:
                 sys.setprofile(None)
+                gc.enable()
 
     detector = Watched((3,), (4,), by_hand=True)
     storage.connect(detector)
@@ -775,7 +777,7 @@ def test_faults_in_slots_do_not_end_a_process_without_an_excepthook(run_child: A
 import sys, threading
 import numpy as np
 from lys_storage import DataStorage
-from lys_storage.qt._binding import QtCore
+from lys_storage.qt import QtCore
 from tests.qt.detector import BrokenDetector, in_another_thread, process_events
 app = QtCore.QCoreApplication([])
 storage = DataStorage(base=sys.argv[1])

@@ -33,7 +33,7 @@ def test_interrupted_scans_are_told_once_the_event_loop_runs(make_storage: Any, 
     storage.folder = "another"
     storage.folder = "folder"
     storage.folder = "another"
-    wait_until(lambda: not storage._look.isActive())
+    wait_until(lambda: not storage._interrupted_search.pending)
     storage.folder = "folder"
     wait_until(lambda: len(log) == 2)
     assert log.args("found") == [([str(part)],)] * 2

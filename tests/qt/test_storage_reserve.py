@@ -158,7 +158,7 @@ def test_two_processes_never_get_the_same_path(storage: Any, tmp_path: Path, run
     source = """
 import sys
 from lys_storage import DataStorage
-from lys_storage.qt._binding import QtCore
+from lys_storage.qt import QtCore
 app = QtCore.QCoreApplication([])
 storage = DataStorage(base=sys.argv[1])
 storage.reserve((2,))
@@ -301,7 +301,7 @@ def test_20_gigabytes_are_reserved_while_their_space_is_still_being_claimed(
 
     monkeypatch.setattr(preallocation_module, "time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr(folder_module, "free_space", lambda folder: 50 * 10**9)
-    monkeypatch.setattr(File, "claim", claim)
+    monkeypatch.setattr(File, "preallocate", claim)
     storage.reserve((100, 100, 500, 500), fillValue=0)
     assert claimed == [True, True]
     go_on.set()

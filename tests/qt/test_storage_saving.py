@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage.qt._binding import QtCore
+from lys_storage.qt import QtCore
 from tests.helpers import assert_same_array, assert_same_axes, files, load_export
 from tests.qt.detector import DEADLINE_S, process_events
 from tests.qt.helpers import listen_to, wait_saved, wait_until
@@ -357,7 +357,7 @@ def test_a_rerun_does_not_meet_what_a_killed_unnumbered_scan_has_left(
 import os, sys
 import numpy as np
 from lys_storage import DataStorage
-from lys_storage.qt._binding import QtCore
+from lys_storage.qt import QtCore
 app = QtCore.QCoreApplication([])
 storage = DataStorage(base=sys.argv[1], numbered=False)
 storage.reserve((2, 3))

@@ -12,7 +12,7 @@ import pytest
 
 import lys_storage
 from lys_storage.disk import numbering as numbering_module
-from lys_storage.qt._binding import QtCore
+from lys_storage.qt import QtCore
 from tests.helpers import files
 from tests.qt.helpers import listen_to
 
@@ -169,7 +169,7 @@ def test_asking_costs_no_look_for_each_number_and_few_scans_of_the_folder(
     def counted(name: str, real: Any) -> Any:
         return lambda *args: (calls.update([name]), real(*args))[1]
 
-    monkeypatch.setattr(numbering_module, "_SCAN_SHARE", 1e9)
+    monkeypatch.setattr(numbering_module, "_SCAN_INTERVAL_RATIO", 1e9)
     for module, name in [(os, "scandir"), (os, "listdir"), (os.path, "lexists")]:
         monkeypatch.setattr(module, name, counted(name, getattr(module, name)))
 

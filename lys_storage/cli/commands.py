@@ -1,4 +1,4 @@
-"""What the commands do with scans on disk, beside the demo. Each returns the exit code: 0 fine, 1 problems found."""
+"""The commands other than the demo. Each function prints its result, and returns the exit code: 0 success, 1 problems."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
-from .disk import check_disk
-from .errors import LysStorageError
-from .format import PART_SUFFIX
-from .reading import open_wave
-from .recovery import DAMAGED, Problem, Recovered, as_json, inspect, list_scans, recover, resume, verify
+from ..disk import check_disk
+from ..errors import LysStorageError
+from ..format import is_scan_file
+from ..reading import open_wave
+from ..recovery import DAMAGED, Problem, Recovered, as_json, inspect, list_scans, recover, resume, verify
 
 
 def _console(*, stderr: bool = False) -> Console:
     return Console(highlight=False, markup=False, soft_wrap=True, stderr=stderr)
 
 
-def run_recover(folder: Path, *, dry_run: bool, verify: bool, trim: bool, machine: bool) -> int:
-    """Export what was interrupted below `folder`; Ctrl-C leaves everything such that it can be run again."""
+def run_recover(folder: Path, *, dry_run: bool, verify: bool, trim: bool, json_output: bool) -> int:
+    """Export the interrupted scans below `folder`. After Ctrl-C it can be run again."""
     out, messages = _console(), _console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
     with Progress(*columns, console=messages, transient=True, disable=not messages.is_terminal) as bar:
@@ -35,24 +35,24 @@ def run_recover(folder: Path, *, dry_run: bool, verify: bool, trim: bool, machin
         def progress(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        def tell(result: Recovered) -> None:
-            if not machine:
+        def print_result(result: Recovered) -> None:
+            if not json_output:
                 out.print(f"{result.path or result.part}: {result.said}")
 
         try:
-            results = recover(folder, dry_run, verify=verify, trim=trim, progress=progress, done=tell)
+            results = recover(folder, dry_run, verify=verify, trim=trim, progress=progress, done=print_result)
         except KeyboardInterrupt:
             messages.print("stopped; nothing is lost, run it again to go on")
             return 1
-    if machine:
-        out.print(json.dumps([_as_json(r) for r in results], indent=1))
+    if json_output:
+        out.print(json.dumps([_recovered_for_json(r) for r in results], indent=1))
     elif not results:
         out.print(f"{folder}: no scan was interrupted here")
     failed = [r for r in results if r.path is None and not (r.running or r.settled or dry_run)]
     return 1 if failed else 0
 
 
-def _as_json(result: Recovered) -> dict[str, Any]:
+def _recovered_for_json(result: Recovered) -> dict[str, Any]:
     return {
         "part": str(result.part),
         "path": None if result.path is None else str(result.path),
@@ -63,8 +63,8 @@ def _as_json(result: Recovered) -> dict[str, Any]:
     }
 
 
-def run_verify(paths: tuple[Path, ...], *, machine: bool) -> int:
-    """Check everything that is named, at the disk's speed."""
+def run_verify(paths: tuple[Path, ...], *, json_output: bool) -> int:
+    """Check the files at `paths`, and all files below those that are folders."""
     out, messages = _console(), _console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -79,25 +79,25 @@ def run_verify(paths: tuple[Path, ...], *, machine: bool) -> int:
         def progress(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        def tell(path: Path, found: list[Problem]) -> None:
-            if not machine:
+        def print_problems(path: Path, found: list[Problem]) -> None:
+            if not json_output:
                 out.print(f"{path}: sound" if not found else "\n".join(map(str, found)))
 
         try:
-            problems = verify(*paths, progress=progress, looked_at=tell)
+            problems = verify(*paths, progress=progress, looked_at=print_problems)
         except KeyboardInterrupt:
             messages.print("stopped; not everything has been looked at")
             return 1
-    if machine:
+    if json_output:
         out.print(as_json(problems))
     return 1 if problems else 0
 
 
-def run_ls(folder: Path, *, machine: bool) -> int:
-    """A table of what is below `folder`."""
+def run_ls(folder: Path, *, json_output: bool) -> int:
+    """Print a table of the exports and scans in progress below `folder`."""
     out = _console()
     entries = list(list_scans(folder))
-    if machine:
+    if json_output:
         out.print(json.dumps([{**asdict(e), "path": str(e.path)} for e in entries], indent=1))
     elif not entries:
         out.print(f"{folder}: neither exports nor scans in progress here")
@@ -119,23 +119,23 @@ def run_ls(folder: Path, *, machine: bool) -> int:
     return 1 if any(e.state == DAMAGED for e in entries) else 0
 
 
-def run_check_disk(folder: Path, *, machine: bool) -> int:
-    """A table of what holds in `folder`, and what follows where something does not."""
+def run_check_disk(folder: Path, *, json_output: bool) -> int:
+    """Print which tests the disk of `folder` passes, and the consequence of each that it fails."""
     out = _console()
     findings = []
     for finding in check_disk(folder):
         findings.append(finding)
-        if not machine:
+        if not json_output:
             out.print(f"{'holds' if finding.holds else 'FAILS'}  {finding.what}: {finding.seen}")
             if not finding.holds:
                 out.print(f"       then: {finding.follows}")
-    if machine:
+    if json_output:
         out.print(json.dumps([asdict(finding) for finding in findings], indent=1))
     return 0 if all(finding.holds for finding in findings) else 1
 
 
-def run_resume(path: Path, *, machine: bool) -> int:
-    """What a script needs to go on with an interrupted scan; it is settled, and left in progress."""
+def run_resume(path: Path, *, json_output: bool) -> int:
+    """Resume an interrupted scan, suspend it again, and print how to continue it."""
     out, messages = _console(), _console(stderr=True)
     try:
         scan = resume(path)
@@ -146,7 +146,7 @@ def run_resume(path: Path, *, machine: bool) -> int:
     written, expected = scan.frames_written, scan.frames_expected
     name, shape, dtype = scan.path, scan.shape, scan.dtype
     scan.suspend()
-    if machine:
+    if json_output:
         facts = {"path": str(name), "shape": shape, "dtype": str(dtype), "frames_written": written}
         out.print(json.dumps({**facts, "frames_expected": expected, "first_missing": missing}, indent=1))
         return 0
@@ -168,25 +168,25 @@ def _age(changed: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def run_info(path: Path, *, machine: bool) -> int:
-    """Tell what an export or a scan in progress holds, without reading its data."""
+def run_info(path: Path, *, json_output: bool) -> int:
+    """Print what an export or a scan in progress holds, without reading its data."""
     out = _console()
     try:
-        facts = _facts_of_part(path) if path.name.endswith(PART_SUFFIX) else _facts_of_export(path)
+        facts = _part_facts(path) if is_scan_file(path.name) else _export_facts(path)
     except LysStorageError as error:
         _console(stderr=True).print(str(error))
         return 1
-    if machine:
-        out.print(json.dumps(_for_json(facts), indent=1))
+    if json_output:
+        out.print(json.dumps(_json_value(facts), indent=1))
     else:
         width = max(map(len, facts))
         for name, value in facts.items():
-            out.print(f"{name:<{width}}  {_for_people(value)}")
+            out.print(f"{name:<{width}}  {_printable(value)}")
     return 0
 
 
-def _for_people(value: Any) -> str:
-    """What a file says, such that any terminal can show it and none obeys it."""
+def _printable(value: Any) -> str:
+    """Text from a file, with control characters escaped: a terminal must not obey them."""
     try:
         text = str(value)
     except ValueError:  # a number of too many digits
@@ -194,17 +194,17 @@ def _for_people(value: Any) -> str:
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
-def _for_json(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, dict):
-        return {_for_people(key): _for_json(item) for key, item in value.items()}
+        return {_printable(key): _json_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_for_json(item) for item in value]
+        return [_json_value(item) for item in value]
     if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 1 << 64):
         return value
-    return _for_people(value)
+    return _printable(value)
 
 
-def _facts_of_export(path: Path) -> dict[str, Any]:
+def _export_facts(path: Path) -> dict[str, Any]:
     with open_wave(path) as wave:
         facts: dict[str, Any] = {
             "file": str(path),
@@ -224,7 +224,7 @@ def _facts_of_export(path: Path) -> dict[str, Any]:
         return facts
 
 
-def _facts_of_part(path: Path) -> dict[str, Any]:
+def _part_facts(path: Path) -> dict[str, Any]:
     found = inspect(path)
     return {
         "file": str(path),

@@ -1,0 +1,7 @@
+"""The command line, `lys-storage`. Importing it loads neither Qt, lys, matplotlib nor rich: each command loads its own."""
+
+from __future__ import annotations
+
+from .main import main
+
+__all__ = ["main"]

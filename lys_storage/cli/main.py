@@ -1,0 +1,225 @@
+"""The arguments of each command. What a command does is imported when it is called."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .._version import VERSION
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_MAX_DIMENSIONS = 32
+"""The limit of numpy 1."""
+
+
+def _parse_lengths(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
+    """Lengths separated by commas, as "32,32"; "" is no dimension."""
+    words = [word.strip() for word in value.strip().strip("()[]").split(",")]
+    if words[-1] == "":
+        words.pop()
+    if not all(word.isascii() and word.isdigit() for word in words):
+        raise click.BadParameter(f"{value!r} is not a list of lengths: write whole numbers and commas, as 32,32")
+    lengths = tuple(map(int, words))
+    if 0 in lengths:
+        raise click.BadParameter(f"{value!r} has a length of 0, and nothing could be measured: lengths are at least 1")
+    return lengths
+
+
+def _parse_dtype(ctx: click.Context, param: click.Parameter, value: str) -> np.dtype[Any]:
+    """The name of a dtype that a detector can have."""
+    import numpy as np
+
+    try:
+        dtype = np.dtype(value)
+    except (TypeError, SyntaxError):
+        raise click.BadParameter(
+            f"{value!r} is no numpy dtype: try uint16, int32, float32, complex64, or >u2"
+        ) from None
+    if dtype.kind not in "uifc":
+        raise click.BadParameter(f"{value!r}: a detector gives integer, floating or complex numbers, not {dtype}")
+    return dtype
+
+
+def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        click.echo(f"lys-storage {VERSION}")
+        ctx.exit()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100})
+@click.option(
+    *("--version", "version"),
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version and exit.",
+)
+def main() -> None:
+    """Record scans into the .npz that lys loads, and recover, check and list them.
+
+    Exit codes: 0 success, 1 problems found, 2 usage error.
+    """
+
+
+@main.command()
+@click.option(
+    *("--shape", "grid"),
+    callback=_parse_lengths,
+    default="32,32",
+    metavar="N,N,...",
+    help="The index grid: the number of points along each dimension, the last one fastest. The last two are y and x on "
+    "the sample, those before them delay, temperature, ... Any number of dimensions; --shape '' is one point.",
+)
+@click.option(
+    "--frame",
+    callback=_parse_lengths,
+    default="128,128",
+    metavar="N,N,...",
+    help="The shape of each frame: N,N is a diffraction pattern, N a spectrum, '' a single number.",
+)
+@click.option(
+    "--dtype",
+    callback=_parse_dtype,
+    metavar="DTYPE",
+    default="uint16",
+    help="The dtype of the detector, and of the file: any integer, floating or complex dtype of numpy, as uint8, "
+    "float32, complex64, or >u2 (big-endian).",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="lys_storage_demo",
+    help="The folder for the file and its picture; it is created if missing. Each run takes the next free number: "
+    "data_0.npz, data_1.npz, ...; no file is replaced.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    default=None,
+    help="Frames per second, as of a camera with a fixed frame rate.  [default: as fast as they are stored]",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    help="The seed of sample and noise: the same seed gives the same frames, bit for bit.",
+)
+def demo(
+    grid: tuple[int, ...], frame: tuple[int, ...], dtype: np.dtype[Any], out: Path, rate: float | None, seed: int
+) -> None:
+    """Run a simulated scan, save it, and check every frame.
+
+    A simulated detector scans a sample with domains. Each frame is written to disk as it arrives. Then every frame is
+    read back and compared bit for bit, lys (if installed) opens the file, and a picture of it is drawn.
+
+    \b
+    lys-storage demo
+    lys-storage demo --shape 256,256 --frame 256,256 --dtype uint16   (8 GiB, in little memory)
+    lys-storage demo --shape 4,50,50 --frame 1024 --dtype float32     (a spectrum at each point, 4 delays)
+
+    Ctrl-C stops the detector and saves the frames so far. Exit code 1: a frame differs, or something was not saved.
+    """
+    if len(grid) + len(frame) > _MAX_DIMENSIONS:
+        raise click.UsageError(f"{len(grid) + len(frame)} dimensions are more than an array has ({_MAX_DIMENSIONS})")
+    from ..demo import Demo, run
+
+    sys.exit(run(Demo(grid, frame, dtype, out, rate, seed)))
+
+
+@main.command()
+@click.argument("folder", type=click.Path(exists=True, path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Only print what is there and what would be done.")
+@click.option(
+    "--verify", is_flag=True, help="Check every frame against its checksum, even if only a process has crashed."
+)
+@click.option("--trim", is_flag=True, help="Cut each scan, and its axes, to the part of its grid that has frames.")
+@click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON.")
+def recover(folder: Path, dry_run: bool, verify: bool, trim: bool, as_json: bool) -> None:
+    """Export every interrupted scan below FOLDER.
+
+    A scan whose process died, or whose machine lost power, becomes its .npz. This holds every frame that arrived, and
+    the fill value elsewhere; its acquisition.json lists the missing frames. Scans that a living process writes are
+    skipped, and no file is replaced. The command can be stopped at any time, and run again.
+
+    Exit code 1: a scan could not be exported; it is unchanged.
+    """
+    from .commands import run_recover
+
+    sys.exit(run_recover(folder, dry_run=dry_run, verify=verify, trim=trim, json_output=as_json))
+
+
+@main.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON.")
+def info(file: Path, as_json: bool) -> None:
+    """Print what FILE, an export or a scan in progress (.npz.part), holds. Reads no data."""
+    from .commands import run_info
+
+    sys.exit(run_info(file, json_output=as_json))
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON.")
+def verify(paths: tuple[Path, ...], as_json: bool) -> None:
+    """Check exports and scans in progress, or all of them below a folder, byte by byte.
+
+    For an export: the structure, and the CRC-32 of every member. For a scan in progress: the journal, and the checksum
+    of every frame. Reads at the speed of the disk, and changes nothing. Exit code 1: problems were found and printed.
+    """
+    from .commands import run_verify
+
+    sys.exit(run_verify(paths, json_output=as_json))
+
+
+@main.command()
+@click.argument("folder", type=click.Path(exists=True, path_type=Path), default=".")
+@click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON.")
+def ls(folder: Path, as_json: bool) -> None:
+    """List exports and scans in progress below FOLDER, with their states.
+
+    \b
+    finalized     an export, complete and valid
+    running       a living process writes it
+    interrupted   its process died: "lys-storage recover" exports it
+    damaged       the line below the table says what is wrong
+
+    Exit code 1: something is damaged.
+    """
+    from .commands import run_ls
+
+    sys.exit(run_ls(folder, json_output=as_json))
+
+
+@main.command("resume")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON.")
+def resume_(path: Path, as_json: bool) -> None:
+    """Prepare an interrupted scan for continuation, and print how a script or a detector continues it.
+
+    PATH is the final name of the scan, or its .npz.part. Its frames are reconciled with its journal, as by a resume:
+    after a power cut each frame is checked. The scan stays in progress.
+    """
+    from .commands import run_resume
+
+    sys.exit(run_resume(path, json_output=as_json))
+
+
+@main.command("check-disk")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=".")
+@click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON.")
+def check_disk(folder: Path, as_json: bool) -> None:
+    """Test whether the disk or share of FOLDER does what lys_storage relies on, and how fast.
+
+    Tests exclusive creation, locks between processes, preallocation, publishing without replacing, maps and syncs, in a
+    temporary folder, which is removed. Exit code 1: a test failed; its consequence is printed.
+    """
+    from .commands import run_check_disk
+
+    sys.exit(run_check_disk(folder, json_output=as_json))

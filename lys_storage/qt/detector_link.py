@@ -1,0 +1,159 @@
+"""The protocol between one detector and one storage: which acquisition a frame belongs to, and when that is finished."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..errors import LysStorageError
+from .acquisition import Acquisition
+from .binding import QtCore, Signal
+
+log = logging.getLogger("lys_storage")
+
+LATE_FRAME_MS = 500
+"""How long a stopped scan waits for its late frame, unless busy False or the next reservation comes first."""
+
+
+def axes_at_start(detector: Any) -> Any:
+    """The detector's axes for the journal, should the process die, or None; errors are reported when the scan is saved."""
+    try:
+        return detector.axes
+    except Exception as error:
+        log.info("the detector's axes cannot be read yet: %s", error)
+        return None
+
+
+def axes_at_end(detector: Any, acquisition: Acquisition) -> Any:
+    """The detector's axes to save, or those known so far if `detector` is None. Foreign code runs: hold no lock."""
+    if detector is None:
+        return acquisition.known_axes
+    try:
+        return detector.axes
+    except Exception as error:
+        text = f"the detector's axes cannot be read ({error}); saved with index coordinates"
+        acquisition.faults.report_error(RuntimeError(text))
+        return []
+
+
+def _reports_errors(slot: Callable[..., None]) -> Callable[..., None]:
+    """Report what the slot raises: an exception that leaves a slot can abort the process."""
+
+    @functools.wraps(slot)
+    def guarded(self: DetectorLink, *args: Any) -> None:
+        try:
+            slot(self, *args)
+        except Exception as error:
+            self._report_error(error)
+
+    return guarded
+
+
+class DetectorLink(QtCore.QObject):
+    """Turns the signals of `detector` into acquisitions. It lives in the detector's thread, as long as the detector does.
+
+    `begin(detector)` reserves an acquisition, and never raises. `store(acquisition, data, detector)` returns an error for
+    each frame that is not stored. `finish(acquisition, axes)` saves the acquisition. `report_error` is called with what a
+    slot has raised. They are methods of the storage, and so the link keeps the storage alive.
+
+    The k-th busy False belongs to the k-th True. A False may be queued while the next True comes, or never come (a device
+    error). To tell the two apart each True queues a marker: when that arrives, what was queued before it has been handled.
+    """
+
+    _marker = Signal(object)
+
+    def __init__(
+        self,
+        detector: Any,
+        *,
+        begin: Callable[[Any], Acquisition],
+        store: Callable[[Acquisition, dict[Any, Any], Any], Sequence[LysStorageError]],
+        finish: Callable[[Acquisition, Any], None],
+        report_error: Callable[[Exception], None],
+    ) -> None:
+        super().__init__()
+        self._begin, self._store, self._finish, self._report_error = begin, store, finish, report_error
+        self._detector = weakref.ref(detector)
+        self._current: Acquisition | None = None
+        self._awaiting_busy_false: deque[Acquisition] = deque()
+        self._stray_frames = 0
+        self._late_frame_timer = QtCore.QTimer(self)
+        self._late_frame_timer.setSingleShot(True)
+        self._late_frame_timer.setInterval(LATE_FRAME_MS)
+        self._late_frame_timer.timeout.connect(self._on_late_frame_timeout)
+        kind = QtCore.Qt.ConnectionType
+        self._marker.connect(self._on_marker, kind.QueuedConnection)  # type: ignore[call-arg]
+        detector.dataAcquired.connect(self._on_data, kind.DirectConnection)
+        # Never direct: lys_instr drops the emitting QThread in a slot of this signal, and waits for it with the GIL held.
+        detector.busyStateChanged.connect(self._on_busy_changed, kind.AutoConnection)
+        detector.stopped.connect(self._on_stopped, kind.AutoConnection)
+        self.moveToThread(detector.thread())
+        if detector.thread() == QtCore.QThread.currentThread():
+            self.setParent(detector)
+        else:  # Qt allows no parent in another thread
+            detector.__dict__.setdefault("_lys_storage_links", []).append(self)
+
+    @_reports_errors
+    def _on_busy_changed(self, busy: bool) -> None:
+        if busy:
+            self._late_frame_timer.stop()
+            self._current = current = self._begin(self._detector())
+            self._awaiting_busy_false.append(current)
+            self._marker.emit(current)
+        elif self._awaiting_busy_false and not (self._awaiting_busy_false[0] is self._current and self._is_busy()):
+            ended = self._awaiting_busy_false.popleft()
+            if ended is self._current:
+                self._late_frame_timer.stop()
+            self._finish_with_axes(ended)
+            ended.faults.report_totals()
+
+    def _is_busy(self) -> bool:
+        """Whether the detector says that it is busy. Its latest run then goes on, and a False belongs to an older run.
+
+        lys_instr's detector is no longer busy when it emits False; a script that polls it may start the next run before
+        the False is handled.
+        """
+        return getattr(self._detector(), "isBusy", False) is True
+
+    @_reports_errors
+    def _on_marker(self, acquisition: Acquisition) -> None:
+        """All that was queued before `acquisition` began has been handled: older ones have lost their busy False."""
+        while acquisition in self._awaiting_busy_false and self._awaiting_busy_false[0] is not acquisition:
+            self._awaiting_busy_false.popleft().faults.report_totals()
+
+    @_reports_errors
+    def _on_data(self, data: dict[Any, Any]) -> None:
+        """Store frames, in the thread that emits: a slow disk slows the detector down, and no queue grows."""
+        current = self._current
+        if not data:
+            return
+        if current is None:
+            self._stray_frames += len(data)
+            if self._stray_frames == len(data):
+                log.warning("frames came outside of any acquisition; they are not stored")
+        elif current.refused:
+            current.faults.frames_refused += len(data)
+        elif current.finished:
+            current.faults.frames_late += len(data) if current.scan is not None else 0
+        else:
+            for error in self._store(current, data, self._detector()):
+                current.faults.report_error(error)
+
+    @_reports_errors
+    def _on_stopped(self) -> None:
+        if self._current is not None and not self._current.finished:
+            self._current.stopped = True
+            self._late_frame_timer.start()
+
+    @_reports_errors
+    def _on_late_frame_timeout(self) -> None:
+        if self._current is not None:
+            self._finish_with_axes(self._current)
+
+    def _finish_with_axes(self, acquisition: Acquisition) -> None:
+        if not acquisition.finished:
+            self._finish(acquisition, axes_at_end(self._detector(), acquisition))

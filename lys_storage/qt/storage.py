@@ -1,0 +1,350 @@
+"""`DataStorage`, a drop-in replacement for lys_instr's: the public properties, signals and methods."""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+
+from ..errors import LysStorageError, NothingReservedError, ScanClosedError
+from ..export import FinalizeReport
+from ..format import check_axes, export_name, plain_note
+from ..scan import Scan
+from ..store import NOT_STORED, STORED
+from .acquisition import Acquisition
+from .binding import QtCore, Signal
+from .detector_link import DetectorLink, axes_at_end, axes_at_start
+from .interrupted_search import InterruptedSearch
+from .save_thread import SaveThread
+from .saves import Saves
+from .settings import Settings
+
+log = logging.getLogger("lys_storage")
+
+_PROGRESS_INTERVAL_S = 0.05
+
+
+class DataStorage(Settings):
+    """Stores the frames of a detector as they arrive, and saves each scan as a .npz that lys.Wave loads.
+
+    It has the properties, signals and methods of lys_instr's storage, and `dtype`, `array`, `written`, `saved`, `failed`,
+    `frameWritten`, `waitForSaved`, `close`. update() may be called in any thread; all else in the storage's own thread.
+    """
+
+    #: (bool) whether a scan is reserved or being saved. False comes through the event loop, or in waitForSaved().
+    savingStateChanged = Signal(bool)
+    #: (dict) listeners add entries for the note of the wave. What the dict holds when the scan is saved is stored.
+    tagRequest = Signal(dict)
+    #: the next free number may have changed.
+    numberChanged = Signal()
+    #: (str) the path of an export that is complete and durable.
+    saved = Signal(str)
+    #: (str, str) path and message: something could not be stored or saved. Repeats are counted, and reported as totals.
+    failed = Signal(str, str)
+    #: (int, int) frames written and frames expected; at most about 20 times a second.
+    frameWritten = Signal(int, int)
+    #: (list) the paths (.part) of interrupted scans in the folder. A background search finds them.
+    interruptedFound = Signal(list)
+
+    _stateIsStale = Signal()
+
+    def __init__(self, **properties: Any) -> None:
+        super().__init__()
+        self._save_thread = SaveThread()
+        self._saves = Saves(self._save_thread)
+        self._known_axes: Any = None
+        self._links: weakref.WeakKeyDictionary[Any, DetectorLink] = weakref.WeakKeyDictionary()
+        self._progress_due_s = 0.0
+        self._report: FinalizeReport | None = None
+        self._closed = False
+        self._interrupted_search = InterruptedSearch(self, self._save_thread.submit)
+        queued = QtCore.Qt.ConnectionType.QueuedConnection
+        self._save_thread.jobDone.connect(self._deliver_results, queued)  # type: ignore[call-arg]
+        self._stateIsStale.connect(self._emit_state, queued)  # type: ignore[call-arg]
+        self._folderChanged.connect(self._search_for_interrupted)
+        application = QtCore.QCoreApplication.instance()
+        if application is not None:
+            application.aboutToQuit.connect(self.waitForSaved)
+        for name, value in properties.items():
+            if not isinstance(getattr(type(self), name, None), property):
+                raise TypeError(f"DataStorage has no property {name!r}")
+            setattr(self, name, value)
+        weakref.finalize(self, self._saves.abandon)
+        self._search_for_interrupted()
+
+    # -- state ---------------------------------------------------------------------------------------------------
+
+    @property
+    def saving(self) -> bool:
+        """True from a reservation until the last file is in place."""
+        return self._saves.active
+
+    @property
+    def array(self) -> np.memmap[Any, Any] | None:
+        """The running scan as a read-only map, or None. Frames that are not `written` are zeros."""
+        scan = self._running_scan
+        return None if scan is None else scan.array
+
+    @property
+    def written(self) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
+        """Which frames of the running scan have been written (bool, of the grid's shape), or None."""
+        scan = self._running_scan
+        return None if scan is None else scan.written
+
+    @property
+    def _running_scan(self) -> Scan | None:
+        acquisition = self._saves.running
+        return None if acquisition is None else acquisition.scan
+
+    @property
+    def report(self) -> FinalizeReport | None:
+        """The latest export: path, size, frames, seconds with and without sync. None before the first export."""
+        return self._report
+
+    @property
+    def _arr(self) -> np.memmap[Any, Any] | None:
+        return self.array
+
+    @property
+    def _paths(self) -> list[str]:
+        """The files that are reserved, for lys_instr's panel."""
+        acquisition = self._saves.running
+        return [] if acquisition is None else [acquisition.path]
+
+    @property
+    def _threads(self) -> list[str]:
+        """The files that are being saved, for lys_instr's panel."""
+        return self._saves.paths
+
+    def _new_acquisition(self, tag: dict[str, Any] | None = None) -> Acquisition:
+        """An acquisition that has no scan yet. Its faults are emitted as `failed` while the storage lives."""
+        folder, stem = self._folder_and_stem()
+        storage = weakref.ref(self)
+
+        def failed(path: str, message: str) -> None:
+            if (alive := storage()) is not None:
+                alive.failed.emit(path, message)
+
+        return Acquisition(str(folder / export_name(stem)), failed, tag)
+
+    # -- scans ----------------------------------------------------------------------------------------------------
+
+    def reserve(self, shape: Any, fillValue: Any = None, dtype: Any = None) -> None:
+        """Begin a scan of `shape`. Path, tag and number are fixed now. A running scan that has frames is saved first.
+
+        Missing frames will hold `fillValue` (None: NaN for floating and complex dtypes, else 0). Raises ScanShapeError
+        for an impossible shape, dtype or fill, DiskFullError and StorageOSError; then nothing is left on disk.
+        """
+        self._begin(shape, fillValue, dtype, None, None)
+
+    def _begin(self, shape: Any, fill: Any, dtype: Any, grid_ndim: int | None, axes: Any) -> Acquisition:
+        if self._closed:
+            raise ScanClosedError("the storage is closed")
+        options = self._scan_options(dtype)  # first: slots that are called below may change properties
+        tag: dict[str, Any] = {"Notes": None}
+        acquisition = self._new_acquisition(tag)
+        self._finish_running()
+        if not self._enabled:
+            self._emit_state()
+            return acquisition
+        self.tagRequest.emit(tag)
+        tag.update(plain_note(tag))
+        acquisition.reserve(options, shape, fill, axes, grid_ndim)
+        acquisition.known_axes = self._known_axes if axes is None else axes
+        self._saves.begin(acquisition)
+        if options.numbered:
+            self.numberChanged.emit()
+        self._emit_state()
+        return acquisition
+
+    def resume(self, path: str | os.PathLike[str]) -> Iterator[tuple[int, ...]]:
+        """Continue an interrupted scan, and return the indices of the frames that are missing now, in C order.
+
+        `path`: the final name of the scan, or its .part. The scan becomes the running one: update() adds to it, and the
+        next detector that gets busy continues it; its dataShape must be the scan's shape. Raises ScanInUseError if a
+        living process writes the scan, BadFileError if it is damaged.
+        """
+        if self._closed:
+            raise ScanClosedError("the storage is closed")
+        self._finish_running()
+        acquisition = self._new_acquisition()
+        missing = acquisition.resume(path, self._scan_options())
+        self._saves.begin(acquisition)
+        self._emit_state()
+        return missing
+
+    def _finish_running(self) -> None:
+        """Save the running scan. A scan that has no frames and was not stopped is discarded."""
+        acquisition = self._saves.running
+        if acquisition is not None:
+            self._finish(acquisition, acquisition.known_axes, keep_empty=False)
+
+    def update(self, data: Mapping[Any, Any], detector: Any = None) -> None:
+        """Store `{index: frame}`. When it returns, the frames survive the death of the process, and may be reused.
+
+        The last missing frame saves the scan, with `detector.axes` or the axes known so far. An invalid frame is not
+        stored; its error is raised after the other frames are stored: FrameShapeError, FrameTypeError, FrameIndexError.
+        Raises NothingReservedError if no scan is running, StorageOSError if the system refuses to write.
+        """
+        acquisition = self._saves.running
+        if acquisition is None or acquisition.writer is None or not data:
+            self._check_unreserved(data)
+            return
+        write_item_fast = acquisition.writer.write_item_fast
+        stored = NOT_STORED if write_item_fast is None else write_item_fast(data)
+        if stored == STORED and monotonic() < self._progress_due_s:
+            return
+        errors = acquisition.store(data, stored)
+        self._after_frames(acquisition, detector)
+        if errors:
+            if len(errors) > 1:
+                errors[0].add_note(f"{len(errors) - 1} more frames of this update could not be stored")
+            raise errors[0]
+
+    def _check_unreserved(self, data: Mapping[Any, Any]) -> None:
+        """No scan is running: raise unless `data` is empty, or the storage is not enabled."""
+        if data and self._closed:
+            raise ScanClosedError("the storage is closed")
+        if data and self._enabled:
+            raise NothingReservedError("a frame came while no scan is reserved: call reserve() first, or connect()")
+
+    def _store(self, acquisition: Acquisition, data: Mapping[Any, Any], detector: Any) -> Sequence[LysStorageError]:
+        """Store frames of a detector's acquisition that has a scan; return an error for each frame that is not stored."""
+        errors = acquisition.store(data)
+        self._after_frames(acquisition, detector)
+        return errors
+
+    def _after_frames(self, acquisition: Acquisition, detector: Any) -> None:
+        """Emit the progress if that is due, and finish a complete acquisition."""
+        complete, now_s = acquisition.complete, monotonic()
+        if complete or now_s >= self._progress_due_s:
+            self._emit_progress(acquisition, now_s)
+        if complete:
+            self._finish(acquisition, axes_at_end(detector, acquisition))
+
+    def _emit_progress(self, acquisition: Acquisition, now_s: float) -> None:
+        scan = acquisition.scan
+        if scan is not None and not acquisition.finished:
+            self._progress_due_s = now_s + _PROGRESS_INTERVAL_S
+            self.frameWritten.emit(scan.frames_written, scan.frames_expected)
+
+    def save(self, axes: Iterable[Any] | None = None) -> None:
+        """Save the running scan now. Missing frames hold the fill value.
+
+        Raises AxisLengthError if an axis does not fit; the scan then goes on, and save() can be called again.
+        """
+        acquisition = self._saves.running
+        if acquisition is None or acquisition.scan is None:
+            if self._enabled and not self._closed:
+                raise NothingReservedError("there is no scan to save: call reserve() first")
+            return
+        axes = self._known_axes if axes is None else list(axes)
+        checked = check_axes(axes, acquisition.scan.shape)
+        self._known_axes = axes
+        self._finish(acquisition, checked)
+
+    def _finish(self, acquisition: Acquisition, axes: Any, *, keep_empty: bool = True) -> None:
+        """Seal the acquisition and have it saved. May be called in any thread; only the first call has an effect.
+
+        Without `keep_empty`, a scan that has no frames and was not stopped is discarded.
+        """
+        if not self._saves.finish(acquisition, axes, keep_empty=keep_empty):
+            return
+        if QtCore.QThread.currentThread() == self.thread():
+            self._emit_state()
+        else:
+            self._stateIsStale.emit()
+
+    def _emit_state(self) -> None:
+        self.savingStateChanged.emit(self.saving)
+
+    def _deliver_results(self) -> None:
+        """Emit the signals for what the save thread has done. Called in the storage's own thread."""
+        for paths in self._interrupted_search.take_found():
+            self.interruptedFound.emit(paths)
+        for result in self._saves.take_results():
+            if result.report is None:
+                self.failed.emit(result.acquisition.path, result.message)
+            else:
+                self._report = result.report
+                self.saved.emit(str(result.report.path))
+                if result.report.renumbered:
+                    log.warning("%s was taken meanwhile: saved as %s", result.acquisition.path, result.report.path)
+                    self.numberChanged.emit()
+            self._emit_state()
+
+    def retry(self) -> int:
+        """Save again the scans that could not be saved; return their number. `saved` or `failed` follows for each."""
+        count = self._saves.retry()
+        if count:
+            self._emit_state()
+        return count
+
+    def _search_for_interrupted(self) -> None:
+        self._interrupted_search.schedule(Path(self._base, self._folder))
+
+    # -- detectors ------------------------------------------------------------------------------------------------
+
+    def connect(self, detector: Any) -> None:
+        """Store what `detector` acquires from now on. Twice is harmless. The detector keeps the storage alive.
+
+        `detector` has the signals dataAcquired(dict), busyStateChanged(bool), stopped() and the properties dataShape,
+        axes, and optionally indexShape, the shape of the grid. Errors never reach it: they are logged, and emitted as
+        `failed`.
+        """
+        if detector not in self._links:
+            self._links[detector] = DetectorLink(
+                detector,
+                begin=self._begin_for,
+                store=self._store,
+                finish=self._finish,
+                report_error=self._report_slot_error,
+            )
+
+    def _begin_for(self, detector: Any) -> Acquisition:
+        """The acquisition of a detector that has become busy. Never raises: a failed reservation is emitted as `failed`."""
+        try:
+            shape = tuple(detector.dataShape)
+            running = self._saves.running
+            if running is not None and running.attach_detector(shape):
+                return running
+            grid = getattr(detector, "indexShape", None)
+            return self._begin(shape, None, None, None if grid is None else len(grid), axes_at_start(detector))
+        except Exception as error:
+            acquisition = self._new_acquisition()
+            acquisition.refused = True
+            acquisition.faults.report_error(error)
+            return acquisition
+
+    def _report_slot_error(self, error: Exception) -> None:
+        log.error("a slot of the storage failed: %s", error, exc_info=error)
+        self.failed.emit(self._new_acquisition().path, f"{type(error).__name__}: {error}")
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    def waitForSaved(self, timeout_s: float | None = None) -> bool:
+        """Wait until all saves have ended, a stopped scan's included (None: without a limit); False at the timeout."""
+        acquisition = self._saves.running
+        if acquisition is not None and acquisition.stopped:
+            self._finish(acquisition, acquisition.known_axes)
+        done = self._save_thread.wait_idle(timeout_s)
+        if QtCore.QThread.currentThread() == self.thread():
+            self._deliver_results()
+        return done
+
+    def close(self) -> None:
+        """Save the running scan, wait until all saves have ended, and accept no more frames. Twice is harmless."""
+        if self._closed:
+            return
+        self._closed = True
+        self._interrupted_search.close()
+        self._finish_running()
+        self.waitForSaved()
+        self._save_thread.end()
+        self._save_thread.join()
