@@ -69,6 +69,12 @@ def files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in found}
 
 
+def write_anew(path: Path, content: bytes | bytearray) -> None:
+    """For what is written a thousand times: ext4 waits for the disk where a file is cut to nothing and written again."""
+    path.unlink(missing_ok=True)
+    path.write_bytes(content)
+
+
 def some(shape: tuple[int, ...], dtype: Any, seed: int = 0) -> np.ndarray[Any, Any]:
     """Random values of any dtype that is made of numbers, times, or text."""
     dtype = np.dtype(dtype)

@@ -26,6 +26,7 @@ from lys_storage.journal.redo_log import _encode as encode_redo_header
 from lys_storage.recovery import inspect
 from tests.faults.pickled import Call, holding
 from tests.faults.rotten import ARRAY_AT, FILL, FRAME, MARKS_AT, METADATA_AT, SHAPE, SUMS_AT, Rotten, make_rotten
+from tests.helpers import write_anew
 from tools.fuzzing.seeds import SEEDS
 from tools.fuzzing.targets import TARGETS
 
@@ -209,7 +210,7 @@ def test_a_flipped_byte_of_an_export_is_never_other_data(export: bytes, folder: 
         changed += [(at, export[:at] + bytes([export[at] ^ 1 << bit]) + export[at + 1 :]) for bit in range(8)]
     wrong, opened = [], set()
     for at, content in changed:
-        path.write_bytes(content)
+        write_anew(path, content)
         try:
             with open_wave(path) as wave:
                 data, axes, note = wave.data, wave.axes, wave.note
@@ -234,7 +235,7 @@ def test_verify_finds_every_flipped_byte_of_an_export_that_matters(export: bytes
     path.write_bytes(export)
     assert verify(path) == []
     for at in spots(range(80), range(ARRAY_AT - 128, ARRAY_AT + 200, 2), range(ARRAY_AT + 128, len(export))):
-        path.write_bytes(flipped(export, at))
+        write_anew(path, flipped(export, at))
         if not verify(path):
             with np.load(path, allow_pickle=True) as members:
                 assert members["data"].tobytes() == EXPORTED, f"byte {at}"
@@ -328,7 +329,7 @@ def test_a_truncated_scan_file_has_the_frames_that_are_left(
 def test_a_truncated_export_is_refused(export: bytes, folder: Path) -> None:
     """Cut anywhere, an export has no end of a ZIP: it is refused."""
     for n in spots(range(0, 4096, 61), range(ARRAY_AT, len(export), 3)):
-        (folder / "a.npz").write_bytes(export[:n])
+        write_anew(folder / "a.npz", export[:n])
         with pytest.raises(BadFileError):
             open_wave(folder / "a.npz")
         assert verify(folder / "a.npz") != []

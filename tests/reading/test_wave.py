@@ -15,7 +15,7 @@ import pytest
 
 import lys_storage
 from lys_storage import BadFileError, ScanClosedError, StorageOSError
-from tests.helpers import assert_same_array, some
+from tests.helpers import assert_same_array, some, write_anew
 from tests.reading.exports import with_members
 
 # -- what it gives -----------------------------------------------------------------------------------------------------
@@ -213,7 +213,7 @@ def test_a_file_that_is_no_npz_is_a_bad_file(tmp_path: Path, content: bytes) -> 
 def test_an_export_that_is_cut_anywhere_is_a_bad_file(tmp_path: Path, export: Path) -> None:
     data = export.read_bytes()
     for size in range(0, len(data), 97):
-        (tmp_path / "cut.npz").write_bytes(data[:size])
+        write_anew(tmp_path / "cut.npz", data[:size])
         with pytest.raises(BadFileError):
             lys_storage.open_wave(tmp_path / "cut.npz")
 
@@ -223,7 +223,7 @@ def test_any_byte_of_the_tail_may_rot_and_it_is_read_rightly_or_a_bad_file(tmp_p
     data, opened = bytearray(export.read_bytes()), set()
     for at in range(4096 + 480, len(data)):
         data[at] ^= 0xFF
-        (tmp_path / "rotten.npz").write_bytes(data)
+        write_anew(tmp_path / "rotten.npz", data)
         data[at] ^= 0xFF
         try:
             wave = lys_storage.open_wave(tmp_path / "rotten.npz")
