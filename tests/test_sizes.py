@@ -1,0 +1,24 @@
+"""A module holds one idea, and a function one step of it: the sizes at which a second one may be hiding."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MOST_LINES, MOST_LINES_OF_A_FUNCTION = 350, 60
+
+
+@pytest.mark.parametrize("folder", ["lys_storage", "tools", "benchmarks"])
+def test_no_module_and_no_function_is_long(folder: str) -> None:
+    files = sorted((ROOT / folder).rglob("*.py"))
+    assert files
+    long = [f"{path}: {n}" for path in files if (n := len(path.read_text().splitlines())) > MOST_LINES]
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.end_lineno is not None:
+                if node.end_lineno - node.lineno + 1 > MOST_LINES_OF_A_FUNCTION:
+                    long.append(f"{path}: {node.name}")
+    assert long == []
