@@ -14,7 +14,7 @@ ErrorHandler = Callable[[LysStorageError], None]
 
 
 def log_error(error: LysStorageError) -> None:
-    """Where nobody asked to be told: it has been logged, and is raised at the end."""
+    """The default error handler: the error has been logged, and is raised at the end."""
 
 
 def notify_error(failed: ErrorHandler, error: Exception) -> None:
@@ -22,4 +22,4 @@ def notify_error(failed: ErrorHandler, error: Exception) -> None:
     try:
         failed(error if isinstance(error, LysStorageError) else LysStorageError(repr(error)))
     except Exception:
-        log.exception("whoever is told of trouble behind the writer has failed")
+        log.exception("the error handler has failed")

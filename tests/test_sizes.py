@@ -18,7 +18,8 @@ def test_no_module_and_no_function_is_long(folder: str) -> None:
     long = [f"{path}: {n}" for path in files if (n := len(path.read_text().splitlines())) > MOST_LINES]
     for path in files:
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef) and node.end_lineno is not None:
-                if node.end_lineno - node.lineno + 1 > MOST_LINES_OF_A_FUNCTION:
-                    long.append(f"{path}: {node.name}")
+            if not isinstance(node, ast.FunctionDef) or node.end_lineno is None:
+                continue
+            if node.end_lineno - node.lineno + 1 > MOST_LINES_OF_A_FUNCTION:
+                long.append(f"{path}: {node.name}")
     assert long == []

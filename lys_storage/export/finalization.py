@@ -59,7 +59,7 @@ def finalize(
     again from what is on disk; failed anywhere, it can be called again.
 
     `trim` cuts it to the part of the grid that has frames. `recovering`
-    replaces nothing. Nobody else flushes meanwhile: a frame that a sync was found to have lost would be in the checksum.
+    replaces nothing. No other thread flushes meanwhile: a frame that a sync was found to have lost would be in the checksum.
     """
     with store.finishing():
         return _finalize(store, progress, trim, recovering)

@@ -16,7 +16,7 @@
     recovery      reconcile       any -> what was found; restore_rewritten -> CHECKSUMMED
     new journal   withhold_all    -> WRITING, release_all -> ABSENT, copy_from, refine_from
 
-Whoever calls a transition holds the lock of the frame table, where there are several threads. The accelerator (store/hotpath)
+The caller of a transition holds the lock of the frame table, where there are several threads. The accelerator (store/hotpath)
 carries out begin_write, end_write, begin_checksum and end_checksum on the same bytes.
 """
 

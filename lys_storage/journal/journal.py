@@ -57,7 +57,7 @@ class Journal:
         self._sync_lock = threading.Lock()  # guards sync_failed
         self._metadata_lock = threading.Lock()  # guards the metadata, the pointers to it, and the next two
         self._metadata_is_durable, self._metadata_writes = False, 0
-        self.table_lock: AbstractContextManager[Any] = nullcontext()  # held by whoever changes the table
+        self.table_lock: AbstractContextManager[Any] = nullcontext()  # held while the table changes
 
     @property
     def path(self) -> Path:

@@ -43,7 +43,7 @@ class RedoLog:
     @classmethod
     def create(cls, part: Path, key: int) -> RedoLog:
         path = redo_path(part)
-        remove_file(path)  # void: a scan that is taken over has settled its records before
+        remove_file(path)  # void: taking a scan over applies its records before
         return cls(File.create(path), key)
 
     def append(self, offset: int, size: int, chunks: Iterable[Chunk], epoch: int) -> RedoRecord:

@@ -21,7 +21,7 @@ from .reconcile import reconcile_frames
 
 
 def open_store(path: Path, *, verify: bool = False, progress: Progress | None = None) -> ScanStore:
-    """Take over an interrupted scan: lock it, and settle which of its frames are data.
+    """Take over an interrupted scan: lock it, and find out which of its frames are data.
 
     Raises ScanInUseError where a living process writes it, BadFileError where it is not sound.
     """
@@ -67,13 +67,13 @@ def _reconciled(file: File, verify: bool, progress: Progress | None) -> ScanStor
 def _check_form(file: File, journal: Journal) -> None:
     """Raise BadFileError where the scan file is another's, as far as its form tells: filling it up would destroy that one.
 
-    A header of a part of the shape was left by an export that was to be cut; a damaged one is written anew.
+    A header of a part of the shape was left by an export that was to be cut; a damaged one is written again.
     """
     description = journal.description
     if description.replace and not file.path.name.startswith(f"{description.final}."):
         raise BadFileError(f"journal {journal.path} is that of {description.final}, which it would replace")
     if not journal.states.any_data():
-        return  # also one that was to be laid out anew for another dtype
+        return  # also one whose dtype was about to change
     layout = layout_of(description)
     try:
         shape, dtype, _, _ = decode_npy_header(
@@ -89,7 +89,7 @@ def _check_form(file: File, journal: Journal) -> None:
 
 
 def _restamp_boot_id(journal: Journal, boot: str) -> Journal:
-    """What the marks say is settled and durable: from now on a dead process leaves them true."""
+    """States and checksums are reconciled and durable: from now on the death of a process leaves them true."""
 
     def copy_states(new: Journal) -> None:
         new.states.copy_from(journal.states)

@@ -12,7 +12,7 @@ from .lifecycle import Lifecycle
 class BackgroundWorkers:
     """Checksums for each batch of frames, and a flush every `flush_interval_s` (None: not before the end), while frames come.
 
-    The threads start with the first frames, while the scan is open. `on_error` is told of what fails in them.
+    The threads start with the first frames, while the scan is open. `on_error` is called with the errors of both.
     """
 
     def __init__(

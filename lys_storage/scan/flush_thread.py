@@ -23,7 +23,7 @@ AGAIN_S = 1.0
 AFTER_S = 0.2
 """Nothing is written back sooner after the first frames."""
 _APART = 2
-"""Frames that are spread over more than so many times their own bytes come far atable."""
+"""Frames that are spread over more than so many times their own bytes come far apart."""
 _WHOLE = 1 << 21
 """Bytes; up to a multiple of it: the kernel keeps a file in pieces of up to that, and the last one is still being written."""
 _PIECE = 1 << 22
@@ -32,7 +32,7 @@ _PIECE = 1 << 22
 class FlushThread:
     """Flushes `interval_s` after frames have come (None: never), and has the kernel write in between.
 
-    Its thread begins with the first frames. `on_error` is told of a flush that failed, which is tried again.
+    Its thread begins with the first frames. `on_error` is called with the error of a failed flush, which is tried again.
     """
 
     def __init__(self, store: ScanStore, interval_s: float | None, on_error: ErrorHandler) -> None:
@@ -41,7 +41,7 @@ class FlushThread:
         self._lock = threading.Lock()  # guards _bytes
         self._bytes: Span = (0, 0)  # to be written back
         self._waiting: tuple[Span, int] = ((0, 0), 0)  # of frames, and the bytes of them that came
-        self._flushing = threading.Lock()  # held from before a flush until whoever is told that it failed has been
+        self._flushing = threading.Lock()  # held from before a flush until its error handler has returned
         self._wake = threading.Event()
         self._ended = False
         self._write_back_s = time.monotonic() + AFTER_S
@@ -67,7 +67,7 @@ class FlushThread:
     def notify_checksummed(self, span: Span, came: int) -> None:
         """The frames of `span`, of which `came` bytes are new, have a checksum and are hardly written again soon.
 
-        Not those that have none yet: were the kernel to lose one, nobody would know it from its bytes.
+        Not those that have none yet: if the kernel lost one, its bytes would not show it.
         """
         table = self._store.table
         span, came = self._waiting = (join(self._waiting[0], span), self._waiting[1] + came)

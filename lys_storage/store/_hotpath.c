@@ -173,7 +173,7 @@ static int write_frame(State *self, PyObject *frame, Py_buffer *view, Py_ssize_t
     return written;
 }
 
-/* TableState.lock: 1 held by somebody, 0 free, -1 with an exception. */
+/* TableState.lock: 1 held, 0 free, -1 with an exception. */
 static int is_locked(State *self) {
     PyObject *locked = PyObject_CallMethodNoArgs(self->lock, name_locked);
     if (locked == NULL) return -1;
@@ -220,7 +220,7 @@ static int end(State *self, PyObject *span, PyObject *dirty, Py_ssize_t number, 
     return 0;
 }
 
-/* end() where the lock is held by somebody, or somebody waits for the end of the flight. */
+/* end() where the lock is held, or a thread waits for the end of the flight. */
 static int end_in_turn(State *self, PyObject *span, Py_ssize_t number, Py_buffer *states) {
     PyObject *lock = self->lock, *type, *value, *trace;
     if (call(lock, name_acquire)) return -1;

@@ -48,7 +48,7 @@ class Checksummer:
 
     @contextlib.contextmanager
     def exclusive(self, *, priority: bool) -> Iterator[None]:
-        """Nobody else takes checksums until the end of the block. Where it is left by an exception, which an interrupt is
+        """No other thread takes checksums until the end of the block. Where it is left by an exception, which an interrupt is
         at any line, every frame counts as dirty again. `priority`: before those who wait without."""
         if priority:
             with self.flush_priority, self.checksum_lock, self._mark_all_dirty_on_error():

@@ -41,7 +41,7 @@ class FrameTable(TableState):
         self.changed = threading.Condition(self.lock)
 
     def bind(self, journal: Journal) -> None:
-        """Go on with `journal`, whose scan file is `file`. What its frames need is found out anew."""
+        """Go on with `journal`, whose scan file is `file`. What its frames need is found again."""
         self.journal, self.states = journal, journal.states
         journal.table_lock = self.lock
         self.description: Description = journal.description
@@ -126,7 +126,7 @@ class FrameTable(TableState):
         return True
 
     def begin(self, layout: FrameLayout, span: Span) -> int:
-        """Wait until nobody writes a frame of `span`, and take it. How many of its frames are new; if all, they are WRITING.
+        """Wait until no other thread writes a frame of `span`, and take it. How many of its frames are new; if all, they are WRITING.
 
         Raises LayoutChanged where `layout` is no longer the scan's, and ScanClosedError. commit() or abort() ends it.
         """

@@ -166,7 +166,7 @@ class ScanStore:
         self._syncer.sync_file()
 
     def finishing(self) -> contextlib.AbstractContextManager[bool]:
-        """Until the end of the block nobody else flushes."""
+        """Until the end of the block no other thread flushes."""
         return self._syncer.flush_lock
 
     def invalidate_from(self, first: int) -> None:
