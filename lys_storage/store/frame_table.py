@@ -126,7 +126,7 @@ class FrameTable(TableState):
         return True
 
     def begin(self, layout: FrameLayout, span: Span) -> int:
-        """Wait until no other thread writes a frame of `span`, and take it. How many of its frames are new; if all, they are WRITING.
+        """Wait until no other thread writes a frame of `span`, and take it; how many are new. If all are, they are WRITING.
 
         Raises LayoutChanged where `layout` is no longer the scan's, and ScanClosedError. commit() or abort() ends it.
         """
