@@ -11,6 +11,9 @@ import struct
 import zlib
 from pathlib import Path
 
+from lys_storage.journal.layout import MAGIC as JOURNAL_MAGIC
+from lys_storage.journal.redo_log import MAGIC as REDO_MAGIC
+
 
 def split_fields(data: bytes, count: int) -> list[bytes]:
     """`data` taken apart: u16 lengths of all fields but the last, then the fields; short where the data are."""
