@@ -107,7 +107,7 @@ def scans_of_a_failed_test(request: pytest.FixtureRequest, monkeypatch: pytest.M
 
 @pytest.fixture
 def python_sums(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Checksums are taken by Checks.sums, which a test may patch, also where they were compiled."""
+    """Checksums are taken by Checksummer.sums, which a test may patch, also where there is compiled code for it."""
     monkeypatch.setattr(checksummer_module, "CRC32_ADDRESS", None)
 
 
@@ -121,7 +121,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(params=["stored through a map", "written"])
-def marks_are(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each test twice: with marks in a map, and as a copy-on-write filesystem needs them."""
+def states_are(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each test twice: with states in a map, and as a copy-on-write filesystem needs them."""
     monkeypatch.setattr(File, "overwrites_in_place", lambda self: request.param != "written")
     return str(request.param)

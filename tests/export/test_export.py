@@ -324,7 +324,7 @@ def test_missing_frames_are_runs_from_the_first_to_before_the_last(tmp_path: Pat
 
 
 def test_runs_are_found_across_the_pieces_that_the_marks_are_read_in(tmp_path: Path) -> None:
-    """65,536 marks at a time."""
+    """65,536 states at a time."""
     with lys_storage.create(tmp_path / "data.npz", (140_000,), "u1", grid_ndim=1, flush_interval_s=None) as scan:
         for first, stop in ((10, 65_530), (65_540, 131_072)):
             scan[first:stop] = np.ones(stop - first, "u1")
@@ -357,13 +357,13 @@ def test_more_runs_than_10000_are_a_map_of_bits(tmp_path: Path, runs: int) -> No
 
 @pytest.fixture
 def sparse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files keep their holes here, or the test is skipped; space is not claimed, so that nothing is written."""
+    """Files keep their holes here, or the test is skipped; space is not preallocated, so that nothing is written."""
     with (tmp_path / "holes").open("wb") as stream:
         stream.truncate(1 << 33)
     if (tmp_path / "holes").stat().st_blocks * 512 > 1 << 20:
         pytest.skip("no holes in files here")
     (tmp_path / "holes").unlink()
-    monkeypatch.setattr(File, "claim", lambda file, offset, size: False)
+    monkeypatch.setattr(File, "preallocate", lambda file, offset, size, **how: False)
 
 
 def test_an_archive_beyond_4_gib_is_a_sound_zip64(tmp_path: Path, sparse: None) -> None:

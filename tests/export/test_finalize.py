@@ -49,7 +49,7 @@ def assert_exported(path: Path) -> None:
 def test_a_complete_scan_is_finalized_without_reading_or_writing_its_array(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """16 MiB, of which the follower has caught up: a few KiB of header and tail go out, and nothing is read."""
+    """16 MiB, with which the checksum thread has caught up: a few KiB of header and tail go out, and nothing is read."""
     scan = lys_storage.create(tmp_path / "data.npz", (64, 1 << 18), "u1", flush_interval_s=None)
     for i in range(64):
         scan[i] = np.full(1 << 18, i, "u1")
@@ -347,7 +347,7 @@ def scenario(arm, say):
 def test_a_read_that_fails_once_while_checksums_are_taken_does_not_keep_the_scan_from_being_saved(
     tmp_path: Path, faults: Faults
 ) -> None:
-    """What has not been checked stays to be checked, beyond the piece that failed too (a piece is 65,536 frames)."""
+    """What has no checksum stays dirty, beyond the piece that failed too (a piece is 65,536 frames)."""
     scan = lys_storage.create(tmp_path / "data.npz", (200_000,), "u1", grid_ndim=1, flush_interval_s=None)
     scan[...] = np.ones(200_000, "u1")
     faults.fail("read", 1, errno.EIO)

@@ -37,11 +37,14 @@ def test_a_storm_sees_a_frame_that_is_lost(tmp_path: Path) -> None:
     """A storage that forgets a frame it has acknowledged does not pass: the storm ends with 1 and names the frame."""
     source = (
         "import sys; sys.argv[0] = 'crash_storm.py'; sys.path.insert(0, sys.argv.pop(1))\n"
-        "from lys_storage.store import ScanStore\n"
-        "real = ScanStore.put\n"
-        "def forgets(part, form, first, count, chunks):\n"
-        "    if first % 2 or count > 1: return real(part, form, first, count, chunks)\n"
-        "ScanStore.put = forgets\n"
+        "from lys_storage.store import FrameTable, ScanStore\n"
+        "real_write, real_write_one = ScanStore.write, FrameTable.write_one\n"
+        "def write(store, layout, first, count, chunks):\n"
+        "    if first % 2 or count > 1: return real_write(store, layout, first, count, chunks)\n"
+        "def write_one(table, layout, number, frame):\n"
+        "    return real_write_one(table, layout, number, frame) if number % 2 else True\n"
+        "ScanStore.write, FrameTable.write_one = write, write_one\n"
+        "FrameTable.write_fast = FrameTable.write_item_fast = None\n"
         "import crash_storm; crash_storm.main()\n"
     )
     command = [sys.executable, "-c", source, str(ROOT / "tools"), "--dir", str(tmp_path), "--kills", "12"]

@@ -18,6 +18,7 @@ from lys_storage.disk import file as file_module
 from lys_storage.disk import folder as folder_module
 from lys_storage.disk import syscalls as syscalls_module
 from lys_storage.journal import Journal
+from lys_storage.store.syncer import Syncer
 from tests.conftest import ROOT, child_environment
 from tools.durability.files import read_files
 from tools.durability.model.cuts import Tally, cut_everywhere
@@ -127,25 +128,18 @@ def test_the_model_sees_a_sync_that_is_missing(
     assert_a_cut_broke_a_promise(tally)
 
 
-def _nothing_again(*args: Any, **options: Any) -> int:
-    return 0
-
-
 @pytest.mark.parametrize(
-    ("name", "scenario"),
+    ("owner", "scenario"),
     [
-        pytest.param("_write_again", in_order, id="the frames are not written again"),
-        pytest.param("_store_all_again", suspended_and_resumed, id="the journal is not written again"),
+        pytest.param(Syncer, in_order, id="the frames are not rewritten"),
+        pytest.param(Journal, suspended_and_resumed, id="the journal is not rewritten"),
     ],
 )
 def test_the_model_sees_a_failed_sync_that_is_forgotten(
-    name: str, scenario: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    owner: type, scenario: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second sync succeeds, and has written nothing of what the first one lost."""
-    owners = _classes_with(name)
-    assert owners
-    for owner in owners:
-        monkeypatch.setattr(owner, name, _nothing_again)
+    monkeypatch.setattr(owner, "_rewrite", _nothing)
     tally = Tally()
     for turn in range(24):
         cut_everywhere(Scenario(scenario), f"errors {turn}", tmp_path, tally, choices=1, most=40, sync_errors=True)
@@ -154,27 +148,20 @@ def test_the_model_sees_a_failed_sync_that_is_forgotten(
     assert_a_cut_broke_a_promise(tally)
 
 
-def _classes_with(name: str) -> list[type]:
-    """The classes of the core that define a method of that name, wherever it lives."""
-    modules = [module for key, module in list(sys.modules.items()) if key.startswith("lys_storage.core.")]
-    found = [it for module in modules for it in vars(module).values() if isinstance(it, type) and name in vars(it)]
-    return list(dict.fromkeys(found))
-
-
 def test_the_model_sees_a_rewrite_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the redo file a promised frame is torn by its rewrite."""
+    """Without the redo log a promised frame is torn by its rewrite."""
     from lys_storage.journal import RedoLog
 
-    monkeypatch.setattr(RedoLog, "create", classmethod(lambda cls, part, key: _Forgetful(part, key)))
+    monkeypatch.setattr(RedoLog, "create", classmethod(lambda cls, scan_file, key: _Forgetful()))
     tally = Tally()
     cut_everywhere(Scenario(rewrites), "test", tmp_path, tally, choices=2, most=160)
     assert any("is missing, version" in fault for fault in tally.faults), tally.faults
 
 
 class _Forgetful:
-    """A redo file that is never on disk."""
+    """A redo log that is never on disk."""
 
-    def __init__(self, part: Path, key: int) -> None:
+    def __init__(self) -> None:
         self.end = 0
         self.file = self
         self.sync_failed = False
@@ -192,7 +179,7 @@ class _Forgetful:
         for at, data in self._chunks[record.at]:
             file.write_at(data, record.offset + at)
 
-    def begin_again(self) -> None:
+    def reset(self) -> None:
         self.end = 0
 
     def sync(self, **options: Any) -> None:

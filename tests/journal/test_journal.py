@@ -28,6 +28,7 @@ from lys_storage.journal import (
     Journal,
 )
 from lys_storage.journal.layout import VERSION
+from lys_storage.scan.relayout import _refine_states
 from tests.format.descriptions import HERE
 from tests.helpers import files
 
@@ -66,25 +67,24 @@ def test_the_first_bytes_of_a_journal_are_these(tmp_path: Path, journal: Journal
     assert data[12288:12304] == b"the axesthe note"
 
 
-def test_marks_and_checksums_are_where_the_head_says(tmp_path: Path, journal: Journal) -> None:
-    journal.states.raw[5] = CHECKSUMMED
-    journal.set_checksums(0, np.array([5]), np.array([0x12345678], np.uint32))
+def test_states_and_checksums_are_where_the_head_says(tmp_path: Path, journal: Journal) -> None:
+    journal.states.end_checksum(0, np.array([5]), np.array([0x12345678], np.uint32))
     data = (tmp_path / "j").read_bytes()
     assert (data[4096:4108], data[8192 + 20 : 8192 + 24]) == (bytes([0] * 5 + [3] + [0] * 6), b"\x78\x56\x34\x12")
 
 
-def test_the_numbers_of_the_marks_do_not_change() -> None:
+def test_the_numbers_of_the_states_do_not_change() -> None:
     """Golden: a journal of one version is read by the next."""
     assert (ABSENT, WRITING, WRITTEN, CHECKSUMMED, REWRITING, CHECKSUMMING, BLOCK_CHECKSUMMED) == (0, 1, 2, 3, 4, 5, 6)
 
 
 def test_a_journal_is_read_as_what_was_written(tmp_path: Path, journal: Journal) -> None:
-    journal.put_marks(0, np.arange(12, dtype=np.uint8))
+    journal.states.reconcile(0, np.arange(12, dtype=np.uint8))
     journal.states._put("checksums", 0, np.arange(100, 112, dtype=np.uint32))
     journal.epoch = 77
     other = Journal.open(tmp_path / "j", writable=False)
     assert (other.description, other.epoch, other.read_metadata()) == (HERE, 77, METADATA)
-    assert (other.mark_array.tolist(), other.checksums.tolist()) == (list(range(12)), list(range(100, 112)))
+    assert (other.states.array.tolist(), other.states.checksums.tolist()) == (list(range(12)), list(range(100, 112)))
     other.close()
     other.close()
 
@@ -103,7 +103,7 @@ def test_a_journal_does_not_replace_another(tmp_path: Path, journal: Journal) ->
         pytest.param(8, b"\x00", "is of version 0, this program knows 1", id="version 0"),
         pytest.param(12, b"\xff\xff", "its first 64 bytes are damaged", id="another size of the description"),
         pytest.param(24, b"\xff", "its first 64 bytes are damaged", id="another number of frames"),
-        pytest.param(32, b"\xff", "its first 64 bytes are damaged", id="another place of the marks"),
+        pytest.param(32, b"\xff", "its first 64 bytes are damaged", id="another place of the states"),
         pytest.param(56, b"\xff", "its first 64 bytes are damaged", id="another checksum"),
         pytest.param(1540, b"\xff", "its description is damaged", id="another description"),
     ],
@@ -132,7 +132,7 @@ def test_a_journal_that_is_cut_is_refused(tmp_path: Path, journal: Journal, size
 def resealed(path: Path, **changes: int) -> None:
     """Fields of the head changed, with a right checksum: a journal that lies, or whose writer was wrong."""
     data = path.read_bytes()
-    names = ("magic", "version", "text_size", "text_crc", "zero", "frames", "marks", "checksums", "metadata")
+    names = ("magic", "version", "text_size", "text_crc", "zero", "frames", "states", "checksums", "metadata")
     fields = dict(zip(names, struct.unpack("<8sIIIIQQQQ", data[:56]), strict=True)) | changes
     head = struct.pack("<8sIIIIQQQQ", *fields.values())
     changed(path, 0, head + struct.pack("<I", zlib.crc32(head)))
@@ -143,9 +143,9 @@ def resealed(path: Path, **changes: int) -> None:
     [
         pytest.param({"frames": 13}, id="more frames than the shape has"),
         pytest.param({"frames": 1 << 62}, id="very many frames"),
-        pytest.param({"marks": 0}, id="marks over the head"),
+        pytest.param({"states": 0}, id="states over the head"),
         pytest.param({"checksums": 1 << 60}, id="checksums beyond the end"),
-        pytest.param({"metadata": 4096}, id="metadata over the marks"),
+        pytest.param({"metadata": 4096}, id="metadata over the states"),
         pytest.param({"text_size": 0}, id="no description"),
         pytest.param({"text_size": 0xFFFFFFFF}, id="a description of 4 GiB"),
     ],
@@ -285,24 +285,22 @@ def test_a_pointer_of_another_scan_is_no_pointer(tmp_path: Path, journal: Journa
         (CHECKSUMMED, CHECKSUMMED),
         (CHECKSUMMING, CHECKSUMMED),
     ],
-    ids=["absent", "coming", "written", "checked", "being checked"],
+    ids=["absent", "writing", "written", "checksummed", "checksumming"],
 )
-def test_on_a_finer_grid_every_frame_has_the_mark_of_the_one_it_is_a_part_of(
+def test_on_a_finer_grid_every_frame_has_the_state_of_the_one_it_is_a_part_of(
     tmp_path: Path, old: int, new: int
 ) -> None:
     """With a checksum of its own, from the file: what was promised by that of the whole stays promised."""
-    from lys_storage.scan.relayout import refine_marks
-
     coarse = Journal.create(tmp_path / "a", dataclasses.replace(HERE, grid_ndim=1), METADATA)
     fine = Journal.create(tmp_path / "b", HERE, METADATA)
-    coarse.marks[1], coarse.epoch = old, 5
+    coarse.states.raw[1], coarse.epoch = old, 5
     data = np.arange(prod(HERE.shape), dtype=np.uint8).astype(HERE.dtype)
     (tmp_path / "data").write_bytes(bytes(HERE.array_offset) + data.tobytes())
     file = File.open(tmp_path / "data", writable=False)
-    refine_marks(coarse, fine, file)
-    assert (fine.mark_array.tolist(), fine.epoch) == ([0] * 4 + [new] * 4 + [0] * 4, 5)
+    _refine_states(coarse, fine, file)
+    assert (fine.states.array.tolist(), fine.epoch) == ([0] * 4 + [new] * 4 + [0] * 4, 5)
     sums = [zlib.crc32(frame.tobytes()) for frame in data.reshape(12, -1)]
-    assert fine.checksums.tolist() == [0] * 4 + (sums[4:8] if new == CHECKSUMMED else [0] * 4) + [0] * 4
+    assert fine.states.checksums.tolist() == [0] * 4 + (sums[4:8] if new == CHECKSUMMED else [0] * 4) + [0] * 4
     file.close()
     coarse.close()
     fine.close()

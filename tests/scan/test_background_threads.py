@@ -17,10 +17,10 @@ from lys_storage.scan import begin_scan
 from lys_storage.scan import checksum_thread as checksum_thread_module
 from lys_storage.scan.checksum_thread import checksum_batch_bytes
 from tests.helpers import DEADLINE_S, wait_until
-from tests.store.small_blocks import marks
+from tests.store.small_blocks import states
 
 
-@pytest.mark.usefixtures("small_blocks", "marks_are")
+@pytest.mark.usefixtures("small_blocks", "states_are")
 @pytest.mark.parametrize("size", [1 << 20, 1 << 14], ids=["frames that stand alone", "frames in blocks"])
 def test_checksums_are_taken_behind_the_writer_long_before_the_end(tmp_path: Path, size: int) -> None:
     """What is left for the end to do is a few frames, however many have come: without a flush as well."""
@@ -38,7 +38,7 @@ def test_checksums_are_taken_behind_the_writer_long_before_the_end(tmp_path: Pat
     scan.close()
 
 
-@pytest.mark.usefixtures("small_blocks", "marks_are")
+@pytest.mark.usefixtures("small_blocks", "states_are")
 def test_an_interrupt_while_the_checksum_thread_is_woken_has_it_woken_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -62,7 +62,7 @@ def test_an_interrupt_while_the_checksum_thread_is_woken_has_it_woken_again(
     scan.close()
 
 
-@pytest.mark.usefixtures("small_blocks", "marks_are")
+@pytest.mark.usefixtures("small_blocks", "states_are")
 @pytest.mark.parametrize("interval", [None, 60.0])
 def test_a_checksum_thread_that_fails_rests_before_it_tries_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval: float | None
@@ -95,7 +95,7 @@ def test_a_checksum_thread_that_fails_rests_before_it_tries_again(
     for k in range(24):
         scan[k] = np.ones(1 << 18, "u1")
     scan._writer._notify_written(part)
-    assert wait_until(lambda: marks(scan)[:8] == [CHECKSUMMED] * 8)
+    assert wait_until(lambda: states(scan)[:8] == [CHECKSUMMED] * 8)
     assert done == ["told", 12.5] * 3
     scan.close()
 

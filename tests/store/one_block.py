@@ -53,8 +53,8 @@ def after_a_cut(folder: Path, monkeypatch: pytest.MonkeyPatch, journal: bytes | 
     return result.path
 
 
-def lose_frame_0(part: ScanStore) -> None:
+def lose_frame_0(store: ScanStore) -> None:
     """As by a sync that failed: it reads as what did not come."""
-    part.checksum_dirty()
-    part.journal.file_sync_failed = True
-    part.file.write_at(b"torn", part.table.array_offset)
+    store.checksum_dirty()
+    store.journal.file_sync_failed = True
+    store.file.write_at(b"torn", store.table.array_offset)

@@ -1,4 +1,4 @@
-"""A scan of 26 small frames, eight to a block: with the fixtures `small_blocks` and `marks_are`."""
+"""A scan of 26 small frames, eight to a block: with the fixtures `small_blocks` and `states_are`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def begin(folder: Path, frames: Any = range(FRAMES), **options: Any) -> Scan:
     return scan
 
 
-def marks(scan: Scan) -> list[int]:
+def states(scan: Scan) -> list[int]:
     return scan._store.journal.states.array.tolist()
 
 
@@ -82,15 +82,15 @@ def killed(work: Callable[[], object]) -> None:
     assert os.WIFSIGNALED(status), "it ended before it was killed"
 
 
-def write_marks(journal: Path, first: int, marks: list[int]) -> None:
+def write_states(journal: Path, first: int, states: list[int]) -> None:
     """Into the table in the journal's file, which begins at byte 4096: what a disk or a crash can leave."""
     with open(journal, "r+b") as file:
         file.seek(4096 + first)
-        file.write(bytes(marks))
+        file.write(bytes(states))
 
 
-def begin_unchecked(tmp_path: Path, frames: int, size: int) -> Scan:
-    """A scan of frames that stand alone or in blocks, whose follower never looks by itself."""
+def begin_without_checksums(tmp_path: Path, frames: int, size: int) -> Scan:
+    """A scan of frames that stand alone or in blocks, whose checksum thread never looks by itself."""
     scan = lys_storage.create(tmp_path / "a.npz", (frames, size), "u1", grid_ndim=1, flush_interval_s=None)
     for k in range(frames):
         scan._store.table.wake_at_bytes = 1 << 62

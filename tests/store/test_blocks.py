@@ -25,16 +25,16 @@ from tests.store.small_blocks import (
     SIZE,
     assert_is,
     begin,
-    begin_unchecked,
+    begin_without_checksums,
     frame,
     killed,
-    marks,
     on_another_boot,
     spoil,
-    write_marks,
+    states,
+    write_states,
 )
 
-pytestmark = pytest.mark.usefixtures("small_blocks", "marks_are")
+pytestmark = pytest.mark.usefixtures("small_blocks", "states_are")
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_the_size_of_a_frame_decides_how_many_share_a_checksum(
 def test_whole_blocks_share_a_checksum_and_the_rest_have_their_own(tmp_path: Path) -> None:
     scan = begin(tmp_path)
     scan.flush()
-    assert marks(scan) == [BLOCK_CHECKSUMMED] * 24 + [CHECKSUMMED] * 2
+    assert states(scan) == [BLOCK_CHECKSUMMED] * 24 + [CHECKSUMMED] * 2
     sums = scan._store.journal.states.block_checksums.tolist()
     assert sums == [zlib.crc32(b"".join(frame(k).tobytes() for k in range(b, b + 8))) for b in (0, 8, 16)]
     assert_is(scan.close(), {k: frame(k) for k in range(FRAMES)})
@@ -64,10 +64,10 @@ def test_a_block_with_a_frame_that_is_missing_has_checksums_of_frames(tmp_path: 
     scan.flush()
     expected = [BLOCK_CHECKSUMMED] * 8 + [CHECKSUMMED] * 8 + [BLOCK_CHECKSUMMED] * 8 + [CHECKSUMMED] * 2
     expected[11] = ABSENT
-    assert marks(scan) == expected
+    assert states(scan) == expected
     scan[11] = frame(11)
     scan.flush()
-    assert marks(scan)[8:16] == [CHECKSUMMED] * 8
+    assert states(scan)[8:16] == [CHECKSUMMED] * 8
     assert_is(scan.close(), {k: frame(k) for k in range(FRAMES)})
 
 
@@ -75,12 +75,12 @@ def test_before_a_flush_frames_of_unfinished_blocks_wait_for_the_others(tmp_path
     """Their checksums would be calls for nothing."""
     scan = begin(tmp_path, range(11))
     scan._store.checksum_batch(scan._store.table.dirty_bytes)
-    assert marks(scan)[:12] == [BLOCK_CHECKSUMMED] * 8 + [WRITTEN] * 3 + [ABSENT]
+    assert states(scan)[:12] == [BLOCK_CHECKSUMMED] * 8 + [WRITTEN] * 3 + [ABSENT]
     assert scan._store.table.dirty == (8, 11)
     for k in range(11, 16):
         scan[k] = frame(k)
     scan._store.checksum_batch(scan._store.table.dirty_bytes)
-    assert marks(scan)[8:16] == [BLOCK_CHECKSUMMED] * 8
+    assert states(scan)[8:16] == [BLOCK_CHECKSUMMED] * 8
     assert_is(scan.close(), {k: frame(k) for k in range(16)})
 
 
@@ -88,7 +88,7 @@ def test_a_frame_that_is_rewritten_leaves_its_block_first(tmp_path: Path) -> Non
     scan = begin(tmp_path)
     scan.flush()
     scan[10] = frame(10, 1)
-    assert marks(scan)[8:16] == [CHECKSUMMED, CHECKSUMMED, WRITTEN] + [CHECKSUMMED] * 5
+    assert states(scan)[8:16] == [CHECKSUMMED, CHECKSUMMED, WRITTEN] + [CHECKSUMMED] * 5
     own = scan._store.journal.states.checksums[8:16].tolist()
     assert own == [zlib.crc32(frame(k).tobytes()) for k in range(8, 16)]  # of 10: the version that is promised
     assert_is(scan.close(), {k: frame(k, int(k == 10)) for k in range(FRAMES)})
@@ -123,14 +123,14 @@ def test_a_rewrite_makes_the_other_frames_of_its_block_durable_before_its_record
 def test_after_a_power_cut_a_block_whose_bytes_are_there_is_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its checksum counts, whatever the marks say: they may have reached the disk in any order."""
+    """Its checksum counts, whatever the states say: they may have reached the disk in any order."""
     scan = begin(tmp_path)
     scan.flush()
     scan.suspend()
-    write_marks(tmp_path / "a.npz.part.journal", 0, [*range(8), *[0, 1, 2, 3, 4, 5, 0, 1] * 2, 3, 3])
+    write_states(tmp_path / "a.npz.part.journal", 0, [*range(8), *[0, 1, 2, 3, 4, 5, 0, 1] * 2, 3, 3])
     on_another_boot(monkeypatch)
     with lys_storage.resume(tmp_path / "a.npz") as again:
-        assert marks(again) == [BLOCK_CHECKSUMMED] * 24 + [CHECKSUMMED] * 2
+        assert states(again) == [BLOCK_CHECKSUMMED] * 24 + [CHECKSUMMED] * 2
     assert_is(tmp_path / "a.npz", {k: frame(k) for k in range(FRAMES)})
 
 
@@ -149,24 +149,24 @@ def test_after_a_power_cut_a_torn_block_is_missing_but_for_frames_with_a_checksu
     assert_is(tmp_path / "a.npz", {k: frame(k, int(k == 17)) for k in there})
 
 
-def test_after_the_death_of_a_process_a_rotten_mark_in_a_sound_block_is_mended(tmp_path: Path) -> None:
+def test_after_the_death_of_a_process_a_rotten_state_in_a_sound_block_is_mended(tmp_path: Path) -> None:
     scan = begin(tmp_path)
     scan.flush()
     scan.suspend()
-    write_marks(tmp_path / "a.npz.part.journal", 9, [200])
+    write_states(tmp_path / "a.npz.part.journal", 9, [200])
     with lys_storage.resume(tmp_path / "a.npz") as again:
-        assert marks(again)[8:16] == [BLOCK_CHECKSUMMED] * 8
+        assert states(again)[8:16] == [BLOCK_CHECKSUMMED] * 8
 
 
-def test_a_rotten_mark_in_a_block_that_is_not_what_it_was_costs_the_block(tmp_path: Path) -> None:
+def test_a_rotten_state_in_a_block_that_is_not_what_it_was_costs_the_block(tmp_path: Path) -> None:
     """One of its frames is wrong, and nobody can tell which: torn bytes are never passed off as data."""
     scan = begin(tmp_path)
     scan.flush()
     scan.suspend()
-    write_marks(tmp_path / "a.npz.part.journal", 9, [200])
+    write_states(tmp_path / "a.npz.part.journal", 9, [200])
     spoil(tmp_path / "a.npz.part", 12)
     with lys_storage.resume(tmp_path / "a.npz") as again:
-        assert marks(again)[8:16] == [WRITING] * 8
+        assert states(again)[8:16] == [WRITING] * 8
     assert_is(tmp_path / "a.npz", {k: frame(k) for k in range(FRAMES) if k not in range(8, 16)})
 
 
@@ -174,21 +174,21 @@ def test_a_rotten_mark_in_a_block_that_is_not_what_it_was_costs_the_block(tmp_pa
     ("left", "now"),
     [
         pytest.param([6, 6, 6, 5, 5, 5, 5, 5], [2] * 8, id="while it got its checksum"),
-        pytest.param([3, 3, 6, 6, 6, 6, 6, 6], [3, 3, 2, 2, 2, 2, 2, 2], id="while it was taken apart"),
+        pytest.param([3, 3, 6, 6, 6, 6, 6, 6], [3, 3, 2, 2, 2, 2, 2, 2], id="while it was split"),
         pytest.param([3, 3, 4, 3, 3, 3, 3, 3], [3, 3, 1, 3, 3, 3, 3, 3], id="in a rewrite whose record is lost"),
     ],
 )
-def test_a_block_of_which_a_part_is_marked_is_data(tmp_path: Path, left: list[int], now: list[int]) -> None:
-    """A process that dies in the middle of storing eight marks leaves some of them."""
+def test_a_block_of_which_some_states_were_stored_is_data(tmp_path: Path, left: list[int], now: list[int]) -> None:
+    """A process that dies in the middle of storing eight states leaves some of them."""
     assert left.count(REWRITING) == now.count(WRITING)
     killed(lambda: begin(tmp_path).flush())
     journal = tmp_path / "a.npz.part.journal"
-    write_marks(journal, 8, left)
+    write_states(journal, 8, left)
     with open(journal, "r+b") as file:
         file.seek(8192 + 4 * 8)  # the table of checksums
         file.write(b"".join(zlib.crc32(frame(k).tobytes()).to_bytes(4, "little") for k in range(8, 16)))
     with lys_storage.resume(tmp_path / "a.npz", flush_interval_s=None) as again:
-        assert marks(again)[8:16] == now
+        assert states(again)[8:16] == now
     there = {k: frame(k) for k in range(FRAMES) if not 8 <= k < 16 or now[k - 8] != WRITING}
     assert_is(tmp_path / "a.npz", there)
 
@@ -210,7 +210,7 @@ def test_a_trim_may_cut_a_block(tmp_path: Path, last: int) -> None:
     """What is kept of it gets checksums of its own."""
     scan = begin(tmp_path, range(last + 1))
     scan.flush()
-    for k in range(last + 1, 8):  # the rest of the first block had come, and is cut off by a lie of the marks
+    for k in range(last + 1, 8):  # the rest of the first block had come, and is cut off by a lie of the states
         scan._store.journal.states.raw[k] = ABSENT
     path = scan.close(trim=True)
     with lys_storage.open_wave(path) as wave:
@@ -218,16 +218,16 @@ def test_a_trim_may_cut_a_block(tmp_path: Path, last: int) -> None:
     assert_is(path, {k: frame(k) for k in range(last + 1)})
 
 
-def test_a_cut_within_a_block_that_shares_a_checksum_takes_it_apart(tmp_path: Path) -> None:
+def test_a_cut_within_a_block_that_shares_a_checksum_splits_it(tmp_path: Path) -> None:
     """A grid of two dimensions is cut to the lines that were begun: here 2 x 5 of 4 x 5, in blocks of 8."""
     options: dict[str, Any] = {"numbered": False, "replace_existing": False, "grid_ndim": 2, "flush_interval_s": None}
     scan = begin_scan(tmp_path, "a", (4, 5, SIZE), "u1", **options)
     for k in range(16):
         scan[divmod(k, 5)] = frame(k)
     scan.flush()
-    assert marks(scan)[:16] == [BLOCK_CHECKSUMMED] * 16
+    assert states(scan)[:16] == [BLOCK_CHECKSUMMED] * 16
     scan._store.journal.states._set(10, 20, ABSENT)
-    scan._store.frames_written = 10
+    scan._store.table.frames_written = 10
     path = scan.close(trim=True)
     with lys_storage.open_wave(path) as wave:
         assert wave.shape == (2, 5, SIZE)
@@ -239,7 +239,7 @@ def test_a_finer_grid_keeps_what_blocks_hold(tmp_path: Path) -> None:
     scan = begin(tmp_path, range(17))
     scan.flush()
     scan[20, 1] = 77
-    assert marks(scan)[: 17 * SIZE] == [BLOCK_CHECKSUMMED] * 96 + [CHECKSUMMED] * 6
+    assert states(scan)[: 17 * SIZE] == [BLOCK_CHECKSUMMED] * 96 + [CHECKSUMMED] * 6
     only = np.zeros(SIZE, "u1")
     only[1] = 77
     assert_is(scan.close(), {**{k: frame(k) for k in range(17)}, 20: only})
@@ -258,8 +258,8 @@ def test_a_rewrite_that_begins_while_its_block_gets_a_checksum_keeps_it_from_tha
         assert go_on.wait(DEADLINE_S)
         return real_append(*args)
 
-    def sums(checks: Checksummer, numbers: Any, size: int) -> Any:
-        result = real_sums(checks, numbers, size)
+    def sums(self: Checksummer, numbers: Any, size: int) -> Any:
+        result = real_sums(self, numbers, size)
         if size == 8 * SIZE and not looked.is_set():
             writer.start()
             assert looked.wait(DEADLINE_S)
@@ -269,15 +269,15 @@ def test_a_rewrite_that_begins_while_its_block_gets_a_checksum_keeps_it_from_tha
     monkeypatch.setattr(RedoLog, "append", append)
     monkeypatch.setattr(Checksummer, "sums", sums)
     scan._store.checksum_dirty()
-    assert marks(scan)[:24] == [BLOCK_CHECKSUMMED] * 8 + [CHECKSUMMED] * 8 + [BLOCK_CHECKSUMMED] * 8
+    assert states(scan)[:24] == [BLOCK_CHECKSUMMED] * 8 + [CHECKSUMMED] * 8 + [BLOCK_CHECKSUMMED] * 8
     go_on.set()
     writer.join(DEADLINE_S)
     scan.flush()
-    assert marks(scan)[8:16] == [CHECKSUMMED] * 8
+    assert states(scan)[8:16] == [CHECKSUMMED] * 8
     assert_is(scan.close(), {k: frame(k, int(k == 10)) for k in range(FRAMES)})
 
 
-def test_frames_that_are_rewritten_again_and_again_beside_checks_end_in_a_sound_export(tmp_path: Path) -> None:
+def test_frames_that_are_rewritten_again_and_again_beside_checksums_end_in_a_sound_export(tmp_path: Path) -> None:
     """By two threads, while a third takes checksums: at the end each frame is one of its versions, and whole."""
     scan, stop = begin(tmp_path), threading.Event()
     faults: list[BaseException] = []
@@ -315,60 +315,62 @@ def test_frames_that_are_rewritten_again_and_again_beside_checks_end_in_a_sound_
 
 
 @pytest.mark.parametrize(("size", "step"), [(1 << 18, 4), (1 << 15, 16)], ids=["frames that stand alone", "in blocks"])
-def test_what_came_last_is_checked_first_and_the_rest_when_nothing_is_new(tmp_path: Path, size: int, step: int) -> None:
+def test_what_came_last_gets_its_checksum_first_and_the_rest_when_nothing_is_new(
+    tmp_path: Path, size: int, step: int
+) -> None:
     frames, some = 10 * step, step * size
-    scan = begin_unchecked(tmp_path, frames, size)
-    part, done = scan._store, (CHECKSUMMED, BLOCK_CHECKSUMMED)
+    scan = begin_without_checksums(tmp_path, frames, size)
+    store, done = scan._store, (CHECKSUMMED, BLOCK_CHECKSUMMED)
     spans = []
     for _ in range(10):
-        span, came = part.checksum_batch(some)
+        span, came = store.checksum_batch(some)
         assert came == (span[1] - span[0]) * size
         spans.append(span)
-        assert [mark in done for mark in marks(scan)] == [any(a <= k < b for a, b in spans) for k in range(frames)]
+        assert [state in done for state in states(scan)] == [any(a <= k < b for a, b in spans) for k in range(frames)]
     assert spans == [(frames - (k + 1) * step, frames - k * step) for k in range(9)] + [(0, step)]
-    assert part.checksum_batch(some) == ((0, 0), 0)
-    assert (part.table.dirty_backlog, part.table.dirty, part.table.dirty_bytes) == ([], (0, 0), 0)
+    assert store.checksum_batch(some) == ((0, 0), 0)
+    assert (store.table.dirty_backlog, store.table.dirty, store.table.dirty_bytes) == ([], (0, 0), 0)
     assert_is(scan.close(), {k: np.full(size, k + 1, "u1") for k in range(frames)})
 
 
 def test_what_waits_for_its_checksums_is_promised_by_the_next_flush(tmp_path: Path) -> None:
-    scan = begin_unchecked(tmp_path, 24, 1 << 18)
-    part = scan._store
-    assert part.checksum_batch(8 << 18) == ((16, 24), 8 << 18)
-    assert part.table.dirty_backlog == [(0, 16)]
+    scan = begin_without_checksums(tmp_path, 24, 1 << 18)
+    store = scan._store
+    assert store.checksum_batch(8 << 18) == ((16, 24), 8 << 18)
+    assert store.table.dirty_backlog == [(0, 16)]
     scan.flush()
-    assert (part.table.dirty_backlog, marks(scan)) == ([], [CHECKSUMMED] * 24)
+    assert (store.table.dirty_backlog, states(scan)) == ([], [CHECKSUMMED] * 24)
     scan.close()
 
 
-def test_a_check_that_fails_leaves_nothing_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scan = begin_unchecked(tmp_path, 24, 1 << 18)
-    part = scan._store
+def test_checksums_that_fail_leave_nothing_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = begin_without_checksums(tmp_path, 24, 1 << 18)
+    store = scan._store
     with monkeypatch.context() as patch:
-        patch.setattr(part, "take_checksums", lambda *args, **more: 1 / 0)
+        patch.setattr(store._checksummer, "checksum", lambda *args, **more: 1 / 0)
         for _ in range(3):
             with pytest.raises(ZeroDivisionError):
-                part.checksum_batch(8 << 18)
-            part.table.dirty_bytes = 24 << 18
+                store.checksum_batch(8 << 18)
+            store.table.dirty_bytes = 24 << 18
         with pytest.raises(ZeroDivisionError):
             scan.flush()
     scan.flush()
-    assert marks(scan) == [CHECKSUMMED] * 24
+    assert states(scan) == [CHECKSUMMED] * 24
     scan.close()
 
 
-def test_frames_that_come_far_apart_are_not_taken_apart_by_their_numbers(tmp_path: Path) -> None:
+def test_frames_that_come_far_apart_are_not_cut_into_batches_by_their_numbers(tmp_path: Path) -> None:
     size = 1 << 18
     scan = lys_storage.create(tmp_path / "a.npz", (100, size), "u1", grid_ndim=1, flush_interval_s=None)
     for k in range(0, 100, 3):
         scan._store.table.wake_at_bytes = 1 << 62
         scan._store.table.write_one(scan._store.table.layout, k, np.full(size, k, "u1"))
     assert scan._store.checksum_batch(8 * size) == ((0, 100), 34 * size)
-    assert marks(scan) == [CHECKSUMMED if k % 3 == 0 else ABSENT for k in range(100)]
+    assert states(scan) == [CHECKSUMMED if k % 3 == 0 else ABSENT for k in range(100)]
     scan.close()
 
 
-def test_a_frame_larger_than_what_is_checked_at_once_is_checked(tmp_path: Path) -> None:
-    scan = begin_unchecked(tmp_path, 3, 1 << 20)
+def test_a_frame_larger_than_a_batch_gets_its_checksum(tmp_path: Path) -> None:
+    scan = begin_without_checksums(tmp_path, 3, 1 << 20)
     assert [scan._store.checksum_batch(1000)[0] for _ in range(4)] == [(2, 3), (1, 2), (0, 1), (0, 0)]
     scan.close()

@@ -1,4 +1,4 @@
-"""A failed sync is not forgotten: what came since the last good one is written again, and what is lost is reported."""
+"""A failed sync is not forgotten: what came since the last good one is rewritten, and what is lost is reported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 import lys_storage
 from lys_storage import StorageOSError
 from lys_storage.disk import File
-from lys_storage.journal import Journal
+from lys_storage.journal.frame_state import FrameStates
 from tests.helpers import DEADLINE_S, assert_same_array, load_export, raising
 from tests.store import one_block
 from tests.store.one_block import assert_export, begun, lose_frame_0, value
@@ -22,7 +22,7 @@ from tests.store.small_blocks import FRAMES, SIZE, assert_is, begin, frame, kill
 
 
 def test_a_failed_sync_is_not_forgotten_by_one_that_succeeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel takes what it could not write for written: the frames since the last good sync are written again."""
+    """The kernel takes what it could not write for written: the frames since the last good sync are rewritten."""
     scan = lys_storage.create(tmp_path / "data.npz", (3, 4), "u1", grid_ndim=1, flush_interval_s=None)
     scan[0] = np.full(4, 1, "u1")
     scan.flush()
@@ -80,28 +80,28 @@ def test_a_frame_that_a_failed_sync_lost_is_missing_and_said(tmp_path: Path, mon
     assert_same_array(load_export(scan.path).data, np.array([[9] * 4, [2] * 4], "u1"))
 
 
-def test_a_mark_that_cannot_be_written_leaves_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_state_that_cannot_be_written_leaves_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a frame that a failed sync has lost, on a full disk that copies on write."""
     monkeypatch.setattr(File, "overwrites_in_place", lambda self: False)
     scan = begun(tmp_path, 1)
-    part = scan._store
-    lose_frame_0(part)
+    store = scan._store
+    lose_frame_0(store)
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "set_marks", raising(errno.ENOSPC))
+        patch.setattr(FrameStates, "invalidate", raising(errno.ENOSPC))
         with pytest.raises(StorageOSError):
             scan.flush()
-    assert part.table.in_flight == []
+    assert store.table.in_flight == []
     with pytest.raises(StorageOSError, match="1 frames were lost"):
         scan.flush()
     scan.suspend()
 
 
-def test_a_frame_that_was_in_flight_during_a_failed_sync_is_written_again(
+def test_a_frame_that_was_in_flight_during_a_failed_sync_is_rewritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel had some of it, and dropped that; the frame is done after the next sync has succeeded."""
     scan = begun(tmp_path, 1)
-    part, real = scan._store, os.pwrite
+    store, real = scan._store, os.pwrite
     under_way, go_on = threading.Event(), threading.Event()
 
     def slow(fd: int, data: Any, at: int) -> int:
@@ -120,15 +120,15 @@ def test_a_frame_that_was_in_flight_during_a_failed_sync_is_written_again(
         with pytest.raises(StorageOSError):
             scan.flush()
     written: list[int] = []
-    write_at = part.file.write_at
-    monkeypatch.setattr(part.file, "write_at", lambda data, at: (written.append(at), write_at(data, at)))
+    write_at = store.file.write_at
+    monkeypatch.setattr(store.file, "write_at", lambda data, at: (written.append(at), write_at(data, at)))
     flushing = threading.Thread(target=scan.flush)
     flushing.start()
     flushing.join(0.1)
     go_on.set()
     for thread in (writing, flushing):
         thread.join(DEADLINE_S)
-    assert part.table.array_offset + 5 * one_block.SIZE in written
+    assert store.table.array_offset + 5 * one_block.SIZE in written
     assert_export(scan.close(), {0: 0, 5: 0})
 
 
@@ -136,8 +136,8 @@ def test_lost_frames_are_reported_even_if_the_sync_that_follows_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scan = begun(tmp_path, 2)
-    part = scan._store
-    lose_frame_0(part)
+    store = scan._store
+    lose_frame_0(store)
     with monkeypatch.context() as patch:
         patch.setattr(File, "sync", raising(errno.EIO))
         with pytest.raises(StorageOSError, match="Input/output"):
@@ -155,23 +155,21 @@ def test_epoch_and_failed_flag_of_the_journal_do_not_change_while_its_table_is_l
 ) -> None:
     """An old epoch would be put back."""
     scan = begun(tmp_path)
-    part = scan._store
-    with part.table.lock:
-        changing = threading.Thread(target=setattr, args=(part.journal, what, 1))
+    store = scan._store
+    with store.table.lock:
+        changing = threading.Thread(target=setattr, args=(store.journal, what, 1))
         changing.start()
         changing.join(0.1)
-        assert getattr(part.journal, what) == 0
+        assert getattr(store.journal, what) == 0
     changing.join(DEADLINE_S)
-    assert getattr(part.journal, what) == 1
-    setattr(part.journal, what, 0)
+    assert getattr(store.journal, what) == 1
+    setattr(store.journal, what, 0)
     scan.suspend()
 
 
-@pytest.mark.usefixtures("small_blocks", "marks_are")
+@pytest.mark.usefixtures("small_blocks", "states_are")
 @pytest.mark.parametrize("lost", [False, True], ids=["the bytes are still there", "they are gone"])
-def test_after_a_failed_sync_a_block_is_written_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: bool
-) -> None:
+def test_after_a_failed_sync_a_block_is_rewritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: bool) -> None:
     """As a whole; where its bytes are no longer those that came, all of it is missing, and the error says so."""
     scan = begin(tmp_path)
     real, failing = File.sync, True
@@ -202,11 +200,11 @@ def flush_with_a_failing_sync(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
         scan.flush()
 
 
-@pytest.mark.usefixtures("small_blocks", "marks_are")
+@pytest.mark.usefixtures("small_blocks", "states_are")
 def test_a_failed_sync_is_not_forgotten_by_the_death_of_the_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who takes the scan over writes everything again before a sync of his counts."""
+    """Who takes the scan over rewrites everything before a sync of his counts."""
     killed(lambda: flush_with_a_failing_sync(tmp_path, monkeypatch))
     written: list[tuple[int, int]] = []
     write = File.write_at
@@ -223,7 +221,7 @@ def test_a_failed_sync_is_not_forgotten_by_the_death_of_the_process(
     assert_is(tmp_path / "a.npz", {k: frame(k) for k in range(FRAMES)})
 
 
-@pytest.mark.usefixtures("small_blocks", "marks_are")
+@pytest.mark.usefixtures("small_blocks", "states_are")
 def test_what_a_failed_sync_has_lost_is_missing_for_who_takes_the_scan_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,20 +11,21 @@ import pytest
 
 from lys_storage import StorageOSError
 from lys_storage.disk import File
-from lys_storage.journal import CHECKSUMMED, REWRITING, WRITTEN, Journal
+from lys_storage.journal import CHECKSUMMED
+from lys_storage.journal.frame_state import FrameStates
 from tests.helpers import raising
 from tests.store.one_block import after_a_cut, assert_export, begun, value
-from tests.store.small_blocks import begin_unchecked, marks
+from tests.store.small_blocks import begin_without_checksums, states
 
 
 def test_checksums_that_were_cut_short_are_taken_by_the_next_flush(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A checksum that could not be written, or Ctrl-C just there, leaves frames CHECKING."""
+    """A checksum that could not be written, or Ctrl-C just there, leaves frames CHECKSUMMING."""
     monkeypatch.setattr(File, "overwrites_in_place", lambda self: False)
     scan = begun(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "put_checksums", raising(errno.ENOSPC))
+        patch.setattr(FrameStates, "_put", raising(errno.ENOSPC))
         with pytest.raises(StorageOSError):
             scan.flush()
     scan.flush()
@@ -37,7 +38,7 @@ def test_checksums_that_were_cut_short_are_taken_by_the_next_flush(
 def test_an_interrupt_in_the_middle_of_a_write_leaves_the_count_right_and_nobody_waiting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: bool
 ) -> None:
-    """Ctrl-C comes at any line: the frame has its mark, and was not counted yet."""
+    """Ctrl-C comes at any line: the frame has its state, and was not counted yet."""
     scan = begun(tmp_path, 0)
     real = os.pwritev if together else os.pwrite
 
@@ -56,79 +57,80 @@ def test_an_interrupt_in_the_middle_of_a_write_leaves_the_count_right_and_nobody
     assert_export(scan.close(), dict.fromkeys(range(len(data)), 0))
 
 
-@pytest.mark.parametrize("when", ["before", "after"], ids=["its mark is set", "its bytes are in place"])
+@pytest.mark.parametrize("transition", ["begin_rewrite", "end_rewrite"])
+@pytest.mark.parametrize("when", ["before", "after"])
 def test_an_interrupt_in_a_rewrite_leaves_a_frame_that_can_be_saved(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transition: str, when: str
 ) -> None:
+    """Before and after its state is REWRITING, and before and after it is WRITTEN again."""
     scan = begun(tmp_path)
     scan.flush()
-    real = Journal.set_marks
+    real = getattr(FrameStates, transition)
 
-    def interrupted(self: Journal, first: int, stop: int, mark: int) -> None:
-        if when == "before":
-            real(self, first, stop, mark)
-        if mark == (REWRITING if when == "before" else WRITTEN):
-            raise KeyboardInterrupt
+    def interrupted(self: FrameStates, first: int, stop: int) -> None:
         if when == "after":
-            real(self, first, stop, mark)
+            real(self, first, stop)
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "set_marks", interrupted)
+        patch.setattr(FrameStates, transition, interrupted)
         with pytest.raises(KeyboardInterrupt):
             scan[3] = value(3, 1)
+    assert scan._store.table.in_flight == []
     scan.flush()
     scan.flush()
-    assert_export(scan.close(), {k: int(k == 3) for k in range(8)})
+    is_new = (transition, when) != ("begin_rewrite", "before")  # from the state REWRITING on, the record counts
+    assert_export(scan.close(), {k: int(is_new and k == 3) for k in range(8)})
 
 
-def test_an_interrupt_at_the_beginning_of_a_sync_forgets_nothing_that_is_to_be_written_again(
+def test_an_interrupt_at_the_beginning_of_a_sync_forgets_nothing_that_is_to_be_rewritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scan = begun(tmp_path)
-    part = scan._store
+    store = scan._store
     with monkeypatch.context() as patch:
         patch.setattr(File, "sync", raising(errno.EIO))
         with pytest.raises(StorageOSError):
             scan.flush()
-    assert part.table.unsynced == (0, 8)
+    assert store.table.unsynced == (0, 8)
 
     class Interrupted:
         """A lock; the interrupt comes when it has been let go."""
 
         def __enter__(self) -> None:
-            part_lock.acquire()
+            table_lock.acquire()
 
         def __exit__(self, *args: object) -> None:
-            part_lock.release()
-            part.table.lock = part_lock
+            table_lock.release()
+            store.table.lock = table_lock
             raise KeyboardInterrupt
 
-    part_lock = part.table.lock
-    monkeypatch.setattr(part, "_lock", Interrupted())
+    table_lock = store.table.lock
+    monkeypatch.setattr(store.table, "lock", Interrupted())
     with pytest.raises(KeyboardInterrupt):
-        part.sync_file()
-    assert (part.table.unsynced, part.journal.file_sync_failed) == ((0, 8), True)
+        store.sync_file()
+    assert (store.table.unsynced, store.journal.file_sync_failed) == ((0, 8), True)
     scan.close()
 
 
-@pytest.mark.usefixtures("small_blocks", "marks_are")
+@pytest.mark.usefixtures("small_blocks", "states_are")
 def test_an_interrupt_before_the_checksums_of_new_frames_leaves_none_of_them_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scan = begin_unchecked(tmp_path, 24, 1 << 18)
-    part = scan._store
-    part.checksum_batch(8 << 18)
-    real = part.table._take_dirty
+    scan = begin_without_checksums(tmp_path, 24, 1 << 18)
+    store = scan._store
+    store.checksum_batch(8 << 18)
+    real = store.table._take_dirty
 
     def interrupted() -> Any:
         real()
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(part, "_take_fresh", interrupted)
+        patch.setattr(store.table, "_take_dirty", interrupted)
         with pytest.raises(KeyboardInterrupt):
             scan.flush()
-    assert part.table.dirty_backlog == []
+    assert store.table.dirty_backlog == []
     scan.flush()
-    assert marks(scan) == [CHECKSUMMED] * 24
+    assert states(scan) == [CHECKSUMMED] * 24
     scan.close()

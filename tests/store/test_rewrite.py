@@ -1,4 +1,4 @@
-"""A frame that is written again is its old version or its new one, also after a crash, and never a mixture."""
+"""A frame that is rewritten is its old version or its new one, also after a crash, and never a mixture."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import pytest
 import lys_storage
 from lys_storage import Scan, StorageOSError
 from lys_storage.journal import ABSENT, CHECKSUMMED, WRITING, WRITTEN, Journal, RedoLog
+from lys_storage.journal.frame_state import FrameStates
 from lys_storage.store import Checksummer
 from lys_storage.store.rewriter import Rewriter
 from tests.helpers import DEADLINE_S, assert_same_array, files, in_threads, raising
@@ -25,9 +26,9 @@ from tests.store.one_block import FRAMES, SIZE, after_a_cut, assert_export, begu
 # -- the last one counts -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("between", ["nothing", "check", "flush"])
+@pytest.mark.parametrize("between", ["nothing", "checksum_dirty", "flush"])
 def test_of_a_frame_that_comes_twice_the_last_one_counts(tmp_path: Path, between: str) -> None:
-    """Its old version may be unchecked, checked, or on the disk: the new one goes through the redo file in each case."""
+    """Its old version may be without a checksum, have one, or be durable: the new one goes through the redo log in each case."""
     scan = begin(tmp_path, (3, 4), "u2")
     scan[1] = np.full(4, 1, "u2")
     if between != "nothing":
@@ -50,7 +51,7 @@ def test_a_row_over_points_of_which_some_have_come_replaces_them_and_counts_each
     assert_same_array(saved(scan), np.array([[[2, 2], [2, 2], [3, 3]], [[0, 0], [0, 0], [3, 3]]], "u1"))
 
 
-def test_a_flush_ends_what_the_redo_file_holds(tmp_path: Path) -> None:
+def test_a_flush_ends_what_the_redo_log_holds(tmp_path: Path) -> None:
     """Rewriting for days does not fill the disk."""
     with begin(tmp_path, (2, 1000), "u1", grid_ndim=1) as scan:
         redo, sizes = tmp_path / "data.npz.part.redo", []
@@ -103,8 +104,8 @@ def test_a_frame_that_is_rewritten_while_its_checksum_is_taken_keeps_none(
     scan, real, taken = begin(tmp_path, (3, 8), "u1"), Checksummer.sums, []
     scan[0], scan[1] = np.full(8, 1, "u1"), np.full(8, 2, "u1")
 
-    def sums(checks: Checksummer, numbers: Any, size: int) -> Any:
-        result = real(checks, numbers, size)
+    def sums(self: Checksummer, numbers: Any, size: int) -> Any:
+        result = real(self, numbers, size)
         if len(result):
             taken.append(len(result))
             if len(taken) == 1:
@@ -179,7 +180,7 @@ def test_a_flush_promises_the_old_version_of_a_frame_whose_rewrite_has_not_begun
     scan.close()
 
 
-def test_a_block_that_is_taken_apart_during_the_first_flush_is_promised_by_it(
+def test_a_block_that_is_split_during_the_first_flush_is_promised_by_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The flush has synced the journal already when the rewrite gives the others checksums of their own."""
@@ -202,14 +203,14 @@ def test_a_block_that_is_taken_apart_during_the_first_flush_is_promised_by_it(
 def test_after_a_kill_an_old_record_does_not_come_over_what_was_written_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rewritten, lost by a failed sync, written once more: the record of the rewrite is still in the redo file."""
+    """Rewritten, lost by a failed sync, written once more: the record of the rewrite is still in the redo log."""
     scan = begun(tmp_path, 1)
-    part = scan._store
+    store = scan._store
     scan[0] = value(0, 1)
-    lose_frame_0(part)
+    lose_frame_0(store)
     with pytest.raises(StorageOSError, match="1 frames were lost"):
         scan.flush()
-    assert part.journal.states.raw[0] == WRITING
+    assert store.journal.states.raw[0] == WRITING
     scan[0] = value(0, 2)
     shutil.copytree(tmp_path, tmp_path.with_name(f"{tmp_path.name}_killed"))
     (result,) = lys_storage.recover(tmp_path.with_name(f"{tmp_path.name}_killed"))
@@ -241,7 +242,7 @@ def test_a_kill_in_a_rewrite_does_not_bring_back_what_an_older_record_holds_of_o
     scan.close()
 
 
-# -- the redo file and its epochs --------------------------------------------------------------------------------------
+# -- the redo log and its epochs --------------------------------------------------------------------------------------
 
 
 def test_a_rewrite_that_was_refused_before_it_touched_anything_is_not_made_up_for_later(
@@ -251,7 +252,7 @@ def test_a_rewrite_that_was_refused_before_it_touched_anything_is_not_made_up_fo
     scan = begun(tmp_path)
     scan.flush()
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "set_marks", raising(errno.ENOSPC))
+        patch.setattr(FrameStates, "begin_rewrite", raising(errno.ENOSPC))
         with pytest.raises(StorageOSError):
             scan[3] = value(3, 1)
     assert scan._store._rewriter._pending == []
@@ -266,7 +267,7 @@ def test_a_rewrite_after_an_interrupted_new_epoch_makes_it_durable_first(
     scan = begun(tmp_path)
     scan.flush()
     scan[3] = value(3, 1)
-    part, syncs = scan._store, []
+    store, syncs = scan._store, []
     real = Journal.sync
 
     def interrupted(self: Journal) -> None:
@@ -286,24 +287,24 @@ def test_a_rewrite_after_an_interrupted_new_epoch_makes_it_durable_first(
         patch.setattr(RedoLog, "append", lambda *args: (after.append("record"), append(*args))[1])
         scan[3] = value(3, 2)
     assert after.index("sync") < after.index("record")
-    assert part._rewriter._epoch_is_durable
+    assert store._rewriter._epoch_is_durable
     assert_export(scan.close(), {k: 2 * (k == 3) for k in range(8)})
 
 
 def test_a_rewrite_that_was_stored_raises_nothing_where_a_close_comes_before_its_flush(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another thread closes the scan between a rewrite that fills the redo file and the flush that is to empty it."""
+    """Another thread closes the scan between a rewrite that fills the redo log and the flush that is to empty it."""
     scan = begun(tmp_path)
     scan.flush()
     closing = threading.Thread(target=scan.close)
 
-    def long(self: Rewriter) -> bool:
+    def over_limit(self: Rewriter) -> bool:
         closing.start()
         closing.join(DEADLINE_S)
         return True
 
-    monkeypatch.setattr(Rewriter, "redo_is_long", property(long))
+    monkeypatch.setattr(Rewriter, "over_limit", property(over_limit))
     scan[3] = value(3, 1)
     assert not closing.is_alive()
     assert_export(scan.path, {k: int(k == 3) for k in range(8)})

@@ -1,4 +1,4 @@
-"""The compiled way of a frame, and of checksums, does what the Python one does: same files, same faults, same counts."""
+"""The compiled fast path of a frame, and of checksums, does what Python does: same files, same faults, same counts."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def compiled_here(tmp_path: Path) -> None:
     probe.close()
     (tmp_path / "probe").unlink()
     if not by_map:
-        pytest.skip("marks are written on this filesystem, which Python does")
+        pytest.skip("states are written on this filesystem, which Python does")
 
 
 def begin(path: Path, *, compiled: bool = True, shape: tuple[int, ...] = SHAPE, **more: Any) -> Scan:
@@ -61,13 +61,13 @@ def frame(k: int) -> np.ndarray[Any, Any]:
 
 
 def state(scan: Scan) -> dict[str, Any]:
-    part = scan._store
+    store = scan._store
     return {
-        "marks": part.journal.states.array.tolist(),
-        "fresh": (part.table.dirty, part.table.dirty_bytes),
-        "written": part.frames_written,
-        "in flight": part.table.in_flight,
-        "bytes": bytes(part.file.read_at(FRAMES * 12, part.table.array_offset)),
+        "states": store.journal.states.array.tolist(),
+        "dirty": (store.table.dirty, store.table.dirty_bytes),
+        "written": store.frames_written,
+        "in flight": store.table.in_flight,
+        "bytes": bytes(store.file.read_at(FRAMES * 12, store.table.array_offset)),
     }
 
 
@@ -168,9 +168,10 @@ def test_any_frames_at_any_indices_are_stored_or_refused_as_by_python(
 def test_each_index_of_a_grid_is_the_frame_that_it_is_for_numpy(tmp_path: Path, shape: tuple[int, ...]) -> None:
     scan = begin(tmp_path / "a.npz", shape=shape, grid_ndim=len(shape) - 2)
     expected = np.random.default_rng(1).integers(0, 60000, shape).astype("u2")
+    put = scan._writer.write_item_fast
+    assert put is not None
     for index in np.ndindex(shape[:-2]):
-        assert scan._writer.write_item_fast is not None
-        assert scan._writer.write_item_fast({index: expected[index]}) == STORED_WAKE  # no follower has been told of any
+        assert put({index: expected[index]}) == STORED_WAKE  # the checksum thread has been told of none
     np.testing.assert_array_equal(lys_storage.open_wave(scan.close(), check=True).data, expected)
 
 
@@ -179,7 +180,7 @@ def test_frames_go_through_the_compiled_path_which_says_when_to_wake_the_checksu
     scan = begin(tmp_path / "a.npz", flush_interval_s=60.0)
     assert scan._writer.write_item_fast is not None
     assert scan._writer.write_item_fast({(0, 0): frame(0)}) == STORED_WAKE
-    scan.write((0, 1), frame(1))  # which tells the follower
+    scan.write((0, 1), frame(1))  # which tells the checksum thread
     assert [scan._writer.write_item_fast({(1, k): frame(k)}) for k in range(4)] == [STORED] * 4
     assert scan._writer.write_item_fast({(1, 0): frame(0)}) == NOT_STORED  # a rewrite has a way of its own
     assert scan._writer.write_item_fast({(0, 2): frame(0), (0, 3): frame(0)}) == NOT_STORED
@@ -187,14 +188,13 @@ def test_frames_go_through_the_compiled_path_which_says_when_to_wake_the_checksu
     scan._store.table.wake_at_bytes = scan._store.table.dirty_bytes + 24
     assert [scan._writer.write_item_fast({(0, k): frame(k)}) for k in (2, 3)] == [STORED, STORED_WAKE]
     scan._store.table.wake_at_bytes = 1 << 62
-    assert [scan._store.table.write_fast((2, k), frame(k)) for k in range(4)] == [STORED] * 3 + [
-        STORED_WAKE
-    ]  # it is complete
+    told = [scan._store.table.write_fast((2, k), frame(k)) for k in range(4)]
+    assert told == [STORED] * 3 + [STORED_WAKE]  # it is complete
     assert scan.complete
     scan.close()
 
 
-def test_frames_of_a_first_frame_that_may_choose_the_form_go_the_long_way(tmp_path: Path) -> None:
+def test_frames_that_may_choose_the_layout_go_the_long_way(tmp_path: Path) -> None:
     scan = begin(tmp_path / "a.npz", grid_ndim=None)
     assert (scan._writer._write_fast, scan._writer.write_item_fast) == (None, None)
     scan[0, 0] = frame(0)
@@ -257,16 +257,16 @@ def test_a_short_write_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.Monke
 @needs_it
 def test_a_scan_that_takes_no_frames_is_left_to_python(tmp_path: Path) -> None:
     scan = begin(tmp_path / "a.npz")
-    part, put = scan._store, scan._writer.write_item_fast
+    store, put = scan._store, scan._writer.write_item_fast
     assert put is not None
-    with part.quiesced():
+    with store.quiesced():
         assert put({(0, 0): frame(0)}) == NOT_STORED
-    part.table.in_flight.append((3, 4))
+    store.table.in_flight.append((3, 4))
     assert put({(0, 0): frame(0)}) == NOT_STORED  # somebody else is writing
-    part.table.in_flight.clear()
-    with part.table.lock:
+    store.table.in_flight.clear()
+    with store.table.lock:
         assert put({(0, 0): frame(0)}) == NOT_STORED  # somebody is looking
-    assert part.journal.states.array.tolist() == [ABSENT] * FRAMES
+    assert store.journal.states.array.tolist() == [ABSENT] * FRAMES
     assert put({(0, 0): frame(0)}) == STORED_WAKE
     scan.seal()
     assert put({(0, 1): frame(0)}) == NOT_STORED
@@ -274,28 +274,28 @@ def test_a_scan_that_takes_no_frames_is_left_to_python(tmp_path: Path) -> None:
         scan.update({(0, 1): frame(0)})
     scan.close()
     assert put({(0, 1): frame(0)}) == NOT_STORED
-    part.table.accepting_layout = part.table.layout  # even then: its marks are released
+    store.table.accepting_layout = store.table.layout  # even then: its states are released
     assert put({(0, 1): frame(0)}) == NOT_STORED
 
 
 @needs_it
-def test_a_form_that_changes_while_it_is_asked_what_it_is_stores_nothing(tmp_path: Path) -> None:
+def test_a_layout_that_changes_while_it_is_asked_what_it_is_stores_nothing(tmp_path: Path) -> None:
     scan = begin(tmp_path / "a.npz")
-    part, put = scan._store, scan._writer.write_item_fast
+    store, put = scan._store, scan._writer.write_item_fast
     assert put is not None
 
     class Closing:
-        buffer_dtype, frame_shape = part.table.layout.buffer_dtype, part.table.layout.frame_shape
+        buffer_dtype, frame_shape = store.table.layout.buffer_dtype, store.table.layout.frame_shape
 
         @property
         def grid(self) -> Any:
-            part.table.accepting_layout = None
-            return part.table.layout.grid
+            store.table.accepting_layout = None
+            return store.table.layout.grid
 
-    part.table.accepting_layout = Closing()
+    store.table.accepting_layout = Closing()
     assert put({(0, 0): frame(0)}) == NOT_STORED
-    assert part.journal.states.array.tolist() == [ABSENT] * FRAMES
-    part.table.accepting_layout = part.table.layout
+    assert store.journal.states.array.tolist() == [ABSENT] * FRAMES
+    store.table.accepting_layout = store.table.layout
     assert put({(0, 0): frame(0)}) == STORED_WAKE
     scan.suspend()
 
@@ -328,16 +328,16 @@ def test_a_write_that_the_system_cuts_short_is_no_frame(tmp_path: Path) -> None:
 
     size = 1 << 16
     scan = lys_storage.create(tmp_path / "a.npz", (4, size), "u1", grid_ndim=1, flush_interval_s=None)
-    part, (soft, hard) = scan._store, resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (part.table.array_offset + size + size // 2, hard))
+    store, (soft, hard) = scan._store, resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (store.table.array_offset + size + size // 2, hard))
     try:
         scan[0] = np.full(size, 1, "u1")
         with pytest.raises(lys_storage.StorageOSError):
             scan[1] = np.full(size, 2, "u1")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert part.journal.states.array.tolist() == [WRITTEN, WRITING, ABSENT, ABSENT]
-    assert (scan.frames_written, part.table.in_flight) == (1, [])
+    assert store.journal.states.array.tolist() == [WRITTEN, WRITING, ABSENT, ABSENT]
+    assert (scan.frames_written, store.table.in_flight) == (1, [])
     scan[1] = np.full(size, 3, "u1")
     assert lys_storage.open_wave(scan.close(), check=True).data[:, 0].tolist() == [1, 3, 0, 0]
 
@@ -368,9 +368,9 @@ def test_an_interrupt_while_it_waits_for_the_lock_leaves_a_frame_that_can_be_wri
     code = (
         "import os, signal, sys, threading, time, numpy, lys_storage\n"
         "scan = lys_storage.create(sys.argv[1], (3, 4), 'u2', grid_ndim=1, flush_interval_s=None)\n"
-        "part, real, go_on = scan._store, os.pwrite, threading.Event()\n"
+        "store, real, go_on = scan._store, os.pwrite, threading.Event()\n"
         "def holder():\n"
-        "    with part.table.lock: held.set(); time.sleep(0.3); os.kill(os.getpid(), signal.SIGINT); go_on.wait(30)\n"
+        "    with store.table.lock: held.set(); time.sleep(0.3); os.kill(os.getpid(), signal.SIGINT); go_on.wait(30)\n"
         "held = threading.Event()\n"
         "def pwrite(*args):\n"
         "    done = real(*args); os.pwrite = real; thread.start(); held.wait(); return done\n"
@@ -380,7 +380,7 @@ def test_an_interrupt_while_it_waits_for_the_lock_leaves_a_frame_that_can_be_wri
         "try: scan.write(0, numpy.full(4, 5, 'u2')); print('no interrupt')\n"
         "except KeyboardInterrupt: pass\n"
         "thread.join()\n"
-        "assert (scan.frames_written, part.table.in_flight) == (0, []), (scan.frames_written, part.table.in_flight)\n"
+        "assert (scan.frames_written, store.table.in_flight) == (0, []), (scan.frames_written, store.table.in_flight)\n"
         "scan[0] = numpy.full(4, 6, 'u2')\n"
         "scan.close(); print('done')\n"
     )
@@ -436,17 +436,17 @@ def test_the_compiled_path_keeps_no_reference_to_what_it_was_given(tmp_path: Pat
     scan = lys_storage.create(tmp_path / "a.npz", (4000, 2, 3), "u2", grid_ndim=1, flush_interval_s=None)
     scan[0] = frame(0)
     value, other, index = frame(1), np.asfortranarray(frame(1)), (2**70,)
-    put, part = scan._writer.write_item_fast, scan._store
+    put, store = scan._writer.write_item_fast, scan._store
     assert put is not None
     with nothing_left_over(
         value,
         other,
         index,
-        part.table.in_flight,
-        part.table.layout,
-        part.table.layout.dtype,
-        part.table.state_bytes,
-        part.table.lock,
+        store.table.in_flight,
+        store.table.layout,
+        store.table.layout.dtype,
+        store.table.state_bytes,
+        store.table.lock,
     ):
         for k in range(1, 2000):
             assert put({k: value}) != NOT_STORED
@@ -491,82 +491,82 @@ def test_checksums_are_those_of_the_bytes(
     data = np.random.default_rng(size).integers(0, 256, (7, size)).astype("u1")
     for k in range(7):
         scan[k] = data[k]
-    part = scan._store
+    store = scan._store
     expected = [zlib.crc32(row.tobytes()) for row in data]
-    assert part._checksummer.sums(range(7), size).tolist() == expected
-    assert part._checksummer.sums([1, 2, 5], size).tolist() == [expected[k] for k in (1, 2, 5)]
-    assert part._checksummer.sums([], size).tolist() == part._checksummer.sums(range(0), size).tolist() == []
+    assert store._checksummer.sums(range(7), size).tolist() == expected
+    assert store._checksummer.sums([1, 2, 5], size).tolist() == [expected[k] for k in (1, 2, 5)]
+    assert store._checksummer.sums([], size).tolist() == store._checksummer.sums(range(0), size).tolist() == []
     if compiled:
         out = np.zeros(7, np.uint32)
         assert (
-            part._checksummer._read_checksums(part.table.array_offset, size, out, memoryview(bytearray(1 << 20))) == 7
+            store._checksummer._read_checksums(store.table.array_offset, size, out, memoryview(bytearray(1 << 20))) == 7
         )
         assert out.tolist() == expected
     scan.suspend()
 
 
-marks = st.lists(
+any_states = st.lists(
     st.sampled_from([ABSENT, WRITING, *[WRITTEN] * 12, CHECKSUMMED, REWRITING, CHECKSUMMING]), min_size=37, max_size=37
 )
 
 
-def assert_sound(part: Any, size: int, before: list[int], span: tuple[int, int], leave_loose: bool) -> None:
+def assert_sound(store: Any, size: int, before: list[int], span: tuple[int, int], whole_blocks_only: bool) -> None:
     """Every checksum is that of its bytes, none is that of a part of a block, and none is left out."""
-    journal, per_block = part.journal, part.journal.states.per_block
+    journal, per_block = store.journal, store.journal.states.per_block
     after = journal.states.array.tolist()
-    for k, mark in enumerate(after):
+    for k, state in enumerate(after):
         block = k // per_block
-        if mark == BLOCK_CHECKSUMMED:
+        if state == BLOCK_CHECKSUMMED:
             assert set(after[block * per_block : (block + 1) * per_block]) == {BLOCK_CHECKSUMMED}
             content = b"".join(bytes((j,)) * size for j in range(block * per_block, (block + 1) * per_block))
             assert journal.states.block_checksums[block] == zlib.crc32(content)
-        elif mark == CHECKSUMMED and before[k] != CHECKSUMMED:
+        elif state == CHECKSUMMED and before[k] != CHECKSUMMED:
             assert journal.states.checksums[k] == zlib.crc32(bytes((k,)) * size)
         if before[k] in (ABSENT, WRITING, CHECKSUMMED, REWRITING):
-            assert mark == before[k]
-        elif span[0] <= k < span[1] and not (leave_loose and per_block > 1):
-            assert mark in (CHECKSUMMED, BLOCK_CHECKSUMMED)
-        elif span[0] <= k < span[1] and mark not in (CHECKSUMMED, BLOCK_CHECKSUMMED):
-            assert part.table.dirty[0] <= k < part.table.dirty[1]
+            assert state == before[k]
+        elif span[0] <= k < span[1] and not (whole_blocks_only and per_block > 1):
+            assert state in (CHECKSUMMED, BLOCK_CHECKSUMMED)
+        elif span[0] <= k < span[1] and state not in (CHECKSUMMED, BLOCK_CHECKSUMMED):
+            assert store.table.dirty[0] <= k < store.table.dirty[1]
 
 
 @needs_it
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.one_of(marks, st.just([WRITTEN] * 37)),
+    st.one_of(any_states, st.just([WRITTEN] * 37)),
     st.tuples(st.integers(0, 37), st.integers(0, 37)).map(lambda span: (min(span), max(span))),
     st.lists(st.integers(0, 36).map(lambda k: (k, k + 1)), max_size=2, unique=True),
     st.booleans(),
     st.sampled_from([1 << 15, 100_000, 1 << 18]),  # in blocks of 8, of 2, and none
     st.sampled_from([1 << 16, 1 << 25]),
 )
-def test_checks_leave_the_same_marks_and_checksums_as_by_python(
+def test_the_same_states_and_checksums_are_left_as_by_python(
     tmp_path_factory: pytest.TempPathFactory,
-    given_marks: list[int],
+    given_states: list[int],
     span: tuple[int, int],
     in_flight: list[tuple[int, int]],
-    leave_loose: bool,
+    whole_blocks_only: bool,
     size: int,
     at_once: int,
 ) -> None:
     left = []
     for address in (CRC32_ADDRESS, None):
-        folder = tmp_path_factory.mktemp("checks")
+        folder = tmp_path_factory.mktemp("checksums")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(checksummer_module, "CRC32_ADDRESS", address)
             patch.setattr(checksummer_module, "_AT_ONCE", at_once)
             scan = lys_storage.create(folder / "a.npz", (37, size), "u1", grid_ndim=1, flush_interval_s=None)
-            part = scan._store
-            part.file.write_at(np.arange(37, dtype="u1").repeat(size).data, part.table.array_offset)
-            part.journal.put_marks(0, np.array(given_marks, np.uint8))
-            part.table.in_flight.extend(in_flight)
-            part._checksummer.checksum(span, leave_loose=leave_loose)
-            part.table.in_flight.clear()
-            assert_sound(part, size, given_marks, span, leave_loose)
-            tables = (part.journal.states.checksums.tolist(), part.journal.states.block_checksums.tolist())
-            left.append((part.journal.states.array.tolist(), tables, part.table.dirty))
-            part.journal.put_marks(0, np.zeros(37, np.uint8))
-            part.table._recount()
+            store = scan._store
+            store.file.write_at(np.arange(37, dtype="u1").repeat(size).data, store.table.array_offset)
+            store.journal.states.reconcile(0, np.array(given_states, np.uint8))
+            store.table.in_flight.extend(in_flight)
+            store._checksummer.checksum(span, whole_blocks_only=whole_blocks_only)
+            store.table.in_flight.clear()
+            assert_sound(store, size, given_states, span, whole_blocks_only)
+            tables = (store.journal.states.checksums.tolist(), store.journal.states.block_checksums.tolist())
+            left.append((store.journal.states.array.tolist(), tables, store.table.dirty))
+            store.journal.states.reconcile(0, np.zeros(37, np.uint8))
+            store.table._recount()
             scan.discard()
     assert left[0] == left[1]
 
@@ -579,92 +579,92 @@ def test_a_block_one_of_whose_frames_begins_to_be_rewritten_leaves_the_others_as
     """Also where it is the first one: what is looked at again begins at a block."""
     size = 1 << 15  # eight in a block
     scan = lys_storage.create(tmp_path / "a.npz", (37, size), "u1", grid_ndim=1, flush_interval_s=None)
-    part, real = scan._store, Checksummer.sums
+    store, real = scan._store, Checksummer.sums
     for k in range(37):
         scan[k] = np.full(size, k, "u1")
 
-    def sums(checks: Any, units: Any, size: int) -> Any:
+    def sums(self: Any, units: Any, size: int) -> Any:
         for k in touched:
-            part.table.state_bytes[k] = REWRITING
-        return real(checks, units, size)
+            store.table.state_bytes[k] = REWRITING
+        return real(self, units, size)
 
     with monkeypatch.context() as patch:
         patch.setattr(Checksummer, "sums", sums)
-        part.checksum_dirty()
+        store.checksum_dirty()
     before = [WRITTEN] * 37
     for k in touched:
         before[k] = REWRITING
-    assert_sound(part, size, before, (0, 37), leave_loose=False)
+    assert_sound(store, size, before, (0, 37), whole_blocks_only=False)
     for k in touched:
-        part.table.state_bytes[k] = WRITTEN
+        store.table.state_bytes[k] = WRITTEN
     scan.close()
 
 
 def run_of(scan: Scan, first: int, stop: int, size: int) -> Any:
-    part = scan._store
-    assert part.table.checksum_run is not None
-    table = part.journal.states.checksums[first:stop]
-    at, buffer = part.table.array_offset + first * size, memoryview(bytearray(1 << 17))
-    return part.table.checksum_run(first, stop, CHECKSUMMED, CRC32_ADDRESS, at, size, table, buffer)
+    store = scan._store
+    assert store.table.checksum_run is not None
+    table = store.journal.states.checksums[first:stop]
+    at, buffer = store.table.array_offset + first * size, memoryview(bytearray(1 << 17))
+    return store.table.checksum_run(first, stop, CHECKSUMMED, CRC32_ADDRESS, at, size, table, buffer)
 
 
 @needs_it
-def test_a_run_is_checked_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_run_gets_its_checksums_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     size = 1 << 18
     scan = lys_storage.create(tmp_path / "a.npz", (8, size), "u1", grid_ndim=1, flush_interval_s=None)
-    part, data = scan._store, np.random.default_rng(2).integers(0, 255, (8, size)).astype("u1")
+    store, data = scan._store, np.random.default_rng(2).integers(0, 255, (8, size)).astype("u1")
     expected = [zlib.crc32(row.tobytes()) for row in data]
     for k in range(7):
         scan[k] = data[k]
     assert run_of(scan, 5, 8, size) is False  # the last one is missing
-    assert part.journal.states.array.tolist() == [WRITTEN] * 7 + [ABSENT]
+    assert store.journal.states.array.tolist() == [WRITTEN] * 7 + [ABSENT]
     assert run_of(scan, 0, 2, size) is True
-    assert part.journal.states.array.tolist() == [CHECKSUMMED] * 2 + [WRITTEN] * 5 + [ABSENT]
-    part.table.in_flight.append((3, 4))  # somebody has begun to rewrite one
+    assert store.journal.states.array.tolist() == [CHECKSUMMED] * 2 + [WRITTEN] * 5 + [ABSENT]
+    store.table.in_flight.append((3, 4))  # somebody has begun to rewrite one
     assert np.frombuffer(run_of(scan, 2, 5, size), np.uint32).tolist() == expected[2:5]
-    assert part.journal.states.array.tolist() == [CHECKSUMMED] * 2 + [CHECKSUMMING] * 3 + [WRITTEN] * 2 + [ABSENT]
+    assert store.journal.states.array.tolist() == [CHECKSUMMED] * 2 + [CHECKSUMMING] * 3 + [WRITTEN] * 2 + [ABSENT]
     assert run_of(scan, 2, 5, size) is False
-    part.table.in_flight.clear()
-    part.journal.states._set(2, 5, WRITTEN)
-    os.truncate(scan.part_path, part.table.array_offset + 6 * size + 5)
+    store.table.in_flight.clear()
+    store.journal.states._set(2, 5, WRITTEN)
+    os.truncate(scan.part_path, store.table.array_offset + 6 * size + 5)
     assert np.frombuffer(run_of(scan, 5, 7, size), np.uint32).tolist() == expected[5:6]  # as many as could be read
-    assert part.journal.states.checksums.tolist() == expected[:2] + [0] * 6
+    assert store.journal.states.checksums.tolist() == expected[:2] + [0] * 6
     for wrong in ((-1, 2), (3, 2), (0, 9)):
         with pytest.raises(ValueError, match="no such run"):
             run_of(scan, *wrong, size)
-    part.journal.states._set(0, 8, ABSENT)
-    part.table._recount()
+    store.journal.states._set(0, 8, ABSENT)
+    store.table._recount()
     scan.discard()
 
 
 @needs_it
-def test_a_check_waits_for_who_holds_the_lock(tmp_path: Path) -> None:
+def test_a_run_of_checksums_waits_for_who_holds_the_lock(tmp_path: Path) -> None:
     size = 1 << 18
     scan = lys_storage.create(tmp_path / "a.npz", (4, size), "u1", grid_ndim=1, flush_interval_s=None)
     for k in range(4):
         scan[k] = np.full(size, k, "u1")
-    part, told = scan._store, []
-    checking = threading.Thread(target=lambda: told.append(run_of(scan, 0, 4, size)))
-    with part.table.lock:
-        checking.start()
-        checking.join(0.2)
-        assert checking.is_alive()
-        assert part.journal.states.array.tolist() == [WRITTEN] * 4
-    checking.join(DEADLINE_S)
+    store, told = scan._store, []
+    summing = threading.Thread(target=lambda: told.append(run_of(scan, 0, 4, size)))
+    with store.table.lock:
+        summing.start()
+        summing.join(0.2)
+        assert summing.is_alive()
+        assert store.journal.states.array.tolist() == [WRITTEN] * 4
+    summing.join(DEADLINE_S)
     assert told == [True]
-    assert part.journal.states.array.tolist() == [CHECKSUMMED] * 4
-    assert not part.table.lock.locked()
+    assert store.journal.states.array.tolist() == [CHECKSUMMED] * 4
+    assert not store.table.lock.locked()
     scan.close()
 
 
 @needs_it
-def test_what_is_no_part_yet_stores_nothing() -> None:
+def test_a_bare_table_state_stores_nothing() -> None:
     bare = TableState()
-    assert bare.put_only is not None
-    assert bare.check_run is not None
-    assert bare.put_only({0: np.zeros(3)}) == NOT_STORED
+    assert bare.write_item_fast is not None
+    assert bare.checksum_run is not None
+    assert bare.write_item_fast({0: np.zeros(3)}) == NOT_STORED
     with pytest.raises(ValueError, match="no such run"):
-        bare.check_run(0, 0, CHECKSUMMED, CRC32_ADDRESS, 0, 1, bytearray(4), bytearray(4))
+        bare.checksum_run(0, 0, CHECKSUMMED, CRC32_ADDRESS, 0, 1, bytearray(4), bytearray(4))
 
 
 @needs_it
@@ -672,26 +672,26 @@ def test_a_read_that_fails_is_reported_by_the_python_path(tmp_path: Path, monkey
     scan = lys_storage.create(tmp_path / "a.npz", (7, 4096), "u1", grid_ndim=1, flush_interval_s=None)
     for k in range(7):
         scan[k] = np.full(4096, k, "u1")
-    part, out = scan._store, np.zeros(7, np.uint32)
+    store, out = scan._store, np.zeros(7, np.uint32)
     buffer = memoryview(bytearray(1 << 20))
-    os.truncate(scan.part_path, part.table.array_offset + 3 * 4096 + 100)
-    assert part._checksummer._read_checksums(part.table.array_offset, 4096, out, buffer) == 3
+    os.truncate(scan.part_path, store.table.array_offset + 3 * 4096 + 100)
+    assert store._checksummer._read_checksums(store.table.array_offset, 4096, out, buffer) == 3
     with pytest.raises(lys_storage.StorageOSError, match="it has been cut"):
-        part._checksummer.sums(range(7), 4096)
+        store._checksummer.sums(range(7), 4096)
     with pytest.raises(lys_storage.StorageOSError, match="it has been cut"):
         scan.flush()
-    assert part.journal.states.array.tolist() == [WRITTEN] * 7  # none is left in the middle of a check
-    assert len(part._checksummer._buffers) == 1
+    assert store.journal.states.array.tolist() == [WRITTEN] * 7  # none is left CHECKSUMMING
+    assert len(store._checksummer._buffers) == 1
     with monkeypatch.context() as patch:
         patch.setattr(os, "preadv", lambda *args: 0)  # a model of the disk stands between
         assert not preadv_is_native()
-        assert part._checksummer._read_checksums(part.table.array_offset, 4096, out, buffer) == 0
+        assert store._checksummer._read_checksums(store.table.array_offset, 4096, out, buffer) == 0
     with contextlib.suppress(LysStorageError):
         scan.suspend()
 
 
 def test_the_environment_chooses_python(tmp_path: Path) -> None:
-    code = "from lys_storage.store.hotpath import COMPILED, read_sums; print(COMPILED, read_sums)"
+    code = "from lys_storage.store.hotpath import COMPILED, read_checksums; print(COMPILED, read_checksums)"
     run = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "LYS_STORAGE_PURE": "1"}, capture_output=True, text=True
     )
