@@ -131,7 +131,7 @@ for k in range(2000):
     there.add(k)
 scan.flush()
 fill_the_disk()
-for k in range(2000, 2400):
+for k in range(2000, 2200):
     try:
         scan[k] = row(k)
         there.add(k)
