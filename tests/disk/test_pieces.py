@@ -1,0 +1,92 @@
+"""Ranges of a file in pieces: what is read, its checksum, and what is rewritten."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lys_storage import StorageOSError
+from lys_storage.disk import File, FileCutError, range_crc32, read_pieces, rewrite_range, units_crc32
+from lys_storage.disk import pieces as pieces_module
+
+SIZE = 1000
+DATA = np.random.default_rng(3).integers(0, 256, SIZE).astype("u1").tobytes()
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[File]:
+    """1000 bytes; a piece has 64."""
+    monkeypatch.setattr(pieces_module, "PIECE_BYTES", 64)
+    made = File.create(tmp_path / "file")
+    made.write_at(DATA, 0)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(("offset", "size"), [(0, 0), (0, 1), (5, 63), (5, 64), (5, 65), (0, 640), (37, 963)])
+def test_the_pieces_are_the_range_and_none_is_larger_than_the_buffer(file: File, offset: int, size: int) -> None:
+    pieces = [bytes(piece) for piece in read_pieces(file, offset, size)]
+    assert b"".join(pieces) == DATA[offset : offset + size]
+    assert [len(piece) for piece in pieces] == [64] * (size // 64) + [size % 64] * (size % 64 > 0)
+    mine = [bytes(piece) for piece in read_pieces(file, offset, size, memoryview(bytearray(100)))]
+    assert b"".join(mine) == DATA[offset : offset + size]
+    assert all(len(piece) == 100 for piece in mine[:-1])
+
+
+def test_all_pieces_share_one_buffer(file: File) -> None:
+    """A piece is valid until the next one: memory does not grow with the range."""
+    assert len({id(piece.obj) for piece in read_pieces(file, 0, SIZE)}) == 1
+
+
+@pytest.mark.parametrize(("offset", "size"), [(0, 0), (5, 64), (37, 963)])
+def test_the_checksum_of_a_range_is_that_of_its_bytes(file: File, offset: int, size: int) -> None:
+    assert range_crc32(file, offset, size) == zlib.crc32(DATA[offset : offset + size])
+    assert rewrite_range(file, offset, size) == zlib.crc32(DATA[offset : offset + size])
+
+
+@pytest.mark.parametrize("size", [1, 7, 32, 33, 64, 65, 99])
+@pytest.mark.parametrize("count", [0, 1, 2, 9, 10])
+def test_each_unit_has_the_checksum_of_its_bytes(file: File, size: int, count: int) -> None:
+    """Of units that are read together, and of those that are larger than the buffer."""
+    sums = np.full(count, 5, np.uint32)
+    units_crc32(file, 3, size, sums, memoryview(bytearray(64)))
+    assert sums.tolist() == [zlib.crc32(DATA[3 + k * size : 3 + (k + 1) * size]) for k in range(count)]
+
+
+def test_small_units_are_read_together(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[int] = []
+    real = File.read_into
+    monkeypatch.setattr(File, "read_into", lambda self, piece, at: (reads.append(len(piece)), real(self, piece, at))[1])
+    units_crc32(file, 0, 10, np.empty(20, np.uint32), memoryview(bytearray(64)))
+    assert reads == [60, 60, 60, 20]
+
+
+def test_a_range_is_rewritten_as_it_reads_and_nothing_beside_it(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every byte of it is written, so that its pages are dirty again; none changes."""
+    written: list[tuple[int, bytes]] = []
+    real = File.write_at
+
+    def write_at(self: File, data: memoryview, offset: int) -> None:
+        written.append((offset, bytes(data)))
+        real(self, data, offset)
+
+    monkeypatch.setattr(File, "write_at", write_at)
+    rewrite_range(file, 100, 150)
+    assert written == [(100, DATA[100:164]), (164, DATA[164:228]), (228, DATA[228:250])]
+    assert file.read_at(2 * SIZE, 0) == DATA
+
+
+@pytest.mark.parametrize("ask", [range_crc32, rewrite_range, lambda *args: [*read_pieces(*args)]])
+def test_a_file_that_ends_before_is_an_error_that_names_it(file: File, ask: object) -> None:
+    for offset, size in [(SIZE - 10, 11), (SIZE, 1), (2 * SIZE, 100)]:
+        with pytest.raises(FileCutError, match=f"ends before {offset + size} bytes") as caught:
+            ask(file, offset, size)  # type: ignore[operator]
+        assert str(file.path) in str(caught.value)
+    assert issubclass(FileCutError, StorageOSError)
+    with pytest.raises(FileCutError):
+        units_crc32(file, SIZE - 10, 4, np.empty(3, np.uint32), memoryview(bytearray(64)))
+    assert file.size == SIZE, "a rewrite makes no file longer"
