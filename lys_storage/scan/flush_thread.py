@@ -23,7 +23,7 @@ AGAIN_S = 1.0
 AFTER_S = 0.2
 """Nothing is written back sooner after the first frames."""
 _APART = 2
-"""Frames that are spread over more than so many times their own bytes come far atable."""
+"""Frames that are spread over more than so many times their own bytes come far apart."""
 _WHOLE = 1 << 21
 """Bytes; up to a multiple of it: the kernel keeps a file in pieces of up to that, and the last one is still being written."""
 _PIECE = 1 << 22
