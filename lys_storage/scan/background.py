@@ -38,7 +38,7 @@ class BackgroundWorkers:
                 checksum_thread.wake()
         except BaseException:  # an interrupt, in the middle of it: the next frame notifies again
             table.wake_at_bytes, flush_thread.flush_pending = 0, False
-            checksum_thread.wake()  # the interrupt may have come before the thread was woken
+            checksum_thread.wake_after_interrupt()
             raise
 
     def _start(self) -> FlushThread | None:

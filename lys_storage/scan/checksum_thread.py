@@ -54,6 +54,10 @@ class ChecksumThread:
         if not self._wake.is_set():
             self._wake.set()
 
+    def wake_after_interrupt(self) -> None:
+        """wake() was interrupted: perhaps between the flag of the event and its notice, so that the flag says nothing."""
+        self._wake.set()
+
     def _start(self) -> None:
         with self._thread_lock:
             if self._thread is not None or time.monotonic() < self._not_before_s:

@@ -81,7 +81,7 @@ def test_a_journal_that_does_not_fit_is_refused_too(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("nth", range(1, 4))
-def test_a_claim_that_fails_undoes_what_was_done(tmp_path: Path, faults: Faults, nth: int) -> None:
+def test_a_preallocation_that_fails_undoes_what_was_done(tmp_path: Path, faults: Faults, nth: int) -> None:
     """Somebody else may have taken the space after the look at it."""
     faults.fail("claim or punch", nth, errno.ENOSPC)
     try:
@@ -113,7 +113,7 @@ def test_a_beginning_that_fails_anywhere_leaves_nothing(tmp_path: Path, faults: 
     pytest.fail("create() never came through")
 
 
-def test_on_a_small_disk_the_claim_itself_is_refused(small_disk: Path) -> None:
+def test_on_a_small_disk_the_preallocation_itself_is_refused(small_disk: Path) -> None:
     with pytest.raises(DiskFullError):
         lys_storage.create(small_disk / "data.npz", (9, MIB), "u1")
     assert files(small_disk) == set()
@@ -196,7 +196,7 @@ def test_the_tail_has_its_room_also_where_another_takes_every_byte_that_is_given
     small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scan = lys_storage.create(small_disk / "a.npz", (4, MIB), "u1", grid_ndim=1)
-    assert scan.part_path.stat().st_size == scan._store.table.array_offset + 4 * MIB  # the room is behind the end
+    assert scan.part_path.stat().st_size == scan.array.offset + 4 * MIB  # the room is behind the end
     fill_up(small_disk)
     real = File.set_size
 
@@ -229,29 +229,29 @@ def test_what_is_left_of_the_room_is_given_back_where_that_is_worth_it(
     assert load_export(tmp_path / "a.npz").data.sum() == size
 
 
-# -- a claim that fails behind the writer ------------------------------------------------------------------------------
+# -- a preallocation that fails behind the writer ----------------------------------------------------------------------
 
 
-def test_the_error_callback_of_a_failed_claim_may_ask_the_scan_while_its_dtype_changes(
+def test_the_error_handler_of_a_failed_preallocation_may_ask_the_scan_while_its_dtype_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claimed, changing = threading.Event(), threading.Event()
+    under_way, changing = threading.Event(), threading.Event()
     asked: list[int] = []
-    real = File.claim
+    real = File.preallocate
 
-    def claim(self: File, *args: Any, **more: Any) -> bool:
+    def preallocate(self: File, *args: Any, **more: Any) -> bool:
         if threading.current_thread() is threading.main_thread():
             return real(self, *args, **more)
-        claimed.set()
+        under_way.set()
         assert changing.wait(DEADLINE_S)
         raise lys_storage.DiskFullError(errno.ENOSPC, "injected", "x")
 
     def failed(error: Exception) -> None:
-        threading.Event().wait(0.1)  # until somebody waits for the claim, holding the lock
+        threading.Event().wait(0.1)  # until somebody waits for the preallocation, holding the lock
         asked.append(len(list(scan.missing())))
 
     monkeypatch.setattr(preallocation_module, "_AT_ONCE_S", 0.0)
-    monkeypatch.setattr(File, "claim", claim)
+    monkeypatch.setattr(File, "preallocate", preallocate)
     scan = begin_scan(
         *(tmp_path, "data", (8, 64), "u1"),
         numbered=False,
@@ -260,10 +260,10 @@ def test_the_error_callback_of_a_failed_claim_may_ask_the_scan_while_its_dtype_c
         flush_interval_s=None,
         on_error=failed,
     )
-    assert claimed.wait(DEADLINE_S)
+    assert under_way.wait(DEADLINE_S)
     laying = threading.Thread(target=scan.change_dtype, args=("u2",))
     monkeypatch.setattr(preallocation_module, "_AT_ONCE_S", 1.0)
-    monkeypatch.setattr(File, "claim", lambda *args, **more: True)
+    monkeypatch.setattr(File, "preallocate", lambda *args, **more: True)
     laying.start()
     changing.set()
     laying.join(DEADLINE_S)

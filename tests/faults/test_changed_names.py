@@ -292,25 +292,25 @@ def test_a_folder_that_may_no_longer_be_written_keeps_the_scan_until_it_may_be_a
     assert_saved(open_to_all / "run", {0, 1})
 
 
-# -- no space can be claimed -----------------------------------------------------------------------------------------------
+# -- no space can be preallocated --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT], ids=["ENOSPC", "EDQUOT"])
-def test_where_space_cannot_be_claimed_a_full_disk_refuses_frames_and_what_came_is_saved(
+def test_where_space_cannot_be_preallocated_a_full_disk_refuses_frames_and_what_came_is_saved(
     disk: Disk, folder: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     """Each frame that finds no room is an exception; those that did are in the export, though the disk stays full."""
-    claims = 0
+    calls = 0
 
-    def claim(file: File, offset: int, size: int) -> bool:
-        nonlocal claims
-        claims += 1
+    def refuse(file: File, offset: int, size: int) -> bool:
+        nonlocal calls
+        calls += 1
         return False
 
-    monkeypatch.setattr(File, "claim", claim)
-    monkeypatch.setattr(File, "punch_hole", claim)
+    monkeypatch.setattr(File, "preallocate", refuse)
+    monkeypatch.setattr(File, "punch_hole", refuse)
     scan = create(folder, fill=0)
-    assert claims >= 2
+    assert calls >= 2
     write(scan, 0, 1, 2)
     disk.breaks("write a frame", code)
     refused = 0

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 import lys_storage
 from lys_storage import Scan
+from lys_storage.store import FrameTable
 from tests.helpers import load_export
 
 IN_PROGRESS = {"data.npz.part", "data.npz.part.journal"}
@@ -21,3 +23,9 @@ def begin(tmp_path: Path, shape: Any = (2, 3), dtype: Any = "f8", **options: Any
 
 def saved(scan: Scan) -> np.ndarray[Any, Any]:
     return load_export(scan.close()).data
+
+
+def without_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames of scans from now on are written by FrameTable.write_one, which a test may patch."""
+    monkeypatch.setattr(FrameTable, "write_fast", None)
+    monkeypatch.setattr(FrameTable, "write_item_fast", None)

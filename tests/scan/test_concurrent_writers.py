@@ -12,7 +12,7 @@ from tests.scan.scans import begin, saved
 
 
 def test_threads_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
-    """Different frames, with a follower that checks and flushes behind them."""
+    """Different frames, with threads that take checksums and flush behind them."""
     scan, frames = begin(tmp_path, (4, 60, 500), "u2", flush_interval_s=0.01), some((4, 60, 500), "u2")
 
     def write(i: int) -> Callable[[], object]:

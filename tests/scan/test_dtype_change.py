@@ -13,11 +13,12 @@ import pytest
 import lys_storage
 from lys_storage import ScanShapeError
 from lys_storage.disk import folder as folder_module
+from lys_storage.format import FrameLayout
 from lys_storage.scan import frame_writer
-from lys_storage.store import ScanStore
+from lys_storage.store import FrameTable, ScanStore
 from tests.fixtures import Faults
 from tests.helpers import DEADLINE_S, assert_same_array, files, load_export, some
-from tests.scan.scans import begin
+from tests.scan.scans import begin, without_accelerator
 
 # -- a dtype that is not known yet -------------------------------------------------------------------------------------
 
@@ -132,28 +133,38 @@ def test_a_bigger_dtype_that_does_not_fit_on_the_disk_is_refused_before_anything
 # -- beside writers and maps -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("comes", ["before the new layout", "after it"])
 def test_a_frame_that_waits_while_the_dtype_changes_is_stored_in_the_new_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, comes: str
 ) -> None:
     """Grid and dtype are taken in one: bytes of the old dtype under the new layout would pass as data, with a right CRC."""
     scan = lys_storage.create(tmp_path / "data.npz", (2, 8), "f8", fill=0, grid_ndim=1, flush_interval_s=None)
-    entered, real_put, real_replace = threading.Event(), ScanStore.put_frame, ScanStore.go_on_with
+    entered, begin, switch_journal = threading.Event(), FrameTable.begin, ScanStore.switch_journal
     writer = threading.Thread(target=lambda: scan.write(0, np.full(8, 1.5)))
+    tried: list[str] = []
 
-    def put(part: ScanStore, *args: Any) -> None:
+    def begin_write(table: FrameTable, layout: FrameLayout, span: tuple[int, int]) -> int:
+        tried.append(layout.dtype.str)
         entered.set()
-        real_put(part, *args)
+        return begin(table, layout, span)
 
-    def go_on_with(part: ScanStore, *args: Any) -> None:
-        real_replace(part, *args)
+    def write_meanwhile() -> None:
         writer.start()
-        entered.wait(0.2)  # not reached where the writer waits earlier, which is right too
+        assert entered.wait(DEADLINE_S)
 
-    monkeypatch.setattr(ScanStore, "put_frame", put)
-    monkeypatch.setattr(ScanStore, "go_on_with", go_on_with)
+    def switch(store: ScanStore, *args: Any) -> None:
+        if comes == "before the new layout":
+            write_meanwhile()
+        switch_journal(store, *args)
+        if comes == "after it":
+            write_meanwhile()
+
+    monkeypatch.setattr(FrameTable, "begin", begin_write)
+    monkeypatch.setattr(ScanStore, "switch_journal", switch)
     scan.change_dtype("f4", 0)
     writer.join(DEADLINE_S)
     scan.close()
+    assert tried == {"before the new layout": ["<f8", "<f4"], "after it": ["<f4"]}[comes]
     assert_same_array(load_export(scan.path).data, np.array([[1.5] * 8, [0] * 8], "f4"))
 
 
@@ -161,23 +172,23 @@ def test_a_frame_that_comes_while_the_dtype_changes_is_not_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether the scan is empty is looked at once no more frames come in: what was acknowledged is kept."""
+    without_accelerator(monkeypatch)  # write_one is what is patched
     scan = lys_storage.create(tmp_path / "data.npz", (2, 8), "f8", fill=0, grid_ndim=1, flush_interval_s=None)
-    scan._writer._write_fast = scan._writer.write_item_fast = None  # put_frame is what is patched
-    real_hold, stored = ScanStore.held_still, threading.Event()
+    write_one, quiesced, stored = FrameTable.write_one, ScanStore.quiesced, threading.Event()
     writer = threading.Thread(target=lambda: scan.write(0, np.full(8, 1.5)))
-    real_put = ScanStore.put_frame
 
-    def put(part: ScanStore, *args: Any) -> None:
-        real_put(part, *args)
+    def write(table: FrameTable, *args: Any) -> bool:
+        done = write_one(table, *args)
         stored.set()
+        return done
 
-    def held_still(part: ScanStore) -> Any:
+    def quiesce(store: ScanStore) -> Any:
         writer.start()
         assert stored.wait(DEADLINE_S)
-        return real_hold(part)
+        return quiesced(store)
 
-    monkeypatch.setattr(ScanStore, "put_frame", put)
-    monkeypatch.setattr(ScanStore, "held_still", held_still)
+    monkeypatch.setattr(FrameTable, "write_one", write)
+    monkeypatch.setattr(ScanStore, "quiesced", quiesce)
     with pytest.raises(lys_storage.ScanShapeError, match="before its first frame"):
         scan.change_dtype("f4", 0)
     writer.join(DEADLINE_S)
@@ -190,6 +201,7 @@ def test_a_map_that_is_held_while_the_dtype_changes_does_not_kill_the_process(tm
     """A viewer may have taken `array` before the first frame; reading a map beyond the file's end is SIGBUS."""
     child = run_child("""
 import lys_storage, numpy as np
+from lys_storage.scan import frame_writer
 scan = lys_storage.create("data.npz", (100, 10_000), "f8")
 frame_writer(scan).infer_dtype_from_first_frame()
 held = scan.array

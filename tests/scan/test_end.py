@@ -12,10 +12,10 @@ import pytest
 
 import lys_storage
 from lys_storage import Scan, ScanClosedError
-from lys_storage.store import ScanStore
+from lys_storage.store import FrameTable
 from tests.fixtures import Faults
 from tests.helpers import DEADLINE_S, assert_same_array, files, load_export
-from tests.scan.scans import IN_PROGRESS, begin
+from tests.scan.scans import IN_PROGRESS, begin, without_accelerator
 
 # -- close -------------------------------------------------------------------------------------------------------------
 
@@ -132,7 +132,7 @@ def test_a_scan_that_is_dropped_warns_and_is_kept(tmp_path: Path) -> None:
         del scan
     for thread in threading.enumerate():
         if thread.name.startswith("lys_storage"):
-            thread.join(DEADLINE_S)  # until the follower has ended it holds the lock
+            thread.join(DEADLINE_S)  # until the background threads have ended they hold the lock
     with lys_storage.resume(tmp_path / "data.npz") as scan:
         assert scan.written.tolist() == [True, False]
 
@@ -193,17 +193,19 @@ def test_an_exception_is_not_hidden_by_a_disk_that_fails_while_the_scan_is_kept(
 def test_a_scan_that_is_closed_while_its_first_write_returns_starts_no_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    without_accelerator(monkeypatch)  # write_one is what is patched
     scan = lys_storage.create(tmp_path / "data.npz", (1, 8), "u1", grid_ndim=1, flush_interval_s=0.001)
-    scan._writer._write_fast = scan._writer.write_item_fast = None  # put_frame is what is patched
-    real_put = ScanStore.put_frame
+    write_one = FrameTable.write_one
 
-    def put(part: ScanStore, *args: Any) -> None:
-        real_put(part, *args)
+    def write(table: FrameTable, *args: Any) -> bool:
+        done = write_one(table, *args)
         closer = threading.Thread(target=scan.close)
         closer.start()
         closer.join(DEADLINE_S)
+        assert scan.closed
+        return done
 
-    monkeypatch.setattr(ScanStore, "put_frame", put)
+    monkeypatch.setattr(FrameTable, "write_one", write)
     scan[0] = np.arange(8, dtype="u1")
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("lys_storage")] == []
     assert_same_array(load_export(scan.path).data, np.arange(8, dtype="u1")[None])

@@ -118,8 +118,8 @@ class ScanAgainstArray(RuleBasedStateMachine):
         assert self.scan is not None
         self.scan.suspend()
         if verify:
-            part = open_store(self.folder / "data.npz", verify=True)
-            self.scan = lys_storage.Scan(part, flush_interval_s=interval)
+            store = open_store(self.folder / "data.npz", verify=True)
+            self.scan = lys_storage.Scan(store, flush_interval_s=interval)
         else:
             self.scan = lys_storage.resume(self.folder / "data.npz", flush_interval_s=interval)
 
