@@ -97,7 +97,7 @@ def _reserve_goal(folder: Path) -> Goal:
                 grid_ndim=1,
             )
             seconds = time.perf_counter() - begin
-            claim = scan._claim
+            claim = scan._space._preallocation
             if claim is not None and claim._thread is not None:
                 claim._thread.join()
             claimed_s = time.perf_counter() - begin

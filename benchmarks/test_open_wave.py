@@ -30,7 +30,7 @@ def hollow_export(folder: Path, size: int, frames: int = 1000) -> Path:
         numbered=True,
         replace_existing=False,
         grid_ndim=1,
-        claim_space=False,
+        preallocate=False,
     )
     scan[0] = np.ones(size // frames, "u1") if size <= GB else np.broadcast_to(np.uint8(1), size // frames)
     return scan.close()

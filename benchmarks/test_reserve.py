@@ -29,7 +29,7 @@ by_size = pytest.mark.parametrize(
 )
 
 
-def reserve(folder: Path, size: int, *, claim_space: bool = True) -> Scan:
+def reserve(folder: Path, size: int, *, preallocate: bool = True) -> Scan:
     shape = (max(1, size // FRAME), 1024, 512)
     return begin_scan(
         folder,
@@ -39,7 +39,7 @@ def reserve(folder: Path, size: int, *, claim_space: bool = True) -> Scan:
         numbered=True,
         replace_existing=False,
         grid_ndim=1,
-        claim_space=claim_space,
+        preallocate=preallocate,
     )
 
 
@@ -83,7 +83,7 @@ def test_reserve_until_all_is_claimed(measure: Any, terabytes: Path, size: int) 
     def work() -> None:
         scan = reserve(terabytes, size)
         scans.append(scan)
-        claim = scan._claim
+        claim = scan._space._preallocation
         if claim is not None and claim._thread is not None:
             claim._thread.join()
 
@@ -95,6 +95,6 @@ def test_reserve_without_a_claim(measure: Any, folder: Path, size: int) -> None:
     """Where the first frame is to choose the dtype, nothing is claimed before: flat in size."""
     scans: list[Scan] = []
     each = measure(
-        lambda: scans.append(reserve(folder, size, claim_space=False)), teardown=lambda: drop(scans), per="scan"
+        lambda: scans.append(reserve(folder, size, preallocate=False)), teardown=lambda: drop(scans), per="scan"
     )
     assert each < 0.1

@@ -77,7 +77,7 @@ def _all_over(folder: Path, total: int) -> Figures:
     for _ in range(5):
         for k in picks.integers(0, total, 1000).tolist():
             scan.write((k,), frame)
-        checks.append(timed(scan._part.check)[0])
+        checks.append(timed(scan._store.checksum_dirty)[0])
         syncs.append(timed(scan.flush)[0])
     at = f"1,000 frames all over {total:,}"
     yield Figure("check, random order", sorted(checks)[2], "s", at, note="goes with the range, not with what is new")

@@ -41,7 +41,7 @@ def measure(task: Task) -> Figures:
     at, where = f"{total * FRAME_BYTES / 1e12:.3g} TB", f"{came:,} frames of 1 MiB all over"
     if not claimed:
         yield Figure("a claim of the space", note=f"not measured: {task.options['why_not']}")
-    seconds, scan = timed(lambda: new_scan(task.path, (total, *FRAME), "uint16", 1, claim_space=claimed))
+    seconds, scan = timed(lambda: new_scan(task.path, (total, *FRAME), "uint16", 1, preallocate=claimed))
     yield Figure("reserve", seconds, "s", at, note="the claim goes on behind it" if claimed else "without a claim")
     yield Figure("journal", journal_path(scan.part_path).stat().st_size, "bytes", at)
     noise = np.random.default_rng(0).integers(0, 1 << 16, (4, *FRAME), "u2")
@@ -69,8 +69,8 @@ def _ingest(scan: lys_storage.Scan, places: list[int], noise: Any, at: str, wher
         before = clock()
         scan.write((place,), noise[k % 4])
         each[k] = clock() - before
-        if scan._claim is not None and k == came // 2:
-            claim = scan._claim._thread
+        if scan._space._preallocation is not None and k == came // 2:
+            claim = scan._space._preallocation._thread
             if claim is not None:
                 claim.join()
                 yield Figure("all of it is claimed after", clock() - begin, "s", at, note="frames came meanwhile")

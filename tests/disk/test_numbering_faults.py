@@ -270,7 +270,7 @@ def test_a_claim_that_another_process_looks_at_just_then_keeps_its_number(
         looks[0].close()
         return real(file)
 
-    monkeypatch.setattr(numbering_module, "_LOOK_S", FOREVER_S)
+    monkeypatch.setattr(numbering_module, "_LOCK_RETRY_S", FOREVER_S)
     monkeypatch.setattr(File, "try_lock", try_lock)
     with lys_storage.create(tmp_path / "data.npz", (2,), "u1"):
         pass
