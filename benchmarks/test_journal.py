@@ -81,7 +81,7 @@ def test_mark(measure: Any, folder: Path, frames: int) -> None:
     journal = make(folder, frames)
 
     def work() -> None:
-        marks = journal.marks
+        marks = journal.states.raw
         for place in places:
             marks[place] = WRITTEN
 
@@ -96,8 +96,8 @@ def test_checksums_in_order(measure: Any, folder: Path, frames: int) -> None:
     sums = np.arange(MARKS, dtype=np.uint32)
 
     def work() -> None:
-        journal.put_checksums(0, sums)
-        journal.set_marks(0, MARKS, CHECKSUMMED)
+        journal.states._put("checksums", 0, sums)
+        journal.states._set(0, MARKS, CHECKSUMMED)
 
     measure(work, items=MARKS, per="frame")
     drop(journal)
@@ -118,7 +118,7 @@ def test_sync_after_1000_marks_in_order(measure: Any, folder: Path, frames: int)
     journal.sync()
 
     def setup() -> tuple[Any, ...]:
-        journal.set_marks(0, MARKS, WRITTEN)
+        journal.states.end_write(0, MARKS)
         return ()
 
     measure(journal.sync, setup=setup, per="sync")
@@ -134,7 +134,7 @@ def test_sync_after_1000_marks_all_over(measure: Any, folder: Path, frames: int)
 
     def setup() -> tuple[Any, ...]:
         for place in places:
-            journal.marks[place] = WRITTEN
+            journal.states.raw[place] = WRITTEN
         return ()
 
     measure(journal.sync, setup=setup, per="sync")

@@ -10,7 +10,7 @@ import pytest
 
 import lys_storage
 from lys_storage.format import journal_path
-from lys_storage.journal import WRITTEN, Journal
+from lys_storage.journal import Journal
 from lys_storage.recovery import inspect
 from lys_storage.scan import begin_scan
 
@@ -33,7 +33,7 @@ def interrupted(folder: Path, frames: int, frame_bytes: int, *, checked: bool = 
     scan.suspend()
     if not checked:
         journal = Journal.open(journal_path(scan.part_path), writable=True)
-        journal.set_marks(0, came(frames), WRITTEN)
+        journal.states.end_write(0, came(frames))
         journal.close()
     return scan.part_path
 

@@ -52,7 +52,7 @@ def claim_alone(folder: Path, size: int) -> float:
     """Seconds that the file system itself takes to claim so much."""
     file = File.create(folder / "claimed")
     begin = time.perf_counter()
-    file.claim(0, size)
+    file.preallocate(0, size)
     seconds = time.perf_counter() - begin
     file.close()
     file.path.unlink()
