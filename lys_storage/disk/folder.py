@@ -89,7 +89,7 @@ def remove_file(path: Path) -> None:
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise os_error("remove_file", path, error) from error
+        raise os_error("remove", path, error) from error
 
 
 def replace_file(old: Path, new: Path) -> None:

@@ -7,10 +7,13 @@ the package asks for the process id, or registers with `os.register_at_fork`.
 
 from __future__ import annotations
 
+import logging
 import os
 import weakref
 from collections.abc import Callable
 from typing import Protocol
+
+log = logging.getLogger("lys_storage")
 
 
 class ForkAware(Protocol):
@@ -41,10 +44,11 @@ def fork_generation() -> int:
 def _after_fork_in_child() -> None:
     global _generation
     _generation += 1
-    for function in _functions:
-        function()
-    for thing in list(_objects):
-        thing.after_fork_in_child()
+    for act in [*_functions, *(thing.after_fork_in_child for thing in list(_objects))]:
+        try:
+            act()
+        except Exception:  # one that cannot be made harmless must not keep the others from it
+            log.exception("in a forked child")
 
 
 if hasattr(os, "register_at_fork"):

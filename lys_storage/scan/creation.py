@@ -129,8 +129,8 @@ def begin_scan(
         file = claim_path(folder / final, unique=replace_existing)
     try:
         store = _make_files(plan, file, plan.describe(final, stem, number, replace_existing and not numbered))
-        space = ScanSpace(store, on_error or log_error)
         try:
+            space = ScanSpace(store, on_error or log_error)
             if preallocate:
                 space.preallocate(plan.metadata_size)
         except BaseException:

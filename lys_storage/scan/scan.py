@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from ..callbacks import ErrorHandler, Progress, log_error
-from ..disk import File, give_back, read_selection, remove_file, sync_folder
+from ..disk import give_back, read_selection, remove_file, sync_folder
 from ..errors import LysStorageError, ScanClosedError
 from ..export import FinalizeReport, finalize
 from ..format import Grid
 from ..journal import WRITTEN
 from ..store import ScanStore
+from .array_map import ArrayMap
 from .background import BackgroundWorkers
 from .lifecycle import Lifecycle
 from .metadata import ScanMetadata
@@ -54,15 +55,16 @@ class Scan:
         self._space = space or ScanSpace(store, on_error)
         self._workers = BackgroundWorkers(store, self._lifecycle, flush_interval_s, on_error)
         self._metadata = ScanMetadata(store, note, is_trusted=metadata_is_trusted)
+        self._map = ArrayMap(store)
         self._writer = FrameWriter(
             store,
             self._lifecycle,
             self._workers,
             self._space,
+            self._map,
             grid_is_known=grid_is_known,
             flush_each_write=flush_interval_s == 0,
         )
-        self._map: tuple[File, np.memmap[Any, Any]] | None = None
         self.report: FinalizeReport | None = None
 
     # -- what it is -----------------------------------------------------------------------------------------------
@@ -144,11 +146,9 @@ class Scan:
     def array(self) -> np.memmap[Any, Any]:
         """The scan as a read-only map of `shape` and `dtype`; zeros where nothing has come yet, `written` tells."""
         with self._lifecycle.lock:
-            file, d = self._store.file, self._store.description
-            if self._map is None or self._map[0] is not file:  # another file after a change of the dtype
+            if not self._map.is_made:
                 self._raise_if_over()
-                self._map = file, np.memmap(self.part_path, self.dtype, "r", d.array_offset, self.shape)
-            return self._map[1]
+            return self._map.get()
 
     def read(self, *index: Any) -> np.ndarray[Any, Any]:
         """What `index` names, read from the file: trouble of the disk is an exception here, and a signal in a map."""
@@ -297,7 +297,7 @@ class Scan:
             self._release()
 
     def _release(self) -> None:
-        self._map = None
+        self._map.drop()
         self._workers.join_io()
         self._store.close()
 

@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import LysStorageError, ScanClosedError, ScanShapeError
 from ..format import MAX_FRAMES, FrameLayout, Grid, LayoutChanged, check_dtype, select
 from ..store import NOT_STORED, STORED_WAKE, ScanStore
+from .array_map import ArrayMap
 from .background import BackgroundWorkers
 from .frame_input import as_array, as_frame, check_frame_shape, chunks
 from .lifecycle import Lifecycle
@@ -37,11 +38,13 @@ class FrameWriter:
         lifecycle: Lifecycle,
         workers: BackgroundWorkers,
         space: ScanSpace,
+        array_map: ArrayMap,
         *,
         grid_is_known: bool,
         flush_each_write: bool,
     ) -> None:
         self._store, self._lifecycle, self._workers, self._space = store, lifecycle, workers, space
+        self._array_map = array_map
         self._table = store.table
         self._flush_each_write = flush_each_write
         self._grid_is_known = grid_is_known
@@ -201,6 +204,7 @@ class FrameWriter:
             self._lifecycle.raise_unless_open(self._store.final_path)
             self._space.stop()
             change_dtype(self._store, check_dtype(dtype), fill)
+            self._array_map.drop()
             self._infers_dtype = False
             self._update_fast_path()
             self._space.preallocate()

@@ -33,7 +33,8 @@ Sums = np.ndarray[Any, np.dtype[np.uint32]]
 class Checksummer:
     """Takes checksums of the frames of a table. `checksum_lock` is held by the one thread that does.
 
-    `flush_priority` is held by a thread that flushes while it waits for `checksum_lock`, so that it gets that one next.
+    `flush_priority` is held by a thread that flushes while it waits for `checksum_lock`, so that it gets that one next. The
+    caller of checksum() takes them, in this order, by a `with` statement of its own.
     """
 
     def __init__(self, table: FrameTable) -> None:
@@ -47,20 +48,11 @@ class Checksummer:
         self.checksum_lock = threading.RLock()
 
     @contextlib.contextmanager
-    def exclusive(self, *, priority: bool) -> Iterator[None]:
-        """No other thread takes checksums until the end of the block. Where it is left by an exception, which an interrupt is
-        at any line, every frame counts as dirty again. `priority`: before those who wait without."""
-        if priority:
-            with self.flush_priority, self.checksum_lock, self._mark_all_dirty_on_error():
-                yield
-            return
-        with self.flush_priority:
-            pass
-        with self.checksum_lock, self._mark_all_dirty_on_error():
-            yield
+    def dirty_on_error(self) -> Iterator[None]:
+        """Where the block is left by an exception, which an interrupt is at any line, every frame counts as dirty again.
 
-    @contextlib.contextmanager
-    def _mark_all_dirty_on_error(self) -> Iterator[None]:
+        It holds no lock. A lock that a generator holds stays held while the traceback of an interrupt keeps the generator.
+        """
         try:
             yield
         except BaseException:

@@ -11,7 +11,7 @@ Lock order: flush > priority > checksum > redo > directory > journal sync > jour
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..disk import File, remove_file
@@ -123,19 +123,23 @@ class ScanStore:
 
     def checksum_dirty(self, *, all_frames: bool = False) -> None:
         """Take the checksum of every frame that is written and has none; of those that are dirty, or of all."""
-        with self._checksummer.exclusive(priority=True):
+        checksummer = self._checksummer
+        with checksummer.flush_priority, checksummer.checksum_lock, checksummer.dirty_on_error():
             self.table.raise_if_forked()
             self._rewriter.retry_pending()
             span = self.table.take_dirty()
-            self._checksummer.checksum((0, self.frames) if all_frames else span)
+            checksummer.checksum((0, self.frames) if all_frames else span)
 
     def checksum_batch(self, size: int) -> tuple[Span, int]:
         """The checksums of some `size` bytes of frames, of blocks that are whole; which, and how many bytes of them came."""
-        with self._checksummer.exclusive(priority=False):
+        checksummer = self._checksummer
+        with checksummer.flush_priority:
+            pass  # a thread that flushes goes first
+        with checksummer.checksum_lock, checksummer.dirty_on_error():
             self.table.raise_if_forked()
             self._rewriter.retry_pending()
             span, came = self.table.take_batch(size)
-            self._checksummer.checksum(span, whole_blocks_only=True)
+            checksummer.checksum(span, whole_blocks_only=True)
             return span, came
 
     def split_blocks(self, first: int, stop: int) -> None:
@@ -195,7 +199,8 @@ class ScanStore:
 
     def remove_sidecars(self) -> None:
         """The export is in place: the redo log and the journal go, in this order."""
-        with self._closing():
+        with self._syncer.flush_lock, self._checksummer.checksum_lock:
+            self._closed = True  # a writer may be on its way from its last frame to a flush
             if self.journal.file.fd >= 0:
                 self._owns_sidecars = self.journal.file.owns_path()
             self._rewriter.close()
@@ -205,13 +210,8 @@ class ScanStore:
                 remove_file(self.journal.path)
 
     def close(self) -> None:
-        with self._closing():
+        with self._syncer.flush_lock, self._checksummer.checksum_lock:
+            self._closed = True
             self._rewriter.close()
             self.journal.close()
             self.file.close()
-
-    @contextlib.contextmanager
-    def _closing(self) -> Iterator[None]:
-        with self._syncer.flush_lock, self._checksummer.checksum_lock:
-            self._closed = True  # a writer may be on its way from its last frame to a flush
-            yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import zlib
 from typing import Any
 
@@ -12,7 +11,6 @@ from lys_storage import StorageOSError
 from lys_storage.journal import ABSENT, BLOCK_CHECKSUMMED, CHECKSUMMED, CHECKSUMMING, REWRITING, WRITTEN
 from lys_storage.store import Checksummer, FrameTable
 from lys_storage.store import checksummer as checksummer_module
-from tests.helpers import DEADLINE_S, wait_until
 from tests.store.tables import FRAMES, SIZE, frame, put, states
 
 
@@ -110,44 +108,10 @@ def test_the_sums_are_those_of_the_units_that_were_asked_for(table: FrameTable, 
     assert checksummer.sums(range(2), 8 * SIZE).tolist() == [crc(*range(8)), crc(*range(8, 16))]
 
 
-# -- exclusive ---------------------------------------------------------------------------------------------------------
+# -- in turns ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("priority", [False, True])
-def test_an_exception_in_its_turn_makes_all_frames_dirty(
-    table: FrameTable, checksummer: Checksummer, priority: bool
-) -> None:
-    with pytest.raises(KeyboardInterrupt), checksummer.exclusive(priority=priority):
+def test_an_exception_makes_all_frames_dirty(table: FrameTable, checksummer: Checksummer) -> None:
+    with pytest.raises(KeyboardInterrupt), checksummer.dirty_on_error():
         raise KeyboardInterrupt
     assert table.dirty == (0, FRAMES)
-    with checksummer.exclusive(priority=priority):
-        pass
-    assert not checksummer.flush_priority.locked()
-
-
-def test_who_flushes_gets_the_next_turn(table: FrameTable) -> None:
-    checksummer, order = Checksummer(table), []
-
-    def take(priority: bool) -> None:
-        with checksummer.exclusive(priority=priority):
-            order.append(priority)
-
-    flushing, batch = (threading.Thread(target=take, args=(priority,)) for priority in (True, False))
-    with checksummer.exclusive(priority=False):
-        flushing.start()
-        assert wait_until(checksummer.flush_priority.locked)
-        batch.start()
-        batch.join(0.05)
-        assert order == []
-    for thread in (flushing, batch):
-        thread.join(DEADLINE_S)
-    assert order == [True, False]
-
-
-def test_in_a_forked_child_its_locks_are_free(table: FrameTable) -> None:
-    checksummer = Checksummer(table)
-    before = (checksummer.checksum_lock, checksummer.flush_priority)
-    with checksummer.exclusive(priority=True):
-        checksummer.after_fork_in_child()
-        assert not checksummer.flush_priority.locked()
-        assert (checksummer.checksum_lock is before[0], checksummer.flush_priority is before[1]) == (False, False)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+import lys_storage
 from lys_storage import StorageOSError
 from lys_storage.disk import File
 from lys_storage.journal import CHECKSUMMED
@@ -134,3 +139,55 @@ def test_an_interrupt_before_the_checksums_of_new_frames_leaves_none_of_them_out
     scan.flush()
     assert states(scan) == [CHECKSUMMED] * 24
     scan.close()
+
+
+def is_free(lock: Any) -> bool:
+    """Whether another thread gets it."""
+    got: list[bool] = []
+
+    def take() -> None:
+        if lock.acquire(timeout=1):
+            lock.release()
+            got.append(True)
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    thread.join()
+    return bool(got)
+
+
+@pytest.mark.parametrize("event", ["call", "return"])
+def test_an_interrupt_where_a_context_manager_begins_or_ends_leaves_no_lock(tmp_path: Path, event: str) -> None:
+    """While its traceback is alive, too: the scan is suspended in the `except` block of a script.
+
+    A lock that a generator of contextlib holds would stay held as long as the traceback keeps the generator.
+    """
+    scan = lys_storage.create(tmp_path / "a.npz", (4, 8), "u1", grid_ndim=1, flush_interval_s=None)
+    scan[0] = np.ones(8, "u1")
+    store, at, reached = scan._store, 0, True
+    while reached:
+        at, reached, seen = at + 1, False, 0
+
+        def trace(frame: Any, what: str, arg: Any, at: int = at) -> Any:
+            nonlocal seen, reached
+            if frame.f_code.co_filename != contextlib.__file__:
+                return None
+            if what == event:
+                seen += 1
+                if seen == at:
+                    reached = True
+                    sys.settrace(None)
+                    raise KeyboardInterrupt
+            return trace
+
+        try:
+            sys.settrace(trace)
+            scan.flush()
+        except KeyboardInterrupt:
+            assert not store._checksummer.flush_priority.locked()
+            for lock in (store._checksummer.checksum_lock, store._syncer.flush_lock):
+                assert is_free(lock)
+        finally:
+            sys.settrace(None)
+    assert at > 2, "it was never interrupted"
+    scan.suspend()

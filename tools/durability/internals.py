@@ -77,7 +77,8 @@ def abandon(scan: lys_storage.Scan, below: Path) -> None:
     for file in [thing for thing in forks._objects if isinstance(thing, File)]:
         if file.path.is_relative_to(below):
             file.close()
-    store._closed, scan._lifecycle.state, scan._map = True, "suspended", None
+    store._closed, scan._lifecycle.state = True, "suspended"
+    scan._map.drop()
 
 
 def report_flushes(begins: Callable[[str], Callable[[], None]]) -> None:

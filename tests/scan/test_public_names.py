@@ -1,0 +1,18 @@
+"""What `Scan` offers to scripts. Everything else is private, or belongs to its parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lys_storage
+
+PUBLIC = {
+    *("array", "axes", "change_dtype", "close", "closed", "complete", "discard", "dtype", "fill", "flush"),
+    *("frame_shape", "frames_expected", "frames_written", "grid_shape", "missing", "note", "number", "part_path"),
+    *("path", "published", "read", "report", "seal", "shape", "suspend", "update", "write", "written"),
+}
+
+
+def test_a_scan_has_nothing_public_but_its_api(tmp_path: Path) -> None:
+    with lys_storage.create(tmp_path / "a.npz", (2, 3), "u1", grid_ndim=1) as scan:
+        assert {name for name in dir(scan) if not name.startswith("_")} == PUBLIC
