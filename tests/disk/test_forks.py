@@ -90,3 +90,33 @@ def test_nothing_else_registers_for_forks_or_asks_which_process_this_is() -> Non
     asks = re.compile(r"\bgetpid\b|\bregister_at_fork\b")
     found = {p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py") if asks.search(p.read_text("utf-8"))}
     assert {name for name in found if not name.startswith("qt/")} == {"disk/forks.py"}
+
+
+@posix
+def test_one_object_that_fails_in_the_child_does_not_keep_the_others_from_their_turn(
+    run_child: Callable[..., Any],
+) -> None:
+    source = """
+import os
+from lys_storage.disk import register_for_forks
+
+told = []
+
+class Thing:
+    def __init__(self, fails):
+        self.fails = fails
+        register_for_forks(self)
+
+    def after_fork_in_child(self):
+        told.append(self.fails)
+        if self.fails:
+            raise OSError(9, "Bad file descriptor")
+
+things = [Thing(k % 2 == 0) for k in range(6)]
+pid = os.fork()
+if pid == 0:
+    os._exit(len(told))
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    result = run_child(source)
+    assert (result.code, result.out) == (0, "6\n"), result.err

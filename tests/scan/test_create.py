@@ -100,3 +100,19 @@ def test_the_repr_of_a_scan_says_where_it_is_and_how_far(tmp_path: Path) -> None
     assert repr(scan) == f"<Scan {tmp_path}/data.npz (2, 3) int32: 1 of 2 frames, open>".replace("/", os.sep)
     scan.close()
     assert repr(scan).endswith("1 of 2 frames, saved>")
+
+
+def test_an_interrupt_before_the_space_is_claimed_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A journal without its scan file would keep the name from every later scan."""
+
+    def interrupted(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lys_storage.scan.creation.ScanSpace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            lys_storage.create(tmp_path / "a.npz", (2, 3), "u1", grid_ndim=1)
+    assert list(tmp_path.iterdir()) == []
+    lys_storage.create(tmp_path / "a.npz", (2, 3), "u1", grid_ndim=1).close()

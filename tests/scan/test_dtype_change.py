@@ -212,3 +212,20 @@ held[-1, -1]
 print("alive")
 """)
     assert (child.code, child.out.strip()) == (0, "alive")
+
+
+@pytest.mark.parametrize("by_frame", [False, True], ids=["by the caller", "by the first frame"])
+def test_the_replaced_file_is_let_go_with_its_map(tmp_path: Path, by_frame: bool) -> None:
+    """A map that the scan kept would keep the space of the replaced file."""
+    scan = begin(tmp_path, dtype="f8", grid_ndim=1)
+    assert scan.array.dtype == np.dtype("f8")
+    if by_frame:
+        frame_writer(scan).infer_dtype_from_first_frame()
+        scan[0] = np.ones(scan.frame_shape, "c16")
+    else:
+        scan.change_dtype("c16")
+    if sys.platform == "linux":
+        maps = Path("/proc/self/maps").read_text()
+        assert not [line for line in maps.splitlines() if str(tmp_path) in line and line.endswith("(deleted)")]
+    assert scan.array.dtype == np.dtype("c16")
+    scan.suspend()
