@@ -31,10 +31,13 @@ class BackgroundWorkers:
             return
         try:
             # First: what a flush that begins now puts back is put back after it.
-            table.wake_at_bytes = 0 if self._flush_interval_s == 0 else checksum_thread.batch_bytes
+            dirty_bytes, batch_bytes = table.dirty_bytes, checksum_thread.batch_bytes
+            batch_is_due = dirty_bytes >= batch_bytes
+            if self._flush_interval_s != 0:  # while a batch is due the checksum thread looks itself, and puts 0 back
+                table.wake_at_bytes = dirty_bytes + batch_bytes if batch_is_due else batch_bytes
             if not flush_thread.flush_pending:
                 flush_thread.notify_written()
-            if table.dirty_bytes >= checksum_thread.batch_bytes:
+            if batch_is_due:
                 checksum_thread.wake()
         except BaseException:  # an interrupt, in the middle of it: the next frame notifies again
             table.wake_at_bytes, flush_thread.flush_pending = 0, False

@@ -71,7 +71,8 @@ class ChecksumThread:
 
     def _run(self) -> None:
         while not self._ended.is_set():
-            if not self._store.table.dirty_backlog:
+            self._store.table.wake_at_bytes = 0  # the next frame notifies; before is_due, so that no batch is missed
+            if not self.is_due:
                 self._wake.wait()
             self._wake.clear()
             if self._ended.is_set():

@@ -14,6 +14,7 @@ import lys_storage
 from lys_storage.disk import File
 from lys_storage.journal import BLOCK_CHECKSUMMED, CHECKSUMMED
 from lys_storage.scan import checksum_thread as checksum_thread_module
+from lys_storage.scan.background import BackgroundWorkers
 from lys_storage.scan.checksum_thread import checksum_batch_bytes
 from lys_storage.store import Checksummer
 from lys_storage.store.rewriter import Rewriter
@@ -199,3 +200,36 @@ def test_a_flush_takes_its_checksums_before_the_checksum_thread_goes_on(
     assert turns[:2] == ["takes batches", "flushes"]
     assert turns.count("flushes") == 1
     scan.suspend()
+
+
+def test_the_writer_wakes_the_thread_once_a_batch_while_that_is_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each notice costs the writer time. What came while the thread was busy is summed by it all the same."""
+    busy, go_on, notices = threading.Event(), threading.Event(), []
+    real, notify = Checksummer.checksum, BackgroundWorkers.notify_written
+
+    def held(self: Checksummer, span: Any, **options: Any) -> None:
+        busy.set()
+        assert go_on.wait(2 * DEADLINE_S)
+        real(self, span, **options)
+
+    def counted(self: BackgroundWorkers) -> None:
+        notices.append(1)
+        notify(self)
+
+    monkeypatch.setattr(Checksummer, "checksum", held)
+    monkeypatch.setattr(BackgroundWorkers, "notify_written", counted)
+    size, per_batch = 1 << 18, checksum_batch_bytes(1 << 18) >> 18
+    frames = 5 * per_batch
+    with lys_storage.create(tmp_path / "a.npz", (frames, size), "u1", grid_ndim=1, flush_interval_s=None) as scan:
+        for k in range(frames - per_batch):
+            scan[k] = np.ones(size, "u1")
+        assert busy.wait(DEADLINE_S)
+        notices.clear()
+        for k in range(frames - per_batch, frames - 1):
+            scan[k] = np.ones(size, "u1")
+        assert len(notices) <= 2
+        go_on.set()
+        states = scan._store.journal.states
+        assert wait_until(lambda: states.of(0, frames - 1).count(CHECKSUMMED) > frames - 1 - per_batch)
