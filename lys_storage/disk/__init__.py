@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .array_read import read_selection
 from .file import WRITES_BACK, Buffer, File, Frame, preadv_is_native
+from .filesystem import Identity
 from .folder import ensure_free_space, make_folder, publish_new, remove_file, replace_file, sync_folder
 from .forks import call_in_forked_child, fork_generation, register_for_forks
 from .numbering import claim_number, claim_path, free_number, give_back
@@ -18,6 +19,7 @@ __all__ = [
     "File",
     "FileCutError",
     "Frame",
+    "Identity",
     "Preallocation",
     "boot_id",
     "call_in_forked_child",

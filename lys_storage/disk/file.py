@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import NameTakenError, StorageOSError, os_error
-from . import syscalls
+from . import filesystem, syscalls
+from .filesystem import Identity
 from .forks import register_for_forks
 from .syscalls import NO_SUCH_CALL
 
@@ -37,11 +38,6 @@ _MANY_BUFFERS = 1024  # IOV_MAX
 _LOCK_AT = 1 << 62  # Windows' locks are mandatory: lock a byte that nobody reads
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2
 _SYNC_FILE_RANGE_WRITE = 2
-_COPY_ON_WRITE = {
-    *(0x9123683E, 0x2FC12FC1, 0xCA451A4E),  # btrfs, ZFS, bcachefs
-    *(0xF2F52010, 0x3434, 0x794C7630),  # F2FS, NILFS, and overlayfs, which may lie on any of them
-}
-"""f_type of statfs(2)."""
 WRITES_BACK = sys.platform == "linux"
 """Whether the kernel can be told to begin to write."""
 _PREADV = getattr(os, "preadv", None)
@@ -175,17 +171,12 @@ class File:
             raise os_error(f"claim {size} bytes", self.path, error) from error
 
     def overwrites_in_place(self) -> bool:
-        """Whether bytes that have a place on the disk are written there again.
+        """See filesystem.overwrites_in_place."""
+        return filesystem.overwrites_in_place(self.fd)
 
-        Where they go to a new place each time, claimed space is a promise for the first write only, and a store through a
-        map kills the process when the disk is full.
-        """
-        if sys.platform == "linux":
-            call, found = syscalls.libc_call("fstatfs"), ctypes.create_string_buffer(256)
-            if call is None or call(self.fd, found):
-                return True
-            return int.from_bytes(found.raw[: ctypes.sizeof(ctypes.c_long)], sys.byteorder) not in _COPY_ON_WRITE
-        return sys.platform != "darwin"  # APFS
+    def identity(self) -> Identity | None:
+        """What no other file of this boot has, on the mount that it is on now; None where the system does not tell."""
+        return filesystem.identify(self.fd)
 
     def punch_hole(self, offset: int, size: int) -> bool:
         """Give the space of a range back; it reads as zeros afterwards. False where the filesystem cannot."""

@@ -113,7 +113,8 @@ def _complete_file(store: ScanStore, description: Description, progress: Progres
         frames_written=store.frames_written,
         missing=missing,
         array_crc=array_crc,
-        ended=datetime.now(UTC),
+        ended=store.last_write or datetime.now(UTC),
+        doubtful=list(itertools.islice(store.journal.states.doubtful(frames), MAX_MISSING_RUNS + 1)),
     )
     members.append((INFO_MEMBER, info))
     if len(missing) > MAX_MISSING_RUNS:

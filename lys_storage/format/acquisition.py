@@ -16,7 +16,7 @@ from .description import Description
 from .npy import encode_npy_header
 
 INFO_MEMBER = "acquisition.json"
-INFO_FORMAT, INFO_VERSION = "lys_storage acquisition", 1
+INFO_FORMAT, INFO_VERSION = "lys_storage acquisition", 2
 MISSING_MEMBER = "missing.npy"
 MAX_MISSING_RUNS = 10_000
 """Runs of missing frames that `acquisition.json` lists. An export with more of them has `missing.npy` as well."""
@@ -30,12 +30,14 @@ def encode_acquisition(
     missing: Sequence[tuple[int, int]],
     array_crc: int,
     ended: datetime,
+    doubtful: Sequence[tuple[int, int]] = (),
 ) -> bytes:
     """`acquisition.json` of the export that `description` describes.
 
     `scan_shape`: the shape of the scan, which may have been cut to that of `description`. `missing`: the runs
     [first, stop) of missing frames in order, at least the first MAX_MISSING_RUNS + 1 of them. `array_crc`: the CRC-32 of
-    the array alone. `ended`: in UTC.
+    the array alone. `ended`: when the last frame came, in UTC. `doubtful`: the runs of frames that are kept though nothing
+    vouches for them, as `missing`.
     """
     info: dict[str, Any] = {
         "format": INFO_FORMAT,
@@ -51,6 +53,8 @@ def encode_acquisition(
         "missing_complete": len(missing) <= MAX_MISSING_RUNS,
         "array_crc32": array_crc,
     }
+    if doubtful:
+        info["doubtful"], info["doubtful_complete"] = doubtful[:MAX_MISSING_RUNS], len(doubtful) <= MAX_MISSING_RUNS
     if description.shape != scan_shape:
         info["trimmed_from"] = scan_shape
     return json.dumps(info, indent=1).encode()

@@ -40,7 +40,6 @@ class Description:
     number: int | None
     replace: bool
     started: str
-    boot_id: str
     software: str
 
     @property
@@ -67,7 +66,7 @@ def decode_description(data: bytes) -> Description:
         fields["shape"] = check_shape(fields["shape"], fields["dtype"])
         fields["fill"] = bytes.fromhex(fields["fill"])
         description = Description(**{name: fields[name] for name in Description.__dataclass_fields__})
-        texts = ("scan_id", "final", "stem", "started", "boot_id", "software")
+        texts = ("scan_id", "final", "stem", "started", "software")
         if any(
             type(getattr(description, name)) is not str or not getattr(description, name).isprintable()
             for name in texts

@@ -16,6 +16,7 @@ from .frame_state import (
     States,
 )
 from .journal import Journal
+from .layout import VERSION as JOURNAL_VERSION
 from .redo_log import Chunk, RedoLog, RedoRecord, read_records
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "BLOCK_CHECKSUMMED",
     "CHECKSUMMED",
     "CHECKSUMMING",
+    "JOURNAL_VERSION",
     "REWRITING",
     "TABLE_STEP",
     "WRITING",

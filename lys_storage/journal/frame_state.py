@@ -68,11 +68,13 @@ class FrameStates:
         view: memoryview,
         checksums: Checksums,
         block_checksums: Checksums,
+        doubtful: States,
         per_block: int,
         store: Callable[[str, int, bytes], None],
     ) -> None:
         self.raw, self._view = raw, view
         self.checksums, self.block_checksums = checksums, block_checksums
+        self._doubtful_bits = doubtful
         self.per_block, self.blocks = per_block, len(block_checksums)
         self.frames = len(view)
         self._store = store
@@ -116,7 +118,7 @@ class FrameStates:
         """Runs of frames that have not arrived, in order; of the first `of` frames, or of all."""
         frames = self.frames if of is None else of
         begin: int | None = None
-        for first, _, arrived in self._runs(frames, lambda states: states >= WRITTEN):
+        for first, _, arrived in self._runs(frames, self._arrived):
             if arrived and begin is not None:
                 yield begin, first
                 begin = None
@@ -127,14 +129,28 @@ class FrameStates:
 
     def written(self) -> Iterator[Span]:
         """Runs of frames that are data, in order; a run may end where the next one begins."""
-        for first, stop, arrived in self._runs(self.frames, lambda states: states >= WRITTEN):
+        for first, stop, arrived in self._runs(self.frames, self._arrived):
             if arrived:
                 yield first, stop
 
-    def _runs(self, frames: int, key: Callable[[States], np.ndarray[Any, Any]]) -> Iterator[tuple[int, int, Any]]:
-        """(first, stop, key) of neighbours of one `key(states)`; a run ends at each TABLE_STEP, too."""
+    def doubtful(self, of: int | None = None) -> Iterator[Span]:
+        """Runs of frames that were kept though nothing vouches for their bytes; of the first `of` frames, or of all."""
+        if self._doubtful_bits.any():
+            for first, stop, is_doubtful in self._runs(self.frames if of is None else of, self._is_doubtful):
+                if is_doubtful:
+                    yield first, stop
+
+    def _arrived(self, first: int, stop: int) -> np.ndarray[Any, Any]:
+        return self.array[first:stop] >= WRITTEN
+
+    def _is_doubtful(self, first: int, stop: int) -> np.ndarray[Any, Any]:
+        bits = np.unpackbits(self._doubtful_bits[first // 8 : -(-stop // 8)])
+        return bits[first % 8 : first % 8 + stop - first].astype(bool)
+
+    def _runs(self, frames: int, key: Callable[[int, int], np.ndarray[Any, Any]]) -> Iterator[tuple[int, int, Any]]:
+        """(first, stop, key) of neighbours of one key; `key(first, stop)`: of frames. A run ends at each TABLE_STEP, too."""
         for at in range(0, frames, TABLE_STEP):
-            keys = key(self.array[at : min(at + TABLE_STEP, frames)])
+            keys = key(at, min(at + TABLE_STEP, frames))
             edges = [0, *(np.flatnonzero(np.diff(keys)) + 1).tolist(), len(keys)]
             for begin, stop in pairwise(edges):
                 yield at + begin, at + stop, keys[begin]
@@ -164,10 +180,12 @@ class FrameStates:
 
     def end_rewrite(self, first: int, stop: int) -> None:
         self._set(first, stop, WRITTEN)
+        self._set_doubtful(first, stop, False)
 
     def invalidate(self, first: int, stop: int) -> None:
         """The bytes of these frames are not data."""
         self._set(first, stop, WRITING)
+        self._set_doubtful(first, stop, False)
 
     # -- checksums ------------------------------------------------------------------------------------------------
 
@@ -230,6 +248,10 @@ class FrameStates:
         if (states != self.array[first : first + len(states)]).any():
             self._store("states", first, states.tobytes())
 
+    def keep_doubtful(self, first: int, stop: int) -> None:
+        """Recovery keeps these frames as data, though nothing vouches for their bytes."""
+        self._set_doubtful(first, stop, True)
+
     def restore_rewritten(self, frame: int, checksum: int) -> None:
         """Recovery has put the newest version of `frame` in its place."""
         self._put("checksums", frame, np.array([checksum], np.uint32))
@@ -250,19 +272,30 @@ class FrameStates:
             self._put("checksums", at, old.checksums[at : at + TABLE_STEP])
         for at in range(0, self.blocks, TABLE_STEP):
             self._put("block_checksums", at, old.block_checksums[at : at + TABLE_STEP])
+        for first, stop in old.doubtful():
+            self._set_doubtful(first, stop, True)
 
     def refine_from(self, old: FrameStates) -> None:
         """The states of a coarser grid: each frame is, without a checksum, what the frame that it is a part of was."""
         times = self.frames // old.frames
-        for first, stop, state in old._runs(old.frames, lambda states: np.minimum(states, WRITTEN)):
+        for first, stop, state in old._runs(old.frames, lambda a, b: np.minimum(old.array[a:b], WRITTEN)):
             if state != ABSENT:
                 self._set(first * times, stop * times, int(state))
+        for first, stop in old.doubtful():
+            self._set_doubtful(first * times, stop * times, True)
 
     # -- bytes ----------------------------------------------------------------------------------------------------
 
     def _set(self, first: int, stop: int, state: int) -> None:
         for at in range(first, stop, TABLE_STEP):
             self._store("states", at, bytes((state,)) * min(TABLE_STEP, stop - at))
+
+    def _set_doubtful(self, first: int, stop: int, value: bool) -> None:
+        begin, end = first // 8, -(-stop // 8)
+        bits = np.unpackbits(self._doubtful_bits[begin:end])
+        if (bits[first - 8 * begin : stop - 8 * begin] != value).any():
+            bits[first - 8 * begin : stop - 8 * begin] = value
+            self._store("doubtful", begin, np.packbits(bits).tobytes())
 
     def _set_chosen(self, first: int, chosen: Numbers, state: int) -> None:
         """Of the frames `first + chosen` (ascending). Those between them are stored as they are."""
@@ -280,6 +313,7 @@ class FrameStates:
     def release(self) -> None:
         """Let the map of the journal go. Raises BufferError where a view of the states is alive somewhere."""
         self.checksums = self.block_checksums = np.empty(0, np.uint32)
+        self._doubtful_bits = np.empty(0, np.uint8)
         if isinstance(self.raw, memoryview):
             self.raw.release()
         self._view.release()

@@ -1,6 +1,7 @@
 """The journal beside a scan file: what the scan is, and the state of each of its frames.
 
-    description | states, a byte a frame | checksums, of frames, of blocks | axes.npy and note.npy, twice
+    head, writer | description | states, a byte a frame | checksums, of frames, of blocks | doubtful, a bit a frame
+    | axes.npy and note.npy, twice
 
 docs/format.md gives it byte by byte. States and checksums are stored through a memory map, over preallocated space. A
 copy-on-write file system cannot guarantee that space: there they are written by pwrite. The description never changes: a
@@ -26,9 +27,11 @@ from ..errors import BadFileError
 from ..format import PAGE, Description, crc32, encode_description, replacement_path
 from .frame_state import FrameStates, PwriteStates
 from .layout import JournalLayout, frames_in_block, pages, read_head
+from .writer_record import RECORD_BYTES, WriterRecord, decode_writer_record
 
 _POINTER = struct.Struct("<QQIIII")
 _EPOCH = struct.Struct("<Q")
+_WRITER_AT = 64
 _EPOCH_AT = 448
 _FAILED_AT = (456, 457)  # a byte each: the last sync of the scan file, of the journal, has failed
 _POINTER_AT = (512, 1024)  # a sector each: a torn write spoils one of them at most
@@ -50,6 +53,7 @@ class Journal:
             view=view,
             checksums=np.frombuffer(self._map, "<u4", layout.frames, layout.checksums),
             block_checksums=np.frombuffer(self._map, "<u4", layout.blocks, layout.block_checksums),
+            doubtful=np.frombuffer(self._map, np.uint8, layout.doubtful_bytes, layout.doubtful),
             per_block=layout.per_block,
             store=_Tables(self._bytes, layout).store,
         )
@@ -67,6 +71,31 @@ class Journal:
     def key(self) -> int:
         """What the checks of this scan's records begin with, so that another scan's are none."""
         return self._key
+
+    @property
+    def version(self) -> int:
+        return self._layout.version
+
+    def sign(self, scan_file: File) -> None:
+        """This process writes `scan_file` from now on, and the states are true of it."""
+        record = WriterRecord.of_this_process(scan_file, self.file)
+        with self.table_lock:
+            self._bytes.store(_WRITER_AT, record.encode())
+
+    @property
+    def _writer_record(self) -> WriterRecord | None:
+        return decode_writer_record(self._map[_WRITER_AT : _WRITER_AT + RECORD_BYTES])
+
+    def vouches_for(self, scan_file: File) -> bool:
+        """Whether the states are those of this very file, and what was written is still in this kernel's page cache."""
+        record = self._writer_record
+        return record is not None and record.vouches_for(scan_file, self.file)
+
+    @property
+    def writer(self) -> tuple[str, int] | None:
+        """Host and process id of who writes the scan, or wrote it last; None where nobody is named."""
+        record = self._writer_record
+        return None if record is None else (record.host, record.pid)
 
     @property
     def epoch(self) -> int:
@@ -180,9 +209,12 @@ class Journal:
         head = _POINTER.pack(seq, offset, len(axes), len(note), crc32(blob), 0)[:-4]
         self.file.write_at(head + struct.pack("<I", crc32(head, self._key)), _POINTER_AT[slot])
 
-    def write_replacement(self, description: Description, copy_states: Callable[[Journal], None]) -> Journal:
+    def write_replacement(
+        self, description: Description, copy_states: Callable[[Journal], None], scan_file: File | None
+    ) -> Journal:
         """A new journal for `description`, written beside this one and durable; `copy_states` fills in its states.
 
+        `scan_file`: the file that they are true of; None where nothing vouches for them.
         replace() puts it in this one's place, in one step. This one stays open for its owner to close.
         """
         beside = replacement_path(self.path)
@@ -190,6 +222,8 @@ class Journal:
         journal = Journal.create(beside, description, self.read_metadata())
         try:
             copy_states(journal)
+            if scan_file is not None:
+                journal.sign(scan_file)
             journal.sync()
         except BaseException:
             journal.close()
@@ -258,11 +292,11 @@ class _Bytes:
 
 
 class _Tables:
-    """Where the entries of the journal's tables lie: "states", "checksums", "block_checksums"."""
+    """Where the entries of the journal's tables lie: "states", "checksums", "block_checksums", "doubtful" (by bytes)."""
 
     def __init__(self, data: _Bytes, layout: JournalLayout) -> None:
         self._bytes, self._layout = data, layout
 
     def store(self, table: str, first: int, data: bytes) -> None:
-        entry_bytes = 1 if table == "states" else 4
+        entry_bytes = 4 if table.endswith("checksums") else 1
         self._bytes.store(getattr(self._layout, table) + first * entry_bytes, data)

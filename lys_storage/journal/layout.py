@@ -10,7 +10,8 @@ from ..errors import BadFileError
 from ..format import PAGE, Description, crc32, decode_description
 
 MAGIC = b"\x93LYSJRN\n"
-VERSION = 1
+VERSION = 2
+"""Of what is written. Version 1 has no writer record, and no table of doubtful frames."""
 BLOCK_BYTES = 1 << 18
 """What a block of small frames holds at most. Fewer checksums, and each of them over more bytes, cost less."""
 _MOST_IN_BLOCK, _LEAST_IN_BLOCK = 4096, 2
@@ -37,6 +38,7 @@ class JournalLayout:
     text_size: int
     frames: int
     per_block: int
+    version: int = VERSION
 
     @property
     def blocks(self) -> int:
@@ -56,12 +58,20 @@ class JournalLayout:
         return self.checksums + pages(4 * self.frames)
 
     @property
-    def metadata(self) -> int:
+    def doubtful(self) -> int:
         return self.block_checksums + pages(4 * self.blocks)
+
+    @property
+    def doubtful_bytes(self) -> int:
+        return -(-self.frames // 8) if self.version > 1 else 0
+
+    @property
+    def metadata(self) -> int:
+        return self.doubtful + pages(self.doubtful_bytes)
 
     def encode(self, text: bytes) -> bytes:
         places = (self.frames, self.states, self.checksums, self.metadata)
-        head = _HEAD.pack(MAGIC, VERSION, self.text_size, crc32(text), self.per_block, *places)
+        head = _HEAD.pack(MAGIC, self.version, self.text_size, crc32(text), self.per_block, *places)
         return (head + _HEAD_CRC.pack(crc32(head))).ljust(_TEXT_AT, b"\0") + text
 
 
@@ -74,7 +84,7 @@ def read_head(file: File) -> tuple[Description, JournalLayout]:
     if len(raw) < _HEAD.size + _HEAD_CRC.size:
         raise BadFileError("is cut short")
     _, version, text_size, text_crc, per_block, frames, *places = _HEAD.unpack(raw[: _HEAD.size])
-    if version != VERSION:
+    if not 1 <= version <= VERSION:
         raise BadFileError(
             f"is of version {version}, this program knows {VERSION}: update lys_storage; nothing was touched"
         )
@@ -86,7 +96,7 @@ def read_head(file: File) -> tuple[Description, JournalLayout]:
     description = decode_description(text)
     if not 1 <= per_block <= _MOST_IN_BLOCK:
         raise BadFileError(f"has blocks of {per_block} frames")
-    layout = JournalLayout(text_size, frames, per_block)
+    layout = JournalLayout(text_size, frames, per_block, version)
     if frames != description.frames or places != [layout.states, layout.checksums, layout.metadata]:
         raise BadFileError(f"has a table of {frames} frames, expected {description.frames}")
     if file.size < layout.metadata:

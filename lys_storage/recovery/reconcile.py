@@ -33,7 +33,12 @@ _STEP = 1 << 12  # a multiple of every block
 
 
 def reconcile_frames(
-    file: File, journal: Journal, *, trust_states: bool, progress: Callable[[int, int], None] | None = None
+    file: File,
+    journal: Journal,
+    *,
+    trust_states: bool,
+    keep_doubtful: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Bring every frame to the state ABSENT, WRITING (bytes that are not data), WRITTEN, CHECKSUMMED or BLOCK_CHECKSUMMED.
 
@@ -41,37 +46,35 @@ def reconcile_frames(
     valid are the frames whose bytes match their checksum; after a failed sync, frames with a checksum are verified; 3. make all
     of it durable; 4. remove the redo log. Can be killed, and run again. `progress(done, total)`: bytes that
     have been read.
+
+    `keep_doubtful`: without trust, a frame that was written so shortly before that it has no checksum is kept, and marked as
+    doubtful. One whose checksum is not that of its bytes never is.
     """
-    sync_failed = journal.file_sync_failed
+    sync_failed, tell = journal.file_sync_failed, progress or (lambda done, total: None)
     redone = _redo(file, journal, trust_states)
     size, total = journal.description.frame_bytes, journal.description.frames
     held = max(0, file.size - journal.description.array_offset) // size
     for at in range(0, total, _STEP):
         states = journal.states.array[at : at + _STEP].copy()
-        if trust_states:
-            doubtful = states > BLOCK_CHECKSUMMED  # no such state: the byte has rotted
-            doubtful[max(0, held - at) :] = True  # behind the end of a file that was cut
-            states[states == REWRITING] = WRITING  # its record is not whole: the redo file is damaged
-            states[states == CHECKSUMMING] = WRITTEN
-            in_blocks = _in_blocks(journal, at, len(states))
-            doubtful[in_blocks:] |= states[in_blocks:] == BLOCK_CHECKSUMMED  # there is no such block
-            if sync_failed:
-                doubtful |= np.isin(states, (CHECKSUMMED, BLOCK_CHECKSUMMED))
-        else:
-            doubtful = np.ones(len(states), bool)
-        if doubtful.any():
-            _verify_blocks(file, journal, at, states, doubtful)
-        for k in np.flatnonzero(doubtful).tolist():
+        in_doubt = _settle_trusted(journal, at, states, held) if trust_states else np.ones(len(states), bool)
+        has_no_checksum = np.isin(states, (WRITTEN, CHECKSUMMING)) & (np.arange(at, at + len(states)) < held)
+        if in_doubt.any():
+            _verify_blocks(file, journal, at, states, in_doubt)
+        for k in np.flatnonzero(in_doubt).tolist():
             checksum = int(journal.states.checksums[at + k])
             vouched = checksum or states[k] == CHECKSUMMED
             sound = vouched and frames_crc(file, journal, at + k, 1) == checksum
+            if not sound and keep_doubtful and not trust_states and has_no_checksum[k]:
+                states[k] = WRITTEN
+                journal.states.keep_doubtful(at + k, at + k + 1)
+                continue
             states[k] = CHECKSUMMED if sound else WRITING  # bytes of it may have reached the disk all the same
-            if progress is not None and not trust_states:
-                progress((at + k + 1) * size, total * size)
+            if not trust_states:
+                tell((at + k + 1) * size, total * size)
         _split_partial_blocks(journal, at, states)
         journal.states.reconcile(at, states)
-        if progress is not None and not trust_states:
-            progress(min(total, at + _STEP) * size, total * size)
+        if not trust_states:
+            tell(min(total, at + _STEP) * size, total * size)
     if redone is not None or not trust_states or sync_failed:
         _sync(file, journal)
         journal.sync()  # before the epoch, which may reach the disk first: by it the redo file is void
@@ -80,6 +83,22 @@ def reconcile_frames(
     if redone is not None:
         redone.close()
         remove_file(redone.file.path)
+
+
+def _settle_trusted(journal: Journal, first: int, states: States, held: int) -> np.ndarray[Any, Any]:
+    """Turn true states of the frames from `first` on into final ones. Which of them have to be compared with their checksum.
+
+    `held`: how many frames the scan file has room for.
+    """
+    in_doubt: np.ndarray[Any, Any] = states > BLOCK_CHECKSUMMED  # no such state: the byte has rotted
+    in_doubt[max(0, held - first) :] = True  # behind the end of a file that was cut
+    states[states == REWRITING] = WRITING  # its record is not whole: the redo file is damaged
+    states[states == CHECKSUMMING] = WRITTEN
+    in_blocks = _in_blocks(journal, first, len(states))
+    in_doubt[in_blocks:] |= states[in_blocks:] == BLOCK_CHECKSUMMED  # there is no such block
+    if journal.file_sync_failed:
+        in_doubt |= np.isin(states, (CHECKSUMMED, BLOCK_CHECKSUMMED))
+    return in_doubt
 
 
 def _sync(file: File, journal: Journal) -> None:
@@ -96,19 +115,19 @@ def _sync(file: File, journal: Journal) -> None:
     journal.file_sync_failed = False
 
 
-def _verify_blocks(file: File, journal: Journal, first: int, states: States, doubtful: np.ndarray[Any, Any]) -> None:
-    """Doubtful frames of a block that is as it was when its checksum was taken are data, and in doubt no more."""
+def _verify_blocks(file: File, journal: Journal, first: int, states: States, in_doubt: np.ndarray[Any, Any]) -> None:
+    """Frames of a block that is as it was when its checksum was taken are data, and in doubt no more."""
     per_block = journal.states.per_block
     for k in range(0, len(states), per_block):
         block, span = (first + k) // per_block, slice(k, k + per_block)
-        if block >= journal.states.blocks or not doubtful[span].any():
+        if block >= journal.states.blocks or not in_doubt[span].any():
             continue
         checksum = int(journal.states.block_checksums[block])
         vouched = checksum or (states[span] == BLOCK_CHECKSUMMED).any()
         if vouched and frames_crc(file, journal, first + k, per_block) == checksum:
-            states[span], doubtful[span] = BLOCK_CHECKSUMMED, False
+            states[span], in_doubt[span] = BLOCK_CHECKSUMMED, False
         else:
-            doubtful[span] |= states[span] == BLOCK_CHECKSUMMED  # something in it is not what it was
+            in_doubt[span] |= states[span] == BLOCK_CHECKSUMMED  # something in it is not what it was
 
 
 def _in_blocks(journal: Journal, first: int, count: int) -> int:

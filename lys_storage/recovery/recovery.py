@@ -58,14 +58,16 @@ def recover(
     *,
     verify: bool = False,
     trim: bool = False,
+    keep_doubtful: bool = False,
     progress: Progress | None = None,
     done: Callable[[Recovered], None] | None = None,
 ) -> list[Recovered]:
     """Export every interrupted scan below `folder`, or the one that `folder` names. Missing frames hold the fill value.
 
     `verify`: check every frame against its checksum. Without it, that is done where the machine went down after the
-    scan was written, or may have. `trim`: cut each export to the part of the grid that has frames. `done(result)` is
-    called after each scan.
+    scan was written, or may have. `trim`: cut each export to the part of the grid that has frames. `keep_doubtful`: where
+    that is done, keep also the frames that came in the last moment before, and have no checksum to be compared with; the
+    export's `acquisition.json` lists them. `done(result)` is called after each scan.
 
     Scans that a living process writes are left alone. No file is replaced: where a name is taken, the export becomes
     `<name>.recovered_N.npz`. A scan that cannot be recovered stays as it is: `said` tells why, and no exception
@@ -73,7 +75,7 @@ def recover(
     """
     results = []
     for path in _interrupted(Path(folder)):
-        result = _recover_one(path, dry_run, verify, trim, progress)
+        result = _recover_one(path, dry_run, verify, trim, keep_doubtful, progress)
         results.append(result)
         if done is not None:
             done(result)
@@ -87,7 +89,9 @@ def _interrupted(path: Path) -> list[Path]:
     return [found.path for found in walk(path, kinds=(Kind.SCAN, Kind.LEFTOVERS))]
 
 
-def _recover_one(path: Path, dry_run: bool, verify: bool, trim: bool, progress: Progress | None) -> Recovered:
+def _recover_one(
+    path: Path, dry_run: bool, verify: bool, trim: bool, keep_doubtful: bool, progress: Progress | None
+) -> Recovered:
     try:
         if not path.exists():
             return _remove_leftovers(path, dry_run)
@@ -99,7 +103,7 @@ def _recover_one(path: Path, dry_run: bool, verify: bool, trim: bool, progress: 
         empty = _remove_empty(path)
         if empty is not None:
             return empty
-        scan = Scan(open_store(path, verify=verify, progress=progress))
+        scan = Scan(open_store(path, verify=verify, keep_doubtful=keep_doubtful, progress=progress))
         written = scan.frames_written
         try:
             final = scan.close(progress, trim=trim, recovering=True)

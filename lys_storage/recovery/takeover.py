@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..callbacks import Progress
-from ..disk import File, boot_id, remove_file, sync_folder
-from ..errors import BadFileError, NameTakenError, ScanInUseError, ScanShapeError
+from ..disk import File, remove_file, sync_folder
+from ..errors import BadFileError, NameTakenError, ScanInUseError, ScanShapeError, StorageOSError
 from ..format import EXPORT_SUFFIX, decode_npy_header, journal_path, layout_of, replacement_path
-from ..journal import Journal
+from ..journal import JOURNAL_VERSION, Journal
 from ..scan import Scan
 from ..store import ScanStore
 from .find import find_scan_file
 from .reconcile import reconcile_frames
 
+log = logging.getLogger("lys_storage")
 
-def open_store(path: Path, *, verify: bool = False, progress: Progress | None = None) -> ScanStore:
-    """Take over an interrupted scan: lock it, and find out which of its frames are data.
+
+def open_store(
+    path: Path, *, verify: bool = False, keep_doubtful: bool = False, progress: Progress | None = None
+) -> ScanStore:
+    """Take over an interrupted scan: lock it, and find out which of its frames are data. See reconcile_frames.
 
     Raises ScanInUseError where a living process writes it, BadFileError where it is not sound.
     """
@@ -37,13 +42,14 @@ def open_store(path: Path, *, verify: bool = False, progress: Progress | None = 
             raise NameTakenError(
                 17, f'is {final.name} already: "lys-storage recover" removes its other name', str(part)
             )
-        return _reconciled(file, verify, progress)
+        return _reconciled(file, verify, keep_doubtful, progress)
     except BaseException:
         file.close()
         raise
 
 
-def _reconciled(file: File, verify: bool, progress: Progress | None) -> ScanStore:
+def _reconciled(file: File, verify: bool, keep_doubtful: bool, progress: Progress | None) -> ScanStore:
+    last_write = datetime.fromtimestamp(os.fstat(file.fd).st_mtime, UTC)  # before anything is written here
     journal = Journal.open(journal_path(file.path), writable=True)
     try:
         description = journal.description
@@ -51,17 +57,30 @@ def _reconciled(file: File, verify: bool, progress: Progress | None) -> ScanStor
             raise BadFileError(f"journal {journal.path}: array at {description.array_offset} does not fit its shape")
         journal.read_metadata()  # nothing is changed before it is known that there is an end to it
         _check_form(file, journal)
-        boot = boot_id()
-        same_boot = bool(boot) and description.boot_id == boot
-        reconcile_frames(file, journal, trust_states=same_boot and not verify, progress=progress)
-        if not same_boot:
-            journal = _restamp_boot_id(journal, boot)
+        if journal.version < JOURNAL_VERSION:
+            journal = _in_todays_version(journal)
+        trusted = not verify and journal.vouches_for(file) and _syncs(file, journal)
+        reconcile_frames(file, journal, trust_states=trusted, keep_doubtful=keep_doubtful, progress=progress)
+        journal.sign(file)  # states and checksums are durable: from now on the death of a process leaves them true
         for stale in (file.path, journal.path):
             remove_file(replacement_path(stale))  # on its way into the old one's place when the process died
-        return ScanStore(file, journal)
+        store = ScanStore(file, journal)
+        store.last_write = last_write
+        return store
     except BaseException:
         journal.close()
         raise
+
+
+def _syncs(file: File, journal: Journal) -> bool:
+    """Whether what was written before has no error of the disk to it: a sync would tell, once."""
+    try:
+        file.sync()
+    except StorageOSError as error:
+        log.warning("%s: %s; every frame is compared with its checksum", file.path, error)
+        journal.file_sync_failed = True
+        return False
+    return True
 
 
 def _check_form(file: File, journal: Journal) -> None:
@@ -88,14 +107,14 @@ def _check_form(file: File, journal: Journal) -> None:
         )
 
 
-def _restamp_boot_id(journal: Journal, boot: str) -> Journal:
-    """States and checksums are reconciled and durable: from now on the death of a process leaves them true."""
+def _in_todays_version(journal: Journal) -> Journal:
+    """A journal of an older version, as one of today's, in its place. Nothing vouches for its states."""
 
     def copy_states(new: Journal) -> None:
         new.states.copy_from(journal.states)
-        new.epoch = journal.epoch
+        new.epoch, new.file_sync_failed = journal.epoch, journal.file_sync_failed
 
-    new = journal.write_replacement(replace(journal.description, boot_id=boot), copy_states)
+    new = journal.write_replacement(journal.description, copy_states, None)
     new.replace(journal)
     sync_folder(new.path.parent)
     journal.close()
@@ -130,6 +149,7 @@ def resume_scan(
 ) -> Scan:
     """As resume. `partial`: what close() makes of a scan that is not complete, as in create."""
     store = open_store(path, progress=progress)
+    store.last_write = None  # more will come
     d = store.description
     wanted = (d.shape if shape is None else tuple(shape), d.dtype if dtype is None else np.dtype(dtype))
     if wanted != (d.shape, d.dtype):

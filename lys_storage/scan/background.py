@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import weakref
+
 from ..callbacks import ErrorHandler
+from ..errors import LysStorageError
 from ..store import ScanStore
 from .checksum_thread import ChecksumThread
 from .flush_thread import FlushThread
 from .lifecycle import Lifecycle
+
+log = logging.getLogger("lys_storage")
+DROP_WAIT_S = 10.0
+"""A dropped scan waits no longer for its last flush, which goes on all the same."""
 
 
 class BackgroundWorkers:
@@ -37,7 +45,7 @@ class BackgroundWorkers:
                 table.wake_at_bytes = dirty_bytes + batch_bytes if batch_is_due else batch_bytes
             if not flush_thread.flush_pending:
                 flush_thread.notify_written()
-            if batch_is_due:
+            if batch_is_due or checksum_thread.is_resting or not checksum_thread.is_started:
                 checksum_thread.wake()
         except BaseException:  # an interrupt, in the middle of it: the next frame notifies again
             table.wake_at_bytes, flush_thread.flush_pending = 0, False
@@ -65,6 +73,30 @@ class BackgroundWorkers:
         flush_thread.stop(wait=wait)
         if wait:
             checksum_thread.join()
+
+    def drop(self, scan: weakref.ref[object]) -> None:
+        """`scan` was dropped, or the interpreter exits, without an end of it: what has come is flushed once more."""
+        if self._lifecycle.is_over:
+            return
+        if scan() is not None:  # at exit: others may go on with it
+            self._flush_at_exit()
+            return
+        flush_thread, checksum_thread = self._flush_thread, self._checksum_thread
+        if flush_thread is None or checksum_thread is None:
+            return
+        if self._is_current:
+            flush_thread.flush_and_end(0.0)
+            checksum_thread.stop()
+        elif flush_thread.flush_and_end(DROP_WAIT_S):
+            checksum_thread.stop()
+            checksum_thread.join()
+            self._store.close()
+
+    def _flush_at_exit(self) -> None:
+        try:
+            self._store.flush()
+        except LysStorageError as error:
+            log.error("scan %s: what came last may not survive a restart: %s", self._store.path, error)
 
     def join_io(self) -> None:
         """After stop(): wait for what still uses the scan file, which keeps its lock."""

@@ -1,5 +1,8 @@
 """The thread that takes checksums of frames that have arrived, while further ones come.
 
+It takes them for each batch, and of all that has come every LATEST_S: a frame whose checksum has been taken outlives an orderly
+restart of the machine after the process has died, too.
+
 While a flush waits for the disk it goes on: where memory is short, what comes meanwhile would be evicted, and would have to
 be read from the disk again.
 """
@@ -20,6 +23,10 @@ log = logging.getLogger("lys_storage")
 
 AGAIN_S = 1.0
 """What failed is tried again, but not sooner."""
+LATEST_S = 0.04
+"""No frame waits longer for the begin of its checksum, while the thread keeps up."""
+_SHARE = 4
+"""Frames that came far apart take long to look for: that is done in a fifth of the time at most."""
 
 
 def checksum_batch_bytes(frame_bytes: int) -> int:
@@ -29,7 +36,7 @@ def checksum_batch_bytes(frame_bytes: int) -> int:
 
 
 class ChecksumThread:
-    """Takes checksums each time `batch_bytes` have come. The thread starts with the first batch.
+    """Takes checksums each time `batch_bytes` have come, and of what has come every LATEST_S.
 
     `on_batch(span, came)` is called, in the thread, after the checksums of each batch; `on_error` where they fail.
     """
@@ -40,15 +47,23 @@ class ChecksumThread:
         self._wake, self._ended = threading.Event(), threading.Event()
         self._thread_lock = threading.Lock()  # guards _thread
         self._thread: threading.Thread | None = None
-        self._not_before_s = 0.0  # what could not be started is tried again
+        self._not_before_s = (
+            0.0  # a thread that could not be started is tried again, and all that has come is looked for
+        )
+        self._all_due_s: float | None = None  # when the checksums of all that has come are due; None: nothing waits
+        self.is_resting = False  # it has nothing to do, and waits for the next frame
 
     @property
-    def is_due(self) -> bool:
+    def is_started(self) -> bool:
+        return self._thread is not None
+
+    @property
+    def _batch_is_due(self) -> bool:
         table = self._store.table
         return bool(table.dirty_backlog) or table.dirty_bytes >= self.batch_bytes
 
     def wake(self) -> None:
-        """A batch has come."""
+        """Frames have come: the first ones since it rested, or a batch."""
         if self._thread is None:
             self._start()
         if not self._wake.is_set():
@@ -70,15 +85,21 @@ class ChecksumThread:
                 self._thread, self._not_before_s = None, time.monotonic() + AGAIN_S
 
     def _run(self) -> None:
+        table = self._store.table
         while not self._ended.is_set():
-            self._store.table.wake_at_bytes = 0  # the next frame notifies; before is_due, so that no batch is missed
-            if not self.is_due:
-                self._wake.wait()
+            table.wake_at_bytes = 0  # the next frame notifies; first, so that nothing is missed
+            if self._all_due_s is None and table.has_dirty:
+                self._all_due_s = max(time.monotonic() + LATEST_S, self._not_before_s)
+            if not self._batch_is_due:
+                self._rest()
             self._wake.clear()
             if self._ended.is_set():
                 return
             try:
-                if self.is_due:
+                if self._all_due_s is not None and time.monotonic() >= self._all_due_s:
+                    self._all_due_s = None
+                    self._checksum_all()
+                elif self._batch_is_due:
                     self._on_batch(*self._store.checksum_batch(self.batch_bytes))
             except ScanClosedError:
                 return
@@ -86,6 +107,23 @@ class ChecksumThread:
                 log.error("scan %s: checksums could not be taken, and will be tried again: %s", self._store.path, error)
                 notify_error(self._on_error, error)
                 self._ended.wait(AGAIN_S)
+
+    def _rest(self) -> None:
+        """Until frames or a batch of them come, or what has come is due."""
+        if self._all_due_s is not None:
+            self._wake.wait(max(0.0, self._all_due_s - time.monotonic()))
+            return
+        self.is_resting = True
+        self._store.table.wake_at_bytes = 0  # after is_resting: who has not seen that has changed this before
+        if not self._store.table.has_dirty:
+            self._wake.wait()
+        self.is_resting = False
+
+    def _checksum_all(self) -> None:
+        begin = time.monotonic()
+        self._on_batch(*self._store.checksum_all())
+        end = time.monotonic()
+        self._not_before_s = end + _SHARE * (end - begin)
 
     @property
     def is_current(self) -> bool:

@@ -16,7 +16,6 @@ from .._version import VERSION
 from ..callbacks import ErrorHandler, log_error
 from ..disk import (
     File,
-    boot_id,
     claim_number,
     claim_path,
     ensure_free_space,
@@ -189,7 +188,6 @@ class _Plan:
             number=number,
             replace=replaces,
             started=self.started.isoformat(timespec="milliseconds"),
-            boot_id=boot_id(),
             software=f"lys_storage {VERSION}",
         )
 
@@ -217,6 +215,7 @@ def _make_files(plan: _Plan, file: File, description: Description) -> ScanStore:
         for at, head in plan.layout.heads():
             file.write_at(head, at)
         file.set_size(plan.layout.array_end)
+        journal.sign(file)
         return ScanStore(file, journal)
     except BaseException:
         journal.close()

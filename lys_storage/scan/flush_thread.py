@@ -43,7 +43,7 @@ class FlushThread:
         self._waiting: tuple[Span, int] = ((0, 0), 0)  # of frames, and the bytes of them that came
         self._flushing = threading.Lock()  # held from before a flush until its error handler has returned
         self._wake = threading.Event()
-        self._ended = False
+        self._ended = self._flushes_last = False
         self._write_back_s = time.monotonic() + AFTER_S
         self._thread = threading.Thread(target=self._run, name="lys_storage flush", daemon=True)
         try:
@@ -89,6 +89,10 @@ class FlushThread:
                 times.append(self._write_back_s)
             self._wake.wait(max(0.0, min(times) - time.monotonic()) if times else None)
             self._wake.clear()
+            if self._flushes_last and not self._ended:
+                with self._flushing:
+                    self._flush()
+                return
             if due is None and self.flush_pending and self._interval is not None:
                 due = time.monotonic() + self._interval
             if due is not None and time.monotonic() >= due:
@@ -136,6 +140,14 @@ class FlushThread:
         if wait:
             with self._flushing:
                 pass
+
+    def flush_and_end(self, timeout_s: float) -> bool:
+        """Nobody will flush or save the scan any more: flush what has come, and end. Whether it has ended by then."""
+        self._flushes_last = True
+        self._wake.set()
+        if not self.is_current:
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
 
     def join(self) -> None:
         """After stop(): wait until the thread uses the scan file no longer. It takes none of the scan's locks."""

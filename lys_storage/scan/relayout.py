@@ -33,7 +33,7 @@ def refine(store: ScanStore, depth: int) -> None:
         store.flush()  # the records of the redo log are of the old layout's epoch
         old = store.journal
         description = replace(store.description, grid_ndim=depth)
-        new = old.write_replacement(description, lambda journal: _refine_states(old, journal, store.file))
+        new = old.write_replacement(description, lambda journal: _refine_states(old, journal, store.file), store.file)
         new.replace(old)
         store.switch_journal(new)  # first: a sync that fails must not leave us with a journal that has no name
         store.sync_new_names()
@@ -65,7 +65,7 @@ def change_dtype(store: ScanStore, dtype: np.dtype[Any], fill: Any) -> None:
                 file.write_at(head, at)
             file.set_size(layout.array_end)
             file.sync()  # under the scan's name, an empty file would be taken for one that was only just begun
-            journal = store.journal.write_replacement(new, lambda j: j.states.withhold_all())
+            journal = store.journal.write_replacement(new, lambda j: j.states.withhold_all(), file)
             journal.replace(store.journal)
             try:
                 replace_file(beside, store.path)
@@ -85,7 +85,7 @@ def change_dtype(store: ScanStore, dtype: np.dtype[Any], fill: Any) -> None:
 def _go_back_to(store: ScanStore, old: Description, journal: Journal) -> None:
     """`journal` has taken the place of the scan's, and the scan file is still the old one: so is its description."""
     try:
-        back = journal.write_replacement(old, lambda j: None)
+        back = journal.write_replacement(old, lambda j: None, store.file)
         back.replace(journal)
     except BaseException:
         store.stop_accepting("another dtype could be given to its journal and not to its file; suspend() and resume it")

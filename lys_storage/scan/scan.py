@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -66,6 +67,7 @@ class Scan:
             flush_each_write=flush_interval_s == 0,
         )
         self.report: FinalizeReport | None = None
+        self._finalizer = weakref.finalize(self, self._workers.drop, weakref.ref(self))
 
     # -- what it is -----------------------------------------------------------------------------------------------
 
@@ -297,6 +299,7 @@ class Scan:
             self._release()
 
     def _release(self) -> None:
+        self._finalizer.detach()
         self._map.drop()
         self._workers.join_io()
         self._store.close()
@@ -305,7 +308,6 @@ class Scan:
         lifecycle = getattr(self, "_lifecycle", None)
         if lifecycle is None or lifecycle.is_over:
             return
-        self._workers.stop(wait=False)
         warnings.warn(
             f"{self!r} was dropped: it is kept in progress at {self.part_path}", ResourceWarning, stacklevel=2
         )

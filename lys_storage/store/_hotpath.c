@@ -309,19 +309,20 @@ static PyObject *write_item_fast(State *self, PyObject *data) {
 
 typedef uint32_t (*Crc32)(uint32_t, const unsigned char *, uint64_t);
 
-/* The CRC-32 of `count` units of `size` bytes from `offset` on, by way of `buffer`; how many, fewer where a read fails.
-   Without the interpreter's lock. */
+/* The CRC-32 of `count` units of `size` bytes, by way of `buffer`: of those that follow each other from `offset` on, or, where
+   `numbers` is not NULL, of those with these numbers. How many; fewer where a read fails. Without the interpreter's lock. */
 static Py_ssize_t sum_units(
-    int fd, Crc32 crc32, Py_ssize_t offset, Py_ssize_t size, Py_ssize_t count, uint32_t *sums, Py_buffer *buffer
+    int fd, Crc32 crc32, Py_ssize_t offset, Py_ssize_t size, const int64_t *numbers, Py_ssize_t count, uint32_t *sums,
+    Py_buffer *buffer
 ) {
     Py_ssize_t done = 0;
 #ifdef HAS_PWRITE
     for (; done < count && size > 0 && buffer->len > 0; done++) {
         uint32_t sum = 0;
-        Py_ssize_t at = 0;
+        Py_ssize_t at = 0, begin = offset + (numbers ? (Py_ssize_t)numbers[done] : done) * size;
         while (at < size) {
             Py_ssize_t wanted = size - at < buffer->len ? size - at : buffer->len;
-            ssize_t got = pread(fd, buffer->buf, (size_t)wanted, (off_t)(offset + done * size + at));
+            ssize_t got = pread(fd, buffer->buf, (size_t)wanted, (off_t)(begin + at));
             if (got < 0 && errno == EINTR) continue;
             if (got <= 0) return done;
             sum = crc32(sum, buffer->buf, (uint64_t)got);
@@ -337,11 +338,13 @@ static PyObject *read_checksums(PyObject *module, PyObject *args) {
     int fd;
     unsigned long long address;
     Py_ssize_t offset, size, done;
-    Py_buffer sums, buffer;
-    if (!PyArg_ParseTuple(args, "Kinnw*w*", &address, &fd, &offset, &size, &sums, &buffer)) return NULL;
+    Py_buffer numbers, sums, buffer;
+    if (!PyArg_ParseTuple(args, "Kinny*w*w*", &address, &fd, &offset, &size, &numbers, &sums, &buffer)) return NULL;
+    Py_ssize_t count = numbers.len / 8 < sums.len / 4 ? numbers.len / 8 : sums.len / 4;
     Py_BEGIN_ALLOW_THREADS
-    done = sum_units(fd, (Crc32)(uintptr_t)address, offset, size, sums.len / 4, sums.buf, &buffer);
+    done = sum_units(fd, (Crc32)(uintptr_t)address, offset, size, numbers.buf, count, sums.buf, &buffer);
     Py_END_ALLOW_THREADS
+    PyBuffer_Release(&numbers);
     PyBuffer_Release(&sums);
     PyBuffer_Release(&buffer);
     return PyLong_FromSsize_t(done);
@@ -404,7 +407,7 @@ static PyObject *checksum_run(State *self, PyObject *args) {
     int begun = change_run(self, states.buf, first, stop, WRITTEN, CHECKSUMMING, NULL, NULL);
     if (begun == 1) {
         Py_BEGIN_ALLOW_THREADS
-        summed = sum_units(descriptor, (Crc32)(uintptr_t)address, offset, size, count, sums, &buffer);
+        summed = sum_units(descriptor, (Crc32)(uintptr_t)address, offset, size, NULL, count, sums, &buffer);
         Py_END_ALLOW_THREADS
         int ended = summed == count ? change_run(self, states.buf, first, stop, CHECKSUMMING, state, &table, sums) : 0;
         if (ended == 1)
@@ -478,8 +481,8 @@ static PyTypeObject state_type = {
 
 static PyMethodDef functions[] = {
     {"read_checksums", read_checksums, METH_VARARGS,
-     "read_checksums(crc32's address, fd, offset, size, sums, buffer) -> how many: the CRC-32 of units of `size` bytes from\n"
-     "`offset` on, into the uint32 of `sums`, read by way of `buffer`, without the interpreter's lock. Ends where a read fails."},
+     "read_checksums(crc32's address, fd, offset, size, numbers, sums, buffer) -> how many: the CRC-32 of the units of `size`\n"
+     "bytes that have these int64 numbers, counted from `offset` on, into the uint32 of `sums`, read by way of `buffer`, without the interpreter's lock. Ends where a read fails."},
     {NULL},
 };
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -175,8 +175,8 @@ class Checksummer:
             members = _members(blocks, per_block, first)
             states.begin_checksum(first, np.sort(np.concatenate((members, loose))))
         with self._cancelled_on_error(first, stop):
-            block_sums = self.sums(blocks.tolist(), size * per_block)
-            own_sums = self.sums((first + loose).tolist(), size)
+            block_sums = self.sums(blocks, size * per_block)
+            own_sums = self.sums(first + loose, size)
         return join(left, self._commit(first, stop, blocks, block_sums, loose, own_sums))
 
     @contextlib.contextmanager
@@ -231,18 +231,16 @@ class Checksummer:
 
     # -- reading --------------------------------------------------------------------------------------------------
 
-    def sums(self, units: Sequence[int], size: int) -> Sums:
+    def sums(self, units: range | Numbers, size: int) -> Sums:
         """CRC-32 of each unit of `size` bytes (frames, or blocks of them) by its number (ascending)."""
-        sums = np.empty(len(units), np.uint32)
+        numbers, sums = np.asarray(units, np.int64), np.empty(len(units), np.uint32)
         buffer = self._take_buffer()
         try:
-            k = 0
-            while k < len(units):
-                n = len(units) if isinstance(units, range) else 1
-                while k + n < len(units) and units[k + n] == units[k] + n:
-                    n += 1
-                self._sum_adjacent(sums[k : k + n], self._table.array_offset + units[k] * size, size, buffer)
-                k += n
+            done = self._read_checksums(numbers, size, sums, buffer)
+            for run in np.split(np.arange(done, len(numbers)), np.flatnonzero(np.diff(numbers[done:]) > 1) + 1):
+                if run.size:
+                    at = self._table.array_offset + int(numbers[run[0]]) * size
+                    units_crc32(self._table.file, at, size, sums[run[0] : run[-1] + 1], buffer)
         finally:
             self._buffers.append(buffer)
         return sums
@@ -253,24 +251,19 @@ class Checksummer:
         except IndexError:
             return memoryview(bytearray(READ_SIZE))
 
-    def _sum_adjacent(self, sums: Sums, offset: int, size: int, buffer: memoryview) -> None:
-        """CRC-32 of units one behind the other."""
-        done = self._read_checksums(offset, size, sums, buffer)
-        if done < len(sums):
-            units_crc32(self._table.file, offset + done * size, size, sums[done:], buffer)
-
     def _reads_without_gil(self) -> bool:
         return read_checksums is not None and CRC32_ADDRESS is not None and preadv_is_native()
 
-    def _read_checksums(self, offset: int, size: int, sums: Sums, buffer: memoryview) -> int:
+    def _read_checksums(self, numbers: Numbers, size: int, sums: Sums, buffer: memoryview) -> int:
         """The same, compiled, without the interpreter's lock. How many of them; the next could not be read."""
         if read_checksums is None or not self._reads_without_gil():
             return 0
         done, most = 0, max(1, _AT_ONCE // size)
-        fd = self._table.file.fd
+        table = self._table
         while done < len(sums):
             some = sums[done : done + most]
-            count = read_checksums(CRC32_ADDRESS or 0, fd, offset + done * size, size, some, buffer[:_PIECE])
+            place = table.file.fd, table.array_offset, size
+            count = read_checksums(CRC32_ADDRESS or 0, *place, numbers[done : done + most], some, buffer[:_PIECE])
             done += count
             if count < len(some):
                 break

@@ -217,11 +217,22 @@ class FrameTable(TableState):
 
     # -- what needs a checksum, and what needs a sync -------------------------------------------------------------
 
+    @property
+    def has_dirty(self) -> bool:
+        first, stop = self.dirty
+        return first < stop or bool(self.dirty_backlog)
+
     def take_dirty(self) -> Span:
-        """A span that covers everything without a checksum. It is unsynced from now on, and no longer dirty."""
+        """See take_all."""
+        return self.take_all()[0]
+
+    def take_all(self) -> tuple[Span, int]:
+        """A span that covers everything without a checksum, and how many bytes of it came. It is unsynced from now on, and no
+        longer dirty."""
         with self.lock:
             backlog, self.dirty_backlog = self.dirty_backlog, []
-            return functools.reduce(join, backlog, self._take_dirty())
+            came = self.dirty_bytes + sum(stop - first for first, stop in backlog) * self.frame_bytes
+            return functools.reduce(join, backlog, self._take_dirty()), came
 
     def take_batch(self, size: int) -> tuple[Span, int]:
         """The span of some `size` bytes of frames without a checksum, and how many bytes of them came since.

@@ -63,9 +63,9 @@ class TableState:
     checksum_run: Callable[..., bool | bytes] | None = None
 
 
-ReadChecksums = Callable[[int, int, int, int, Any, memoryview], int]
+ReadChecksums = Callable[[int, int, int, int, Any, Any, memoryview], int]
 read_checksums: ReadChecksums | None = None
-"""read_checksums(crc32's address, fd, offset, size, sums, buffer) -> how many: without the interpreter's lock."""
+"""read_checksums(crc32's address, fd, offset, size, numbers, sums, buffer) -> how many: without the interpreter's lock."""
 
 _WANTED = os.environ.get("LYS_STORAGE_PURE", "0") in ("", "0")
 _FITS = hasattr(os, "pwrite") and sys.maxsize > 1 << 32 and sys.implementation.name == "cpython"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 
 from ..disk import File, remove_file
@@ -27,7 +28,8 @@ from .syncer import Syncer
 class ScanStore:
     """An open scan file with its journal. Any thread may write frames; one at a time takes checksums, and one flushes.
 
-    `table` is what knows the frames. `published` is the path of the export, once it has its name.
+    `table` is what knows the frames. `published` is the path of the export, once it has its name. `last_write`: when a process
+    that is gone wrote its last frame; None where this one writes.
     """
 
     def __init__(self, file: File, journal: Journal) -> None:
@@ -36,6 +38,7 @@ class ScanStore:
         self._syncer = Syncer(self.table, self._checksummer)
         self._rewriter = Rewriter(self.table, self._checksummer, self._syncer)
         self.published: Path | None = None
+        self.last_write: datetime | None = None
         self._closed = False
         self._owns_sidecars = True
 
@@ -140,6 +143,18 @@ class ScanStore:
             self._rewriter.retry_pending()
             span, came = self.table.take_batch(size)
             checksummer.checksum(span, whole_blocks_only=True)
+            return span, came
+
+    def checksum_all(self) -> tuple[Span, int]:
+        """As checksum_batch, of every frame that has come."""
+        checksummer = self._checksummer
+        with checksummer.flush_priority:
+            pass
+        with checksummer.checksum_lock, checksummer.dirty_on_error():
+            self.table.raise_if_forked()
+            self._rewriter.retry_pending()
+            span, came = self.table.take_all()
+            checksummer.checksum(span)
             return span, came
 
     def split_blocks(self, first: int, stop: int) -> None:

@@ -298,7 +298,7 @@ def test_the_acquisition_says_what_came_and_when(tmp_path: Path) -> None:
     assert re.fullmatch(r"lys_storage( \d+\.\d+.*)?", info.pop("software"))
     assert info == {
         "format": "lys_storage acquisition",
-        "version": 1,
+        "version": 2,
         "grid_shape": [3, 4],
         "frames_expected": 12,
         "frames_written": 5,

@@ -14,7 +14,7 @@ from lys_storage.journal import ABSENT, CHECKSUMMED, WRITTEN
 
 SHAPE, FILL = (6, 8), 9
 ARRAY_AT, FRAME = 4096, 16
-MARKS_AT, SUMS_AT, METADATA_AT = 4096, 8192, 12288
+MARKS_AT, SUMS_AT, METADATA_AT = 4096, 8192, 16384
 
 Files = dict[str, bytes]
 

@@ -18,6 +18,5 @@ HERE = Description(
     number=3,
     replace=False,
     started="2024-01-02T03:04:05.678+00:00",
-    boot_id="11111111-2222-3333-4444-555555555555",
     software="lys_storage 0.1.0",
 )

@@ -28,7 +28,6 @@ DESCRIPTION = Description(
     number=3,
     replace=False,
     started="2024-05-06T07:08:09.123+00:00",
-    boot_id="a boot",
     software="lys_storage 1.2.3",
 )
 ENDED = datetime(2024, 5, 6, 8, 9, 10, 11999, tzinfo=UTC)
@@ -52,7 +51,7 @@ def test_every_field_is_there_in_its_order() -> None:
     assert encoded(frames_written=9, missing=[(0, 2), (5, 6)], array_crc=0xFFFFFFFF).decode() == (
         "{\n"
         ' "format": "lys_storage acquisition",\n'
-        ' "version": 1,\n'
+        ' "version": 2,\n'
         ' "software": "lys_storage 1.2.3",\n'
         f' "scan_id": "{"0f" * 16}",\n'
         ' "started": "2024-05-06T07:08:09.123+00:00",\n'

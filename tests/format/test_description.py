@@ -21,7 +21,6 @@ from tests.format.descriptions import HERE
         pytest.param({"shape": (), "grid_ndim": 0}, id="0-d"),
         pytest.param({"number": None, "replace": True, "final": "data.npz"}, id="unnumbered"),
         pytest.param({"final": "走査 µ.npz", "stem": "走査 µ"}, id="a name beyond ASCII"),
-        pytest.param({"boot_id": ""}, id="a machine that names no boot"),
         pytest.param({"dtype": np.dtype(">f8"), "fill": bytes(8)}, id="big-endian"),
         pytest.param({"dtype": np.dtype([("µ", "f4"), ("b", "u1", (2,))]), "fill": bytes(6)}, id="structured"),
         pytest.param({"dtype": np.dtype("M8[25s]"), "fill": bytes(8)}, id="times"),
@@ -47,7 +46,6 @@ def test_a_description_is_json_with_these_fields() -> None:
         "number": 3,
         "replace": False,
         "started": "2024-01-02T03:04:05.678+00:00",
-        "boot_id": "11111111-2222-3333-4444-555555555555",
         "software": "lys_storage 0.1.0",
     }
 

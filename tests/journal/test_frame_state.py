@@ -43,7 +43,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
 
     def made(states: str, per_block: int = 4) -> FrameStates:
         frames = len(states)
-        at = {"states": 0, "checksums": 1 << 17, "block_checksums": 1 << 19}
+        at = {"states": 0, "checksums": 1 << 17, "block_checksums": 1 << 19, "doubtful": 3 << 18}
         file = File.create(tmp_path / f"states_{len(opened)}")
         file.set_size(1 << 20)
         file.write_at(bytes(LETTERS[letter] for letter in states), 0)
@@ -51,7 +51,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
         view = memoryview(mapped)[:frames]
 
         def store(table: str, first: int, data: bytes) -> None:
-            offset = at[table] + first * (1 if table == "states" else 4)
+            offset = at[table] + first * (4 if "checksums" in table else 1)
             if request.param == "in a map":
                 mapped[offset : offset + len(data)] = data
             else:
@@ -63,6 +63,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
             view,
             np.frombuffer(mapped, "<u4", frames, at["checksums"]),
             np.frombuffer(mapped, "<u4", blocks, at["block_checksums"]),
+            np.frombuffer(mapped, np.uint8, -(-frames // 8), at["doubtful"]),
             per_block,
             store,
         )
@@ -139,11 +140,35 @@ def test_a_transition_changes_these_states_and_no_others(make: Make, tmp_path: P
 
 def test_every_transition_is_in_the_table() -> None:
     """Or has a test of its own below."""
-    own = {"copy_from", "refine_from"}
+    own = {"copy_from", "refine_from", "keep_doubtful"}
     reading = {"array", "of", "is_data", "count_missing", "count_written", "any_data", "last_written", "missing"}
-    reading |= {"written", "missing_bits", "release"}
+    reading |= {"written", "missing_bits", "doubtful", "release"}
     public = {name for name in vars(FrameStates) if not name.startswith("_")}
     assert {name.partition(" ")[0] for name in TRANSITIONS} == public - own - reading
+
+
+# -- doubt -------------------------------------------------------------------------------------------------------------
+
+
+def test_doubt_stays_until_the_frame_is_written_anew_or_lost(make: Make) -> None:
+    states = make("wwwwwwwwww")
+    assert list(states.doubtful()) == []
+    states.keep_doubtful(1, 5)
+    states.keep_doubtful(6, 10)
+    states.end_checksum(0, at(*range(10)), sums(*range(10)))
+    assert (list(states.doubtful()), list(states.doubtful(7))) == ([(1, 5), (6, 10)], [(1, 5), (6, 7)])
+    states.begin_rewrite(2, 3)
+    states.end_rewrite(2, 3)
+    states.invalidate(8, 10)
+    assert list(states.doubtful()) == [(1, 2), (3, 5), (6, 8)]
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_doubt_is_carried_over_to_a_new_journal(make: Make, times: int) -> None:
+    old, new = make("wwwwwwwwww"), make("." * 10 * times)
+    old.keep_doubtful(3, 9)
+    new.copy_from(old) if times == 1 else new.refine_from(old)
+    assert list(new.doubtful()) == [(3 * times, 9 * times)]
 
 
 # -- checksums ---------------------------------------------------------------------------------------------------------

@@ -52,19 +52,19 @@ def changed(path: Path, at: int, new: bytes) -> None:
 
 
 def test_the_first_bytes_of_a_journal_are_these(tmp_path: Path, journal: Journal) -> None:
-    """Golden: docs/format.md, byte by byte, in version 1."""
+    """Golden: docs/format.md, byte by byte, in version 2."""
     data, text = (tmp_path / "j").read_bytes(), encode_description(HERE)
-    head = struct.pack("<8sIIIIQQQQ", b"\x93LYSJRN\n", 1, len(text), zlib.crc32(text), 4096, 12, 4096, 8192, 12288)
+    head = struct.pack("<8sIIIIQQQQ", b"\x93LYSJRN\n", 2, len(text), zlib.crc32(text), 4096, 12, 4096, 8192, 16384)
     assert len(head) == 56
     assert data[:60] == head + struct.pack("<I", zlib.crc32(head))
-    assert data[448:456] == bytes(8)
-    pointer = struct.pack("<QQIII", 1, 12288, 8, 8, zlib.crc32(b"the axesthe note"))
+    assert data[60:456] == bytes(396)  # nobody has signed it yet
+    pointer = struct.pack("<QQIII", 1, 16384, 8, 8, zlib.crc32(b"the axesthe note"))
     check = zlib.crc32(pointer, zlib.crc32(HERE.scan_id.encode()))
     assert data[512:544] == pointer + struct.pack("<I", check)
     assert data[1024:1056] == bytes(32)
     assert data[1536 : 1536 + len(text)] == text
-    assert set(data[1536 + len(text) : 12288]) == {0}
-    assert data[12288:12304] == b"the axesthe note"
+    assert set(data[1536 + len(text) : 16384]) == {0}
+    assert data[16384:16400] == b"the axesthe note"
 
 
 def test_states_and_checksums_are_where_the_head_says(tmp_path: Path, journal: Journal) -> None:
@@ -99,8 +99,8 @@ def test_a_journal_does_not_replace_another(tmp_path: Path, journal: Journal) ->
     ("at", "new", "said"),
     [
         pytest.param(0, b"PK", "does not begin as a journal does", id="another magic"),
-        pytest.param(8, b"\x02", "is of version 2, this program knows 1", id="the next version"),
-        pytest.param(8, b"\x00", "is of version 0, this program knows 1", id="version 0"),
+        pytest.param(8, b"\x03", "is of version 3, this program knows 2", id="the next version"),
+        pytest.param(8, b"\x00", "is of version 0, this program knows 2", id="version 0"),
         pytest.param(12, b"\xff\xff", "its first 64 bytes are damaged", id="another size of the description"),
         pytest.param(24, b"\xff", "its first 64 bytes are damaged", id="another number of frames"),
         pytest.param(32, b"\xff", "its first 64 bytes are damaged", id="another place of the states"),
@@ -120,7 +120,7 @@ def test_a_damaged_journal_is_refused_by_what_is_wrong_and_not_touched(
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("size", [0, 4, 8, 59, 1000, 1600, 5000, 12287])
+@pytest.mark.parametrize("size", [0, 4, 8, 59, 1000, 1600, 5000, 16383])
 def test_a_journal_that_is_cut_is_refused(tmp_path: Path, journal: Journal, size: int) -> None:
     data = (tmp_path / "j").read_bytes()
     (tmp_path / "cut").write_bytes(data[:size])
@@ -161,12 +161,12 @@ def test_of_an_unknown_version_resume_and_recover_touch_nothing(tmp_path: Path) 
     scan = lys_storage.create(tmp_path / "data.npz", (2, 3), grid_ndim=1)
     scan[0] = np.ones(3)
     scan.suspend()
-    changed(tmp_path / "data.npz.part.journal", 8, b"\x02")
+    changed(tmp_path / "data.npz.part.journal", 8, b"\x03")
     before = {name: (tmp_path / name).read_bytes() for name in files(tmp_path)}
     with pytest.raises(BadFileError, match="update lys_storage"):
         lys_storage.resume(tmp_path / "data.npz")
     (result,) = lys_storage.recover(tmp_path)
-    assert (result.path, "is of version 2" in result.said) == (None, True)
+    assert (result.path, "is of version 3" in result.said) == (None, True)
     assert {name: (tmp_path / name).read_bytes() for name in files(tmp_path)} == before
 
 
@@ -325,4 +325,4 @@ def test_a_new_journal_left_by_a_crash_is_without_meaning(tmp_path: Path) -> Non
         scan[1, 2] = 5.0
         assert scan.frames_written == 5
     assert files(tmp_path) == {"data.npz"}
-    assert VERSION == 1
+    assert VERSION == 2

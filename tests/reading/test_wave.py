@@ -33,7 +33,7 @@ def test_an_export_is_a_read_only_map_with_axes_note_and_info(export: Path) -> N
         assert_same_array(wave.data, some((4, 5, 2, 3), "i4"))
         assert_same_array(wave.axes[0], np.array([1.5, 2, 3, 4]))
         assert [axis.tolist() for axis in wave.axes[1:]] == [[0, 1, 2, 3, 4], [0, 1], [0, 1, 2]]
-        assert (wave.note, wave.info["frames_written"], wave.info["version"]) == ({"a": [1]}, 1, 1)
+        assert (wave.note, wave.info["frames_written"], wave.info["version"]) == ({"a": [1]}, 1, 2)
         with pytest.raises(ValueError, match="read-only"):
             wave.data[0, 0, 0, 0] = 1
         assert repr(wave) == f"<StoredWave {export} (4, 5, 2, 3) int32>"

@@ -15,7 +15,7 @@ import lys_storage
 from lys_storage.journal import CHECKSUMMED
 from lys_storage.scan import checksum_thread as checksum_thread_module
 from lys_storage.scan import flush_thread as flush_thread_module
-from lys_storage.scan.checksum_thread import checksum_batch_bytes
+from lys_storage.scan.checksum_thread import ChecksumThread, checksum_batch_bytes
 from lys_storage.scan.flush_thread import FlushThread
 from lys_storage.store import ScanStore
 from lys_storage.store.rewriter import Rewriter
@@ -130,6 +130,7 @@ def test_an_interrupt_while_the_flush_thread_is_notified_has_it_notified_again(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(FlushThread, "notify_written", notify_written)
+    monkeypatch.setattr(ChecksumThread, "wake", lambda self: None)  # it would put wake_at_bytes back
     scan[0] = np.ones(100, "u1")
     table, flush_thread = scan._store.table, scan._workers._flush_thread
     assert (table.wake_at_bytes, notified) == (checksum_batch_bytes(100), [True])

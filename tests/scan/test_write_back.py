@@ -17,6 +17,7 @@ from lys_storage.disk import WRITES_BACK, File
 from lys_storage.disk import syscalls as syscalls_module
 from lys_storage.disk.syscalls import libc_call
 from lys_storage.journal import CHECKSUMMED
+from lys_storage.scan import checksum_thread as checksum_thread_module
 from lys_storage.scan import flush_thread as flush_thread_module
 from lys_storage.scan.checksum_thread import checksum_batch_bytes
 from lys_storage.scan.flush_thread import FlushThread
@@ -149,9 +150,13 @@ def test_a_scan_that_is_kept_in_progress_can_be_taken_over_at_once(
 
 
 def test_frames_without_a_checksum_are_not_written_back(
-    tmp_path: Path, written_back: list[tuple[int, int]], checksummed: list[tuple[int, int]]
+    tmp_path: Path,
+    written_back: list[tuple[int, int]],
+    checksummed: list[tuple[int, int]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Small frames share one: those of a block that is not whole have none."""
+    """Small frames share one: those of a block that is not whole have none at first."""
+    monkeypatch.setattr(checksum_thread_module, "LATEST_S", 3600.0)
     small = 1 << 12
     batch = checksum_batch_bytes(small) // small
     with lys_storage.create(

@@ -19,7 +19,7 @@ from lys_storage.journal import ABSENT, CHECKSUMMED, WRITING, WRITTEN, Journal, 
 from lys_storage.journal.frame_state import FrameStates
 from lys_storage.store import Checksummer
 from lys_storage.store.rewriter import Rewriter
-from tests.helpers import DEADLINE_S, assert_same_array, files, in_threads, raising
+from tests.helpers import DEADLINE_S, assert_same_array, copies_are_trusted, files, in_threads, raising
 from tests.scan.scans import begin, saved
 from tests.store.one_block import FRAMES, SIZE, after_a_cut, assert_export, begun, lose_frame_0, value
 
@@ -213,7 +213,8 @@ def test_after_a_kill_an_old_record_does_not_come_over_what_was_written_anew(
     assert store.journal.states.raw[0] == WRITING
     scan[0] = value(0, 2)
     shutil.copytree(tmp_path, tmp_path.with_name(f"{tmp_path.name}_killed"))
-    (result,) = lys_storage.recover(tmp_path.with_name(f"{tmp_path.name}_killed"))
+    with copies_are_trusted():
+        (result,) = lys_storage.recover(tmp_path.with_name(f"{tmp_path.name}_killed"))
     assert result.path is not None
     assert_export(result.path, {0: 2})
     scan.close()
@@ -236,7 +237,8 @@ def test_a_kill_in_a_rewrite_does_not_bring_back_what_an_older_record_holds_of_o
     with monkeypatch.context() as patch:
         patch.setattr(RedoLog, "apply", killed)
         scan[1] = value(1, 2)
-    (result,) = lys_storage.recover(tmp_path.with_name(f"{tmp_path.name}_killed"))
+    with copies_are_trusted():
+        (result,) = lys_storage.recover(tmp_path.with_name(f"{tmp_path.name}_killed"))
     assert result.path is not None
     assert_export(result.path, {0: 1, 1: 2, 2: 2, 3: 1, **dict.fromkeys(range(4, 8), 0)})
     scan.close()

@@ -12,7 +12,7 @@ from pathlib import Path
 import lys_storage
 from tools.durability import own_reader
 from tools.durability.files import digests_of_exports, read_files, write_files
-from tools.durability.internals import booted_as
+from tools.durability.internals import booted_as, copies_are_trusted
 from tools.durability.oracle import Kind, Verdict, check_archives, check_earlier_files, compare, read_exports
 from tools.durability.storm.child import run_child
 from tools.durability.storm.life import Life, Told
@@ -68,7 +68,7 @@ def look(life: Life, told: Told, earlier: dict[str, bytes], tally: Tally) -> lis
     copy, verdict = life.folder.with_name("copy"), Verdict()
     write_files(copy, read_files(life.folder))
     try:
-        with booted_as(f"boot {told.boot}"):
+        with booted_as(f"boot {told.boot}"), copies_are_trusted():
             results = lys_storage.recover(copy)
             found = check(life, copy, told, earlier, verdict)
             faults += [f"{fault}; recover said: {[r.said for r in results]}" for fault in found]

@@ -1,0 +1,68 @@
+"""The file system that holds an open file: its kind, and what follows from that; and the identity of a file on it."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+import sys
+
+from . import syscalls
+
+_BTRFS = 0x9123683E
+_COPY_ON_WRITE = {
+    *(_BTRFS, 0x2FC12FC1, 0xCA451A4E),  # btrfs, ZFS, bcachefs
+    *(0xF2F52010, 0x3434, 0x794C7630),  # F2FS, NILFS, and overlayfs, which may lie on any of them
+}
+_LOCAL = {
+    *(0xEF53, 0x58465342, 0x01021994),  # ext2 to ext4, XFS, tmpfs
+    *_COPY_ON_WRITE,
+}
+"""f_type of statfs(2). What a program has written to these is in this kernel's page cache, or on this machine's disk."""
+_AT_EMPTY_PATH = 0x1000
+_INO, _BTIME, _MNT_ID_UNIQUE, _SUBVOL = 0x100, 0x800, 0x4000, 0x8000
+_WANTED = _INO | _BTIME | _MNT_ID_UNIQUE
+_STATX_BYTES = 256
+Identity = tuple[int, int, int, int, int]
+"""Of a file: mount, subvolume, inode, birth time in seconds and the nanoseconds of it."""
+
+
+def _kind(fd: int) -> int | None:
+    """f_type of statfs(2); None where the system does not say."""
+    call, found = syscalls.libc_call("fstatfs"), ctypes.create_string_buffer(256)
+    if sys.platform != "linux" or call is None or call(fd, found):
+        return None
+    return int.from_bytes(found.raw[: ctypes.sizeof(ctypes.c_long)], sys.byteorder)
+
+
+def overwrites_in_place(fd: int) -> bool:
+    """Whether bytes that have a place on the disk are written there again.
+
+    Where they go to a new place each time, claimed space is a promise for the first write only, and a store through a
+    map kills the process when the disk is full.
+    """
+    if sys.platform == "linux":
+        return _kind(fd) not in _COPY_ON_WRITE
+    return sys.platform != "darwin"  # APFS
+
+
+def identify(fd: int) -> Identity | None:
+    """What no other file of this boot has: a copy, a restored file and the same file on a disk that came back differ.
+
+    statx(2): the mount's unique id, the subvolume, the inode and its birth time. None where one of them is unknown: Linux
+    before 6.8, other systems, network shares, FAT.
+    """
+    kind, call = _kind(fd), syscalls.libc_call("statx")
+    if kind not in _LOCAL or call is None:
+        return None
+    found = ctypes.create_string_buffer(_STATX_BYTES)
+    if call(fd, b"", _AT_EMPTY_PATH, _WANTED | _SUBVOL, found):
+        return None
+    (mask,) = struct.unpack_from("=I", found.raw, 0)
+    wanted = _WANTED | (_SUBVOL if kind == _BTRFS else 0)
+    if mask & wanted != wanted:
+        return None
+    (inode,) = struct.unpack_from("=Q", found.raw, 32)
+    seconds, nanoseconds = struct.unpack_from("=qI", found.raw, 80)
+    (mount,) = struct.unpack_from("=Q", found.raw, 144)
+    (subvolume,) = struct.unpack_from("=Q", found.raw, 160) if mask & _SUBVOL else (0,)
+    return mount, subvolume, inode, seconds, nanoseconds
