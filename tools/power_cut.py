@@ -30,7 +30,7 @@ from rich.progress import Progress
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tools.durability.environment import machine_and_commit
-from tools.durability.real.cuts import Outcome, cut_once
+from tools.durability.real.cuts import MODES, Outcome, cut_once
 from tools.durability.real.filesystem import FILESYSTEMS, Bench, why_not_this
 from tools.durability.real.report import first_lines, table_of, text_of
 from tools.durability.real.system import mount, unmount, why_not
@@ -60,6 +60,15 @@ What a disk may do
     granted that these are not torn (--sector changes it for all).
 
 \b
+How it ends (--mode)
+    power cut     the disk stops, and another boot recovers
+    same kernel   the disk stops and comes back, and the kernel never went down:
+                  the boot is the same, and the states in the journal are not true
+    restart       the process is killed, everything is written to the disk in
+                  order, and another boot recovers: what was acknowledged 100 ms
+                  before the kill has to be there, flushed or not
+
+\b
 Exit code
     0 no promise broken; 1 one was; 2 wrong use, or nothing could be measured.
 """
@@ -74,6 +83,7 @@ class Session:
     numbers: list[int]
     keep: Path | None
     log_path: Path | None
+    mode: str
     results: dict[str, Outcome] = field(default_factory=dict)
 
     @property
@@ -88,7 +98,7 @@ class Session:
             task = progress.add_task("cutting", total=len(self.numbers))
             for number in self.numbers:
                 bench = benches[number % len(benches)]
-                result = cut_once(bench, f"{self.seed}/{number}", self.keep)
+                result = cut_once(bench, f"{self.seed}/{number}", self.keep, self.mode)
                 self.results.setdefault(bench.kind, Outcome()).add(result)
                 progress.update(task, advance=1, description=f"{bench.kind}, {self.broken} broken")
                 text = text_of(bench.kind, result)
@@ -125,6 +135,7 @@ def workplace(folder: Path | None) -> Iterator[Path]:
 @click.option(
     "--fs", "kinds", multiple=True, type=click.Choice(list(FILESYSTEMS)), help="May be repeated.  [all three]"
 )
+@click.option("--mode", type=click.Choice(MODES), default=MODES[0], show_default=True, help="How it ends; see above.")
 @click.option("--seed", default=0, show_default=True, help="Moments, scans, and what is kept follow from it.")
 @click.option("--cut", "only", type=int, help="Only the cut of this number, of the run with this seed.")
 @click.option("--size-mb", default=320, show_default=True, help="Size of the disk (xfs takes none below 304).")
@@ -137,6 +148,7 @@ def workplace(folder: Path | None) -> Iterator[Path]:
 def main(
     cuts: int,
     kinds: tuple[str, ...],
+    mode: str,
     seed: int,
     only: int | None,
     size_mb: int,
@@ -154,7 +166,7 @@ def main(
         console.print(f"not measured: {reason}")
         sys.exit(2)
     numbers = list(range(cuts)) if only is None else [only]
-    session = Session(console, seed, numbers, keep and keep.absolute(), log_path and log_path.absolute())
+    session = Session(console, seed, numbers, keep and keep.absolute(), log_path and log_path.absolute(), mode)
     left_out: dict[str, str] = {}
     with workplace(folder) as work, contextlib.ExitStack() as stack:
         for kind in kinds or FILESYSTEMS:

@@ -24,19 +24,21 @@ def serve(folder: Path) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("seed")
 @click.argument("budget", type=int)
-def write(folder: Path, seed: str, budget: int) -> None:
+@click.option("--interval", type=float, help="Between flushes, in s.  [drawn]")
+def write(folder: Path, seed: str, budget: int, interval: float | None) -> None:
     from tools.durability.real.writer import write_scans
 
-    write_scans(folder, seed, budget)
+    write_scans(folder, seed, budget, interval)
 
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--verify", is_flag=True)
-def recover(folder: Path, verify: bool) -> None:
+@click.option("--same-boot", is_flag=True)
+def recover(folder: Path, verify: bool, same_boot: bool) -> None:
     from tools.durability.real.writer import recover_all
 
-    recover_all(folder, verify)
+    recover_all(folder, verify, same_boot)
 
 
 if __name__ == "__main__":

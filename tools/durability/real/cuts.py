@@ -23,6 +23,11 @@ from tools.durability.real.told import Told, read_told, superseded
 
 PAGE = 4096
 TEXT_TOLD = 3000
+MODES = ("power cut", "same kernel", "restart")
+RESTART_KEEPS_NS = 100_000_000
+"""A frame that is older than that when its process is killed survives an orderly restart."""
+SELDOM_S = 60.0
+"""Between flushes, where none is to help."""
 
 
 @dataclass
@@ -104,6 +109,27 @@ def cut_while(bench: Bench, seed: str, *command: str | Path) -> Cut:
     return Cut(when, pending, choice, reader.lines, said.read_text().strip())
 
 
+def restart_while(bench: Bench, seed: str, *command: str | Path) -> Cut:
+    """Let the role `command` work on the filesystem in `durable.img`, kill it, and shut the machine down in order."""
+    chance, said = random.Random(f"{seed}/{command[0]}"), bench.folder / f"{command[0]}.log"
+    bench.mount(bench.durable)
+    try:
+        bench.scans.mkdir(exist_ok=True)
+        with Child(*command, "--interval", str(SELDOM_S), log=said) as child:
+            reader = Reader(child)
+            reader.start()
+            if not reader.first.wait(DEADLINE_S):
+                raise RuntimeError(f"{command[0]}: nothing came")
+            time.sleep(chance.uniform(0.0, 2.5))
+            when = time.monotonic_ns()
+            child.process.kill()
+            child.process.wait()
+            reader.join()
+    finally:
+        bench.unmount()
+    return Cut(when, 0, {"manner": "killed, and restarted in order"}, reader.lines, said.read_text().strip())
+
+
 def _wait_for_the_cut(disk: Child, child: Child, folder: Path, chance: random.Random) -> tuple[int, int]:
     """The moment of the cut and how many writes had not been flushed: after a time, or at a certain write."""
     ends = time.monotonic() + chance.uniform(0.0, 1.5)
@@ -140,11 +166,12 @@ def stir(folder: Path, chance: random.Random) -> None:
             os.close(fd)
 
 
-def cut_once(bench: Bench, seed: str, keep: Path | None) -> Outcome:
+def cut_once(bench: Bench, seed: str, keep: Path | None, mode: str = "power cut") -> Outcome:
     """A new filesystem, scans, a cut; one time in four another cut in the middle of recovery; recovery; the check."""
     chance, result = random.Random(seed), Outcome(cuts=1)
     copy_image(bench.new, bench.durable)
-    cut = cut_while(bench, seed, "write", bench.scans, seed, str(bench.size_mb * MiB // 5 * 2))
+    end = restart_while if mode == "restart" else cut_while
+    cut = end(bench, seed, "write", bench.scans, seed, str(bench.size_mb * MiB // 5 * 2))
     result.said.append(f"cut {seed}: {cut}, at {cut.when_ns}")
     _complain(result, "the writer said", cut.said)
     scans, failed = read_told(cut.lines, cut.when_ns)
@@ -152,18 +179,22 @@ def cut_once(bench: Bench, seed: str, keep: Path | None) -> Outcome:
     left = bench.folder / "left.img"
     if keep is not None:
         copy_image(bench.durable, left)
-    verify = ["--verify"] if chance.random() < 0.25 else []
+    options = ["--verify"] if chance.random() < 0.25 else []
+    options += ["--same-boot"] if mode == "same kernel" else []
     try:
         before = _exports_on(bench)
         if chance.random() < 0.25:
-            _cut_recovery(bench, seed, verify, result)
+            _cut_recovery(bench, seed, options, result)
         bench.mount(bench.durable)
     except NotMountedError as error:
         result.not_mounted += 1
         result.said.append(f"the filesystem does not mount: {error}")
         return result
     try:
-        _recover(bench.scans, verify, result)
+        _recover(bench.scans, options, result)
+        if mode == "restart":
+            for scan in scans.values():
+                scan.ledger.safe_before = max(scan.ledger.safe_before, cut.when_ns - RESTART_KEEPS_NS)
         check(bench.scans, scans, cut.when_ns, before, result)
     finally:
         bench.unmount()
@@ -189,16 +220,16 @@ def _exports_on(bench: Bench) -> dict[str, bytes]:
         bench.unmount()
 
 
-def _cut_recovery(bench: Bench, seed: str, verify: list[str], result: Outcome) -> None:
+def _cut_recovery(bench: Bench, seed: str, options: list[str], result: Outcome) -> None:
     result.twice += 1
-    again = cut_while(bench, seed, "recover", bench.scans, *verify)
+    again = cut_while(bench, seed, "recover", bench.scans, *options)
     result.said.append(f"cut again in recovery: {again}")
     result.said += [f"recovered {line.strip()}" for line in again.lines]
     _complain(result, "recovery said", again.said)
 
 
-def _recover(folder: Path, verify: list[str], result: Outcome) -> None:
-    command = command_of("recover", folder, *verify)
+def _recover(folder: Path, options: list[str], result: Outcome) -> None:
+    command = command_of("recover", folder, *options)
     done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, env=environment())
     if done.returncode or done.stderr:
         result.take([Fault(Kind.OTHER, f"recovery failed: {done.stderr[-TEXT_TOLD:]}")])

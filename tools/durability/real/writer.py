@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +86,8 @@ def draw_plan(number: int, chance: random.Random, budget: int) -> Plan:
     return Plan(number, grid_shape, frame_shape, dtype, numbered, interval, fill, known, rows_until)
 
 
-def write_scans(folder: Path, seed: str, budget: int) -> None:
-    """Write scans of at most `budget` bytes in all, and wait to be killed."""
+def write_scans(folder: Path, seed: str, budget: int, interval_s: float | None) -> None:
+    """Write scans of at most `budget` bytes in all, and wait to be killed. `interval_s`: between flushes; None: drawn."""
     die_with_parent()
     chance = random.Random(seed)
     numbers: dict[str, int] = {}
@@ -102,6 +102,7 @@ def write_scans(folder: Path, seed: str, budget: int) -> None:
     used = 0
     for number in itertools.count():
         plan = draw_plan(number, chance, budget - used)
+        plan = plan if interval_s is None else replace(plan, interval_s=interval_s)
         used += plan.frames * plan.frame_bytes
         _write_scan(folder, plan, chance, numbers)
         if used >= budget:
@@ -226,10 +227,11 @@ class _WriterThread:
         tell_of(number, "note", version)
 
 
-def recover_all(folder: Path, verify: bool) -> None:
-    """Recover what is in `folder`, as a machine that has been started again."""
+def recover_all(folder: Path, verify: bool, same_boot: bool) -> None:
+    """Recover what is in `folder`, as a machine that has been started again, or as one that never went down."""
     die_with_parent()
-    set_boot_id("the boot after the power cut")
+    if not same_boot:
+        set_boot_id("the boot after the power cut")
     tell(["begins"])
     for result in lys_storage.recover(folder, verify=verify):
         tell([str(result.part), None if result.path is None else str(result.path), result.said])
