@@ -129,6 +129,26 @@ class Acquisition:
         self.awaits_detector = False
         return True
 
+    # -- looking at it --------------------------------------------------------------------------------------------
+
+    @property
+    def array(self) -> np.memmap[Any, Any] | None:
+        """The scan as a read-only map; None where there is none, and where it has just ended or gets another layout."""
+        try:
+            return None if self.scan is None else self.scan.array
+        except (LysStorageError, OSError, ValueError) as error:
+            log.debug("%s: no map of it now: %s", self.path, error)
+            return None
+
+    @property
+    def written(self) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
+        """Which frames have been written; None as for `array`."""
+        try:
+            return None if self.scan is None else self.scan.written
+        except (LysStorageError, ValueError) as error:
+            log.debug("%s: its states cannot be read now: %s", self.path, error)
+            return None
+
     # -- frames ---------------------------------------------------------------------------------------------------
 
     def store(self, data: Mapping[Any, Any], stored: int = NOT_STORED) -> list[LysStorageError]:

@@ -15,7 +15,6 @@ import numpy as np
 from ..errors import LysStorageError, NothingReservedError, ScanClosedError
 from ..export import FinalizeReport
 from ..format import check_axes, export_name, plain_note
-from ..scan import Scan
 from ..store import NOT_STORED, STORED
 from .acquisition import Acquisition
 from .binding import QtCore, Signal
@@ -88,19 +87,14 @@ class DataStorage(Settings):
     @property
     def array(self) -> np.memmap[Any, Any] | None:
         """The running scan as a read-only map, or None. Frames that are not `written` are zeros."""
-        scan = self._running_scan
-        return None if scan is None else scan.array
+        acquisition = self._saves.running
+        return None if acquisition is None else acquisition.array
 
     @property
     def written(self) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
         """Which frames of the running scan have been written (bool, of the grid's shape), or None."""
-        scan = self._running_scan
-        return None if scan is None else scan.written
-
-    @property
-    def _running_scan(self) -> Scan | None:
         acquisition = self._saves.running
-        return None if acquisition is None else acquisition.scan
+        return None if acquisition is None else acquisition.written
 
     @property
     def report(self) -> FinalizeReport | None:

@@ -2,30 +2,49 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
 
+from ..disk import register_for_forks
+from ..errors import ScanClosedError
 from ..store import ScanStore
 
 
 class ArrayMap:
-    """Holding the lifecycle lock."""
+    """It has a lock of its own: who looks at a scan does not wait for the export, which holds the lifecycle lock."""
 
     def __init__(self, store: ScanStore) -> None:
         self._store = store
+        self._lock = threading.Lock()  # guards _map and _ended
         self._map: np.memmap[Any, Any] | None = None
+        self._ended = False
+        register_for_forks(self)
+
+    def after_fork_in_child(self) -> None:
+        """A thread that the child does not have may hold the lock."""
+        self._lock = threading.Lock()
 
     @property
     def is_made(self) -> bool:
         return self._map is not None
 
     def get(self) -> np.memmap[Any, Any]:
-        if self._map is None:
-            d = self._store.description
-            self._map = np.memmap(self._store.path, d.dtype, "r", d.array_offset, d.shape)
-        return self._map
+        with self._lock:
+            if self._ended:
+                raise ScanClosedError(f"scan {self._store.path} is over; open_wave or resume reads it")
+            if self._map is None:
+                d = self._store.description
+                self._map = np.memmap(self._store.path, d.dtype, "r", d.array_offset, d.shape)
+            return self._map
 
     def drop(self) -> None:
-        """The file is another one now, or the scan is over. A replaced file takes its space until its last map is gone."""
-        self._map = None
+        """The file is another one now. A replaced file takes its space until its last map is gone."""
+        with self._lock:
+            self._map = None
+
+    def end(self) -> None:
+        """The scan is over: no map is made any more."""
+        with self._lock:
+            self._map, self._ended = None, True

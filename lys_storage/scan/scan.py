@@ -146,11 +146,13 @@ class Scan:
 
     @property
     def array(self) -> np.memmap[Any, Any]:
-        """The scan as a read-only map of `shape` and `dtype`; zeros where nothing has come yet, `written` tells."""
-        with self._lifecycle.lock:
-            if not self._map.is_made:
-                self._raise_if_over()
-            return self._map.get()
+        """The scan as a read-only map of `shape` and `dtype`; zeros where nothing has come yet, `written` tells.
+
+        It does not wait for an export that is under way in another thread.
+        """
+        if not self._map.is_made:
+            self._raise_if_over()
+        return self._map.get()
 
     def read(self, *index: Any) -> np.ndarray[Any, Any]:
         """What `index` names, read from the file: trouble of the disk is an exception here, and a signal in a map."""
@@ -300,7 +302,7 @@ class Scan:
 
     def _release(self) -> None:
         self._finalizer.detach()
-        self._map.drop()
+        self._map.end()
         self._workers.join_io()
         self._store.close()
 

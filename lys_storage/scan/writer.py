@@ -203,8 +203,10 @@ class FrameWriter:
         with self._lifecycle.lock:
             self._lifecycle.raise_unless_open(self._store.final_path)
             self._space.stop()
-            change_dtype(self._store, check_dtype(dtype), fill)
-            self._array_map.drop()
+            try:
+                change_dtype(self._store, check_dtype(dtype), fill)
+            finally:
+                self._array_map.drop()  # it may have been made of the new file as the old one is laid out
             self._infers_dtype = False
             self._update_fast_path()
             self._space.preallocate()
