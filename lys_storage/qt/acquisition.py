@@ -232,7 +232,7 @@ class Acquisition:
             return SaveResult(self, scan.part_path, axes, None, message)
         try:
             scan.suspend()
-        except LysStorageError as second:
+        except Exception as second:
             log.error("%s: %s", scan.part_path, second)
         kept = f'the scan is kept in progress: retry(), or "lys-storage recover {scan.part_path.parent}", exports it'
         return SaveResult(self, scan.part_path, axes, None, f"{error}; {kept}")

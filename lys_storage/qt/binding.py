@@ -18,7 +18,7 @@ import re
 import sys
 from collections.abc import Collection, Iterator
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import BindingError
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from PyQt6 import QtCore, QtGui, QtWidgets
     from PyQt6.QtCore import pyqtSignal as Signal
 
-__all__ = ["API_NAME", "SYSTEM_PACKAGES", "QtCore", "QtGui", "QtWidgets", "Signal", "candidates"]
+__all__ = ["API_NAME", "SYSTEM_PACKAGES", "QtCore", "QtGui", "QtWidgets", "Signal", "candidates", "is_deleted"]
 
 #: The Debian packages that PyQt6 and lys need on a minimal system.
 SYSTEM_PACKAGES = "libglib2.0-0 libgl1 libegl1 libxkbcommon0 libdbus-1-3 libfontconfig1"
@@ -128,6 +128,14 @@ def _module(name: str) -> ModuleType:
 #: "PyQt6" or "PyQt5".
 API_NAME: str = _load()
 _import_qtpy(API_NAME)
+
+_sip = importlib.import_module(f"{API_NAME}.sip")  # qtpy.compat.isalive asks it too, but loads QtWidgets
+
+
+def is_deleted(thing: Any) -> bool:
+    """Whether the C++ part of a QObject is gone: its signals and its Qt methods then raise RuntimeError."""
+    return bool(_sip.isdeleted(thing))
+
 
 if not TYPE_CHECKING:
     QtCore = _module("QtCore")

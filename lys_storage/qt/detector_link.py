@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import weakref
 from collections import deque
@@ -12,6 +11,7 @@ from typing import Any
 from ..errors import LysStorageError
 from .acquisition import Acquisition
 from .binding import QtCore, Signal
+from .slots import guarded, log_safely
 
 log = logging.getLogger("lys_storage")
 
@@ -40,31 +40,48 @@ def axes_at_end(detector: Any, acquisition: Acquisition) -> Any:
         return []
 
 
-def _reports_errors(slot: Callable[..., None]) -> Callable[..., None]:
-    """Report what the slot raises: an exception that leaves a slot can abort the process."""
+class _Runs:
+    """The acquisitions of one detector. They outlive the link, which is destroyed with it, and do not keep the storage alive."""
 
-    @functools.wraps(slot)
-    def guarded(self: DetectorLink, *args: Any) -> None:
+    def __init__(self, finish_soon: Callable[[Sequence[Acquisition]], None]) -> None:
+        self.current: Acquisition | None = None
+        self.awaiting_busy_false: deque[Acquisition] = deque()
+        self._finish_soon = weakref.WeakMethod(finish_soon)
+
+    def end(self) -> None:
+        """The detector has been destroyed: save what has come, as at a stop. It raises nothing."""
+        finish_soon = self._finish_soon()
+        acquisitions = [*self.awaiting_busy_false]
+        self.awaiting_busy_false.clear()
+        if finish_soon is None or not acquisitions:  # without a storage: it has saved them at its own end
+            return
         try:
-            slot(self, *args)
+            ended = [acquisition for acquisition in acquisitions if not acquisition.finished]
+            for acquisition in ended:
+                acquisition.stopped = True
+            finish_soon(acquisitions)
+            for acquisition in ended:
+                log.warning(
+                    "%s: its detector was destroyed while it was busy; what has come is saved", acquisition.path
+                )
         except Exception as error:
-            self._report_error(error)
-
-    return guarded
+            log_safely("the detector of a scan was destroyed", error)
 
 
 class DetectorLink(QtCore.QObject):
     """Turns the signals of `detector` into acquisitions. It lives in the detector's thread, as long as the detector does.
 
     `begin(detector)` reserves an acquisition, and never raises. `store(acquisition, data, detector)` returns an error for
-    each frame that is not stored. `finish(acquisition, axes)` saves the acquisition. `report_error` is called with what a
-    slot has raised. They are methods of the storage, and so the link keeps the storage alive.
+    each frame that is not stored. `finish(acquisition, axes)` saves the acquisition. `finish_soon(acquisitions)` has them saved
+    where no slot of the link runs any more. `report_error` is called with what a slot has raised. The first three and the
+    last are methods of the storage, and so the link keeps the storage alive.
 
     The k-th busy False belongs to the k-th True. A False may be queued while the next True comes, or never come (a device
     error). To tell the two apart each True queues a marker: when that arrives, what was queued before it has been handled.
     """
 
     _marker = Signal(object)
+    _late_frame_is_due = Signal()
 
     def __init__(
         self,
@@ -73,40 +90,56 @@ class DetectorLink(QtCore.QObject):
         begin: Callable[[Any], Acquisition],
         store: Callable[[Acquisition, dict[Any, Any], Any], Sequence[LysStorageError]],
         finish: Callable[[Acquisition, Any], None],
+        finish_soon: Callable[[Sequence[Acquisition]], None],
         report_error: Callable[[Exception], None],
     ) -> None:
         super().__init__()
         self._begin, self._store, self._finish, self._report_error = begin, store, finish, report_error
         self._detector = weakref.ref(detector)
-        self._current: Acquisition | None = None
-        self._awaiting_busy_false: deque[Acquisition] = deque()
+        self._runs = runs = _Runs(finish_soon)
         self._stray_frames = 0
         self._late_frame_timer = QtCore.QTimer(self)
         self._late_frame_timer.setSingleShot(True)
         self._late_frame_timer.setInterval(LATE_FRAME_MS)
         self._late_frame_timer.timeout.connect(self._on_late_frame_timeout)
         kind = QtCore.Qt.ConnectionType
+        # Queued: a timer cannot be started in a thread without an event loop, as before the application is made.
+        self._late_frame_is_due.connect(self._wait_for_late_frame, kind.QueuedConnection)  # type: ignore[call-arg]
         self._marker.connect(self._on_marker, kind.QueuedConnection)  # type: ignore[call-arg]
         detector.dataAcquired.connect(self._on_data, kind.DirectConnection)
         # Never direct: lys_instr drops the emitting QThread in a slot of this signal, and waits for it with the GIL held.
         detector.busyStateChanged.connect(self._on_busy_changed, kind.AutoConnection)
         detector.stopped.connect(self._on_stopped, kind.AutoConnection)
-        self.moveToThread(detector.thread())
-        if detector.thread() == QtCore.QThread.currentThread():
-            self.setParent(detector)
-        else:  # Qt allows no parent in another thread
-            detector.__dict__.setdefault("_lys_storage_links", []).append(self)
+        self._attach(detector, runs)
 
-    @_reports_errors
+    def _attach(self, detector: Any, runs: _Runs) -> None:
+        """Live where the detector lives and as long as it does, and hear of its end. It need not be a QObject itself."""
+        # Two ways: a garbage collection cuts connections first, and Qt may destroy what Python still holds.
+        weakref.finalize(detector, runs.end).atexit = False  # at exit the storage saves what has come
+        if isinstance(detector, QtCore.QObject):
+            direct = QtCore.Qt.ConnectionType.DirectConnection
+            detector.destroyed.connect(lambda *_: runs.end(), direct)  # type: ignore[call-arg]
+            self.moveToThread(detector.thread())
+            if detector.thread() == QtCore.QThread.currentThread():
+                self.setParent(detector)
+                return  # Qt allows no parent in another thread
+        detector.__dict__.setdefault("_lys_storage_links", []).append(self)
+
+    @guarded
     def _on_busy_changed(self, busy: bool) -> None:
+        awaiting = self._runs.awaiting_busy_false
         if busy:
             self._late_frame_timer.stop()
-            self._current = current = self._begin(self._detector())
-            self._awaiting_busy_false.append(current)
+            try:
+                self._runs.current = current = self._begin(self._detector())
+            except BaseException:
+                self._runs.current = None  # no frame of this run goes to the one before
+                raise
+            awaiting.append(current)
             self._marker.emit(current)
-        elif self._awaiting_busy_false and not (self._awaiting_busy_false[0] is self._current and self._is_busy()):
-            ended = self._awaiting_busy_false.popleft()
-            if ended is self._current:
+        elif awaiting and not (awaiting[0] is self._runs.current and self._is_busy()):
+            ended = awaiting.popleft()
+            if ended is self._runs.current:
                 self._late_frame_timer.stop()
             self._finish_with_axes(ended)
             ended.faults.report_totals()
@@ -117,18 +150,23 @@ class DetectorLink(QtCore.QObject):
         lys_instr's detector is no longer busy when it emits False; a script that polls it may start the next run before
         the False is handled.
         """
-        return getattr(self._detector(), "isBusy", False) is True
+        try:
+            return getattr(self._detector(), "isBusy", False) is True
+        except Exception as error:
+            log.info("the detector does not tell whether it is busy: %s", error)
+            return False
 
-    @_reports_errors
+    @guarded
     def _on_marker(self, acquisition: Acquisition) -> None:
         """All that was queued before `acquisition` began has been handled: older ones have lost their busy False."""
-        while acquisition in self._awaiting_busy_false and self._awaiting_busy_false[0] is not acquisition:
-            self._awaiting_busy_false.popleft().faults.report_totals()
+        awaiting = self._runs.awaiting_busy_false
+        while acquisition in awaiting and awaiting[0] is not acquisition:
+            awaiting.popleft().faults.report_totals()
 
-    @_reports_errors
+    @guarded
     def _on_data(self, data: dict[Any, Any]) -> None:
         """Store frames, in the thread that emits: a slow disk slows the detector down, and no queue grows."""
-        current = self._current
+        current = self._runs.current
         if not data:
             return
         if current is None:
@@ -143,16 +181,21 @@ class DetectorLink(QtCore.QObject):
             for error in self._store(current, data, self._detector()):
                 current.faults.report_error(error)
 
-    @_reports_errors
+    @guarded
     def _on_stopped(self) -> None:
-        if self._current is not None and not self._current.finished:
-            self._current.stopped = True
+        if self._runs.current is not None and not self._runs.current.finished:
+            self._runs.current.stopped = True
+            self._late_frame_is_due.emit()
+
+    @guarded
+    def _wait_for_late_frame(self) -> None:
+        if self._runs.current is not None and self._runs.current.stopped and not self._runs.current.finished:
             self._late_frame_timer.start()
 
-    @_reports_errors
+    @guarded
     def _on_late_frame_timeout(self) -> None:
-        if self._current is not None:
-            self._finish_with_axes(self._current)
+        if self._runs.current is not None:
+            self._finish_with_axes(self._runs.current)
 
     def _finish_with_axes(self, acquisition: Acquisition) -> None:
         if not acquisition.finished:

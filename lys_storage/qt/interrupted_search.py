@@ -3,58 +3,57 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..recovery import find_interrupted
-from .binding import QtCore
 from .save_thread import Job
 
 
-class InterruptedSearch(QtCore.QObject):
-    """Searches a folder by a background job, once the event loop runs. All methods are called in the parent's thread."""
+class InterruptedSearch:
+    """Searches a folder by a background job. All methods are called in the storage's thread."""
 
-    def __init__(self, parent: QtCore.QObject, submit: Callable[[Job], None]) -> None:
-        super().__init__(parent)
+    def __init__(self, submit: Callable[[Job], None]) -> None:
         self._submit = submit
         self._folder = Path()
         self._searched: Path | None = None
-        self._found: deque[list[str]] = deque()
+        self._found: deque[list[str] | Exception] = deque()
         self._closed = False
-        self._timer = QtCore.QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.timeout.connect(self._search)
+        self.pending = False  # whether search() is to be called
 
-    @property
-    def pending(self) -> bool:
-        """Whether a search waits for the event loop."""
-        return bool(self._timer.isActive())
-
-    def schedule(self, folder: Path) -> None:
-        """Search `folder` when the event loop runs next, unless it was the last one searched."""
+    def schedule(self, folder: Path) -> bool:
+        """Have search() search `folder`, unless it was the last one searched. False where search() is to be called already."""
         self._folder = folder
-        self._timer.start(0)
+        was_pending, self.pending = self.pending, True
+        return not was_pending
 
     def close(self) -> None:
         """Begin no more searches."""
         self._closed = True
 
-    def take_found(self) -> Iterator[list[str]]:
-        """The paths (.part) that each search has found since the last call; a search that found none gives nothing."""
+    def take_found(self) -> Iterator[list[str] | Exception]:
+        """What each search since the last call has found, the paths (.part), or its error; nothing where it found none."""
         while self._found:
             yield self._found.popleft()
 
-    def _search(self) -> None:
+    def search(self) -> None:
+        """Begin the search that was scheduled."""
+        self.pending = False
         folder, found = self._folder, self._found
         if self._closed or folder == self._searched:
             return
         self._searched = folder
-        if folder.is_dir():
+        if os.path.isdir(folder):  # Path.is_dir raises where a name is too long, or may not be looked at
             self._submit(functools.partial(_find, folder, found))
 
 
-def _find(folder: Path, found: deque[list[str]]) -> None:
-    paths = find_interrupted(folder)
+def _find(folder: Path, found: deque[list[str] | Exception]) -> None:
+    try:
+        paths = find_interrupted(folder)
+    except Exception as error:
+        found.append(error)
+        return
     if paths:
         found.append(paths)

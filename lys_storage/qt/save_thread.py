@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from ..disk import fork_generation
 from .binding import QtCore, Signal
+from .slots import log_safely
 
 log = logging.getLogger("lys_storage")
 
@@ -61,8 +62,8 @@ class SaveThread(QtCore.QThread):
         while (job := self._jobs.get()) is not None:
             try:
                 job()
-            except BaseException:  # an exception that leaves run() would abort the process
-                log.exception("a save raised an error that it should have reported itself")
+            except BaseException as error:  # an exception that leaves run() would abort the process
+                log_safely("a job raised an error that it should have reported itself", error)
             with self._changed:
                 self._outstanding -= 1
                 self._changed.notify_all()

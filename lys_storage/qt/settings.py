@@ -11,14 +11,11 @@ import numpy as np
 from ..disk import free_number
 from ..format import check_dtype, export_name, export_stem
 from .acquisition import ScanOptions, is_detector_dtype
-from .binding import QtCore, Signal
+from .signals import StorageSignals
 
 
-class Settings(QtCore.QObject):
+class Settings(StorageSignals):
     """The writable properties of `DataStorage`, and the file name that they make."""
-
-    #: `base` or `folder` has been set.
-    _folderChanged = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +33,7 @@ class Settings(QtCore.QObject):
     @base.setter
     def base(self, value: str | os.PathLike[str]) -> None:
         self._base = os.fspath(value)
-        self._folderChanged.emit()
+        self._emit("_folderChanged")
 
     @property
     def folder(self) -> str:
@@ -46,7 +43,7 @@ class Settings(QtCore.QObject):
     @folder.setter
     def folder(self, value: str | os.PathLike[str]) -> None:
         self._folder = os.fspath(value)
-        self._folderChanged.emit()
+        self._emit("_folderChanged")
 
     @property
     def name(self) -> str:

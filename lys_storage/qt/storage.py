@@ -17,12 +17,13 @@ from ..export import FinalizeReport
 from ..format import check_axes, export_name, plain_note
 from ..store import NOT_STORED, STORED
 from .acquisition import Acquisition
-from .binding import QtCore, Signal
+from .binding import QtCore
 from .detector_link import DetectorLink, axes_at_end, axes_at_start
 from .interrupted_search import InterruptedSearch
 from .save_thread import SaveThread
 from .saves import Saves
 from .settings import Settings
+from .slots import guarded
 
 log = logging.getLogger("lys_storage")
 
@@ -36,23 +37,6 @@ class DataStorage(Settings):
     `frameWritten`, `waitForSaved`, `close`. update() may be called in any thread; all else in the storage's own thread.
     """
 
-    #: (bool) whether a scan is reserved or being saved. False comes through the event loop, or in waitForSaved().
-    savingStateChanged = Signal(bool)
-    #: (dict) listeners add entries for the note of the wave. What the dict holds when the scan is saved is stored.
-    tagRequest = Signal(dict)
-    #: the next free number may have changed.
-    numberChanged = Signal()
-    #: (str) the path of an export that is complete and durable.
-    saved = Signal(str)
-    #: (str, str) path and message: something could not be stored or saved. Repeats are counted, and reported as totals.
-    failed = Signal(str, str)
-    #: (int, int) frames written and frames expected; at most about 20 times a second.
-    frameWritten = Signal(int, int)
-    #: (list) the paths (.part) of interrupted scans in the folder. A background search finds them.
-    interruptedFound = Signal(list)
-
-    _stateIsStale = Signal()
-
     def __init__(self, **properties: Any) -> None:
         super().__init__()
         self._save_thread = SaveThread()
@@ -61,21 +45,27 @@ class DataStorage(Settings):
         self._links: weakref.WeakKeyDictionary[Any, DetectorLink] = weakref.WeakKeyDictionary()
         self._progress_due_s = 0.0
         self._report: FinalizeReport | None = None
-        self._closed = False
-        self._interrupted_search = InterruptedSearch(self, self._save_thread.submit)
+        self._waits_at_quit = False
+        self._interrupted_search = InterruptedSearch(self._save_thread.submit)
         queued = QtCore.Qt.ConnectionType.QueuedConnection
         self._save_thread.jobDone.connect(self._deliver_results, queued)  # type: ignore[call-arg]
         self._stateIsStale.connect(self._emit_state, queued)  # type: ignore[call-arg]
+        self._atEventLoop.connect(self._on_event_loop, queued)  # type: ignore[call-arg]
         self._folderChanged.connect(self._search_for_interrupted)
-        application = QtCore.QCoreApplication.instance()
-        if application is not None:
-            application.aboutToQuit.connect(self.waitForSaved)
+        self._connect_to_application()
         for name, value in properties.items():
             if not isinstance(getattr(type(self), name, None), property):
                 raise TypeError(f"DataStorage has no property {name!r}")
             setattr(self, name, value)
         weakref.finalize(self, self._saves.abandon)
+        self.destroyed.connect(self._saves.abandon)  # by Qt, while Python still holds it: the detector's link does
         self._search_for_interrupted()
+
+    def _connect_to_application(self) -> None:
+        application = QtCore.QCoreApplication.instance()
+        if application is not None and not self._waits_at_quit:
+            application.aboutToQuit.connect(self._on_about_to_quit)
+            self._waits_at_quit = True
 
     # -- state ---------------------------------------------------------------------------------------------------
 
@@ -123,7 +113,7 @@ class DataStorage(Settings):
 
         def failed(path: str, message: str) -> None:
             if (alive := storage()) is not None:
-                alive.failed.emit(path, message)
+                alive._emit("failed", path, message)
 
         return Acquisition(str(folder / export_name(stem)), failed, tag)
 
@@ -138,7 +128,7 @@ class DataStorage(Settings):
         self._begin(shape, fillValue, dtype, None, None)
 
     def _begin(self, shape: Any, fill: Any, dtype: Any, grid_ndim: int | None, axes: Any) -> Acquisition:
-        if self._closed:
+        if self._saves.closed:
             raise ScanClosedError("the storage is closed")
         options = self._scan_options(dtype)  # first: slots that are called below may change properties
         tag: dict[str, Any] = {"Notes": None}
@@ -147,13 +137,13 @@ class DataStorage(Settings):
         if not self._enabled:
             self._emit_state()
             return acquisition
-        self.tagRequest.emit(tag)
+        self._emit("tagRequest", tag)
         tag.update(plain_note(tag))
         acquisition.reserve(options, shape, fill, axes, grid_ndim)
         acquisition.known_axes = self._known_axes if axes is None else axes
         self._saves.begin(acquisition)
         if options.numbered:
-            self.numberChanged.emit()
+            self._emit("numberChanged")
         self._emit_state()
         return acquisition
 
@@ -164,7 +154,7 @@ class DataStorage(Settings):
         next detector that gets busy continues it; its dataShape must be the scan's shape. Raises ScanInUseError if a
         living process writes the scan, BadFileError if it is damaged.
         """
-        if self._closed:
+        if self._saves.closed:
             raise ScanClosedError("the storage is closed")
         self._finish_running()
         acquisition = self._new_acquisition()
@@ -203,7 +193,7 @@ class DataStorage(Settings):
 
     def _check_unreserved(self, data: Mapping[Any, Any]) -> None:
         """No scan is running: raise unless `data` is empty, or the storage is not enabled."""
-        if data and self._closed:
+        if data and self._saves.closed:
             raise ScanClosedError("the storage is closed")
         if data and self._enabled:
             raise NothingReservedError("a frame came while no scan is reserved: call reserve() first, or connect()")
@@ -226,7 +216,7 @@ class DataStorage(Settings):
         scan = acquisition.scan
         if scan is not None and not acquisition.finished:
             self._progress_due_s = now_s + _PROGRESS_INTERVAL_S
-            self.frameWritten.emit(scan.frames_written, scan.frames_expected)
+            self._emit("frameWritten", scan.frames_written, scan.frames_expected)
 
     def save(self, axes: Iterable[Any] | None = None) -> None:
         """Save the running scan now. Missing frames hold the fill value.
@@ -235,7 +225,7 @@ class DataStorage(Settings):
         """
         acquisition = self._saves.running
         if acquisition is None or acquisition.scan is None:
-            if self._enabled and not self._closed:
+            if self._enabled and not self._saves.closed:
                 raise NothingReservedError("there is no scan to save: call reserve() first")
             return
         axes = self._known_axes if axes is None else list(axes)
@@ -250,27 +240,32 @@ class DataStorage(Settings):
         """
         if not self._saves.finish(acquisition, axes, keep_empty=keep_empty):
             return
-        if QtCore.QThread.currentThread() == self.thread():
+        if self._is_in_own_thread:
             self._emit_state()
         else:
-            self._stateIsStale.emit()
+            self._emit("_stateIsStale")
 
+    @guarded
     def _emit_state(self) -> None:
-        self.savingStateChanged.emit(self.saving)
+        self._emit("savingStateChanged", self.saving)
 
+    @guarded
     def _deliver_results(self) -> None:
         """Emit the signals for what the save thread has done. Called in the storage's own thread."""
-        for paths in self._interrupted_search.take_found():
-            self.interruptedFound.emit(paths)
+        for found in self._interrupted_search.take_found():
+            if isinstance(found, Exception):
+                self._report_error(found)
+            else:
+                self._emit("interruptedFound", found)
         for result in self._saves.take_results():
             if result.report is None:
-                self.failed.emit(result.acquisition.path, result.message)
+                self._emit("failed", result.acquisition.path, result.message)
             else:
                 self._report = result.report
-                self.saved.emit(str(result.report.path))
+                self._emit("saved", str(result.report.path))
                 if result.report.renumbered:
                     log.warning("%s was taken meanwhile: saved as %s", result.acquisition.path, result.report.path)
-                    self.numberChanged.emit()
+                    self._emit("numberChanged")
             self._emit_state()
 
     def retry(self) -> int:
@@ -280,8 +275,15 @@ class DataStorage(Settings):
             self._emit_state()
         return count
 
+    @guarded
     def _search_for_interrupted(self) -> None:
-        self._interrupted_search.schedule(Path(self._base, self._folder))
+        if self._interrupted_search.schedule(Path(self._base, self._folder)):
+            self._emit("_atEventLoop")
+
+    @guarded
+    def _on_event_loop(self) -> None:
+        self._connect_to_application()  # it was not there yet where the storage was made first
+        self._interrupted_search.search()
 
     # -- detectors ------------------------------------------------------------------------------------------------
 
@@ -298,7 +300,8 @@ class DataStorage(Settings):
                 begin=self._begin_for,
                 store=self._store,
                 finish=self._finish,
-                report_error=self._report_slot_error,
+                finish_soon=self._saves.finish_soon,
+                report_error=self._report_error,
             )
 
     def _begin_for(self, detector: Any) -> Acquisition:
@@ -316,9 +319,9 @@ class DataStorage(Settings):
             acquisition.faults.report_error(error)
             return acquisition
 
-    def _report_slot_error(self, error: Exception) -> None:
-        log.error("a slot of the storage failed: %s", error, exc_info=error)
-        self.failed.emit(self._new_acquisition().path, f"{type(error).__name__}: {error}")
+    def _report_error(self, error: Exception) -> None:
+        log.error("the storage has failed: %s", error, exc_info=error)
+        self._emit("failed", self._new_acquisition().path, f"{type(error).__name__}: {error}")
 
     # -- the end --------------------------------------------------------------------------------------------------
 
@@ -328,15 +331,17 @@ class DataStorage(Settings):
         if acquisition is not None and acquisition.stopped:
             self._finish(acquisition, acquisition.known_axes)
         done = self._save_thread.wait_idle(timeout_s)
-        if QtCore.QThread.currentThread() == self.thread():
+        if self._is_in_own_thread:
             self._deliver_results()
         return done
 
+    @guarded
+    def _on_about_to_quit(self) -> None:
+        self.waitForSaved()
+
     def close(self) -> None:
         """Save the running scan, wait until all saves have ended, and accept no more frames. Twice is harmless."""
-        if self._closed:
-            return
-        self._closed = True
+        self._saves.closed = True
         self._interrupted_search.close()
         self._finish_running()
         self.waitForSaved()
