@@ -82,6 +82,8 @@ class Acquisition:
 
     def reserve(self, options: ScanOptions, shape: Any, fill: Any, axes: Any, grid_ndim: int | None) -> None:
         """Create the scan on disk. Raises what `begin_scan` raises, with nothing left behind."""
+        if not options.stem:
+            raise ValueError('the file has no name: set the name of the storage, such as "scan"')
         by_detector = is_detector_dtype(options.dtype)
         dtype_is_free = by_detector or options.dtype is None
         scan = begin_scan(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,34 @@ from .acquisition import ScanOptions, is_detector_dtype
 from .signals import StorageSignals
 
 
+def _check_path(name: str, value: Any) -> str:
+    """`value` as text that a file system can take for a part of a path. `name` is that of the property."""
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(text, str):
+        raise TypeError(f"{name} is {value!r}, of type {type(value).__name__}: give text or a pathlib.Path")
+    try:
+        encoded = os.fsencode(text)
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{name} {text!r} cannot be encoded as a file name: {error.reason}; give another one"
+        ) from None
+    if b"\0" in encoded:
+        raise ValueError(f"{name} {text!r} contains a null character, which no file system takes: leave it out")
+    return str(text)
+
+
+def _check_bool(name: str, value: Any) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} is {value!r}, of type {type(value).__name__}: give True or False")
+    return bool(value)
+
+
 class Settings(StorageSignals):
-    """The writable properties of `DataStorage`, and the file name that they make."""
+    """The writable properties of `DataStorage`, and the file name that they make.
+
+    A value of a wrong type is refused when it is set. An empty name, as of a text field before it is filled in, and one that the
+    disk does not take, are refused when a scan is reserved.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +60,7 @@ class Settings(StorageSignals):
 
     @base.setter
     def base(self, value: str | os.PathLike[str]) -> None:
-        self._base = os.fspath(value)
+        self._base = _check_path("base", value)
         self._emit("_folderChanged")
 
     @property
@@ -42,7 +70,7 @@ class Settings(StorageSignals):
 
     @folder.setter
     def folder(self, value: str | os.PathLike[str]) -> None:
-        self._folder = os.fspath(value)
+        self._folder = _check_path("folder", value)
         self._emit("_folderChanged")
 
     @property
@@ -51,8 +79,8 @@ class Settings(StorageSignals):
         return self._name
 
     @name.setter
-    def name(self, value: str) -> None:
-        self._name = value
+    def name(self, value: str | os.PathLike[str]) -> None:
+        self._name = _check_path("name", value)
 
     @property
     def numbered(self) -> bool:
@@ -61,7 +89,7 @@ class Settings(StorageSignals):
 
     @numbered.setter
     def numbered(self, value: bool) -> None:
-        self._numbered = bool(value)
+        self._numbered = _check_bool("numbered", value)
 
     @property
     def enabled(self) -> bool:
@@ -70,7 +98,7 @@ class Settings(StorageSignals):
 
     @enabled.setter
     def enabled(self, value: bool) -> None:
-        self._enabled = bool(value)
+        self._enabled = _check_bool("enabled", value)
 
     @property
     def dtype(self) -> Any:
@@ -88,8 +116,12 @@ class Settings(StorageSignals):
 
     @flushInterval.setter
     def flushInterval(self, value: float | None) -> None:
-        if value is not None and not value >= 0:
-            raise ValueError(f"flushInterval {value!r} is no number of seconds")
+        if value is not None:
+            if isinstance(value, bool) or not isinstance(value, Real):
+                raise TypeError(f"flushInterval is {value!r}, of type {type(value).__name__}: give seconds, or None")
+            if not 0 <= value <= threading.TIMEOUT_MAX:
+                raise ValueError(f"flushInterval {value!r} is no time to wait: give seconds from 0 on, or None")
+            value = float(value)
         self._flush_interval_s = value
 
     @property
@@ -99,6 +131,8 @@ class Settings(StorageSignals):
 
     @partial.setter
     def partial(self, value: str) -> None:
+        if not isinstance(value, str):
+            raise TypeError(f'partial is {value!r}, of type {type(value).__name__}: give "fill" or "trim"')
         if value not in ("fill", "trim"):
             raise ValueError(f'partial is "fill" or "trim", not {value!r}')
         self._partial = value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from pathlib import Path
@@ -14,7 +15,7 @@ import lys_storage
 from lys_storage.disk import numbering as numbering_module
 from lys_storage.qt import QtCore
 from tests.helpers import files
-from tests.qt.helpers import listen_to
+from tests.qt.helpers import listen_to, wait_until
 
 # -- properties --------------------------------------------------------------------------------------------------------
 
@@ -62,6 +63,117 @@ def test_every_setting_is_readable_and_writable_and_a_keyword(make_storage: Any,
 def test_the_dtype_is_anything_that_numpy_takes_for_one(make_storage: Any, dtype: Any) -> None:
     """It reads as what was set."""
     assert np.dtype(make_storage(dtype=dtype).dtype) == np.dtype(dtype)
+
+
+class _BytesPath:
+    def __fspath__(self) -> bytes:
+        return b"data"
+
+
+TEXT = [42, 1.5, None, True, b"data", _BytesPath(), ["data"], object()]
+NO_BOOL = [1, 0, 2, 1.0, "yes", "False", None, [], np.array([True])]
+REFUSED = [
+    *((name, value, TypeError) for name in ("base", "folder", "name") for value in TEXT),
+    *((name, value, ValueError) for name in ("base", "folder", "name") for value in ("a\0b", "\ud800", Path("a\0b"))),
+    *((name, value, TypeError) for name in ("numbered", "enabled") for value in NO_BOOL),
+    *(("dtype", value, ValueError) for value in (42, "no dtype", object, "O", [], True)),
+    *(
+        ("flushInterval", value, TypeError)
+        for value in ("1s", "1", True, False, np.True_, [1], b"1", 1j, np.array([1.0, 2.0]))
+    ),
+    *(("flushInterval", value, ValueError) for value in (-1, -0.1, math.nan, math.inf, -math.inf, 1e300, 10**400)),
+    *(("partial", value, TypeError) for value in (42, None, True, b"fill", ["fill"], np.array(["fill"]))),
+    *(("partial", value, ValueError) for value in ("", "cut", "Fill")),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "kind"), REFUSED, ids=repr)
+def test_a_value_that_a_property_cannot_have_is_refused_when_it_is_set(
+    make_storage: Any, name: str, value: Any, kind: type[Exception]
+) -> None:
+    """In words that name what was given; the property stays as it was, and the next scan is stored."""
+    storage = make_storage()
+    before = getattr(storage, name)
+    with pytest.raises(kind) as caught:
+        setattr(storage, name, value)
+    assert isinstance(caught.value, TypeError | ValueError)
+    assert len(str(caught.value).split()) >= 5
+    assert getattr(storage, name) == before
+    with pytest.raises(kind):
+        make_storage(**{name: value})
+    storage.reserve((2,))
+    storage.update({(): np.ones(2)})
+    assert storage.waitForSaved(20)
+    assert storage.report is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reads"),
+    [
+        ("name", Path("a/b"), str(Path("a/b"))),
+        ("folder", Path("run 1"), "run 1"),
+        ("name", np.str_("scan"), "scan"),
+        ("numbered", np.False_, False),
+        ("flushInterval", np.float32(0.5), 0.5),
+        ("flushInterval", 2, 2.0),
+        ("flushInterval", None, None),
+        ("flushInterval", 0, 0.0),
+        ("dtype", None, np.dtype(float)),
+    ],
+    ids=repr,
+)
+def test_what_means_the_same_is_taken(make_storage: Any, folder: Path, name: str, value: Any, reads: Any) -> None:
+    storage = make_storage(**{name: value})
+    assert getattr(storage, name) == reads
+    assert type(getattr(storage, name)) is type(reads)
+    storage.reserve((2,))
+    storage.update({(): np.ones(2)})
+    assert storage.waitForSaved(20)
+    assert storage.report is not None
+
+
+@pytest.mark.parametrize("name", ["", "a/", "x" * 300])
+def test_a_name_that_makes_no_file_is_refused_when_a_scan_is_reserved(
+    storage: Any, tmp_path: Path, bare_detector: Any, name: str
+) -> None:
+    """lys_instr's panel sets the text of its field at each key: an empty field must not be an exception in its slot."""
+    storage.connect(bare_detector)
+    log = listen_to(storage)
+    storage.name = name
+    storage.getNumber()
+    with pytest.raises((ValueError, lys_storage.StorageOSError), match="name"):
+        storage.reserve((3, 4))
+    bare_detector.busyStateChanged.emit(True)
+    bare_detector.busyStateChanged.emit(False)
+    ((_, message),) = log.args("failed")
+    assert "name" in message
+    assert (storage.saving, files(tmp_path)) == (False, set())
+    storage.enabled = False
+    storage.reserve((3, 4))
+    storage.enabled, storage.name = True, "data"
+    storage.reserve((3, 4))
+    assert storage._paths == [str(tmp_path / "folder/data_0.npz")]
+
+
+@pytest.mark.parametrize("folder_name", ["x" * 300, "file/below"])
+def test_a_folder_that_the_disk_does_not_take_is_refused_in_words(
+    storage: Any, tmp_path: Path, bare_detector: Any, folder_name: str
+) -> None:
+    """When a scan is reserved; the search for interrupted scans finds none there, and ends nothing."""
+    (tmp_path / "file").touch()
+    storage.connect(bare_detector)
+    log = listen_to(storage)
+    storage.folder = folder_name
+    wait_until(lambda: not storage._interrupted_search.pending)
+    assert storage.getNumber() == 0
+    bare_detector.busyStateChanged.emit(True)
+    bare_detector.busyStateChanged.emit(False)
+    assert len(log.args("failed")) == 1
+    storage.folder = "folder"
+    bare_detector.busyStateChanged.emit(True)
+    bare_detector.dataAcquired.emit({(): np.ones((3, 4))})
+    assert storage.waitForSaved(20)
+    assert files(tmp_path) == {"file", "folder/data_0.npz"}
 
 
 def test_an_object_dtype_is_refused_before_anything_is_reserved(make_storage: Any, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import lys_storage.qt
+from tests.helpers import files
 
 #: Slots that are no method of a Qt object, and catch what they raise themselves.
 OTHERS = {"abandon", "end"}
@@ -138,3 +139,35 @@ def test_what_fails_in_a_slot_is_logged_and_signalled_and_ends_no_process(
     source = BEGIN.format(kind=kind) + FAILURES[failure] + END.format(kind=kind)
     child = run_child(source, str(tmp_path))
     assert (child.code, child.out) == (0, "alive\n"), child.err
+
+
+WRONG = [
+    ("name", "42"),
+    ("base", "None"),
+    ("folder", "b'x'"),
+    ("flushInterval", "'1s'"),
+    ("partial", "1"),
+    ("dtype", "42"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_a_wrong_value_is_refused_where_it_is_set_and_the_next_run_is_stored(
+    run_child: Any, tmp_path: Path, name: str, value: str
+) -> None:
+    """It reached a slot before, and aborted the process."""
+    child = run_child(
+        BEGIN.format(kind="RuntimeError")
+        + f"""
+try:
+    storage.{name} = {value}
+except (TypeError, ValueError) as error:
+    print("refused")
+run()
+storage.close()
+print(len(told))
+""",
+        str(tmp_path),
+    )
+    assert (child.code, child.out) == (0, "refused\n0\n"), child.err
+    assert files(tmp_path) == {"folder/data_0.npz"}

@@ -63,7 +63,10 @@ def test_it_stores_before_the_application_and_tells_once_the_loop_runs(
 ) -> None:
     """The scan whose stop came before is saved half a second after the loop has begun; nothing is printed."""
     child = run_child(
-        BEFORE + WITHOUT + APPLICATION + LOOP + "storage.close(); print(len(saved))", str(tmp_path), application
+        BEFORE + WITHOUT + APPLICATION + LOOP + "storage.close(); print(len(saved))",
+        str(tmp_path),
+        application,
+        env={"XDG_RUNTIME_DIR": str(tmp_path)},  # Qt 5 complains where there is none
     )
     assert (child.code, child.out, child.err) == (0, "2\n", "")
     assert files(tmp_path / "folder") >= {"scan_0.npz", "scan_1.npz"}
