@@ -145,15 +145,17 @@ ALLOW_PICKLE_NPY = encode_npy(np.array(False))
 """The member allow_pickle.npy: lys passes the flag to numpy.savez_compressed, which stores it as an array."""
 
 
-def _decode(data: bytes, what: str, trust: bool) -> np.ndarray[Any, Any]:
-    shape, dtype, _, start = decode_npy_header(data[: 1 << 20])
+def _decode(data: bytes, what: str, trust: bool, refused: list[UnsafeFileError] | None = None) -> np.ndarray[Any, Any]:
+    shape, dtype, is_fortran, start = decode_npy_header(data[: 1 << 20])
     try:
         if not dtype.hasobject:
             if len(data) - start != prod(shape) * dtype.itemsize:
                 raise BadFileError(f"{what} has {len(data) - start} bytes, its shape {shape} needs another number")
-            plain: np.ndarray[Any, Any] = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-            return checked_elements(plain)
-        array = pickle.loads(data[start:]) if trust else load_plain(data[start:])
+            if len(data) == start:
+                return np.zeros(shape, dtype)
+            plain = checked_elements(np.frombuffer(data, dtype, offset=start))
+            return plain.reshape(shape, order="F" if is_fortran else "C").copy()  # type: ignore[call-overload,no-any-return,unused-ignore]
+        array = pickle.loads(data[start:], encoding="latin1") if trust else load_plain(data[start:], refused)
         if not isinstance(array, np.ndarray):
             raise BadFileError(f"{what} holds a {type(array).__name__}, expected an array")
         result: np.ndarray[Any, Any] = array.reshape(shape)
@@ -201,7 +203,20 @@ def decode_axes(data: bytes, trust: bool = False) -> Axes:
 
 def decode_note(data: bytes, trust: bool = False) -> dict[Any, Any]:
     """The note. `trust` as in decode_axes."""
-    array = _decode(data, "note.npy", trust)
+    return _note_in(_decode(data, "note.npy", trust))
+
+
+def decode_note_with_texts(data: bytes, trust: bool = False) -> tuple[dict[Any, Any], UnsafeFileError | None]:
+    """The note, with a text such as `<pathlib.PosixPath('a')>` in the place of what is no plain data; and what was refused.
+
+    Raises BadFileError where no note can be read. `trust` as in decode_axes.
+    """
+    refused: list[UnsafeFileError] = []
+    array = _decode(data, "note.npy", trust, refused)
+    return _note_in(array), UnsafeFileError(f"note.npy: {refused[0]}") if refused else None
+
+
+def _note_in(array: np.ndarray[Any, Any]) -> dict[Any, Any]:
     note = array[()] if array.ndim == 0 else None
     if not isinstance(note, dict):
         raise BadFileError(f"note.npy holds a {type(note).__name__}, expected a dict")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import struct
 from math import prod
 from typing import Any
@@ -17,6 +18,8 @@ from ..errors import BadFileError, ScanShapeError
 
 MAX_NPY_HEADER = 1 << 18
 _MAX_EMPTY = 1 << 20
+_TEXT_OR_LONG = re.compile(r"""('[^']*'|"[^"]*")|(?<=[0-9])L\b""")
+"""A text in quotes, which is kept, or the L of a number."""
 LITERAL_ERRORS = (ValueError, LookupError, TypeError, ArithmeticError, AttributeError)
 """What ast.literal_eval and numpy's dtypes raise for invalid text."""
 
@@ -69,6 +72,14 @@ def encode_npy_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
     return b"\x93NUMPY" + bytes([version, 0]) + length + body.ljust(size - 1) + b"\n"
 
 
+def _literal(text: str) -> Any:
+    """The value of a header's text. Python 2 wrote long numbers as 2L."""
+    try:
+        return ast.literal_eval(text)
+    except SyntaxError:
+        return ast.literal_eval(_TEXT_OR_LONG.sub(lambda found: found[1] or "", text))
+
+
 def decode_npy_header(head: bytes) -> tuple[tuple[int, ...], np.dtype[Any], bool, int]:
     """(shape, dtype, whether in Fortran order, bytes of the header) of a .npy that begins with `head`.
 
@@ -81,7 +92,7 @@ def decode_npy_header(head: bytes) -> tuple[tuple[int, ...], np.dtype[Any], bool
     if size > MAX_NPY_HEADER or len(head) < prefix + size:
         raise BadFileError(f".npy header of {size} bytes is cut short or too long")
     try:
-        fields = ast.literal_eval(head[prefix : prefix + size].decode("utf8" if head[6] == 3 else "latin1").strip())
+        fields = _literal(head[prefix : prefix + size].decode("utf8" if head[6] == 3 else "latin1").strip())
         dtype: np.dtype[Any] = npy_format.descr_to_dtype(fields["descr"])
         shape, fortran = fields["shape"], fields["fortran_order"]
         if (

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import BadFileError, UnsafeFileError
+from .stand_in import StandIn
 
 NDARRAY = object()
 """Stands for the class numpy.ndarray, which a pickle passes to `_reconstruct`."""
@@ -33,6 +34,8 @@ class PickledDtype:
 
     def build(self) -> np.dtype[Any]:
         code, state = self._code, self._state
+        if isinstance(code, StandIn):
+            raise UnsafeFileError(f"a numpy dtype of {code.name}")
         if not isinstance(code, str) or not (state is None or (isinstance(state, tuple) and len(state) >= 8)):
             raise BadFileError("a pickled dtype is not described as numpy does")
         dtype: np.dtype[Any] = np.dtype(code)
@@ -77,6 +80,7 @@ class PickledArray:
             for k, item in enumerate(content):
                 flat[k] = resolve(item)
             return flat.reshape(dims, order=order)  # type: ignore[call-overload,no-any-return,unused-ignore]
+        content = _as_bytes(content)
         if not isinstance(content, bytes | bytearray) or len(content) != prod(dims) * dtype.itemsize:
             raise BadFileError("a pickled array is not as long as its shape")
         if not content and max(dims, default=0) > _MAX_EMPTY:
@@ -115,6 +119,11 @@ def _build_dtype(described: Any) -> np.dtype[Any]:
     return described.build()
 
 
+def _as_bytes(content: Any) -> Any:
+    """`content`. The bytes where it is a text: Python 2 has pickled them as one."""
+    return content.encode("latin1") if isinstance(content, str) else content
+
+
 def _check_dimensions(shape: Any) -> list[int]:
     dims = list(shape) if isinstance(shape, tuple | list) else [shape]
     if len(dims) > _MAX_DIMENSIONS or any(type(n) is not int or not 0 <= n < 1 << 62 for n in dims):
@@ -131,7 +140,7 @@ def _reconstruct(kind: Any, shape: Any, code: Any) -> PickledArray:
 
 def _scalar(described: Any, content: Any) -> Any:
     """In place of numpy._core.multiarray.scalar."""
-    dtype = _build_dtype(described)
+    dtype, content = _build_dtype(described), _as_bytes(content)
     if dtype.hasobject or not isinstance(content, bytes) or len(content) != dtype.itemsize:
         raise BadFileError("a pickled number is not as long as its dtype")
     return checked_elements(np.frombuffer(content, dtype))[0] if content else np.zeros((), dtype)[()]

@@ -1,7 +1,7 @@
 """A restricted unpickler: reads plain data, and descriptions of numpy's objects in place of the objects themselves.
 
 Never imports what a pickle names, and never calls anything that is not on the allow-list. The list has Python's
-containers, numbers, texts and dates. All other names are refused.
+containers, numbers, texts and dates. All other names are refused, or get a StandIn, which does nothing.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import collections
 import datetime
 import pickle
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..errors import BadFileError, UnsafeFileError
 from .pickled_numpy import NUMPY_NAMES, PickledArray, PickledDtype
+from .stand_in import StandIn
 
 _MAX_KEY = 1000
 """Elements of the nested tuples of one key."""
@@ -27,6 +29,31 @@ def _bytearray(content: Any = b"", encoding: Any = None) -> bytearray:
     if not isinstance(content, bytes):
         raise UnsafeFileError("a pickle makes a bytearray of something else than bytes")
     return bytearray(content)
+
+
+def _bytes(*content: Any) -> bytes:
+    """b"", as protocol 2 has it. A number is refused: it would be the length of the result."""
+    if content:
+        raise UnsafeFileError("a pickle makes bytes of something else than text")
+    return b""
+
+
+def _encode(text: Any, encoding: Any = None) -> bytes:
+    """In place of _codecs.encode, by which protocol 2 has bytes: of Latin-1 text only."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise UnsafeFileError("a pickle encodes something else than Latin-1 text")
+    return text.encode("latin1")
+
+
+def _moment(of: Any) -> Callable[..., Any]:
+    """The constructor of a datetime or time. In a zone that is no plain data it gets a StandIn."""
+
+    def make(*arguments: Any) -> Any:
+        if len(arguments) == 2 and type(arguments[1]) is StandIn:
+            return StandIn(f"datetime.{of.__name__}", (str(of(arguments[0])), arguments[1]))
+        return of(*arguments)
+
+    return make
 
 
 def _members(of: type) -> Callable[..., Any]:
@@ -58,12 +85,23 @@ _ALLOWED: dict[str, dict[str, Any]] = {
         "slice": slice,
         "range": range,
         "bytearray": _bytearray,
+        "bytes": _bytes,
     },
+    "_codecs": {"encode": _encode},
     "collections": {"OrderedDict": _ordered},
-    "datetime": {name: getattr(datetime, name) for name in ("datetime", "date", "time", "timedelta", "timezone")},
+    "datetime": {
+        **{name: getattr(datetime, name) for name in ("date", "timedelta", "timezone")},
+        **{name: _moment(getattr(datetime, name)) for name in ("datetime", "time")},
+    },
     **NUMPY_NAMES,
 }
 """What a pickle gets for each name that it may use, by module."""
+
+
+def name_of(allowed: Any) -> str:
+    """The name for which a pickle gets `allowed`."""
+    known = (f"{module}.{name}" for module, names in _ALLOWED.items() for name in names if names[name] is allowed)
+    return next(known, "a name of Python")
 
 
 def _check_key(key: Any) -> None:
@@ -81,6 +119,9 @@ def _check_key(key: Any) -> None:
 class RestrictedUnpickler(pickle._Unpickler):
     """Unpickles with the allow-list. Only lists, dicts and sets are filled; only descriptions of numpy's have a state set.
 
+    `refused`: gets the error of the first thing that is no plain data; each has a StandIn in its place. None: it is raised.
+    Texts of Python 2 are read as Latin-1: numpy.load(encoding="latin1").
+
     Extends the unpickler in Python. The one in C allocates memory by sizes in the file, and hashes any key.
     """
 
@@ -88,6 +129,17 @@ class RestrictedUnpickler(pickle._Unpickler):
     append: Callable[[Any], None]
     read: Callable[[int], bytes]
     pop_mark: Callable[[], list[Any]]
+    proto: int
+
+    def __init__(self, stream: BinaryIO, refused: list[UnsafeFileError] | None) -> None:
+        super().__init__(stream, encoding="latin1")
+        self._refused = refused
+
+    def refuse(self, error: UnsafeFileError) -> None:
+        if self._refused is None:
+            raise error
+        if not self._refused:
+            self._refused.append(error)
 
     def load(self) -> Any:
         try:
@@ -96,10 +148,14 @@ class RestrictedUnpickler(pickle._Unpickler):
             raise BadFileError(f"a pickle has an instruction {error} that plain data do not need") from error
 
     def find_class(self, module: str, name: str) -> Any:
+        if self.proto < 3:  # the names of Python 2
+            module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
         allowed = _ALLOWED.get(module, {})
-        if name not in allowed:
-            raise UnsafeFileError(f"a pickle names {module}.{name}, which is no plain data; trust=True reads it")
-        return allowed[name]
+        if name in allowed:
+            return allowed[name]
+        stand_in = StandIn(f"{module}.{name}")
+        self.refuse(UnsafeFileError(f"a pickle names {stand_in.name}, which is no plain data; trust=True reads it"))
+        return stand_in
 
     def _target(self, place: int, *kinds: type) -> Any:
         target = self.stack[place]
@@ -109,20 +165,20 @@ class RestrictedUnpickler(pickle._Unpickler):
 
     def load_append(self) -> None:
         value = self.stack.pop()
-        self._target(-1, list).append(value)
+        self._target(-1, list, StandIn).append(value)
 
     def load_appends(self) -> None:
         items = self.pop_mark()
-        self._target(-1, list).extend(items)
+        self._target(-1, list, StandIn).extend(items)
 
     def load_setitem(self) -> None:
         value, key = self.stack.pop(), self.stack.pop()
         _check_key(key)
-        self._target(-1, dict, collections.OrderedDict)[key] = value
+        self._target(-1, dict, collections.OrderedDict, StandIn)[key] = value
 
     def load_setitems(self) -> None:
         items = self.pop_mark()
-        target = self._target(-1, dict, collections.OrderedDict)
+        target = self._target(-1, dict, collections.OrderedDict, StandIn)
         for key, value in zip(items[::2], items[1::2], strict=True):
             _check_key(key)
             target[key] = value
@@ -137,7 +193,7 @@ class RestrictedUnpickler(pickle._Unpickler):
         items = self.pop_mark()
         for item in items:
             _check_key(item)
-        self._target(-1, set).update(items)
+        self._target(-1, set, StandIn).update(items)
 
     def load_frozenset(self) -> None:
         items = self.pop_mark()
@@ -154,17 +210,36 @@ class RestrictedUnpickler(pickle._Unpickler):
 
     def load_build(self) -> None:
         state = self.stack.pop()
-        self._target(-1, PickledArray, PickledDtype).set_state(state)
+        self._target(-1, PickledArray, PickledDtype, StandIn).set_state(state)
 
     def load_reduce(self) -> None:
         arguments, function = self.stack.pop(), self.stack[-1]
         if type(arguments) is not tuple:
             raise BadFileError("a pickle calls with something else than a tuple")
-        self.stack[-1] = function(*arguments)
+        if type(function) is StandIn:
+            self.stack[-1] = function.called(arguments)
+            return
+        try:
+            self.stack[-1] = function(*arguments)
+        except UnsafeFileError as error:
+            self.refuse(error)
+            if arguments and type(arguments[0]) is StandIn:  # a class that numpy is to make an array of
+                function, arguments = arguments[0], arguments[1:]
+            else:
+                function = StandIn(name_of(function))
+            self.stack[-1] = function.called(arguments)
+
+    def load_newobj(self) -> None:
+        arguments = self.stack.pop()
+        self.stack[-1] = self._target(-1, StandIn).called(tuple(arguments))
+
+    def load_newobj_ex(self) -> None:
+        keywords, arguments = self.stack.pop(), self.stack.pop()
+        self.stack[-1] = self._target(-1, StandIn).called((*arguments, *([keywords] if keywords else [])))
 
 
 _REFUSED_OPCODES = (
-    *(pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.PERSID, pickle.BINPERSID),
+    *(pickle.INST, pickle.OBJ, pickle.PERSID, pickle.BINPERSID),
     *(pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER),
 )
 _OWN_OPCODES: dict[bytes, Any] = {
@@ -177,6 +252,8 @@ _OWN_OPCODES: dict[bytes, Any] = {
     pickle.FROZENSET: RestrictedUnpickler.load_frozenset,
     pickle.BUILD: RestrictedUnpickler.load_build,
     pickle.REDUCE: RestrictedUnpickler.load_reduce,
+    pickle.NEWOBJ: RestrictedUnpickler.load_newobj,
+    pickle.NEWOBJ_EX: RestrictedUnpickler.load_newobj_ex,
     pickle.BYTEARRAY8: RestrictedUnpickler.load_bytearray8,
 }
 _DISPATCH: dict[int, Any] = dict(pickle._Unpickler.dispatch)

@@ -1,20 +1,22 @@
 """Pickles of plain data, read without running what they say.
 
-First the restricted unpickler reads the pickle: it refuses every name that is not on its list, and has descriptions in
-place of numpy's objects. Then the objects are built from the descriptions. Never runs code from a file, and never builds
-more values than its size can have meant.
+First the restricted unpickler reads the pickle: it refuses every name that is not on its list, or has a StandIn for it,
+and has descriptions in place of numpy's objects. Then the objects are built from the descriptions. Never runs code from
+a file, and never builds more values than its size can have meant.
 """
 
 from __future__ import annotations
 
 import collections
 import io
+from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
 from ..errors import BadFileError, UnsafeFileError
 from .pickled_numpy import NDARRAY, PickledArray, PickledDtype
-from .restricted_unpickler import RestrictedUnpickler
+from .restricted_unpickler import RestrictedUnpickler, name_of
+from .stand_in import StandIn
 
 _MAX_DEPTH = 200
 _MIN_LIMIT, _LIMIT_PER_BYTE = 1 << 20, 16
@@ -31,10 +33,12 @@ class _Resolver:
 
     Counts values as if none were shared, and refuses more than `limit` of them: a few lists that hold each other many
     times would fill the memory as soon as somebody copies or prints them.
+
+    `refuse(error)`: called for what is no plain data; where it returns, a text is in its place.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, limit: int, refuse: Callable[[UnsafeFileError], None]) -> None:
+        self._limit, self._refuse = limit, refuse
         self._built: dict[int, Any] = {}
         self._sizes: dict[int, int] = {}  # of each value in _built, the number of values in it
         self._depth = 0
@@ -43,8 +47,12 @@ class _Resolver:
     def __call__(self, value: Any) -> Any:
         kind = type(value)
         if value is NDARRAY or kind in _CALLABLES:
-            raise UnsafeFileError("a pickle holds what only makes its arrays")
-        if kind not in _CONTAINERS:
+            self._refuse(UnsafeFileError("a pickle holds what only makes its arrays"))
+            value, kind = StandIn(name_of(value)), StandIn
+        if kind is StandIn:
+            self._size += 1
+            value = value.text()
+        elif kind not in _CONTAINERS:
             self._size += 1
         elif id(value) in self._built:
             self._size += self._sizes[id(value)]
@@ -66,10 +74,12 @@ class _Resolver:
         before = self._size
         self._size += 1
         built: Any
-        if kind is PickledArray:
-            built = value.build(self)
-        elif kind is PickledDtype:
-            built = value.build()
+        if kind in (PickledArray, PickledDtype):
+            try:
+                built = value.build(self) if kind is PickledArray else value.build()
+            except UnsafeFileError as error:
+                self._refuse(error)
+                built = f"<{error}>"
         elif kind in (dict, collections.OrderedDict):
             built = kind((self(key), self(item)) for key, item in value.items())
         else:
@@ -79,10 +89,12 @@ class _Resolver:
         return built
 
 
-def load_plain(data: bytes) -> Any:
+def load_plain(data: bytes, refused: list[UnsafeFileError] | None = None) -> Any:
     """What the pickle `data` holds, where that is plain data and numpy arrays of it.
 
     Raises UnsafeFileError where it names anything else, and BadFileError, or any error of the unpickler, where it is damaged.
+    `refused`: the first UnsafeFileError is added to it instead of being raised, and texts are in the place of what is no
+    plain data.
     """
-    resolve = _Resolver(_MIN_LIMIT + _LIMIT_PER_BYTE * len(data))
-    return resolve(RestrictedUnpickler(io.BytesIO(data)).load())
+    unpickler = RestrictedUnpickler(io.BytesIO(data), refused)
+    return _Resolver(_MIN_LIMIT + _LIMIT_PER_BYTE * len(data), unpickler.refuse)(unpickler.load())
