@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .array_read import read_selection
+from .array_read import read_fortran_selection, read_selection
 from .file import WRITES_BACK, Buffer, File, Frame, preadv_is_native
 from .filesystem import Identity
 from .folder import ensure_free_space, make_folder, publish_new, remove_file, replace_file, sync_folder
@@ -34,6 +34,7 @@ __all__ = [
     "preadv_is_native",
     "publish_new",
     "range_crc32",
+    "read_fortran_selection",
     "read_pieces",
     "read_selection",
     "register_for_forks",

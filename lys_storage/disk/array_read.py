@@ -1,7 +1,8 @@
-"""Reading a selection of an array that lies in C order in a file, by reads that raise."""
+"""Reading a selection of an array that lies in a file, by reads that raise."""
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,30 @@ def read_selection(
     for _, first, count in selection.blocks(grid):
         view = flat.data[at : at + count * size]
         at += count * size
-        if file.read_into(view, offset + first * size) != len(view):
-            raise os_error("read", file.path, OSError(5, "the file ends before its array does"))
+        _read_whole(file, view, offset + first * size)
     return result
+
+
+def read_fortran_selection(
+    file: File, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], index: Any
+) -> np.ndarray[Any, Any]:
+    """As read_selection, of an array that is stored in Fortran order. Reads one index of the last dimension at a time."""
+    selection = select(index, shape)
+    *inner, last = selection.entries + tuple(range(n) for n in shape[selection.depth :])
+    result = np.empty(selection.shape, dtype)
+    slab = np.empty(shape[:-1], dtype, order="F")
+    view = slab.reshape(-1, order="F").view(np.uint8).data
+    picked = tuple(e if isinstance(e, int) else _slice(e) for e in inner)
+    for k, place in enumerate([last] if isinstance(last, int) else last if result.size else ()):
+        _read_whole(file, view, offset + place * slab.nbytes)
+        result[... if isinstance(last, int) else (..., k)] = slab[picked]
+    return result
+
+
+def _slice(of: range) -> slice:
+    return slice(of.start, of.stop if of.stop >= 0 else None, of.step)
+
+
+def _read_whole(file: File, view: memoryview, offset: int) -> None:
+    if file.read_into(view, offset) != len(view):
+        raise os_error("read", file.path, OSError(errno.EIO, "the file ends before its array does"))

@@ -51,10 +51,10 @@ def preadv_is_native() -> bool:
 class File:
     """An open file of ours, read and written at offsets. Owns its descriptor; close() twice is harmless.
 
-    A forked child finds it closed, so that it neither writes nor keeps a dead writer's lock alive.
+    A forked child finds it closed, so that it neither writes nor keeps a dead writer's lock alive; unless it is a reader's.
     """
 
-    def __init__(self, path: Path, flags: int) -> None:
+    def __init__(self, path: Path, flags: int, *, stays_open_in_forks: bool = False) -> None:
         self.path = path
         self._seek_lock = threading.Lock()  # guards the file position where there is no pwrite
         mode = flags | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -64,7 +64,8 @@ class File:
             raise NameTakenError(error.errno, "exists already", os.fspath(path)) from error
         except OSError as error:
             raise os_error("open", path, error) from error
-        register_for_forks(self)
+        if not stays_open_in_forks:
+            register_for_forks(self)
         if not stat.S_ISREG(os.fstat(self.fd).st_mode):
             self.close()
             raise StorageOSError(errno.EINVAL, "is no file", os.fspath(path))
@@ -77,6 +78,11 @@ class File:
     @classmethod
     def open(cls, path: Path, *, writable: bool) -> File:
         return cls(path, os.O_RDWR if writable else os.O_RDONLY)
+
+    @classmethod
+    def open_for_reading(cls, path: Path) -> File:
+        """A file that is neither written nor locked: a forked child reads it, too."""
+        return cls(path, os.O_RDONLY, stays_open_in_forks=True)
 
     @property
     def size(self) -> int:

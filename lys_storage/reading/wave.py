@@ -6,59 +6,85 @@ Never writes, and never runs what a file says unless the caller trusts it.
 from __future__ import annotations
 
 import errno
-import io
 import json
+import logging
 import lzma
 import os
 import struct
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy_format
 
-from ..disk import File, read_selection
-from ..errors import BadFileError, LysStorageError, ScanClosedError, os_error
+from ..disk import File, read_fortran_selection, read_selection
+from ..errors import BadFileError, LysStorageError, ScanClosedError, StorageOSError, os_error
 from ..format import (
-    DATA_MEMBER,
     INFO_MEMBER,
     MAX_NPY_HEADER,
     Axes,
     combine,
     crc32,
     decode_axes,
-    decode_note,
+    decode_note_with_texts,
     decode_npy_header,
     with_coordinates,
 )
-from .zip_check import check_members, check_structure, member_start, read_member
+from .no_export import open_export, why_no_export
+from .stream import FileStream, open_stream
+from .zip_check import check_member_size, check_members, check_structure, find_member, member_start
 
-_FIRST_BYTES = 1 << 16
+log = logging.getLogger("lys_storage")
+
+_STEP = 1 << 20
 _BAD_FILE_ERRORS = (
     *(zipfile.BadZipFile, ValueError, EOFError, KeyError, IndexError, TypeError, RuntimeError, RecursionError),
     *(MemoryError, OverflowError, SyntaxError, struct.error, zlib.error, lzma.LZMAError, tokenize.TokenError),
 )
 
 
+@dataclass(frozen=True)
+class _Data:
+    """The array of an archive. `offset`: where its elements begin in the file, None where they are compressed."""
+
+    member: zipfile.ZipInfo
+    header_size: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    order: Any
+    offset: int | None
+
+    @property
+    def size_bytes(self) -> int:
+        return prod(self.shape) * self.dtype.itemsize
+
+
 class StoredWave:
     """An export. `data` is a read-only np.memmap; of a compressed file, as lys writes them, an array in memory.
 
     `axes`: one array for each dimension; `note`: a dict; `info`: the content of `acquisition.json`, {} where there is none.
+    All of it is of the one file that was opened, also where another file gets its name meanwhile.
+
+    `note_error`: what was wrong with the note. UnsafeFileError: a text is in the place of what is no plain data;
+    BadFileError: the note cannot be read, and is {}.
     """
 
-    def __init__(self, path: Path, data: np.ndarray[Any, Any], offset: int | None, file: File) -> None:
+    def __init__(self, path: Path, file: File, data: _Data) -> None:
         self.path = path
-        self._data: np.ndarray[Any, Any] | None = data
-        self._offset, self._file = offset, file
-        self.shape: tuple[int, ...] = data.shape
-        self.dtype: np.dtype[Any] = data.dtype
+        self._file, self._stored = file, data
+        self._data: np.ndarray[Any, Any] | None = None
+        self._offset, self._is_closed = data.offset, False
+        self.shape, self.dtype = data.shape, data.dtype
         self._axes: Axes = []
         self.note: dict[Any, Any] = {}
+        self.note_error: BadFileError | None = None
         self.info: dict[str, Any] = {}
 
     @property
@@ -73,20 +99,47 @@ class StoredWave:
 
     @property
     def data(self) -> np.ndarray[Any, Any]:
-        if self._data is None:
+        """The whole array. It is mapped, or taken out of its compression, when it is first asked for.
+
+        Raises StorageOSError where the system refuses the map: `read` needs none.
+        """
+        if self._is_closed:
             raise ScanClosedError(f"{self.path} is closed")
+        if self._data is None:
+            self._data = self._load()
+            self._data.flags.writeable = False
         return self._data
+
+    def _load(self) -> np.ndarray[Any, Any]:
+        stored = self._stored
+        if stored.size_bytes == 0:
+            return np.zeros(stored.shape, stored.dtype)
+        if stored.offset is None:
+            with _naming(self.path), open_stream(self._file) as whole, zipfile.ZipFile(whole) as archive:
+                return _decompress(archive, stored)
+        try:
+            return np.memmap(FileStream(self._file), stored.dtype, "r", stored.offset, stored.shape, stored.order)  # type: ignore[call-overload,no-any-return,unused-ignore]
+        except (OSError, ValueError, OverflowError) as error:
+            reason = error if isinstance(error, OSError) else OSError(errno.EINVAL, str(error))
+            raise os_error("map", self.path, reason, "wave.read(index) reads without a map") from error
 
     def read(self, *index: Any) -> np.ndarray[Any, Any]:
         """A copy of what `index` selects. A disk error raises StorageOSError here; through `data` it kills the process."""
-        data = self.data
-        if self._offset is None:
-            return np.array(data[index])
-        return read_selection(self._file, self._offset, self.shape, self.dtype, index)
+        stored = self._stored
+        if stored.offset is None or stored.size_bytes == 0:
+            return np.array(self.data[index])
+        if self._is_closed:
+            raise ScanClosedError(f"{self.path} is closed")
+        read = read_fortran_selection if stored.order == "F" else read_selection
+        return read(self._file, stored.offset, self.shape, self.dtype, index)
+
+    def check(self, on_progress: Callable[[int], None] = lambda done: None) -> Iterator[str]:
+        """What is wrong with the bytes of the file, in words: all of them are read. `on_progress(done)`: bytes so far."""
+        return check_members(self._file, on_progress)
 
     def close(self) -> None:
         """Close the file. Arrays that `data` returned before stay valid. A second call does nothing."""
-        self._data = None
+        self._data, self._is_closed = None, True
         self._file.close()
 
     def __enter__(self) -> StoredWave:
@@ -105,99 +158,127 @@ def open_wave(path: str | os.PathLike[str], *, trust: bool = False, check: bool 
     """Open an export. The data are not read, unless with `check`: the time does not depend on their size.
 
     `check`: read every byte once, and raise BadFileError where a CRC-32 is not that of its member. `trust`: unpickle
-    whatever axes and note hold, which can execute code from the file.
+    whatever axes and note hold, which can execute code from the file. Without it a text such as `<decimal.Decimal('1')>`
+    is in the place of what is no plain data in the note; a note that cannot be read is {}, and a warning is logged.
 
-    Raises BadFileError where the file is no sound .npz with a `data.npy`, and UnsafeFileError where axes or note hold
-    pickles of anything but plain data and numpy arrays, and `trust` is False.
+    Raises BadFileError where the file is no sound .npz with an array `data`, and UnsafeFileError where the axes are pickles
+    of anything but plain data and numpy arrays, and `trust` is False.
     """
-    wave = _open_wave(Path(path), trust)
-    if check:
-        try:
-            for what in check_members(wave.path):
-                raise BadFileError(f"{wave.path}: {what}")
-        except BaseException:
-            wave.close()
-            raise
-    return wave
-
-
-def _open_wave(where: Path, trust: bool) -> StoredWave:
-    file = File.open(where, writable=False)
+    where = Path(path)
+    file = open_export(where)
     try:
-        with open(where, "rb") as stream, zipfile.ZipFile(stream) as archive:
-            check_structure(archive, file.size)
-            wave = _open_data(where, archive, file)
-            names = set(archive.namelist())
-            if "axes.npy" in names:
-                wave._axes = decode_axes(read_member(archive, "axes.npy"), trust)
-            if "note.npy" in names:
-                wave.note = decode_note(read_member(archive, "note.npy"), trust)
-            if INFO_MEMBER in names:
-                info = json.loads(read_member(archive, INFO_MEMBER))
-                wave.info = info if isinstance(info, dict) else {}
-                _check_header(archive, file, wave)
+        with _naming(where, file):
+            wave = _open(where, file, trust)
+            for what in wave.check() if check else ():
+                raise BadFileError(what)
         return wave
-    except BadFileError as error:
-        file.close()
-        raise type(error)(f"{where}: {error}") from error
-    except _BAD_FILE_ERRORS as error:
-        file.close()
-        if isinstance(error, LysStorageError):
-            raise
-        raise BadFileError(f"{where} is no sound .npz: {type(error).__name__}: {error}") from error
-    except OSError as error:
-        file.close()
-        if error.errno == errno.EINVAL:  # a seek to before the beginning of the file
-            raise BadFileError(f"{where} is no sound .npz: an offset in the archive lies outside the file") from error
-        raise error if isinstance(error, LysStorageError) else os_error("read", where, error) from error
     except BaseException:
         file.close()
         raise
 
 
-def _check_header(archive: zipfile.ZipFile, file: File, wave: StoredWave) -> None:
+@contextmanager
+def _naming(path: Path, file: File | None = None) -> Iterator[None]:
+    """Errors of the family that name the file, for what zipfile and numpy raise where it is damaged."""
+    try:
+        yield
+    except BadFileError as error:
+        raise type(error)(f"{path}: {error}") from error
+    except _BAD_FILE_ERRORS as error:
+        if isinstance(error, LysStorageError):
+            raise
+        known = why_no_export(path, file.size) if file is not None else None
+        raise BadFileError(
+            f"{path} {known}" if known else f"{path} is no sound .npz: {type(error).__name__}: {error}"
+        ) from error
+    except StorageOSError:
+        raise
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # a seek to before the beginning of the file
+            raise BadFileError(f"{path} is no sound .npz: an offset in the archive lies outside the file") from error
+        raise os_error("read", path, error) from error
+
+
+def _open(where: Path, file: File, trust: bool) -> StoredWave:
+    with open_stream(file) as whole, zipfile.ZipFile(whole) as archive:
+        check_structure(archive, file.size)
+        data = find_member(archive, "data")
+        if data is None:
+            raise BadFileError(_foreign(archive.namelist()))
+        wave = StoredWave(where, file, _find_array(archive, file, data))
+        if (axes := find_member(archive, "axes")) is not None:
+            wave._axes = decode_axes(archive.read(check_member_size(axes)), trust)
+        if (note := find_member(archive, "note")) is not None:
+            _read_note(wave, archive, check_member_size(note), trust)
+        if INFO_MEMBER in archive.namelist():
+            info = json.loads(archive.read(check_member_size(archive.getinfo(INFO_MEMBER))))
+            wave.info = info if isinstance(info, dict) else {}
+            _check_header(file, wave)
+    return wave
+
+
+def _foreign(names: list[str]) -> str:
+    arrays = [name.removesuffix(".npy") for name in names if name.endswith(".npy")]
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    listed = ", ".join(map(repr, (arrays if len(arrays) == len(names) else names)[:5])) or "nothing"
+    advice = "; numpy.load reads its arrays" if arrays else ""
+    return f"is no export: it has no array 'data'. It holds {listed}{more}{advice}"
+
+
+def _read_note(wave: StoredWave, archive: zipfile.ZipFile, member: zipfile.ZipInfo, trust: bool) -> None:
+    """The note alone may be bad: the data are worth more than it."""
+    try:
+        wave.note, wave.note_error = decode_note_with_texts(archive.read(member), trust)
+    except _BAD_FILE_ERRORS as error:
+        what = f"note.npy cannot be read: {type(error).__name__}: {error}"
+        wave.note_error = error if isinstance(error, BadFileError) else BadFileError(what)
+        log.warning("%s: %s; its data are read, its note is taken for empty", wave.path, wave.note_error)
+
+
+def _check_header(file: File, wave: StoredWave) -> None:
     """Raise BadFileError where the .npy header has changed: a flipped bit can turn "<f8" into ">f8".
 
     No data are read: the CRC-32 of the header and that of the array, in `acquisition.json`, give that of the member.
     """
-    array_crc, offset = wave.info.get("array_crc32"), wave._offset
-    if type(array_crc) is not int or offset is None:
+    stored = wave._stored
+    array_crc, offset, size = wave.info.get("array_crc32"), stored.offset, stored.size_bytes
+    if type(array_crc) is not int or offset is None or size == 0:
         return
-    info, size = archive.getinfo(DATA_MEMBER), prod(wave.shape) * wave.dtype.itemsize
-    header = file.read_at(info.file_size - size, offset - (info.file_size - size))
-    if combine(crc32(header), array_crc & 0xFFFFFFFF, size) != info.CRC:
+    header = file.read_at(stored.header_size, offset - stored.header_size)
+    if combine(crc32(header), array_crc & 0xFFFFFFFF, size) != stored.member.CRC:
         raise BadFileError("the header of data.npy is not what it was")
 
 
-def _open_data(path: Path, archive: zipfile.ZipFile, file: File) -> StoredWave:
-    """The array of `data.npy`: mapped, or in memory where it is compressed."""
-    names = archive.namelist()
-    if DATA_MEMBER not in names:
-        raise BadFileError(f"has no member {DATA_MEMBER}; it holds {', '.join(names[:5]) or 'nothing'}")
-    info = archive.getinfo(DATA_MEMBER)
-    if info.compress_type != zipfile.ZIP_STORED:
-        with archive.open(info) as member:
-            shape, dtype, _, header_size = decode_npy_header(member.read(_FIRST_BYTES))
-        if dtype.hasobject or header_size + prod(shape) * dtype.itemsize != info.file_size:
-            raise BadFileError(
-                f"data.npy has {info.file_size} bytes, which is not what its shape {shape} of {dtype} needs"
-            )
-        with archive.open(info) as member:
-            data = npy_format.read_array(io.BufferedReader(member), allow_pickle=False)  # type: ignore[no-untyped-call,arg-type,unused-ignore]
-        data.flags.writeable = False
-        return StoredWave(path, data, None, file)
-    start = member_start(file, info)
-    shape, dtype, fortran, header_size = decode_npy_header(file.read_at(MAX_NPY_HEADER + 12, start))
-    offset = start + header_size
+def _find_array(archive: zipfile.ZipFile, file: File, member: zipfile.ZipInfo) -> _Data:
+    """What the header of the array says, and where its elements are. Raises BadFileError where they cannot be there."""
+    is_stored = member.compress_type == zipfile.ZIP_STORED
+    start = member_start(file, member) if is_stored else 0
+    if is_stored:
+        head = file.read_at(MAX_NPY_HEADER + 12, start)
+    else:
+        with archive.open(member) as stream:
+            head = stream.read(MAX_NPY_HEADER + 12)
+    shape, dtype, is_fortran, header_size = decode_npy_header(head)
+    offset = start + header_size if is_stored else None
+    data = _Data(member, header_size, shape, dtype, "F" if is_fortran and len(shape) > 1 else "C", offset)
     if dtype.hasobject:
-        raise BadFileError("data.npy holds Python objects")
-    size = prod(shape) * dtype.itemsize
-    if header_size + size != info.file_size or offset + size > file.size:
+        raise BadFileError(f"{member.filename} holds Python objects")
+    needed = header_size + data.size_bytes
+    if needed != member.file_size or (is_stored and start + needed > file.size):
         raise BadFileError(
-            f"data.npy has {info.file_size} bytes, its shape {shape} of {dtype} needs {header_size + size}"
+            f"{member.filename} has {member.file_size} bytes, its shape {shape} of {dtype} needs {needed}"
         )
-    if size == 0 or fortran:
-        data = np.zeros(shape, dtype) if size == 0 else np.memmap(path, dtype, "r", offset, shape, order="F")
-        data.flags.writeable = False
-        return StoredWave(path, data, None, file)
-    return StoredWave(path, np.memmap(path, dtype, "r", offset, shape), offset, file)
+    return data
+
+
+def _decompress(archive: zipfile.ZipFile, stored: _Data) -> np.ndarray[Any, Any]:
+    array = np.empty(stored.shape, stored.dtype, stored.order)
+    view, at = array.reshape(-1, order=stored.order).view(np.uint8).data, 0
+    with archive.open(stored.member) as stream:
+        stream.read(stored.header_size)
+        while piece := stream.read(_STEP):  # to the end, where zipfile compares the CRC-32
+            view[at : at + len(piece)] = piece
+            at += len(piece)
+    if at != len(view):
+        raise BadFileError(f"{stored.member.filename} is cut short")
+    return array

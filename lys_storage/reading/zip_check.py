@@ -8,11 +8,11 @@ from __future__ import annotations
 import struct
 import zipfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from ..disk import File
 from ..errors import BadFileError
 from ..format import crc32
+from .stream import open_stream
 
 _MAX_MEMBER = 1 << 30
 _MAX_COMPRESSED = 1 << 26
@@ -22,14 +22,14 @@ _MAX_MEMBERS = 1000
 _STEP = 1 << 20
 
 
-def check_members(path: Path, on_progress: Callable[[int], None] = lambda done: None) -> Iterator[str]:
-    """What is wrong with the members, in words: each is read, and compared with its CRC-32.
+def check_members(file: File, on_progress: Callable[[int], None] = lambda done: None) -> Iterator[str]:
+    """What is wrong with the members of the archive `file`, in words: each is read, and compared with its CRC-32.
 
     `on_progress(done)`: bytes so far.
     """
-    done, file = 0, File.open(path, writable=False)
+    done = 0
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_stream(file) as whole, zipfile.ZipFile(whole) as archive:
             names = archive.namelist()
             if len(set(names)) != len(names):
                 yield "it has two members of one name"
@@ -45,8 +45,6 @@ def check_members(path: Path, on_progress: Callable[[int], None] = lambda done: 
                         yield f"Bad CRC-32 for file {member.filename!r}"
     except Exception as error:  # zipfile and its decoders raise anything for a damaged archive
         yield f"{type(error).__name__}: {error}"
-    finally:
-        file.close()
 
 
 def _read_stored(file: File, member: zipfile.ZipInfo) -> Iterator[memoryview]:
@@ -87,9 +85,15 @@ def check_structure(archive: zipfile.ZipFile, size: int) -> None:
         archive.open(info).close()
 
 
-def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """All bytes of a small member. Raises BadFileError where it is larger than any such member is."""
-    info = archive.getinfo(name)
+def find_member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo | None:
+    """The member that numpy.load gives for `name`: it may have the suffix .npy, or none."""
+    names = archive.namelist()
+    found = next((known for known in (name, f"{name}.npy") if known in names), None)
+    return None if found is None else archive.getinfo(found)
+
+
+def check_member_size(info: zipfile.ZipInfo) -> zipfile.ZipInfo:
+    """`info` of a small member. Raises BadFileError where it is larger than any such member is."""
     if info.file_size > (_MAX_MEMBER if info.compress_type == zipfile.ZIP_STORED else _MAX_COMPRESSED):
-        raise BadFileError(f"member {name} says that it has {info.file_size} bytes")
-    return archive.read(info)
+        raise BadFileError(f"member {info.filename} says that it has {info.file_size} bytes")
+    return info

@@ -80,6 +80,7 @@ def _export(path: Path, size: int, changed: float) -> Entry:
         with open_wave(path) as wave:
             info = wave.info
             counts = (info.get("frames_written"), info.get("frames_expected"))
-            return Entry(path, FINALIZED, wave.shape, str(wave.dtype), *counts, size, changed)
+            said = str(wave.note_error or "")
+            return Entry(path, FINALIZED, wave.shape, str(wave.dtype), *counts, size, changed, said)
     except UnsafeFileError as error:
         return Entry(path, FINALIZED, None, "", None, None, size, changed, str(error))

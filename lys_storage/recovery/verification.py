@@ -80,9 +80,17 @@ def _verify_export(path: Path, on_progress: Callable[[int], None]) -> Iterable[s
             shape, info = wave.shape, wave.info
             yield from check_info(shape, info)
             yield from _check_axes(wave.stored_axes, shape)
+            if wave.note_error is not None:
+                is_unsafe = isinstance(wave.note_error, UnsafeFileError)
+                yield f"{'not all of it is looked at: ' * is_unsafe}{wave.note_error}"
+            yield from wave.check(on_progress)
     except UnsafeFileError as error:
         yield f"not all of it is looked at: {error}"
-    yield from check_members(path, on_progress)
+        file = File.open(path, writable=False)
+        try:
+            yield from check_members(file, on_progress)
+        finally:
+            file.close()
 
 
 def _check_axes(axes: Axes, shape: tuple[int, ...]) -> Iterator[str]:

@@ -7,6 +7,7 @@ import datetime
 import io
 import os
 import pickle
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 
 import lys_storage
 from lys_storage import UnsafeFileError
-from tests.helpers import some
+from tests.helpers import assert_same_array, some
 from tests.reading.exports import npy, with_members
 
 # -- plain data and what is more ---------------------------------------------------------------------------------------
@@ -105,17 +106,35 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
-@pytest.mark.parametrize("member", ["note.npy", "axes.npy"])
-def test_a_pickle_of_more_than_plain_data_is_refused_by_name_and_not_run(
-    tmp_path: Path, export: Path, value: Any, member: str, monkeypatch: pytest.MonkeyPatch
+def test_axes_of_more_than_plain_data_are_refused_by_name_and_not_run(
+    tmp_path: Path, export: Path, value: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     boxed = np.empty((), object)
     boxed[()] = {"x": value}
-    path = with_members(tmp_path / "a.npz", {member: npy(boxed, pickle.dumps(boxed))}, export)
+    path = with_members(tmp_path / "a.npz", {"axes.npy": npy(boxed, pickle.dumps(boxed))}, export)
     with pytest.raises(UnsafeFileError, match=r"names [\w.]+, which is no plain data; trust=True reads it") as caught:
         lys_storage.open_wave(path)
-    assert (str(path) in str(caught.value), member in str(caught.value)) == (True, True)
+    assert (str(path) in str(caught.value), "axes.npy" in str(caught.value)) == (True, True)
+    assert not (tmp_path / "hacked").exists()
+
+
+@pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
+def test_a_note_of_more_than_plain_data_gives_texts_and_is_not_run(
+    tmp_path: Path, export: Path, value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The data and the other keys are handed out; `verify` says what was not looked at."""
+    monkeypatch.chdir(tmp_path)
+    boxed = np.empty((), object)
+    boxed[()] = {"x": value, "y": 1}
+    path = with_members(tmp_path / "a.npz", {"note.npy": npy(boxed, pickle.dumps(boxed))}, export)
+    with lys_storage.open_wave(path) as wave:
+        assert (wave.note["x"][0], wave.note["x"][-2:], wave.note["y"]) == ("<", ")>", 1)
+        assert isinstance(wave.note_error, UnsafeFileError)
+        said = str(wave.note_error)
+        assert_same_array(wave.data, some((4, 5, 2, 3), "i4"))
+    assert re.fullmatch(r"note\.npy: a pickle names [\w.]+, which is no plain data; trust=True reads it", said)
+    assert [problem.what for problem in lys_storage.verify(path)] == [f"not all of it is looked at: {said}"]
     assert not (tmp_path / "hacked").exists()
 
 
@@ -124,10 +143,10 @@ def test_trust_loads_a_pickle_of_more_than_plain_data(tmp_path: Path) -> None:
     note = {"path": Path("a"), "counter": collections.Counter("aab")}
     with lys_storage.create(tmp_path / "data.npz", (2,), note=note):
         pass
-    with pytest.raises(UnsafeFileError):
-        lys_storage.open_wave(tmp_path / "data.npz")
+    with lys_storage.open_wave(tmp_path / "data.npz") as wave:
+        assert wave.note["counter"] == "<collections.Counter({'a': 2, 'b': 1})>"
     with lys_storage.open_wave(tmp_path / "data.npz", trust=True) as wave:
-        assert wave.note == note
+        assert (wave.note, wave.note_error) == (note, None)
 
 
 def test_recovery_never_unpickles(tmp_path: Path) -> None:
@@ -136,8 +155,8 @@ def test_recovery_never_unpickles(tmp_path: Path) -> None:
     scan.suspend()
     (result,) = lys_storage.recover(tmp_path)
     assert result.path == tmp_path / "data.npz"
-    with pytest.raises(UnsafeFileError):
-        lys_storage.open_wave(result.path)
+    with lys_storage.open_wave(result.path) as wave:
+        assert wave.note == {"x": f"<{os.abort.__module__}.abort()>"}
 
 
 # -- pointers made of bytes --------------------------------------------------------------------------------------------
@@ -164,7 +183,10 @@ class PointerRecord:
 
 
 @pytest.mark.parametrize("value", [PointerArray(), PointerRecord()], ids=["object array over bytes", "unflagged dtype"])
-def test_a_pickle_that_makes_pointers_of_bytes_is_refused(tmp_path: Path, run_child: Any, value: object) -> None:
+@pytest.mark.parametrize(("member", "answer"), [("note.npy", "{}"), ("axes.npy", "refused")])
+def test_a_pickle_that_makes_pointers_of_bytes_is_refused(
+    tmp_path: Path, run_child: Any, value: object, member: str, answer: str
+) -> None:
     """Plain data only: numpy's own constructors, called as a file says, read (and call) any address."""
     lys_storage.create(tmp_path / "good.npz", (2,), "u1").close()
     boxed = np.empty((), object)
@@ -174,7 +196,7 @@ def test_a_pickle_that_makes_pointers_of_bytes_is_refused(tmp_path: Path, run_ch
     with zipfile.ZipFile(tmp_path / "good.npz") as good, zipfile.ZipFile(tmp_path / "bad.npz", "w") as bad:
         for name in good.namelist():
             hostile = head.getvalue() + pickle.dumps(boxed)
-            bad.writestr(name, hostile if name == "note.npy" else good.read(name))
+            bad.writestr(name, hostile if name == member else good.read(name))
     child = run_child("""
 import lys_storage
 try:
@@ -182,4 +204,4 @@ try:
 except lys_storage.BadFileError as error:
     print("refused")
 """)
-    assert (child.code, child.out.strip()) == (0, "refused")
+    assert (child.code, child.out.strip()) == (0, answer)

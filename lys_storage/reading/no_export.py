@@ -1,0 +1,56 @@
+"""What a path leads to that is no export, in words that say what to do. Never opens a file."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from ..disk import File
+from ..errors import StorageOSError, os_error
+from ..format import EXPORT_SUFFIX, is_scan_file, is_sidecar, journal_path, scan_file_name
+
+
+def open_export(path: Path) -> File:
+    """Raises StorageOSError, which says what is there instead where it is known."""
+    try:
+        return File.open_for_reading(path)
+    except StorageOSError as error:
+        if path.is_dir():
+            text = f'is a folder, expected an export: name one of its files ("lys-storage ls {path}" lists them)'
+            raise StorageOSError(errno.EISDIR, text, os.fspath(path)) from error
+        if error.errno != errno.ENOENT:
+            raise
+        raise os_error("open", path, OSError(errno.ENOENT, os.strerror(errno.ENOENT)), _instead(path)) from error
+
+
+def why_no_export(path: Path, size: int) -> str | None:
+    """What the file at `path`, of `size` bytes, is by its name. None where that tells nothing."""
+    if is_sidecar(path.name):
+        scan = path.with_name(scan_file_name(path.name))
+        return f"belongs to the scan in progress {scan.name}, and is no export; {_what_to_do(scan)}"
+    if is_scan_file(path.name) and journal_path(path).exists():
+        return f"is a scan in progress, and no export yet; {_what_to_do(path)}"
+    if size == 0:
+        beside = _instead(path)
+        return "is empty: nothing has been written to it" + (f"; {beside}" if beside else "")
+    return None
+
+
+def _what_to_do(scan: Path) -> str:
+    return (
+        "while it is written, its Scan reads it; if it was interrupted, "
+        f'"lys-storage recover {scan.parent}" exports it, and lys_storage.resume({os.fspath(scan)!r}) goes on with it'
+    )
+
+
+def _instead(path: Path) -> str:
+    """What is there beside `path`: its scan in progress, or an export that was named without its suffix."""
+    try:
+        names = sorted(found.name for found in path.parent.iterdir() if found.name.startswith(f"{path.name}."))
+    except OSError:
+        return ""
+    for name in names:
+        if is_scan_file(name):
+            return f"{name}, a scan in progress, is there: {_what_to_do(path.with_name(name))}"
+    return f"{path.name}{EXPORT_SUFFIX} is there" if path.name + EXPORT_SUFFIX in names else ""
