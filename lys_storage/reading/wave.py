@@ -105,10 +105,12 @@ class StoredWave:
         """
         if self._is_closed:
             raise ScanClosedError(f"{self.path} is closed")
-        if self._data is None:
-            self._data = self._load()
-            self._data.flags.writeable = False
-        return self._data
+        data = self._data
+        if data is None:
+            data = self._load()
+            data.flags.writeable = False
+            self._data = data
+        return data
 
     def _load(self) -> np.ndarray[Any, Any]:
         stored = self._stored
