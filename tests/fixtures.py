@@ -123,5 +123,5 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(params=["stored through a map", "written"])
 def states_are(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each test twice: with states in a map, and as a copy-on-write filesystem needs them."""
-    monkeypatch.setattr(File, "overwrites_in_place", lambda self: request.param != "written")
+    monkeypatch.setattr(File, "keeps_mapped_stores", lambda self: request.param != "written")
     return str(request.param)

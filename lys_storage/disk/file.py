@@ -176,9 +176,9 @@ class File:
         except OSError as error:
             raise os_error(f"claim {size} bytes", self.path, error) from error
 
-    def overwrites_in_place(self) -> bool:
-        """See filesystem.overwrites_in_place."""
-        return filesystem.overwrites_in_place(self.fd)
+    def keeps_mapped_stores(self) -> bool:
+        """See filesystem.keeps_mapped_stores."""
+        return filesystem.keeps_mapped_stores(self.fd)
 
     def identity(self) -> Identity | None:
         """What no other file of this boot has, on the mount that it is on now; None where the system does not tell."""

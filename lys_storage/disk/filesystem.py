@@ -9,13 +9,11 @@ import sys
 from . import syscalls
 
 _BTRFS = 0x9123683E
-_COPY_ON_WRITE = {
-    *(_BTRFS, 0x2FC12FC1, 0xCA451A4E),  # btrfs, ZFS, bcachefs
-    *(0xF2F52010, 0x3434, 0x794C7630),  # F2FS, NILFS, and overlayfs, which may lie on any of them
-}
+_KEEPS_MAPPED_STORES = {0xEF53, 0x01021994}  # ext2 to ext4, tmpfs
 _LOCAL = {
-    *(0xEF53, 0x58465342, 0x01021994),  # ext2 to ext4, XFS, tmpfs
-    *_COPY_ON_WRITE,
+    *_KEEPS_MAPPED_STORES,
+    *(0x58465342, _BTRFS, 0x2FC12FC1, 0xCA451A4E),  # XFS, btrfs, ZFS, bcachefs
+    *(0xF2F52010, 0x3434, 0x794C7630),  # F2FS, NILFS, overlayfs
 }
 """f_type of statfs(2). What a program has written to these is in this kernel's page cache, or on this machine's disk."""
 _AT_EMPTY_PATH = 0x1000
@@ -34,14 +32,14 @@ def _kind(fd: int) -> int | None:
     return int.from_bytes(found.raw[: ctypes.sizeof(ctypes.c_long)], sys.byteorder)
 
 
-def overwrites_in_place(fd: int) -> bool:
-    """Whether bytes that have a place on the disk are written there again.
+def keeps_mapped_stores(fd: int) -> bool:
+    """Whether a store through a map never kills the process, once the space is claimed. Known of ext4 and tmpfs.
 
-    Where they go to a new place each time, claimed space is a promise for the first write only, and a store through a
-    map kills the process when the disk is full.
+    A copy-on-write file system needs new space for each write-back: on a full disk the next store is SIGBUS. So it is on an
+    XFS that has shut down after a fault of its disk. ext4 takes the store, also after it has shut down or become read-only.
     """
     if sys.platform == "linux":
-        return _kind(fd) not in _COPY_ON_WRITE
+        return _kind(fd) in _KEEPS_MAPPED_STORES
     return sys.platform != "darwin"  # APFS
 
 

@@ -3,8 +3,8 @@
     head, writer | description | states, a byte a frame | checksums, of frames, of blocks | doubtful, a bit a frame
     | axes.npy and note.npy, twice
 
-docs/format.md gives it byte by byte. States and checksums are stored through a memory map, over preallocated space. A
-copy-on-write file system cannot guarantee that space: there they are written by pwrite. The description never changes: a
+docs/format.md gives it byte by byte. States and checksums are stored through a memory map, over preallocated space. Where a
+store can kill the process all the same (see disk/filesystem) they are written by pwrite. The description never changes: a
 scan with another grid or dtype gets a new journal, which replaces the old one by a rename. The journal never reads or
 writes the scan file.
 """
@@ -44,7 +44,7 @@ class Journal:
 
     def __init__(self, file: File, description: Description, layout: JournalLayout, *, writable: bool) -> None:
         self.file, self.description, self._layout = file, description, layout
-        self.uses_mmap = writable and file.overwrites_in_place()
+        self.uses_mmap = writable and file.keeps_mapped_stores()
         self._map = file.map(layout.metadata, writable=self.uses_mmap)
         self._bytes = _Bytes(file, self._map if self.uses_mmap else None)
         view = memoryview(self._map)[layout.states : layout.states + layout.frames]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
@@ -308,7 +309,7 @@ class Scan:
 
     def __del__(self) -> None:
         lifecycle = getattr(self, "_lifecycle", None)
-        if lifecycle is None or lifecycle.is_over:
+        if lifecycle is None or lifecycle.is_over or sys.is_finalizing():
             return
         warnings.warn(
             f"{self!r} was dropped: it is kept in progress at {self.part_path}", ResourceWarning, stacklevel=2

@@ -121,8 +121,8 @@ BTRFS = """
 def row(k):
     return np.random.default_rng(k).integers(0, 65536, 512, "u2")
 
-by_map = File.overwrites_in_place
-File.overwrites_in_place = lambda self: {naive}
+by_map = File.keeps_mapped_stores
+File.keeps_mapped_stores = lambda self: {naive}
 scan = lys_storage.create(disk / "run" / "data_0.npz", (6000, 512), "u2", grid_ndim=1, flush_interval_s=None)
 assert by_map(scan._store.file) is False
 there = set()

@@ -82,7 +82,7 @@ def test_a_frame_that_a_failed_sync_lost_is_missing_and_said(tmp_path: Path, mon
 
 def test_a_state_that_cannot_be_written_leaves_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a frame that a failed sync has lost, on a full disk that copies on write."""
-    monkeypatch.setattr(File, "overwrites_in_place", lambda self: False)
+    monkeypatch.setattr(File, "keeps_mapped_stores", lambda self: False)
     scan = begun(tmp_path, 1)
     store = scan._store
     lose_frame_0(store)

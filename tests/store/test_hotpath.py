@@ -43,7 +43,7 @@ def compiled_here(tmp_path: Path) -> None:
     if not COMPILED:
         pytest.skip("not built here, or LYS_STORAGE_PURE is set: Python is all there is")
     probe = File.create(tmp_path / "probe")
-    by_map = probe.overwrites_in_place()
+    by_map = probe.keeps_mapped_stores()
     probe.close()
     (tmp_path / "probe").unlink()
     if not by_map:

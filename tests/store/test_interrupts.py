@@ -27,7 +27,7 @@ def test_checksums_that_were_cut_short_are_taken_by_the_next_flush(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A checksum that could not be written, or Ctrl-C just there, leaves frames CHECKSUMMING."""
-    monkeypatch.setattr(File, "overwrites_in_place", lambda self: False)
+    monkeypatch.setattr(File, "keeps_mapped_stores", lambda self: False)
     scan = begun(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(FrameStates, "_put", raising(errno.ENOSPC))

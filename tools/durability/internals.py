@@ -113,13 +113,13 @@ def drawn_kind_of_disk(rng: random.Random) -> Iterator[None]:
     Blocks of frames that share a checksum, or none; marks in a map, or written as on a copy-on-write filesystem; a
     member of zeros before the array, as large scans have it, or none.
     """
-    before = layout_module._MOST_IN_BLOCK, File.overwrites_in_place, archive_module._MAX_EXTRA
+    before = layout_module._MOST_IN_BLOCK, File.keeps_mapped_stores, archive_module._MAX_EXTRA
     in_block, by_map, padded = rng.choice([2, 4, 4096]), rng.random() < 0.7, rng.random() < 0.5
     layout_module._MOST_IN_BLOCK = in_block
     if padded:
         archive_module._MAX_EXTRA = 100
-    File.overwrites_in_place = lambda self: by_map  # type: ignore[method-assign]
+    File.keeps_mapped_stores = lambda self: by_map  # type: ignore[method-assign]
     try:
         yield
     finally:
-        layout_module._MOST_IN_BLOCK, File.overwrites_in_place, archive_module._MAX_EXTRA = before  # type: ignore[method-assign]
+        layout_module._MOST_IN_BLOCK, File.keeps_mapped_stores, archive_module._MAX_EXTRA = before  # type: ignore[method-assign]
