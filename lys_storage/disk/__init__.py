@@ -6,7 +6,7 @@ from .array_read import read_fortran_selection, read_selection
 from .file import WRITES_BACK, Buffer, File, Frame, preadv_is_native
 from .filesystem import Identity
 from .folder import ensure_free_space, make_folder, publish_new, remove_file, replace_file, sync_folder
-from .forks import call_in_forked_child, fork_generation, register_for_forks
+from .forks import call_in_forked_child, fork_generation, process_id, register_for_forks
 from .numbering import claim_number, claim_path, free_number, give_back
 from .pieces import FileCutError, range_crc32, read_pieces, rewrite_range, units_crc32
 from .preallocation import Preallocation
@@ -32,6 +32,7 @@ __all__ = [
     "give_back",
     "make_folder",
     "preadv_is_native",
+    "process_id",
     "publish_new",
     "range_crc32",
     "read_fortran_selection",

@@ -56,6 +56,7 @@ class File:
 
     def __init__(self, path: Path, flags: int, *, stays_open_in_forks: bool = False) -> None:
         self.path = path
+        self._folder_fd = -1
         self._seek_lock = threading.Lock()  # guards the file position where there is no pwrite
         mode = flags | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
         try:
@@ -253,16 +254,42 @@ class File:
         except OSError:
             return False
 
-    def ensure_owns_path(self) -> None:
-        """Raise where the name no longer leads to this file: what is done by name would be done to another's."""
+    def hold_folder(self) -> None:
+        """Keep the file's folder open, so that the file is found again after the folder was renamed, or a link to it turned."""
+        if hasattr(os, "O_DIRECTORY"):
+            try:
+                self._folder_fd = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except PermissionError:
+                log.debug("%s may be used and not read: should it be renamed, it is not found again", self.path.parent)
+            except OSError as error:
+                raise os_error("open the folder", self.path.parent, error) from error
+
+    def follow_folder(self) -> bool:
+        """Whether `path` leads to this very file, or does again after its folder was looked for where it is now."""
+        if self.owns_path():
+            return True
+        folder = syscalls.path_of(self._folder_fd) if self._folder_fd >= 0 else None
+        if folder is None:
+            return False
+        before, self.path = self.path, folder / self.path.name
         if not self.owns_path():
-            text = f"{os.strerror(errno.ENOENT)}: it was removed, or its folder renamed, while it was written"
+            self.path = before
+            return False
+        log.warning("%s is at %s now: its folder was renamed, or a link to it leads elsewhere", before, self.path)
+        return True
+
+    def ensure_owns_path(self) -> None:
+        """Raise where the file cannot be found by a name: what is done by name would be done to another's."""
+        if not self.follow_folder():
+            text = f"{os.strerror(errno.ENOENT)}: it was removed, or its folder moved away, while it was written"
             raise StorageOSError(errno.ENOENT, text, os.fspath(self.path))
 
     def close(self) -> None:
         fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
+        folder_fd, self._folder_fd = self._folder_fd, -1
+        for one in (fd, folder_fd):
+            if one >= 0:
+                os.close(one)
 
     def after_fork_in_child(self) -> None:
         self.close()

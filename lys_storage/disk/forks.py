@@ -41,6 +41,11 @@ def fork_generation() -> int:
     return _generation
 
 
+def process_id() -> int:
+    """To name this process to people. What a fork changes is asked of this registry."""
+    return os.getpid()
+
+
 def _after_fork_in_child() -> None:
     global _generation
     _generation += 1

@@ -165,6 +165,7 @@ def claim_path(final: Path, *, unique: bool = False) -> File:
         hint = f'a scan in progress is there: "lys-storage recover {part.parent}" exports it'
         raise NameTakenError(error.errno, hint, os.fspath(part)) from error
     try:
+        file.hold_folder()
         is_locked = _lock_new_file(file)
         if not file.owns_path():
             raise NameTakenError(errno.EEXIST, "another process has just taken it", os.fspath(part))

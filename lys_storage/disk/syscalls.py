@@ -58,6 +58,21 @@ def rename_noreplace(old: Path, new: Path) -> bool:
     raise OSError(code, os.strerror(code))
 
 
+def path_of(fd: int) -> Path | None:
+    """The path of an open folder as it is now, also after it was renamed. None where the system does not tell."""
+    try:
+        if sys.platform == "linux":
+            return Path(os.readlink(f"/proc/self/fd/{fd}"))
+        if sys.platform == "darwin":
+            import fcntl
+
+            found = fcntl.fcntl(fd, fcntl.F_GETPATH, bytes(1024))
+            return Path(os.fsdecode(found.split(b"\0", 1)[0]))
+    except OSError:
+        pass  # no /proc, or the folder is gone: then nobody can tell
+    return None
+
+
 def boot_id() -> str:
     """What this boot of the machine is called; empty where the system does not say (then every byte is checked)."""
     return read_boot_id()

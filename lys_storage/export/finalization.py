@@ -74,7 +74,7 @@ def _finalize(store: ScanStore, progress: Progress | None, trim: bool, recoverin
     sync_seconds = 0.0
     if store.published is None:
         sync_seconds = _complete_file(store, description, progress)
-        store.file.ensure_owns_path()
+        store.table.ensure_owns_path()
         store.file.close_for_rename()
         store.published = publish(store.path, description, recovering=recovering)
     folder_from = time.perf_counter()

@@ -8,12 +8,11 @@ files; where one of these differs, or is unknown, no state is trusted.
 from __future__ import annotations
 
 import json
-import os
 import platform
 import struct
 from dataclasses import asdict, dataclass
 
-from ..disk import File, Identity, boot_id
+from ..disk import File, Identity, boot_id, process_id
 from ..format import crc32
 
 RECORD_BYTES = 384
@@ -34,7 +33,7 @@ class WriterRecord:
     @classmethod
     def of_this_process(cls, scan_file: File, journal: File) -> WriterRecord:
         host = platform.node().encode()[:_MAX_HOST_BYTES].decode(errors="ignore")
-        return cls(host, os.getpid(), boot_id(), scan_file.identity(), journal.identity())
+        return cls(host, process_id(), boot_id(), scan_file.identity(), journal.identity())
 
     def vouches_for(self, scan_file: File, journal: File) -> bool:
         """Whether these are the files that the writer had open, on the mount that it had them on, in this boot."""

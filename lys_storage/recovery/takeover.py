@@ -30,9 +30,10 @@ def open_store(
 
     Raises ScanInUseError where a living process writes it, BadFileError where it is not sound.
     """
-    part = find_scan_file(path)
+    part = find_scan_file(Path(os.path.abspath(path)))
     file = File.open(part, writable=True)
     try:
+        file.hold_folder()
         if not file.try_lock():
             raise ScanInUseError(f"scan {part} is being written by a living process")
         if not file.owns_path():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
@@ -36,7 +37,8 @@ class ArrayMap:
                 raise ScanClosedError(f"scan {self._store.path} is over; open_wave or resume reads it")
             if self._map is None:
                 d = self._store.description
-                self._map = np.memmap(self._store.path, d.dtype, "r", d.array_offset, d.shape)
+                with os.fdopen(os.dup(self._store.file.fd), "rb") as file:  # its name may lead to another one by now
+                    self._map = np.memmap(file, d.dtype, "r", d.array_offset, d.shape)
             return self._map
 
     def drop(self) -> None:

@@ -111,10 +111,10 @@ def begin_scan(
 ) -> Scan:
     """Claim a name and its space, and make the files of the scan. `fill`, `partial`, ...: as in create.
 
-    1. everything that can be refused is; 2. a look at the free space; 3. the folder; 4. the name, by exclusive create;
-    5. the journal; 6. the header of the scan file; 7. its space. A failure undoes what was done. The names are made
-    durable by the first flush.
+    1. everything that can be refused is; 2. a look at the free space; 3. the folder; 4. the name, by exclusive create; 5. the
+    journal; 6. the scan file's header; 7. its space. A failure undoes it all. The first flush makes the names durable.
     """
+    folder = Path(os.path.abspath(folder))  # the process may go to another one
     plan = _plan(shape, dtype, fill, axes, note, grid_ndim)
     if preallocate:
         ensure_free_space(folder, plan.layout.array_end + plan.reserve, folder / export_name(stem))

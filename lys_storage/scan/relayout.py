@@ -28,7 +28,7 @@ def _refine_states(old: Journal, new: Journal, file: File) -> None:
 
 def refine(store: ScanStore, depth: int) -> None:
     """Make `depth` dimensions the grid: a new journal, its checksums from the file, replaces the old one."""
-    store.file.ensure_owns_path()
+    store.table.ensure_owns_path()
     with store.quiesced():
         store.flush()  # the records of the redo log are of the old layout's epoch
         old = store.journal
@@ -55,11 +55,12 @@ def change_dtype(store: ScanStore, dtype: np.dtype[Any], fill: Any) -> None:
         layout = plan_data_member(old.shape, dtype, began, frame_bytes=new.frame_bytes)
         new = replace(new, array_offset=layout.array_offset)
         ensure_free_space(store.path.parent, layout.array_size - layout_of(old).array_size, store.path)
-        store.file.ensure_owns_path()
+        store.table.ensure_owns_path()
         beside = replacement_path(store.path)
         remove_file(beside)  # left by a crash in the middle of this; nothing was read from it
         file = File.create(beside)
         try:
+            file.hold_folder()
             file.try_lock()
             for at, head in layout.heads():
                 file.write_at(head, at)

@@ -294,7 +294,7 @@ class Scan:
             if self.frames_written or self._lifecycle.state != "sealed":
                 raise ScanClosedError(f"scan {self.part_path} has {self.frames_written} frames, and is not discarded")
             self._lifecycle.state = "discarded"
-            if self._store.file.owns_path():
+            if self._store.file.follow_folder():
                 remove_file(self.part_path)
             self._store.remove_sidecars()
             if self.number is not None:

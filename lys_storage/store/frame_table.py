@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..disk import File, Frame, register_for_forks
 from ..errors import ScanClosedError
-from ..format import Description, FrameLayout, LayoutChanged
+from ..format import Description, FrameLayout, LayoutChanged, journal_path
 from ..journal import Journal, Span
 from .hotpath import TableState
 
@@ -60,6 +60,16 @@ class FrameTable(TableState):
     @property
     def path(self) -> Path:
         return self.file.path
+
+    def follow_folder(self) -> None:
+        """Go on with the names that the files have after their folder was renamed, or a link to it turned."""
+        self.file.follow_folder()
+        self.journal.file.path = journal_path(self.file.path)
+
+    def ensure_owns_path(self) -> None:
+        """follow_folder(); raises where the scan file is not found."""
+        self.follow_folder()
+        self.file.ensure_owns_path()
 
     def offset_of(self, frame: int) -> int:
         """Where the bytes of a frame begin in the scan file."""

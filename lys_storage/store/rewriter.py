@@ -58,7 +58,7 @@ class Rewriter:
         states = table.states.array[first:stop]
         with self.redo_lock:
             if self._redo is None:
-                table.file.ensure_owns_path()
+                table.ensure_owns_path()
                 self._redo = RedoLog.create(table.path, journal.key)
                 self._syncer.directory_changed()
             self._retry_pending()  # an older version that could not be put in its place must not come after this one

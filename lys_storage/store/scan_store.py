@@ -216,6 +216,8 @@ class ScanStore:
         """The export is in place: the redo log and the journal go, in this order."""
         with self._syncer.flush_lock, self._checksummer.checksum_lock:
             self._closed = True  # a writer may be on its way from its last frame to a flush
+            if self.published is None:
+                self.table.follow_folder()
             if self.journal.file.fd >= 0:
                 self._owns_sidecars = self.journal.file.owns_path()
             self._rewriter.close()

@@ -85,6 +85,7 @@ class Syncer:
         """Make the names of the scan's files durable, where they are not. Where it fails the next call tries again."""
         with self.directory_lock:
             if not self._directory_is_synced:
+                self._table.follow_folder()
                 sync_folder(self._table.path.parent)
                 self._directory_is_synced = True
 
