@@ -16,7 +16,14 @@ import pytest
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")  # before any test makes an application: no display is needed
 from hypothesis import HealthCheck, settings
 
-from tests.fixtures import faults, python_sums, scans_of_a_failed_test, small_blocks, states_are  # noqa: F401
+from tests.fixtures import (  # noqa: F401
+    faults,
+    no_early_checksums,
+    python_sums,
+    scans_of_a_failed_test,
+    small_blocks,
+    states_are,
+)
 from tests.helpers import DEADLINE_S, HAS_PASSED, Finished, open_below
 
 ROOT = Path(__file__).parents[1]

@@ -20,6 +20,7 @@ from lys_storage import LysStorageError, Scan
 from lys_storage.disk import File
 from lys_storage.disk import syscalls as syscalls_module
 from lys_storage.journal import layout as layout_module
+from lys_storage.scan import checksum_thread as checksum_thread_module
 from lys_storage.store import checksummer as checksummer_module
 
 OPERATIONS: dict[str, tuple[Any, str]] = {
@@ -73,6 +74,12 @@ class Faults:
 
     def off(self) -> None:
         self._plan = None
+
+
+@pytest.fixture
+def no_early_checksums(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checksums are taken of whole batches, by flushes and at the end: a test that counts on it does not depend on time."""
+    monkeypatch.setattr(checksum_thread_module, "LATEST_S", 3600.0)
 
 
 @pytest.fixture

@@ -18,3 +18,8 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 def folder(tmp_path: Path) -> Path:
     """Where the scans are; it is not made yet."""
     return tmp_path / "run"
+
+
+@pytest.fixture(autouse=True)
+def checksums_come_when_the_test_expects_them(no_early_checksums: None) -> None:
+    pass

@@ -63,11 +63,6 @@ def recovered(folder: Path, **options: Any) -> Path:
     return result.path
 
 
-@pytest.fixture
-def no_early_checksums(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checksum_thread_module, "LATEST_S", 3600.0)
-
-
 # -- the files themselves ----------------------------------------------------------------------------------------------
 
 

@@ -18,6 +18,8 @@ from tests.helpers import assert_same_array, files, interrupt, load_export, some
 ARRAY_AT, FRAME_BYTES = 4096, 2000  # in the scan file of flushed_scan
 MARKS_AT = 4096  # in its journal
 
+pytestmark = pytest.mark.usefixtures("no_early_checksums")
+
 
 def cut_power(monkeypatch: pytest.MonkeyPatch) -> None:
     """From here on the machine has been started anew."""

@@ -26,3 +26,8 @@ def table(tmp_path: Path, small_blocks: None, states_are: str) -> Iterator[Frame
     yield table
     table.journal.close()
     table.file.close()
+
+
+@pytest.fixture(autouse=True)
+def checksums_come_when_the_test_expects_them(no_early_checksums: None) -> None:
+    pass

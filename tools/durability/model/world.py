@@ -275,14 +275,19 @@ class World:
     # -- what happens to it -----------------------------------------------------------------------------------------
 
     def die(self, scan: lys_storage.Scan) -> None:
-        """SIGKILL: the kernel has what it has."""
+        """SIGKILL, 100 ms after the last frame: the kernel has what it has, and each frame its checksum.
+
+        Younger ones are lost where the next process is told that the disk could not take them.
+        """
+        with contextlib.suppress(lys_storage.LysStorageError):
+            take_checksums(scan)
         abandon(scan, self.base)
 
     def die_during(self, scan: lys_storage.Scan, at: int, action: Callable[[], None]) -> None:
         """SIGKILL at the `at`-th operation on the disk of `action`, which writes a frame or flushes; or after it."""
         with killed_at(self.rec, at):
             action()
-        self.die(scan)
+        abandon(scan, self.base)
 
     def cut_power(self) -> None:
         """The machine goes down, and comes up again with what is left."""
