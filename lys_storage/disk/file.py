@@ -13,7 +13,7 @@ import stat
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..errors import NameTakenError, StorageOSError, os_error
 from . import filesystem, syscalls
@@ -254,6 +254,18 @@ class File:
         except OSError:
             return False
 
+    def reopen(self) -> BinaryIO:
+        """This very file, opened once more to be read. A copy of the descriptor, or a map of it, would hold the lock."""
+        own = Path(f"/proc/self/fd/{self.fd}")  # Linux
+        try:
+            file = (own if own.exists() else self.path).open("rb")
+        except OSError as error:
+            raise os_error("open again", self.path, error) from error
+        if not os.path.samestat(os.fstat(file.fileno()), os.fstat(self.fd)):
+            file.close()
+            raise StorageOSError(errno.ENOENT, "its name leads to another file", os.fspath(self.path))
+        return file
+
     def hold_folder(self) -> None:
         """Keep the file's folder open, so that the file is found again after the folder was renamed, or a link to it turned."""
         if hasattr(os, "O_DIRECTORY"):
@@ -264,11 +276,15 @@ class File:
             except OSError as error:
                 raise os_error("open the folder", self.path.parent, error) from error
 
+    def _folder_now(self) -> Path | None:
+        """Where the folder is that is held; None where none is, or it is gone."""
+        return syscalls.path_of(self._folder_fd) if self._folder_fd >= 0 else None
+
     def follow_folder(self) -> bool:
         """Whether `path` leads to this very file, or does again after its folder was looked for where it is now."""
         if self.owns_path():
             return True
-        folder = syscalls.path_of(self._folder_fd) if self._folder_fd >= 0 else None
+        folder = self._folder_now()
         if folder is None:
             return False
         before, self.path = self.path, folder / self.path.name
@@ -278,6 +294,16 @@ class File:
         log.warning("%s is at %s now: its folder was renamed, or a link to it leads elsewhere", before, self.path)
         return True
 
+    def other_name(self, suffix: str) -> Path | None:
+        """Another name of this very file in its folder, one that ends with `suffix`; None where there is none."""
+        try:
+            mine = os.fstat(self.fd)
+            with os.scandir(self._folder_now() or self.path.parent) as entries:
+                named = (entry for entry in entries if entry.name.endswith(suffix))
+                return next((Path(each.path) for each in named if os.path.samestat(each.stat(), mine)), None)
+        except OSError:
+            return None
+
     def ensure_owns_path(self) -> None:
         """Raise where the file cannot be found by a name: what is done by name would be done to another's."""
         if not self.follow_folder():
@@ -285,11 +311,12 @@ class File:
             raise StorageOSError(errno.ENOENT, text, os.fspath(self.path))
 
     def close(self) -> None:
-        fd, self.fd = self.fd, -1
         folder_fd, self._folder_fd = self._folder_fd, -1
-        for one in (fd, folder_fd):
-            if one >= 0:
-                os.close(one)
+        if folder_fd >= 0:
+            os.close(folder_fd)
+        fd, self.fd = self.fd, -1  # last: where an interrupt comes before, a further close() goes on
+        if fd >= 0:
+            os.close(fd)
 
     def after_fork_in_child(self) -> None:
         self.close()

@@ -12,6 +12,7 @@ from .frame_state import (
     TABLE_STEP,
     WRITING,
     WRITTEN,
+    FrameStates,
     Span,
     States,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "WRITING",
     "WRITTEN",
     "Chunk",
+    "FrameStates",
     "Journal",
     "RedoLog",
     "RedoRecord",

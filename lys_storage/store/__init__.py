@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from .checksummer import Checksummer
-from .frame_table import FrameTable, join
+from .frame_table import FrameTable
 from .hotpath import COMPILED, NOT_STORED, STORED, STORED_WAKE
 from .scan_store import ScanStore
+from .spans import join
 
 __all__ = ["COMPILED", "NOT_STORED", "STORED", "STORED_WAKE", "Checksummer", "FrameTable", "ScanStore", "join"]

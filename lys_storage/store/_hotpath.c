@@ -29,7 +29,7 @@ typedef struct {
 
 typedef struct {
     PyObject_HEAD
-    PyObject *file, *states, *accepting_layout, *in_flight, *dirty, *lock, *changed;
+    PyObject *file, *states, *accepting_layout, *in_flight, *aborted, *dirty, *lock, *changed;
     Py_ssize_t array_offset, frame_bytes, frames, frames_written, dirty_bytes, wake_at_bytes, waiting;
     /* what is remembered of accepting_layout */
     PyObject *layout, *dtype;
@@ -37,7 +37,7 @@ typedef struct {
 } State;
 
 static PyObject *name_dtype, *name_fd, *name_os, *name_pwrite, *name_acquire, *name_release, *name_locked,
-    *name_notify_all, *name_abort, *array_type, *file_module, *plain_pwrite;
+    *name_notify_all, *name_settle, *array_type, *file_module, *plain_pwrite;
 
 /* -- what a layout says ------------------------------------------------------------------------------------------ */
 
@@ -121,18 +121,17 @@ static int call(PyObject *object, PyObject *name) {
     return 0;
 }
 
-/* An exception is kept over the call, and comes before one of the call. */
+/* An exception is kept over the call, and comes before one of the call. An interrupt may come in the call only. */
 static int abort_write(State *self, PyObject *span) {
     PyObject *type, *value, *trace;
     PyErr_Fetch(&type, &value, &trace);
-    PyObject *result = PyObject_CallMethodOneArg((PyObject *)self, name_abort, span);
-    Py_XDECREF(result);
+    int failed = PyList_Append(self->aborted, span) || call((PyObject *)self, name_settle);
     if (type != NULL) {
         PyErr_Clear();
         PyErr_Restore(type, value, trace);
         return -1;
     }
-    return result == NULL ? -1 : 0;
+    return failed ? -1 : 0;
 }
 
 /* Whether all of it was written: 1; 0 where it has to be tried again in Python, which says what is wrong; -1 with an exception. */
@@ -260,7 +259,7 @@ static int put(State *self, PyObject *index, PyObject *frame) {
     if (layout == NULL || layout == Py_None) return NOT_STORED;
     if (layout != self->layout && remember(self, layout)) return -1;
     if (self->dtype == NULL) return NOT_STORED;
-    if (!self->file || !self->states || !self->in_flight || !self->dirty || !self->lock || !self->changed) return NOT_STORED;
+    if (!self->file || !self->states || !self->in_flight || !self->aborted || !self->dirty || !self->lock || !self->changed) return NOT_STORED;
     if (!PyMemoryView_Check(self->states)) return NOT_STORED;  /* states that are written one by one */
     Py_ssize_t number = number_of(self, index);
     if (number < 0) return NOT_STORED;
@@ -427,21 +426,32 @@ end:
     return result;
 }
 
+/* -- several attributes in one step -------------------------------------------------------------------------------- */
+
+static PyObject *assign(State *self, PyObject *values) {
+    PyObject *name, *value;
+    Py_ssize_t at = 0;
+    if (!PyDict_CheckExact(values)) return PyErr_Format(PyExc_TypeError, "assign(a dict)");
+    while (PyDict_Next(values, &at, &name, &value))
+        if (PyObject_SetAttr((PyObject *)self, name, value)) return NULL;
+    Py_RETURN_NONE;
+}
+
 /* -- the type -------------------------------------------------------------------------------------------------- */
 
 #define OBJECT(name, field) {name, T_OBJECT_EX, offsetof(State, field), 0, NULL}
 #define SIZE(name, field) {name, T_PYSSIZET, offsetof(State, field), 0, NULL}
 static PyMemberDef members[] = {
     OBJECT("file", file), OBJECT("state_bytes", states), OBJECT("accepting_layout", accepting_layout), OBJECT("in_flight", in_flight),
-    OBJECT("dirty", dirty), OBJECT("lock", lock), OBJECT("changed", changed),
+    OBJECT("aborted", aborted), OBJECT("dirty", dirty), OBJECT("lock", lock), OBJECT("changed", changed),
     SIZE("array_offset", array_offset), SIZE("frame_bytes", frame_bytes), SIZE("frames", frames),
     SIZE("frames_written", frames_written), SIZE("dirty_bytes", dirty_bytes), SIZE("wake_at_bytes", wake_at_bytes),
     SIZE("waiting", waiting), {NULL},
 };
 
 #define EACH_OBJECT(apply) \
-    apply(self->file); apply(self->states); apply(self->accepting_layout); apply(self->in_flight); apply(self->dirty); \
-    apply(self->lock); apply(self->changed); apply(self->layout); apply(self->dtype)
+    apply(self->file); apply(self->states); apply(self->accepting_layout); apply(self->in_flight); apply(self->aborted); \
+    apply(self->dirty); apply(self->lock); apply(self->changed); apply(self->layout); apply(self->dtype)
 
 static int traverse(State *self, visitproc visit, void *arg) {
     EACH_OBJECT(Py_VISIT);
@@ -462,6 +472,7 @@ static void dealloc(State *self) {
 static PyMethodDef methods[] = {
     {"write_fast", (PyCFunction)(void (*)(void))write_fast, METH_FASTCALL, "write_fast(index, frame) -> 0, 1, 2: as in hotpath.py"},
     {"write_item_fast", (PyCFunction)write_item_fast, METH_O, "write_item_fast({index: frame}) -> 0, 1, 2: as in hotpath.py"},
+    {"assign", (PyCFunction)assign, METH_O, "As in hotpath.py."},
     {"checksum_run", (PyCFunction)checksum_run, METH_VARARGS, "As in hotpath.py."},
     {NULL},
 };
@@ -493,7 +504,7 @@ static struct PyModuleDef module_definition = {
 PyMODINIT_FUNC PyInit__hotpath(void) {
     struct { PyObject **name; const char *text; } names[] = {
         {&name_dtype, "dtype"}, {&name_fd, "fd"}, {&name_os, "os"}, {&name_pwrite, "pwrite"}, {&name_acquire, "acquire"},
-        {&name_release, "release"}, {&name_locked, "locked"}, {&name_notify_all, "notify_all"}, {&name_abort, "abort"},
+        {&name_release, "release"}, {&name_locked, "locked"}, {&name_notify_all, "notify_all"}, {&name_settle, "settle"},
     };
     for (size_t k = 0; k < sizeof names / sizeof *names; k++)
         if ((*names[k].name = PyUnicode_InternFromString(names[k].text)) == NULL) return NULL;

@@ -9,9 +9,8 @@ block a checksum of its own.
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,9 @@ import numpy as np
 from ..disk import preadv_is_native, register_for_forks, units_crc32
 from ..format import CRC32_ADDRESS
 from ..journal import BLOCK_CHECKSUMMED, CHECKSUMMED, CHECKSUMMING, TABLE_STEP, WRITTEN, Span
-from .frame_table import FrameTable, join
+from .frame_table import FrameTable
 from .hotpath import read_checksums
+from .spans import join
 
 READ_SIZE = 1 << 20
 _PIECE = 1 << 17  # of a read without the interpreter's lock: what is read is still in the cache when it is summed
@@ -47,22 +47,10 @@ class Checksummer:
         self.flush_priority = threading.Lock()
         self.checksum_lock = threading.RLock()
 
-    @contextlib.contextmanager
-    def dirty_on_error(self) -> Iterator[None]:
-        """Where the block is left by an exception, which an interrupt is at any line, every frame counts as dirty again.
-
-        It holds no lock. A lock that a generator holds stays held while the traceback of an interrupt keeps the generator.
-        """
-        try:
-            yield
-        except BaseException:
-            self._table.mark_all_dirty()
-            raise
-
     def checksum(self, span: Span, *, whole_blocks_only: bool = False) -> None:
-        """Take the checksum of every frame of `span` that is written and has none.
+        """Take the checksum of every frame of `span`, which is what is `taken`, that is written and has none.
 
-        `whole_blocks_only`: where there are blocks; other frames are dirty again.
+        `whole_blocks_only`: where there are blocks; other frames are dirty again. Left by an exception, all are still taken.
         """
         table = self._table
         per_block = table.states.per_block
@@ -72,10 +60,12 @@ class Checksummer:
             try:
                 left = self._checksum_step(at, min(at + TABLE_STEP, stop), whole_blocks_only)
             except BaseException:
-                table.mark_dirty((at, stop))
+                with table.lock:
+                    table.states.cancel_checksum(at, stop)
                 raise
             if left[0] < left[1]:
                 table.mark_dirty(left)
+        table.taken = (0, 0)
 
     def _checksum_step(self, first: int, stop: int, whole_blocks_only: bool) -> Span:
         """Of one step of the table, from the first frame of a block; the range of what is left without a checksum."""
@@ -131,10 +121,9 @@ class Checksummer:
             self._buffers.append(buffer)
         if isinstance(done, bool):
             return (0, 0) if done else None
-        with self._cancelled_on_error(first, stop):
-            sums = np.frombuffer(done, np.uint32)
-            if len(sums) < b - a:
-                sums = self.sums(range(a, b), size * per_block)  # which says what is wrong
+        sums = np.frombuffer(done, np.uint32)
+        if len(sums) < b - a:
+            sums = self.sums(range(a, b), size * per_block)  # which says what is wrong
         return self._commit_run(first, stop, sums)
 
     def _checksum_run_in_python(self, first: int, stop: int) -> Span | None:
@@ -144,8 +133,7 @@ class Checksummer:
             if not states.begin_checksum_run(first, stop):
                 return None
         units = range(first // per_block, stop // per_block)
-        with self._cancelled_on_error(first, stop):
-            sums = self.sums(units, table.frame_bytes * per_block)
+        sums = self.sums(units, table.frame_bytes * per_block)
         with table.lock:
             if not table.is_in_flight(first, stop) and states.end_checksum_run(first, stop, sums):
                 return 0, 0
@@ -174,20 +162,9 @@ class Checksummer:
                 loose = loose[:0]
             members = _members(blocks, per_block, first)
             states.begin_checksum(first, np.sort(np.concatenate((members, loose))))
-        with self._cancelled_on_error(first, stop):
-            block_sums = self.sums(blocks, size * per_block)
-            own_sums = self.sums(first + loose, size)
+        block_sums = self.sums(blocks, size * per_block)
+        own_sums = self.sums(first + loose, size)
         return join(left, self._commit(first, stop, blocks, block_sums, loose, own_sums))
-
-    @contextlib.contextmanager
-    def _cancelled_on_error(self, first: int, stop: int) -> Iterator[None]:
-        """Where the block is left by an exception, what is CHECKSUMMING is WRITTEN again."""
-        try:
-            yield
-        except BaseException:
-            with self._table.lock:
-                self._table.states.cancel_checksum(first, stop)
-            raise
 
     def _commit(self, first: int, stop: int, blocks: Numbers, block_sums: Sums, loose: Numbers, own_sums: Sums) -> Span:
         """Keep the checksums of what is still CHECKSUMMING, of whole blocks only; the range of what is left without one.

@@ -6,56 +6,92 @@ that do share it, and its lock.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from ..disk import File, Frame, register_for_forks
 from ..errors import ScanClosedError
 from ..format import Description, FrameLayout, LayoutChanged, journal_path
-from ..journal import Journal, Span
+from ..journal import FrameStates, Journal, Span
 from .hotpath import TableState
+from .spans import join
 
 FORKED = "it is written by the process that this one was forked from"
+BETWEEN_LAYOUTS = "the change of its dtype or its grid was interrupted: suspend() and resume it"
+_LOOK_AGAIN_S = 0.5
+"""A second interrupt may keep the notice from those who wait."""
 
 
 class FrameTable(TableState):
     """The scan file, its journal, and what the threads of the scan share; see hotpath.TableState.
 
     `lock` guards the states and checksums of frames, and every attribute here. It is held briefly, never while frames move.
+    `layout_lock` is held while the layout changes: new frames wait.
+
+    An interrupt comes behind any call, and a second one while the first unwinds. So what has to follow an exception is
+    noted first, by plain assignments or in one compiled call, and is done by whoever comes next: `aborted`, `taken`, `syncing`.
     """
 
+    journal: Journal
+    states: FrameStates
+    description: Description
+    layout: FrameLayout
+    dirty_backlog: list[Span]  # taken from `dirty` before, and still without checksums
+    taken: Span  # of which checksums are being taken; where nobody does, an error or an interrupt has left it
+    unsynced: Span  # what came since the last sync that succeeded, but for `dirty`
+    syncing: Span  # the same of `taken`, for a sync
+    successor: tuple[Journal, File] | None  # they are taking the place of the scan's, on the disk first
+
     def __init__(self, file: File, journal: Journal) -> None:
-        self.file = file
-        self._begin_lock()
-        self.in_flight = []
-        self.paused = False
+        self._begin_locks()
+        self.in_flight, self.aborted = [], []
         self.closed_reason: str | None = None
-        self.bind(journal)
+        self.bind(journal, file)
+        self.accept()
         register_for_forks(self)
 
-    def _begin_lock(self) -> None:
+    def _begin_locks(self) -> None:
         self.lock = threading.Lock()
         self.changed = threading.Condition(self.lock)
+        self.layout_lock = threading.Lock()
 
-    def bind(self, journal: Journal) -> None:
-        """Go on with `journal`, whose scan file is `file`. What its frames need is found again."""
-        self.journal, self.states = journal, journal.states
+    def bind(self, journal: Journal, file: File) -> None:
+        """Go on with `journal` and its scan file. What its frames need is found again.
+
+        In one step: an interrupt leaves the old layout, or the new one.
+        """
+        description, states = journal.description, journal.states
         journal.table_lock = self.lock
-        self.description: Description = journal.description
-        self.frame_bytes = self.description.frame_bytes
-        self.frames = self.description.frames
-        self.layout = FrameLayout.of(self.description)
-        self.accepting_layout = self.layout if not self.paused and self.closed_reason is None else None
-        self.array_offset = self.description.array_offset
-        self.state_bytes = self.states.raw
-        self.frames_written = self.states.count_written()
-        self.dirty = (0, self.frames) if self.frames_written else (0, 0)
-        self.dirty_bytes = 0
-        self.dirty_backlog: list[Span] = []  # taken from `dirty` before, and still without checksums
-        self.unsynced: Span = (0, 0)  # what came since the last sync that succeeded, but for `dirty`
+        written = states.count_written()
+        self.assign(
+            {
+                "file": file,
+                "journal": journal,
+                "states": states,
+                "state_bytes": states.raw,
+                "description": description,
+                "layout": FrameLayout.of(description),
+                "accepting_layout": None,
+                "frame_bytes": description.frame_bytes,
+                "frames": description.frames,
+                "array_offset": description.array_offset,
+                "frames_written": written,
+                "dirty": (0, description.frames) if written else (0, 0),
+                "dirty_bytes": 0,
+                "dirty_backlog": [],
+                "taken": (0, 0),
+                "unsynced": (0, 0),
+                "syncing": (0, 0),
+                "successor": None,
+            }
+        )
+
+    def accept(self) -> None:
+        """Let the fast paths take frames, where the scan accepts any and its layout does not change."""
+        if self.closed_reason is None and self.successor is None:
+            self.accepting_layout = self.layout
 
     @property
     def path(self) -> Path:
@@ -79,9 +115,9 @@ class FrameTable(TableState):
 
     def after_fork_in_child(self) -> None:
         """The states are the parent's: no frame is accepted."""
-        self._begin_lock()
+        self._begin_locks()
         self.journal.table_lock = self.lock
-        self.in_flight, self.paused, self.closed_reason, self.accepting_layout = [], False, FORKED, None
+        self.in_flight, self.closed_reason, self.accepting_layout = [], FORKED, None
 
     def raise_if_forked(self) -> None:
         if self.closed_reason is FORKED:
@@ -110,7 +146,8 @@ class FrameTable(TableState):
                 if self.waiting:
                     self.changed.notify_all()
         except BaseException:
-            self.abort(span)
+            self.aborted.append(span)
+            self.settle()
             raise
         return True
 
@@ -131,26 +168,31 @@ class FrameTable(TableState):
                 self.states.end_write(*span)
                 self._commit(span, count)
         except BaseException:
-            self.abort(span)
+            self.aborted.append(span)
+            self.settle()
             raise
         return True
 
     def begin(self, layout: FrameLayout, span: Span) -> int:
         """Wait until no other thread writes a frame of `span`, and take it; how many are new. If all are, they are WRITING.
 
-        Raises LayoutChanged where `layout` is no longer the scan's, and ScanClosedError. commit() or abort() ends it.
+        Raises LayoutChanged where `layout` is no longer the scan's, and ScanClosedError. commit() ends it, or `aborted`.
         """
-        with self.lock:
-            self.wait_for(lambda: not self.paused and not self.is_in_flight(*span))
-            if self.closed_reason is not None:
-                raise ScanClosedError(f"scan {self.path}: {self.closed_reason}")
-            if layout is not self.layout:
-                raise LayoutChanged
-            new = self.states.count_missing(*span)
-            if new == span[1] - span[0]:
-                self.states.begin_write(*span)
-            self.in_flight.append(span)
-            return new
+        while True:
+            with self.lock:
+                self.wait_for(lambda: not self.is_in_flight(*span))
+                self.raise_if_closed()
+                if not self.layout_lock.locked():
+                    self.accept()  # which an interrupt may have left out
+                    if layout is not self.layout:
+                        raise LayoutChanged
+                    new = self.states.count_missing(*span)
+                    if new == span[1] - span[0]:
+                        self.states.begin_write(*span)
+                    self.in_flight.append(span)
+                    return new
+            with self.layout_lock:
+                pass
 
     def commit(self, span: Span, new: int) -> None:
         """All of `span` is in the file, and `new` of its frames were new. Of a rewrite, the states are WRITTEN already."""
@@ -165,13 +207,24 @@ class FrameTable(TableState):
         self.dirty_bytes += (span[1] - span[0]) * self.frame_bytes
         self.end_flight(span)
 
-    def abort(self, span: Span) -> None:
-        """A write has failed, or was interrupted. Does nothing where it did not begin, or has ended."""
+    def settle(self) -> None:
+        """End the flights of writes that have failed, or were interrupted: those in `aborted`.
+
+        Whoever appends to it calls this, and whoever waits: a second interrupt may have come in between.
+        """
         with self.lock:
-            if any(flight is span for flight in self.in_flight):  # not another thread's of the same frames
+            self._settle()
+
+    def _settle(self) -> None:
+        while self.aborted:
+            span = self.aborted[0]
+            if any(
+                flight is span for flight in self.in_flight
+            ):  # it had begun, and is not another thread's of the same frames
                 self.dirty = join(self.dirty, span)
-                self._recount()
+                self.recount()
                 self.end_flight(span)
+            self.aborted.pop(0)
 
     def end_rewrite(self, span: Span) -> None:
         """A rewrite has put all bytes of `span` in their place."""
@@ -179,18 +232,20 @@ class FrameTable(TableState):
             self.states.end_rewrite(*span)
             self.dirty = join(self.dirty, span)
 
-    def _recount(self) -> None:
+    def recount(self) -> None:
         self.frames_written = self.states.count_written()
 
     # -- waiting (holding the lock) -------------------------------------------------------------------------------
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
-        if not condition():
+        self._settle()
+        while not condition():
             self.waiting += 1
             try:
-                self.changed.wait_for(condition)
+                self.changed.wait(_LOOK_AGAIN_S)
             finally:
                 self.waiting -= 1
+            self._settle()
 
     def is_in_flight(self, first: int, stop: int) -> bool:
         return any(a < stop and first < b for a, b in self.in_flight)
@@ -210,26 +265,28 @@ class FrameTable(TableState):
             self.closed_reason, self.accepting_layout = why, None
             self.wait_for(lambda: not self.in_flight)
 
-    @contextlib.contextmanager
-    def quiesced(self) -> Iterator[None]:
-        """Until the end of the block no frame is in flight, and new ones wait."""
+    def raise_if_between_layouts(self) -> None:
+        if self.successor is not None:
+            raise ScanClosedError(f"scan {self.path}: {BETWEEN_LAYOUTS}")
+
+    def raise_if_closed(self) -> None:
+        self.raise_if_between_layouts()
+        if self.closed_reason is not None:
+            raise ScanClosedError(f"scan {self.path}: {self.closed_reason}")
+
+    def quiesce(self) -> None:
+        """Holding `layout_lock`: wait until no frame is in flight. New ones wait until that lock is free."""
         self.raise_if_forked()
-        try:
-            with self.lock:
-                self.paused, self.accepting_layout = True, None
-                self.wait_for(lambda: not self.in_flight)
-            yield
-        finally:
-            with self.lock:
-                self.paused = False
-                self.accepting_layout = self.layout if self.closed_reason is None else None
-                self.changed.notify_all()
+        self.raise_if_between_layouts()
+        with self.lock:
+            self.accepting_layout = None
+            self.wait_for(lambda: not self.in_flight)
 
     # -- what needs a checksum, and what needs a sync -------------------------------------------------------------
 
     @property
     def has_dirty(self) -> bool:
-        first, stop = self.dirty
+        first, stop = join(self.dirty, self.taken)
         return first < stop or bool(self.dirty_backlog)
 
     def take_dirty(self) -> Span:
@@ -237,12 +294,15 @@ class FrameTable(TableState):
         return self.take_all()[0]
 
     def take_all(self) -> tuple[Span, int]:
-        """A span that covers everything without a checksum, and how many bytes of it came. It is unsynced from now on, and no
-        longer dirty."""
+        """A span that covers everything without a checksum, and how many bytes of it came. It is `taken` and unsynced from now
+        on, and no longer dirty."""
         with self.lock:
-            backlog, self.dirty_backlog = self.dirty_backlog, []
-            came = self.dirty_bytes + sum(stop - first for first, stop in backlog) * self.frame_bytes
-            return functools.reduce(join, backlog, self._take_dirty()), came
+            came = self.dirty_bytes + sum(stop - first for first, stop in self.dirty_backlog) * self.frame_bytes
+            span = functools.reduce(join, self.dirty_backlog, join(self.taken, self.dirty))
+            unsynced = join(self.unsynced, self.dirty)
+            self.taken, self.unsynced = span, unsynced
+            self.dirty, self.dirty_bytes, self.dirty_backlog = (0, 0), 0, []
+            return span, came
 
     def take_batch(self, size: int) -> tuple[Span, int]:
         """The span of some `size` bytes of frames without a checksum, and how many bytes of them came since.
@@ -251,26 +311,25 @@ class FrameTable(TableState):
         would read everything from memory, more slowly than frames come. The rest waits in the backlog until nothing is new.
         """
         with self.lock:
-            if self.dirty_bytes >= size:
-                came = self.dirty_bytes
-                span = self._take_dirty()
+            dirty = join(self.dirty, self.taken)
+            self.dirty, self.taken = dirty, (0, 0)
+            backlog, unsynced, dirty_bytes = self.dirty_backlog, self.unsynced, self.dirty_bytes
+            if dirty_bytes >= size:
+                span, came, unsynced = dirty, dirty_bytes, join(unsynced, dirty)
+                dirty, dirty_bytes = (0, 0), 0
                 dense = came >= (span[1] - span[0]) * self.frame_bytes
-            elif self.dirty_backlog:
-                span, dense = self.dirty_backlog.pop(), True
+            elif backlog:
+                span, backlog, dense = backlog[-1], backlog[:-1], True
                 came = (span[1] - span[0]) * self.frame_bytes
             else:
                 return (0, 0), 0
             cut = self._cut_of(span, size) if dense else span[0]
             if span[0] < cut:
-                self.dirty_backlog.append((span[0], cut))
+                backlog = [*backlog, (span[0], cut)]
                 came = (span[1] - cut) * self.frame_bytes
-            return (cut, span[1]), came
-
-    def _take_dirty(self) -> Span:
-        span = self.dirty
-        self.unsynced = join(self.unsynced, span)
-        self.dirty, self.dirty_bytes = (0, 0), 0
-        return span
+            self.taken, self.unsynced, self.dirty_backlog = (cut, span[1]), unsynced, backlog
+            self.dirty, self.dirty_bytes = dirty, dirty_bytes
+            return self.taken, came
 
     def _cut_of(self, span: Span, size: int) -> int:
         """Where the last `size` bytes of a span begin, at a block; its beginning where there is not much more."""
@@ -289,10 +348,3 @@ class FrameTable(TableState):
         """A sync has failed: of the frames in flight the kernel may have dropped what it has of them, too."""
         with self.lock:
             self.unsynced = functools.reduce(join, self.in_flight, join(self.unsynced, span))
-
-
-def join(a: Span, b: Span) -> Span:
-    """The range that covers both; one that is empty covers nothing."""
-    if a[0] >= a[1]:
-        return b
-    return (min(a[0], b[0]), max(a[1], b[1])) if b[0] < b[1] else a

@@ -38,15 +38,17 @@ NOT_STORED, STORED, STORED_WAKE = range(3)
 class TableState:
     """What the threads of one scan share. `lock` guards all of it; `changed` is its condition.
 
-    `in_flight`: the spans that are being written. `dirty`: a span that covers all frames without a checksum, but for those of
-    FrameTable.dirty_backlog; `dirty_bytes` of frames came since it was last taken. `wake_at_bytes`: from so many of them on
-    the background threads want to know. `waiting`: how many threads wait for `changed`.
+    `in_flight`: the spans that are being written; `aborted`: those that failed, see FrameTable.settle. `dirty`: a span that
+    covers all frames without a checksum, but for those of FrameTable.dirty_backlog and `taken`; `dirty_bytes` of frames came
+    since it was last taken. `wake_at_bytes`: from so many of them on the background threads want to know. `waiting`: how many
+    threads wait for `changed`.
     """
 
     file: File
     state_bytes: Any
     accepting_layout: Any
     in_flight: list[Span]
+    aborted: list[Span]
     dirty: Span
     lock: threading.Lock
     changed: threading.Condition
@@ -57,6 +59,10 @@ class TableState:
     dirty_bytes = 0
     wake_at_bytes = 0
     waiting = 0
+
+    def assign(self, values: dict[str, Any]) -> None:
+        """Set attributes, all of them in one compiled call: no interrupt comes in between."""
+        self.__dict__.update(values)
 
     write_fast: Callable[[Any, Any], int] | None = None
     write_item_fast: Callable[[Mapping[Any, Any]], int] | None = None

@@ -59,8 +59,9 @@ class Rewriter:
         with self.redo_lock:
             if self._redo is None:
                 table.ensure_owns_path()
-                self._redo = RedoLog.create(table.path, journal.key)
+                redo = RedoLog.create(table.path, journal.key)
                 self._syncer.directory_changed()
+                self._redo = redo
             self._retry_pending()  # an older version that could not be put in its place must not come after this one
             has_checksum = np.isin(states, (CHECKSUMMED, CHECKSUMMING, BLOCK_CHECKSUMMED))
             promised = self._syncer.has_durable_frames and bool(has_checksum.any())
@@ -74,17 +75,25 @@ class Rewriter:
             record = self._redo.append(offset, size, chunks, journal.epoch)
             if promised:
                 self._redo.sync()
+            self._pending.append(record)  # first: an interrupt may come before anything else
             try:
-                with table.lock:
-                    table.states.begin_rewrite(first, stop)
-                self._redo.apply(record, table.file)
-                table.end_rewrite(
-                    (first, stop)
-                )  # still holding redo_lock: a flush that sees the record sees them as dirty
-            except BaseException:  # an interrupt, too
-                if (states == REWRITING).any():
-                    self._pending.append(record)
+                self._put_in_place(record)
+            except BaseException:
+                if not (states == REWRITING).any():
+                    self._pending.remove(record)
                 raise
+            self._pending.remove(record)
+
+    def _put_in_place(self, record: RedoRecord) -> None:
+        """Holding `redo_lock`, still when the frames are dirty: a flush that sees the record sees that, too."""
+        table = self._table
+        first = (record.offset - table.array_offset) // table.frame_bytes
+        stop = first + record.size // table.frame_bytes
+        assert self._redo is not None
+        with table.lock:
+            table.states.begin_rewrite(first, stop)
+        self._redo.apply(record, table.file)
+        table.end_rewrite((first, stop))
 
     def retry_pending(self) -> None:
         """Try again what a rewrite could not put in its place."""
@@ -96,10 +105,7 @@ class Rewriter:
         """Holding `redo_lock`."""
         table = self._table
         while self._pending and self._redo is not None:
-            record = self._pending[0]
-            self._redo.apply(record, table.file)
-            first = (record.offset - table.array_offset) // table.frame_bytes
-            table.end_rewrite((first, first + record.size // table.frame_bytes))
+            self._put_in_place(self._pending[0])
             table.mark_all_dirty()
             self._pending.pop(0)
 

@@ -5,19 +5,20 @@
     sync           and what a failed one makes necessary                                  Syncer
     rewrite        WRITTEN or CHECKSUMMED -> redo log -> REWRITING -> bytes -> WRITTEN    Rewriter
 
-Lock order: flush > priority > checksum > redo > directory > journal sync > journal metadata > table.
+Lock order: layout > flush > priority > checksum > redo > directory > journal sync > journal metadata > table.
 """
 
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
-from ..disk import File, remove_file
+from ..disk import File, remove_file, replace_file
 from ..errors import ScanClosedError
-from ..format import Description, FrameLayout, Grid, redo_path
+from ..format import EXPORT_SUFFIX, Description, FrameLayout, Grid, redo_path, replacement_path
 from ..journal import Chunk, Journal, Span
 from .checksummer import Checksummer
 from .frame_table import FrameTable
@@ -28,8 +29,8 @@ from .syncer import Syncer
 class ScanStore:
     """An open scan file with its journal. Any thread may write frames; one at a time takes checksums, and one flushes.
 
-    `table` is what knows the frames. `published` is the path of the export, once it has its name. `last_write`: when a process
-    that is gone wrote its last frame; None where this one writes.
+    `table` is what knows the frames. `published` is the path of the export, once it has its name; `exported_as` what it was
+    made as, before that. `last_write`: when a process that is gone wrote its last frame; None where this one writes.
     """
 
     def __init__(self, file: File, journal: Journal) -> None:
@@ -38,6 +39,7 @@ class ScanStore:
         self._syncer = Syncer(self.table, self._checksummer)
         self._rewriter = Rewriter(self.table, self._checksummer, self._syncer)
         self.published: Path | None = None
+        self.exported_as: Description | None = None
         self.last_write: datetime | None = None
         self._closed = False
         self._owns_sidecars = True
@@ -108,7 +110,8 @@ class ScanStore:
                 self._rewriter.rewrite(*span, chunks)
             table.commit(span, new)
         except BaseException:
-            table.abort(span)
+            table.aborted.append(span)
+            table.settle()
             raise
         if self._rewriter.over_limit:
             with contextlib.suppress(ScanClosedError):  # these frames were in time, and the end of the scan synced them
@@ -118,17 +121,23 @@ class ScanStore:
         """Refuse new frames, with `why` as the reason, and wait for those in flight."""
         self.table.stop_accepting(why)
 
-    def quiesced(self) -> contextlib.AbstractContextManager[None]:
-        """Until the end of the block no frame is in flight, and new ones wait."""
-        return self.table.quiesced()
+    @property
+    def layout_lock(self) -> threading.Lock:
+        """Held while the layout changes: frames wait. Taken before the lock of a flush."""
+        return self.table.layout_lock
+
+    def quiesce(self) -> None:
+        """Holding `layout_lock`: wait until no frame is in flight. New ones wait until that lock is free."""
+        self.table.quiesce()
 
     # -- checksums and syncs --------------------------------------------------------------------------------------
 
     def checksum_dirty(self, *, all_frames: bool = False) -> None:
         """Take the checksum of every frame that is written and has none; of those that are dirty, or of all."""
         checksummer = self._checksummer
-        with checksummer.flush_priority, checksummer.checksum_lock, checksummer.dirty_on_error():
+        with checksummer.flush_priority, checksummer.checksum_lock:
             self.table.raise_if_forked()
+            self.table.raise_if_between_layouts()
             self._rewriter.retry_pending()
             span = self.table.take_dirty()
             checksummer.checksum((0, self.frames) if all_frames else span)
@@ -138,7 +147,7 @@ class ScanStore:
         checksummer = self._checksummer
         with checksummer.flush_priority:
             pass  # a thread that flushes goes first
-        with checksummer.checksum_lock, checksummer.dirty_on_error():
+        with checksummer.checksum_lock:
             self.table.raise_if_forked()
             self._rewriter.retry_pending()
             span, came = self.table.take_batch(size)
@@ -150,7 +159,7 @@ class ScanStore:
         checksummer = self._checksummer
         with checksummer.flush_priority:
             pass
-        with checksummer.checksum_lock, checksummer.dirty_on_error():
+        with checksummer.checksum_lock:
             self.table.raise_if_forked()
             self._rewriter.retry_pending()
             span, came = self.table.take_all()
@@ -196,16 +205,55 @@ class ScanStore:
     # -- the end --------------------------------------------------------------------------------------------------
 
     def switch_journal(self, journal: Journal, file: File | None = None) -> None:
-        """Go on with `journal` (and `file`), which have taken the place of the old ones. Only while quiesced."""
+        """Put `journal` (and `file`), which lie beside the scan's, in their place, and go on with them. Only while quiesced.
+
+        1. `successor` is noted: an exception from here on leaves a scan that takes no frames, and says so, but where
+        nothing has changed on the disk, or that could be undone; 2. the journal gets its name; 3. the file gets its name,
+        and its states are ABSENT; 4. all of the layout is bound, in one step.
+        """
         table = self.table
-        with self._syncer.flush_lock, self._checksummer.checksum_lock, table.lock:
+        with self._syncer.flush_lock, self._checksummer.checksum_lock:
             old_journal, old_file = table.journal, table.file
-            if file is not None:
-                table.file = file
-            table.bind(journal)
+            table.successor = (journal, file or old_file)
+            try:
+                journal.replace(old_journal)
+                if file is not None:
+                    self._put_in_place(file, journal)
+                    journal.states.release_all()
+                with table.lock:
+                    table.bind(journal, file or old_file)
+            except BaseException:
+                if old_journal.file.owns_path():
+                    table.successor = None
+                    journal.close()
+                    remove_file(journal.path)
+                raise
             old_journal.close()
             if file is not None:
                 old_file.close()
+
+    def _put_in_place(self, file: File, journal: Journal) -> None:
+        """Step 3. Where it fails, a journal of the old layout takes the place of `journal`, if that is possible."""
+        table = self.table
+        try:
+            replace_file(file.path, table.path)
+        except OSError:
+            old_journal = table.journal
+            back = journal.write_replacement(table.description, lambda j: None, table.file)
+            back.replace(journal)
+            journal.close()
+            with table.lock:
+                table.bind(back, table.file)
+            old_journal.close()
+            raise
+        file.path = table.path
+
+    def find_export(self) -> bool:
+        """Whether the export has its name. An interrupt may have come between its rename and the note of that, `published`:
+        the scan file is looked for under the names of exports then."""
+        if self.published is None and not self.file.follow_folder():
+            self.published = self.file.other_name(EXPORT_SUFFIX)
+        return self.published is not None
 
     def sync_new_names(self) -> None:
         """Files of the scan have been renamed: make their names durable."""
@@ -223,12 +271,24 @@ class ScanStore:
             self._rewriter.close()
             self.journal.close()
             if self._owns_sidecars:
+                for left in (self.path, self.journal.path):
+                    remove_file(replacement_path(left))  # of a change of the layout that was interrupted
                 remove_file(redo_path(self.path))
                 remove_file(self.journal.path)
+
+    def discard(self) -> None:
+        """Remove the files. 1. the scan file is empty: recovery takes it for one that was only just begun, and removes the rest
+        where this is cut off; 2. the redo log and the journal go; 3. the scan file goes."""
+        if self.file.follow_folder():
+            self.file.set_size(0)
+            self.remove_sidecars()
+            remove_file(self.path)
 
     def close(self) -> None:
         with self._syncer.flush_lock, self._checksummer.checksum_lock:
             self._closed = True
             self._rewriter.close()
             self.journal.close()
+            for part in self.table.successor or ():
+                part.close()
             self.file.close()

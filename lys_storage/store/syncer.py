@@ -7,14 +7,16 @@ sync are therefore rewritten first.
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import threading
 
 from ..disk import register_for_forks, rewrite_range, sync_folder
 from ..errors import StorageOSError
-from ..journal import BLOCK_CHECKSUMMED, CHECKSUMMED, WRITTEN, Span
+from ..journal import BLOCK_CHECKSUMMED, CHECKSUMMED, CHECKSUMMING, WRITTEN, Span
 from .checksummer import Checksummer
 from .frame_table import FrameTable
+from .spans import join
 
 
 class Syncer:
@@ -28,7 +30,10 @@ class Syncer:
         self._table, self._checksummer = table, checksummer
         if table.journal.file_sync_failed:
             table.mark_unsynced((0, table.frames))
-        self._lost = 0  # frames found to be lost, of which no error has told yet
+        self._has_failed = False  # the last sync, or it was interrupted
+        self._lost: dict[
+            int, int
+        ] = {}  # the first one, and how many, of frames found lost of which no error has told yet
         self._has_flushed = self._directory_is_synced = False
         self._was_resumed = table.frames_written > 0
         self.after_fork_in_child()
@@ -49,20 +54,24 @@ class Syncer:
         Holding `flush_lock`.
         """
         table = self._table
-        span: Span = (0, 0)
         try:
             with table.lock:
-                span, table.unsynced = table.unsynced, (0, 0)
-            if table.journal.file_sync_failed:
+                span = join(table.syncing, table.unsynced)
+                if self._has_failed:  # what was in flight then may have come since
+                    span = functools.reduce(join, table.in_flight, join(span, table.dirty))
+                table.syncing, table.unsynced = span, (0, 0)
+            if self._has_failed or table.journal.file_sync_failed:
                 self._rewrite(span)
+            self._has_failed = True  # first: an interrupt may keep its error from being noted
             table.file.sync()
         except BaseException:
-            table.mark_unsynced(span)
+            table.mark_unsynced(table.syncing)
             table.journal.file_sync_failed = True
             raise
         table.journal.file_sync_failed = False
+        table.syncing, self._has_failed = (0, 0), False
         if self._lost:
-            lost, self._lost = self._lost, 0
+            lost, self._lost = sum(self._lost.values()), {}
             text = f"{lost} frames were lost by a sync that failed: write them again, or they will be missing"
             raise StorageOSError(errno.EIO, text, os.fspath(table.path))
 
@@ -94,7 +103,7 @@ class Syncer:
     def _rewrite(self, span: Span) -> None:
         """Write the frames of a range again, from what the file reads as."""
         at = span[0]
-        with self._checksummer.flush_priority, self._checksummer.checksum_lock:  # else CHECKSUMMING would be skipped
+        with self._checksummer.flush_priority, self._checksummer.checksum_lock:  # nobody takes a checksum meanwhile
             while at < span[1]:
                 at = self._rewrite_unit(at)
 
@@ -109,28 +118,30 @@ class Syncer:
     def _rewrite_unit(self, frame: int) -> int:
         """The first frame behind what was rewritten. Lost are frames that no longer have their checksum."""
         table, states = self._table, self._table.states
-        with table.lock:
-            while table.is_in_flight(*(unit := self._unit_of(frame))):
-                table.wait_for(lambda: not table.is_in_flight(*unit))
-            first, stop = unit
-            state = states.raw[frame]
-            if state not in (WRITTEN, CHECKSUMMED, BLOCK_CHECKSUMMED):
-                return stop
-            in_block = state == BLOCK_CHECKSUMMED
-            expected = int(states.block_checksums[first // states.per_block] if in_block else states.checksums[first])
-            table.in_flight.append(unit)
-        lost = 0
+        unit: Span = (0, 0)
         try:
-            crc = rewrite_range(table.file, table.offset_of(first), (stop - first) * table.frame_bytes)
-            if state != WRITTEN and crc != expected:
-                lost = stop - first
-        finally:
             with table.lock:
-                try:
-                    if lost:
-                        states.invalidate(first, stop)
-                        table.frames_written -= lost
-                        self._lost += lost
-                finally:
-                    table.end_flight(unit)
+                while table.is_in_flight(*(unit := self._unit_of(frame))):
+                    table.wait_for(lambda: not table.is_in_flight(*unit))
+                first, stop = unit
+                state = states.raw[frame]
+                if state not in (WRITTEN, CHECKSUMMING, CHECKSUMMED, BLOCK_CHECKSUMMED):
+                    return stop
+                in_block = state == BLOCK_CHECKSUMMED
+                sums, at = (
+                    (states.block_checksums, first // states.per_block) if in_block else (states.checksums, first)
+                )
+                expected = None if state in (WRITTEN, CHECKSUMMING) else int(sums[at])
+                table.in_flight.append(unit)
+            crc = rewrite_range(table.file, table.offset_of(first), (stop - first) * table.frame_bytes)
+            with table.lock:
+                if expected is not None and crc != expected:
+                    self._lost[first] = stop - first
+                    states.invalidate(first, stop)
+                    table.recount()
+                table.end_flight(unit)
+        except BaseException:
+            table.aborted.append(unit)
+            table.settle()
+            raise
         return stop

@@ -174,7 +174,7 @@ def test_a_frame_that_comes_while_the_dtype_changes_is_not_dropped(
     """Whether the scan is empty is looked at once no more frames come in: what was acknowledged is kept."""
     without_accelerator(monkeypatch)  # write_one is what is patched
     scan = lys_storage.create(tmp_path / "data.npz", (2, 8), "f8", fill=0, grid_ndim=1, flush_interval_s=None)
-    write_one, quiesced, stored = FrameTable.write_one, ScanStore.quiesced, threading.Event()
+    write_one, quiesce, stored = FrameTable.write_one, ScanStore.quiesce, threading.Event()
     writer = threading.Thread(target=lambda: scan.write(0, np.full(8, 1.5)))
 
     def write(table: FrameTable, *args: Any) -> bool:
@@ -182,13 +182,13 @@ def test_a_frame_that_comes_while_the_dtype_changes_is_not_dropped(
         stored.set()
         return done
 
-    def quiesce(store: ScanStore) -> Any:
+    def after_a_frame(store: ScanStore) -> None:
         writer.start()
         assert stored.wait(DEADLINE_S)
-        return quiesced(store)
+        quiesce(store)
 
     monkeypatch.setattr(FrameTable, "write_one", write)
-    monkeypatch.setattr(ScanStore, "quiesced", quiesce)
+    monkeypatch.setattr(ScanStore, "quiesce", after_a_frame)
     with pytest.raises(lys_storage.ScanShapeError, match="before its first frame"):
         scan.change_dtype("f4", 0)
     writer.join(DEADLINE_S)

@@ -82,7 +82,7 @@ def test_a_frame_that_begins_to_be_rewritten_meanwhile_gets_none(
     assert states(table)[first : first + 4] == [CHECKSUMMED, REWRITING, CHECKSUMMED, CHECKSUMMED]
 
 
-def test_what_cannot_be_read_is_written_and_dirty_again(table: FrameTable, checksummer: Checksummer) -> None:
+def test_what_cannot_be_read_is_written_and_still_to_be_taken(table: FrameTable, checksummer: Checksummer) -> None:
     put(table, *range(FRAMES))
     table.file.set_size(table.offset_of(6) + 3)
     span = table.take_dirty()
@@ -90,7 +90,7 @@ def test_what_cannot_be_read_is_written_and_dirty_again(table: FrameTable, check
         checksummer.checksum(span)
     assert set(states(table)) <= {WRITTEN, BLOCK_CHECKSUMMED, CHECKSUMMED}
     assert states(table)[:8] == [WRITTEN] * 8
-    assert table.dirty == (0, FRAMES)
+    assert table.taken == (0, FRAMES)
 
 
 def test_a_block_is_split_into_frames_with_a_checksum_of_their_own(table: FrameTable, checksummer: Checksummer) -> None:
@@ -106,12 +106,3 @@ def test_the_sums_are_those_of_the_units_that_were_asked_for(table: FrameTable, 
     put(table, *range(FRAMES))
     assert checksummer.sums([0, 1, 5], SIZE).tolist() == [crc(0), crc(1), crc(5)]
     assert checksummer.sums(range(2), 8 * SIZE).tolist() == [crc(*range(8)), crc(*range(8, 16))]
-
-
-# -- in turns ----------------------------------------------------------------------------------------------------------
-
-
-def test_an_exception_makes_all_frames_dirty(table: FrameTable, checksummer: Checksummer) -> None:
-    with pytest.raises(KeyboardInterrupt), checksummer.dirty_on_error():
-        raise KeyboardInterrupt
-    assert table.dirty == (0, FRAMES)

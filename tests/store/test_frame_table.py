@@ -80,6 +80,11 @@ def test_a_write_that_fails_leaves_no_frame_and_nothing_in_flight(
 # -- begin, commit, abort ----------------------------------------------------------------------------------------------
 
 
+def abort(table: FrameTable, span: tuple[int, int]) -> None:
+    table.aborted.append(span)
+    table.settle()
+
+
 def test_new_frames_are_writing_from_begin_to_commit(table: FrameTable) -> None:
     assert table.begin(table.layout, (2, 5)) == 3
     assert (states(table)[1:6], table.in_flight) == ([ABSENT, WRITING, WRITING, WRITING, ABSENT], [(2, 5)])
@@ -105,7 +110,7 @@ def test_an_abort_counts_anew_and_leaves_the_frames_dirty(table: FrameTable) -> 
     span = (2, 4)
     table.begin(table.layout, span)
     table.states.end_write(2, 3)
-    table.abort(span)
+    abort(table, span)
     assert (states(table)[2:4], table.frames_written) == ([WRITTEN, WRITING], 1)
     assert (table.dirty, table.in_flight) == ((2, 4), [])
 
@@ -114,7 +119,7 @@ def test_an_abort_of_what_did_not_begin_does_nothing(table: FrameTable) -> None:
     """Nor to another thread that writes the same frames: the spans are equal, and not the same."""
     table.begin(table.layout, (2, 4))
     equal = (table.in_flight[0][0], 4)
-    table.abort(equal)
+    abort(table, equal)
     assert (table.in_flight, table.dirty, states(table)[2:4]) == ([(2, 4)], (0, 0), [WRITING] * 2)
 
 
@@ -126,7 +131,7 @@ def test_begin_waits_for_who_writes_one_of_the_frames(table: FrameTable, end: st
     waiting.start()
     assert wait_until(lambda: table.waiting == 1)
     assert table.in_flight == [first]
-    table.commit(first, 3) if end == "commit" else table.abort(first)
+    table.commit(first, 3) if end == "commit" else abort(table, first)
     waiting.join(DEADLINE_S)
     assert table.in_flight == [second]
 
@@ -141,15 +146,31 @@ def test_begin_refuses_another_layout_and_a_scan_that_takes_no_more(table: Frame
     assert (table.in_flight, states(table)[0]) == ([], ABSENT)
 
 
-# -- quiesced ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("end", ["a frame", "the end of the scan"])
+def test_a_write_of_which_an_interrupt_has_kept_the_end_keeps_nobody_waiting(table: FrameTable, end: str) -> None:
+    """A second interrupt comes when the first is noted, and before anything follows from that."""
+    span = (2, 4)
+    table.begin(table.layout, span)
+    table.aborted.append(span)
+    if end == "a frame":
+        assert table.begin(table.layout, (3, 4)) == 1
+        assert table.in_flight == [(3, 4)]
+    else:
+        table.stop_accepting("it is over")
+        assert table.in_flight == []
+    assert table.dirty == (2, 4)
 
 
-def test_quiesced_waits_for_frames_in_flight_and_new_ones_wait_for_its_end(table: FrameTable) -> None:
+# -- quiet -------------------------------------------------------------------------------------------------------------
+
+
+def test_quiesce_waits_for_frames_in_flight_and_new_ones_wait_for_the_lock(table: FrameTable) -> None:
     table.begin(table.layout, (2, 3))
     inside, go_on = threading.Event(), threading.Event()
 
     def quiesce() -> None:
-        with table.quiesced():
+        with table.layout_lock:
+            table.quiesce()
             inside.set()
             assert go_on.wait(DEADLINE_S)
 
@@ -162,18 +183,20 @@ def test_quiesced_waits_for_frames_in_flight_and_new_ones_wait_for_its_end(table
     assert not table.write_one(table.layout, 4, frame(4))
     writing = threading.Thread(target=table.begin, args=(table.layout, (4, 5)))
     writing.start()
-    assert wait_until(lambda: table.waiting == 1)
-    assert table.in_flight == []
+    writing.join(0.05)
+    assert (table.in_flight, writing.is_alive()) == ([], True)
     go_on.set()
     for thread in (quiet, writing):
         thread.join(DEADLINE_S)
-    assert (table.in_flight, table.paused) == ([(4, 5)], False)
+    assert table.in_flight == [(4, 5)]
+    assert table.accepting_layout is table.layout, "begin() has let the fast paths go on"
 
 
-def test_a_table_that_takes_no_more_takes_none_after_it_was_quiesced(table: FrameTable) -> None:
+def test_a_table_that_takes_no_more_takes_none_after_it_was_quiet(table: FrameTable) -> None:
     table.stop_accepting("it is over")
-    with table.quiesced():
-        pass
+    with table.layout_lock:
+        table.quiesce()
+    table.accept()
     assert table.accepting_layout is None
 
 
@@ -184,7 +207,8 @@ def test_what_is_dirty_is_taken_once_and_is_unsynced_then(table: FrameTable) -> 
     put(table, 3, 4, 9)
     assert table.dirty == (3, 10)
     assert table.take_dirty() == (3, 10)
-    assert (table.dirty, table.dirty_bytes, table.unsynced) == ((0, 0), 0, (3, 10))
+    assert (table.dirty, table.dirty_bytes, table.taken, table.unsynced) == ((0, 0), 0, (3, 10), (3, 10))
+    table.taken = (0, 0)  # they have their checksums
     assert table.take_dirty() == (0, 0)
     table.mark_dirty((5, 6))
     table.mark_dirty((1, 2))
@@ -194,15 +218,29 @@ def test_what_is_dirty_is_taken_once_and_is_unsynced_then(table: FrameTable) -> 
     assert table.take_dirty() == (0, FRAMES)
 
 
+def test_what_was_taken_and_has_no_checksum_is_taken_again(table: FrameTable) -> None:
+    """An error or an interrupt came in between."""
+    put(table, 3, 4)
+    table.take_dirty()
+    put(table, 9)
+    assert table.take_dirty() == (3, 10)
+    put(table, 1)
+    assert table.take_batch(SIZE) == ((1, 10), SIZE)
+    assert table.unsynced == (1, 10)
+
+
 def test_a_batch_is_what_came_last_and_the_rest_waits(table: FrameTable) -> None:
     """It is cut where a block begins. A flush takes the rest."""
     put(table, *range(FRAMES))
     assert table.take_batch(FRAMES * SIZE + 1) == ((0, 0), 0), "there is less than that"
     assert table.take_batch(4 * SIZE) == ((16, 20), 4 * SIZE)
     assert (table.dirty_backlog, table.dirty, table.unsynced) == ([(0, 16)], (0, 0), (0, 20))
+    table.taken = (0, 0)
     assert table.take_batch(4 * SIZE) == ((8, 16), 8 * SIZE)
     assert table.dirty_backlog == [(0, 8)]
+    table.taken = (0, 0)
     assert table.take_dirty() == (0, 8)
+    table.taken = (0, 0)
     assert table.take_batch(SIZE) == ((0, 0), 0)
 
 
@@ -224,7 +262,7 @@ def test_a_failed_sync_makes_frames_in_flight_unsynced_too(table: FrameTable) ->
 def test_of_a_journal_in_which_frames_have_come_all_are_dirty(table: FrameTable) -> None:
     table.states.end_write(2, 5)
     table.states.restore_rewritten(2, 77)
-    table.bind(table.journal)
+    table.bind(table.journal, table.file)
     assert states(table)[2:5] == [CHECKSUMMED, WRITTEN, WRITTEN]
     assert (table.frames_written, table.dirty) == (3, (0, FRAMES))
 

@@ -263,8 +263,10 @@ def test_a_scan_that_takes_no_frames_is_left_to_python(tmp_path: Path) -> None:
     scan = begin(tmp_path / "a.npz")
     store, put = scan._store, scan._writer.write_item_fast
     assert put is not None
-    with store.quiesced():
+    with store.layout_lock:
+        store.quiesce()
         assert put({(0, 0): frame(0)}) == NOT_STORED
+    store.table.accept()
     store.table.in_flight.append((3, 4))
     assert put({(0, 0): frame(0)}) == NOT_STORED  # somebody else is writing
     store.table.in_flight.clear()
@@ -572,7 +574,7 @@ def test_the_same_states_and_checksums_are_left_as_by_python(
             tables = (store.journal.states.checksums.tolist(), store.journal.states.block_checksums.tolist())
             left.append((store.journal.states.array.tolist(), tables, store.table.dirty))
             store.journal.states.reconcile(0, np.zeros(37, np.uint8))
-            store.table._recount()
+            store.table.recount()
             scan.discard()
     assert left[0] == left[1]
 
@@ -639,7 +641,7 @@ def test_a_run_gets_its_checksums_as_a_whole_or_not_at_all(tmp_path: Path) -> No
         with pytest.raises(ValueError, match="no such run"):
             run_of(scan, *wrong, size)
     store.journal.states._set(0, 8, ABSENT)
-    store.table._recount()
+    store.table.recount()
     scan.discard()
 
 

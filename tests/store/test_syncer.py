@@ -10,11 +10,12 @@ import pytest
 from lys_storage import StorageOSError
 from lys_storage.disk import File
 from lys_storage.journal import ABSENT, BLOCK_CHECKSUMMED, CHECKSUMMED, WRITING, WRITTEN
-from lys_storage.store import Checksummer, FrameTable
+from lys_storage.store import Checksummer, FrameTable, join
 from lys_storage.store import syncer as syncer_module
 from lys_storage.store.syncer import Syncer
 from tests.helpers import raising
 from tests.store.tables import FRAMES, SIZE, noted, put, states
+from tools.durability.interrupts.points import Interrupts
 
 
 @pytest.fixture
@@ -134,6 +135,23 @@ def test_an_interrupt_in_a_rewrite_leaves_nothing_in_flight_and_all_of_it_unsync
         with pytest.raises(KeyboardInterrupt):
             syncer.sync_file()
     assert (table.in_flight, table.unsynced, table.journal.file_sync_failed) == ([], (3, 5), True)
+
+
+def test_an_interrupt_anywhere_after_a_failed_sync_keeps_nobody_waiting(table: FrameTable, syncer: Syncer) -> None:
+    put(table, 3, 4)
+    Checksummer(table).checksum(table.take_dirty())
+    at = 0
+    while True:
+        fail_to_sync(syncer)
+        at, interrupts = at + 1, Interrupts((at + 1,))
+        try:
+            interrupts.run(syncer.sync_file)
+            break
+        except KeyboardInterrupt:
+            assert (table.in_flight, table.lock.locked()) == ([], False)
+            assert join(table.unsynced, table.syncing) == (3, 5)
+    assert at > 20, "it was hardly interrupted"
+    assert (table.frames_written, table.journal.file_sync_failed) == (2, False)
 
 
 # -- syncs of the folder, and what is durable --------------------------------------------------------------------------
