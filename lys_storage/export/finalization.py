@@ -67,16 +67,19 @@ def finalize(
 
 def _finalize(store: ScanStore, progress: Progress | None, trim: bool, recovering: bool) -> FinalizeReport:
     begin = time.perf_counter()
-    description = store.description
-    if trim and not store.complete:
-        cut = trimmed(description, store.journal.states.last_written())
-        description = cut if layout_of(cut).array_offset == description.array_offset else description
     sync_seconds = 0.0
-    if store.published is None:
+    if not store.find_export():
+        description = store.description
+        if trim and not store.complete:
+            cut = trimmed(description, store.journal.states.last_written())
+            description = cut if layout_of(cut).array_offset == description.array_offset else description
+        store.exported_as = description
         sync_seconds = _complete_file(store, description, progress)
         store.table.ensure_owns_path()
         store.file.close_for_rename()
         store.published = publish(store.path, description, recovering=recovering)
+    description = store.exported_as or store.description
+    assert store.published is not None
     folder_from = time.perf_counter()
     sync_folder(store.published.parent)
     sync_seconds += time.perf_counter() - folder_from

@@ -9,11 +9,12 @@ from ..disk import register_for_forks
 from ..errors import ScanClosedError
 
 _FORKED = "open in another process, from which this one was forked"
+DISCARDING = "being discarded"
 _TERMINAL_STATES = ("saved", "suspended", "discarded", _FORKED)
 
 
 class Lifecycle:
-    """`state`: open, sealed (it accepts no more frames), or one of the terminal states.
+    """`state`: open, sealed (it accepts no more frames), DISCARDING (an interrupt may leave that), or one of the terminal ones.
 
     `lock` guards the state, the layout, axes and note, the preallocation, and the beginning of the background threads. It is the
     first in the order of locks.
@@ -49,3 +50,7 @@ class Lifecycle:
     def raise_if_over(self, path: Path) -> None:
         if self.is_over:
             raise ScanClosedError(f"scan {path} is {self.state}; open_wave or resume reads it")
+
+    def raise_if_discarding(self, path: Path) -> None:
+        if self.state == DISCARDING:
+            raise ScanClosedError(f"scan {path} is {DISCARDING}: discard() or suspend() ends that")

@@ -45,7 +45,11 @@ class ScanMetadata:
         return check_axes(axes, self._store.description.shape)
 
     def set_axes(self, checked: Axes) -> None:
-        journal = self._store.journal
+        self._store.table.raise_if_between_layouts()
+        journal, self._axes = (
+            self._store.journal,
+            None,
+        )  # else an interrupt would leave others in memory than in the journal
         journal.write_metadata(encode_axes(checked, self._store.description.shape), journal.read_metadata()[1])
         self._axes = checked
 
@@ -55,6 +59,7 @@ class ScanMetadata:
         return self._note
 
     def set_note(self, note: Mapping[Any, Any]) -> None:
+        self._store.table.raise_if_between_layouts()
         self._note = note if isinstance(note, dict) else dict(note)
         self.store_note()
 

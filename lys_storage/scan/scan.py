@@ -14,21 +14,18 @@ from typing import Any
 import numpy as np
 
 from ..callbacks import ErrorHandler, Progress, log_error
-from ..disk import give_back, read_selection, remove_file, sync_folder
+from ..disk import give_back, read_selection, sync_folder
 from ..errors import LysStorageError, ScanClosedError
 from ..export import FinalizeReport, finalize
-from ..format import Grid
 from ..journal import WRITTEN
 from ..store import ScanStore
 from .array_map import ArrayMap
 from .background import BackgroundWorkers
-from .lifecycle import Lifecycle
+from .lifecycle import DISCARDING, Lifecycle
 from .metadata import ScanMetadata
+from .missing import missing_indices
 from .space import ScanSpace
 from .writer import FrameWriter
-
-_BITS_STEP = 1 << 13
-"""Bytes of a bit a frame that are looked at together."""
 
 
 class Scan:
@@ -52,23 +49,24 @@ class Scan:
     ) -> None:
         """`metadata_is_trusted`: axes and note are this process's own. `partial`: as in create."""
         on_error = on_error or log_error
-        self._store, self._partial = store, partial
-        self._lifecycle = Lifecycle()
+        self.report: FinalizeReport | None = None
+        self._store, self._partial, self._is_released = store, partial, False
+        lifecycle = Lifecycle()
         self._space = space or ScanSpace(store, on_error)
-        self._workers = BackgroundWorkers(store, self._lifecycle, flush_interval_s, on_error)
+        self._workers = BackgroundWorkers(store, lifecycle, flush_interval_s, on_error)
         self._metadata = ScanMetadata(store, note, is_trusted=metadata_is_trusted)
         self._map = ArrayMap(store)
         self._writer = FrameWriter(
             store,
-            self._lifecycle,
+            lifecycle,
             self._workers,
             self._space,
             self._map,
             grid_is_known=grid_is_known,
             flush_each_write=flush_interval_s == 0,
         )
-        self.report: FinalizeReport | None = None
         self._finalizer = weakref.finalize(self, self._workers.drop, weakref.ref(self))
+        self._lifecycle = lifecycle  # last: __del__ finds a scan that is whole, or none
 
     # -- what it is -----------------------------------------------------------------------------------------------
 
@@ -143,7 +141,7 @@ class Scan:
         """
         with self._lifecycle.lock:
             self._raise_if_over()
-            return _indices(self._store.journal.states.missing_bits(self.frames_expected), self._store.grid)
+            return missing_indices(self._store.journal.states.missing_bits(self.frames_expected), self._store.grid)
 
     @property
     def array(self) -> np.memmap[Any, Any]:
@@ -239,6 +237,10 @@ class Scan:
             if self._lifecycle.is_open:
                 self._lifecycle.state = "sealed"
 
+    def _end_writing(self) -> None:
+        self.seal()
+        self._end_threads()
+
     def _end_threads(self) -> None:
         self._workers.stop()
         self._space.stop()
@@ -250,13 +252,14 @@ class Scan:
         stays in progress on disk, and close() can be called again.
         """
         if self.report is not None:
+            self._release()
             return self.report.path
-        self.seal()
-        self._end_threads()
+        self._end_writing()
         with self._lifecycle.lock:
             if self.report is None:
                 self._raise_if_over()
-                if self._store.published is None:
+                self._lifecycle.raise_if_discarding(self.path)
+                if not self._store.find_export():
                     self._metadata.store_note()
                 trim = trim or self._partial == "trim"
                 self.report = finalize(self._store, progress, trim=trim, recovering=recovering)
@@ -267,45 +270,48 @@ class Scan:
     def suspend(self) -> None:
         """Stop writing, and keep the scan in progress on disk, for `resume` or `recover`. Twice is harmless."""
         if self._lifecycle.is_over and not self._lifecycle.is_forked:
+            self._release()
             return
-        self.seal()
-        self._end_threads()
+        self._end_writing()
         with self._lifecycle.lock:
             if self._lifecycle.is_over:
                 return
+            if self._lifecycle.state == DISCARDING:
+                return self._discard()
             try:
-                if self._store.published is None:
+                if self._store.find_export():  # close() could not end, else it would be saved
+                    sync_folder(self.part_path.parent)
+                elif self._store.table.successor is None:  # then everything has been synced before
                     self._metadata.store_note()
                     self._store.flush()
-                else:
-                    sync_folder(self._store.published.parent)  # close() could not, else it would be saved
             finally:
                 self._lifecycle.state = "suspended"
                 self._release()
 
     def discard(self) -> None:
-        """Give up a scan of which nothing has arrived: its files go, and its name is free again.
-
-        Raises ScanClosedError where it has frames.
-        """
-        self.seal()
-        self._end_threads()
+        """Give up a scan of which nothing has arrived (else ScanClosedError): its files go, and its name is free again."""
+        self._end_writing()
         with self._lifecycle.lock:
-            if self.frames_written or self._lifecycle.state != "sealed":
+            if self.frames_written or self._lifecycle.state not in ("sealed", DISCARDING):
                 raise ScanClosedError(f"scan {self.part_path} has {self.frames_written} frames, and is not discarded")
-            self._lifecycle.state = "discarded"
-            if self._store.file.follow_folder():
-                remove_file(self.part_path)
-            self._store.remove_sidecars()
-            if self.number is not None:
-                give_back(self.part_path.parent, self._store.description.stem, self.number)
-            self._release()
+            self._discard()
+
+    def _discard(self) -> None:
+        self._lifecycle.state = DISCARDING
+        self._store.discard()
+        if self.number is not None:
+            give_back(self.part_path.parent, self._store.description.stem, self.number)
+        self._lifecycle.state = "discarded"
+        self._release()
 
     def _release(self) -> None:
-        self._finalizer.detach()
-        self._map.end()
-        self._workers.join_io()
-        self._store.close()
+        """Let the files go, and with them the lock. Again where it was interrupted."""
+        if not self._is_released:
+            self._finalizer.detach()
+            self._map.end()
+            self._workers.join_io()
+            self._store.close()
+            self._is_released = True
 
     def __del__(self) -> None:
         lifecycle = getattr(self, "_lifecycle", None)
@@ -322,6 +328,7 @@ class Scan:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._lifecycle.state == "suspended":
+            self._release()
             return
         if error is None:
             self.close()
@@ -336,13 +343,6 @@ class Scan:
                 f"lys_storage.resume({os.fspath(self.path)!r}) goes on with it; "
                 f'"lys-storage recover {self.part_path.parent}" exports it.'
             )
-
-
-def _indices(bits: bytes, grid: Grid) -> Iterator[tuple[int, ...]]:
-    for at in range(0, len(bits), _BITS_STEP):
-        part = np.unpackbits(np.frombuffer(bits, np.uint8, min(_BITS_STEP, len(bits) - at), at))
-        for frame in np.flatnonzero(part).tolist():
-            yield grid.index_of(8 * at + frame)
 
 
 def frame_writer(scan: Scan) -> FrameWriter:
