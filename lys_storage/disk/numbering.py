@@ -8,7 +8,6 @@ number is looked up before it is returned.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import os
@@ -16,6 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import filelock
@@ -64,7 +64,7 @@ class _NumberCache:
             return
         numbers = []
         if mtime_ns is not None:
-            with contextlib.suppress(FileNotFoundError), os.scandir(self.folder) as entries:
+            with suppress(FileNotFoundError), os.scandir(self.folder) as entries:
                 numbers = [int(m[1]) for m in map(self.pattern.match, (e.name for e in entries)) if m]
         self.used = bytearray(len(numbers) + 64)
         for n in numbers:
@@ -136,7 +136,7 @@ def give_back(folder: Path, stem: str, number: int) -> None:
         _cache_of(folder, stem).mark_free(number)
 
 
-@contextlib.contextmanager
+@contextmanager
 def _turn(folder: Path) -> Iterator[None]:
     """Take turns with other processes. Goes on without a turn after 2 s, or where no lock file can be made."""
     lock = filelock.FileLock(folder / LOCK_NAME, timeout=LOCK_WAIT_S, mode=0o666)
@@ -178,8 +178,10 @@ def claim_path(final: Path, *, unique: bool = False) -> File:
         file.close()
         raise
     except BaseException:
-        remove_file(part)  # or its name would be taken for ever
-        file.close()
+        try:
+            remove_file(part)  # or its name would be taken for ever
+        finally:
+            file.close()
         raise
     return file
 
@@ -194,15 +196,21 @@ def _lock_new_file(file: File) -> bool:
 
 def claim_number(folder: Path, stem: str) -> tuple[int, File]:
     """Claim the smallest free number: the number, and its scan file, which is new and locked."""
-    with _turn(folder):
-        while True:
-            with _known_lock:
-                number = _cache_of(folder, stem).first_free()
+    file: File | None = None
+    try:
+        with _turn(folder):
+            while file is None:
+                with _known_lock:
+                    number = _cache_of(folder, stem).first_free()
+                with suppress(NameTakenError):
+                    file = claim_path(folder / numbered_name(stem, number))
+                with _known_lock:
+                    _cache_of(folder, stem).mark_used(number)
+        return number, file
+    except BaseException:
+        if file is not None:
             try:
-                file = claim_path(folder / numbered_name(stem, number))
-            except NameTakenError:
-                file = None
-            with _known_lock:
-                _cache_of(folder, stem).mark_used(number)
-            if file is not None:
-                return number, file
+                remove_file(file.path)
+            finally:
+                file.close()
+        raise

@@ -16,9 +16,8 @@ from ..disk import File, remove_file, sync_folder
 from ..errors import LysStorageError, ScanInUseError
 from ..format import EXPORT_SUFFIX, journal_path, redo_path
 from ..journal import Journal
-from ..scan import Scan
 from .find import Kind, find_scan_file, walk
-from .takeover import export_of, open_store
+from .takeover import export_of, resume_scan
 
 log = logging.getLogger("lys_storage")
 _STEP = 1 << 12
@@ -103,12 +102,15 @@ def _recover_one(
         empty = _remove_empty(path)
         if empty is not None:
             return empty
-        scan = Scan(open_store(path, verify=verify, keep_doubtful=keep_doubtful, progress=progress))
+        scan = resume_scan(path, verify=verify, keep_doubtful=keep_doubtful, is_over=True, progress=progress)
         written = scan.frames_written
         try:
             final = scan.close(progress, trim=trim, recovering=True)
         except BaseException:
-            scan.suspend()
+            try:
+                scan.suspend()
+            finally:
+                scan.suspend()  # again: the lock must not stay where a second interrupt came before its end
             raise
         expected = scan.report.frames_expected if scan.report else 0
         said = f"exported with {written} of {expected} frames"

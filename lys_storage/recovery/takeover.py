@@ -45,7 +45,10 @@ def open_store(
             )
         return _reconciled(file, verify, keep_doubtful, progress)
     except BaseException:
-        file.close()
+        try:
+            file.close()
+        finally:
+            file.close()  # again: the lock must not stay where a second interrupt came before it
         raise
 
 
@@ -147,16 +150,27 @@ def resume_scan(
     flush_interval_s: float | None = 1.0,
     progress: Progress | None = None,
     partial: str = "fill",
+    verify: bool = False,
+    keep_doubtful: bool = False,
+    is_over: bool = False,
 ) -> Scan:
-    """As resume. `partial`: what close() makes of a scan that is not complete, as in create."""
-    store = open_store(path, progress=progress)
-    store.last_write = None  # more will come
-    d = store.description
-    wanted = (d.shape if shape is None else tuple(shape), d.dtype if dtype is None else np.dtype(dtype))
-    if wanted != (d.shape, d.dtype):
-        store.close()
-        raise ScanShapeError(f"scan {store.path} is of {d.dtype} {d.shape}, not of {wanted[1]} {wanted[0]}")
-    return Scan(store, flush_interval_s=flush_interval_s, partial=partial)
+    """As resume. `partial`: what close() makes of a scan that is not complete, as in create; `is_over`: no more frames will
+    come; the others: as in recover."""
+    store = open_store(path, verify=verify, keep_doubtful=keep_doubtful, progress=progress)
+    try:
+        if not is_over:
+            store.last_write = None
+        d = store.description
+        wanted = (d.shape if shape is None else tuple(shape), d.dtype if dtype is None else np.dtype(dtype))
+        if wanted != (d.shape, d.dtype):
+            raise ScanShapeError(f"scan {store.path} is of {d.dtype} {d.shape}, not of {wanted[1]} {wanted[0]}")
+        return Scan(store, flush_interval_s=flush_interval_s, partial=partial)
+    except BaseException:
+        try:
+            store.close()
+        finally:
+            store.close()
+        raise
 
 
 def export_of(path: Path) -> Path | None:

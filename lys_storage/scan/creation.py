@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ from ..disk import (
     make_folder,
     remove_file,
 )
-from ..errors import ScanShapeError
+from ..errors import LysStorageError, NameTakenError, ScanShapeError
 from ..format import (
     EXPORT_SUFFIX,
     MAX_FRAMES,
@@ -122,36 +123,32 @@ def begin_scan(
     number: int | None = None
     if numbered:
         number, file = claim_number(folder, stem)
-        final = numbered_name(stem, number)
     else:
-        final = export_name(stem)
-        file = claim_path(folder / final, unique=replace_existing)
+        file = claim_path(folder / export_name(stem), unique=replace_existing)
     try:
+        final = export_name(stem) if number is None else numbered_name(stem, number)
         store = _make_files(plan, file, plan.describe(final, stem, number, replace_existing and not numbered))
-        try:
-            space = ScanSpace(store, on_error or log_error)
-            if preallocate:
-                space.preallocate(plan.metadata_size)
-        except BaseException:
-            store.journal.close()
-            remove_file(store.journal.path)
-            raise
-    except BaseException:
-        remove_file(file.path)
-        file.close()
-        if number is not None:
-            give_back(folder, stem, number)
+        space = ScanSpace(store, on_error or log_error)
+        if preallocate:
+            space.preallocate(plan.metadata_size)
+        return Scan(
+            store,
+            space=space,
+            flush_interval_s=flush_interval_s,
+            on_error=on_error,
+            grid_is_known=grid_ndim is not None,
+            metadata_is_trusted=True,
+            note=note if isinstance(note, dict) else None,
+            partial=partial,
+        )
+    except BaseException as error:
+        try:  # at once: a second interrupt may come in any call
+            _undo(file, journal_is_ours=not isinstance(error, NameTakenError))
+            if number is not None:
+                give_back(folder, stem, number)
+        finally:
+            file.close()
         raise
-    return Scan(
-        store,
-        space=space,
-        flush_interval_s=flush_interval_s,
-        on_error=on_error,
-        grid_is_known=grid_ndim is not None,
-        metadata_is_trusted=True,
-        note=note if isinstance(note, dict) else None,
-        partial=partial,
-    )
 
 
 @dataclass(frozen=True)
@@ -209,7 +206,7 @@ def _plan(shape: Any, dtype: Any, fill: Any, axes: Any, note: Any, grid_ndim: in
 
 
 def _make_files(plan: _Plan, file: File, description: Description) -> ScanStore:
-    """The journal, and the head of the scan file; a failure removes the journal."""
+    """The journal, and the head of the scan file."""
     journal = Journal.create(journal_path(file.path), description, plan.metadata)
     try:
         for at, head in plan.layout.heads():
@@ -219,5 +216,14 @@ def _make_files(plan: _Plan, file: File, description: Description) -> ScanStore:
         return ScanStore(file, journal)
     except BaseException:
         journal.close()
-        remove_file(journal.path)
         raise
+
+
+def _undo(file: File, *, journal_is_ours: bool) -> None:
+    """Remove the files of a scan that could not be begun. Where a second interrupt stops this, recovery finds an empty scan
+    file, which was only just begun, and removes the rest."""
+    with suppress(LysStorageError):
+        file.set_size(0)
+    if journal_is_ours:
+        remove_file(journal_path(file.path))
+    remove_file(file.path)
