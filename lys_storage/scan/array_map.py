@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import Any
 
 import numpy as np
 
-from ..disk import register_for_forks
+from ..disk import File, register_for_forks
 from ..errors import ScanClosedError
 from ..store import ScanStore
 
@@ -18,8 +17,9 @@ class ArrayMap:
 
     def __init__(self, store: ScanStore) -> None:
         self._store = store
-        self._lock = threading.Lock()  # guards _map and _ended
+        self._lock = threading.Lock()  # guards the next three
         self._map: np.memmap[Any, Any] | None = None
+        self._of: File | None = None  # what is mapped
         self._ended = False
         register_for_forks(self)
 
@@ -35,10 +35,10 @@ class ArrayMap:
         with self._lock:
             if self._ended:
                 raise ScanClosedError(f"scan {self._store.path} is over; open_wave or resume reads it")
-            if self._map is None:
-                d = self._store.description
-                with os.fdopen(os.dup(self._store.file.fd), "rb") as file:  # its name may lead to another one by now
-                    self._map = np.memmap(file, d.dtype, "r", d.array_offset, d.shape)
+            of, d = self._store.file, self._store.description
+            if self._map is None or self._of is not of:  # an interrupt may have kept a change of the layout from drop()
+                with of.reopen() as file:  # its name may lead to another one by now
+                    self._map, self._of = np.memmap(file, d.dtype, "r", d.array_offset, d.shape), of
             return self._map
 
     def drop(self) -> None:

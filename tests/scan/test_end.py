@@ -101,6 +101,16 @@ def test_after_sealing_frames_are_refused_and_it_can_still_be_looked_at(tmp_path
     assert (export.note, export.axes[0].tolist()) == ({"late": True}, [7.0, 8.0])
 
 
+def test_a_map_that_is_kept_does_not_keep_the_lock(tmp_path: Path) -> None:
+    """As a copy of the descriptor would, which a map makes."""
+    scan = lys_storage.create(tmp_path / "data.npz", (2, 3), "u2", grid_ndim=1)
+    scan[0] = np.ones(3, "u2")
+    kept = scan.array
+    scan.suspend()
+    lys_storage.resume(scan.path).close()
+    assert kept[0].tolist() == [1, 1, 1]
+
+
 def test_the_map_that_was_handed_out_shows_the_data_after_the_end(tmp_path: Path) -> None:
     """A viewer that holds it is not pulled the rug from under its feet."""
     scan = begin(tmp_path)
