@@ -17,6 +17,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the tools are f
 SHORT_RUNS = {
     "crash_storm.py": ["--kills", "1", "--frame-bytes", "1000"],
     "power_cut.py": ["--cuts", "0", "--fs", "ext4"],
+    "interrupt_storm.py": ["--call", "seal"],
     "power_cut_model.py": ["--cuts", "1", "--only", "a new folder"],
 }
 
