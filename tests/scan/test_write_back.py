@@ -166,7 +166,8 @@ def test_frames_without_a_checksum_are_not_written_back(
         scan[1 : 1 + len(rows)] = rows  # frame 0, and so the first block, lacks one
         assert wait_until(lambda: checksummed)
         assert scan._store.table.dirty[0] == 1
-        assert (scan._workers._flush_thread._bytes, written_back) == ((0, 0), [])
+        first, stop = scan._workers._flush_thread._bytes
+        assert (first >= stop, written_back) == (True, [])
 
 
 @pytest.mark.parametrize("call", ["fails", "is missing", "is there"])
