@@ -43,7 +43,7 @@ class FrameTypeError(LysStorageError, TypeError):
 
 
 class FrameIndexError(LysStorageError, IndexError):
-    """An index is outside the grid, or of a kind that names no frames."""
+    """An index is outside the grid, names a part of a frame, or is of a kind that names no frames."""
 
 
 class ScanShapeError(LysStorageError, ValueError):

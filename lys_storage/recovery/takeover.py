@@ -164,7 +164,8 @@ def resume_scan(
         wanted = (d.shape if shape is None else tuple(shape), d.dtype if dtype is None else np.dtype(dtype))
         if wanted != (d.shape, d.dtype):
             raise ScanShapeError(f"scan {store.path} is of {d.dtype} {d.shape}, not of {wanted[1]} {wanted[0]}")
-        return Scan(store, flush_interval_s=flush_interval_s, partial=partial)
+        grid_is_known = d.grid_ndim > 0 or store.frames_written > 0  # else the first index tells it
+        return Scan(store, flush_interval_s=flush_interval_s, grid_is_known=grid_is_known, partial=partial)
     except BaseException:
         try:
             store.close()

@@ -67,8 +67,9 @@ def create(
 
     The space is claimed now: DiskFullError where it is not there, with nothing left behind. `fill` (None: NaN for
     floating and complex dtypes, else 0) is what frames that never came hold at the end. `grid_ndim`: how many of the
-    first dimensions make the grid; None: the first index tells. `flush_interval_s`: how old a frame may be and still be
-    lost to a power cut; 0 flushes after each write, None at the end only. An existing `path` raises NameTakenError,
+    first dimensions make the grid; None: the first index tells, and a longer one is refused from then on.
+    `flush_interval_s`: how old a frame may be and still be lost to a power cut; 0 flushes after each write, None at the
+    end only. An existing `path` raises NameTakenError,
     with `overwrite` it stays until the new one is complete, and is replaced then. `partial`: what close() makes of a scan
     that is not complete, "fill" or "trim": cut to the part of the grid that has frames.
     """

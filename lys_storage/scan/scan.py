@@ -201,10 +201,10 @@ class Scan:
     def write(self, index: Any, frame: Any) -> None:
         """Store `frame` at `index`; when this returns it survives the death of the process, and may be reused.
 
-        `index`: ints, slices, Ellipsis, as for numpy, without masks and lists. The frame's shape is exactly what the
-        index leaves over (FrameShapeError), its dtype casts by same_kind (FrameTypeError), the index is in range
-        (FrameIndexError); otherwise nothing of it is stored, and the scan goes on. DiskFullError, StorageOSError: the
-        system refused; the frame is missing. ScanClosedError: it came too late.
+        `index`: ints, slices, Ellipsis, as for numpy, without masks and lists; in range, and of whole frames
+        (FrameIndexError). The frame's shape is exactly what the index leaves over (FrameShapeError), its dtype casts by
+        same_kind (FrameTypeError); otherwise nothing of it is stored, and the scan goes on.
+        DiskFullError, StorageOSError: the system refused; the frame is missing. ScanClosedError: it came too late.
         """
         self._writer.write(index, frame)
 

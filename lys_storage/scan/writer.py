@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import LysStorageError, ScanClosedError, ScanShapeError
+from ..errors import FrameIndexError, LysStorageError, ScanClosedError, ScanShapeError
 from ..format import MAX_FRAMES, FrameLayout, Grid, LayoutChanged, check_dtype, select
 from ..store import NOT_STORED, STORED_WAKE, ScanStore
 from .array_map import ArrayMap
@@ -57,10 +57,10 @@ class FrameWriter:
     def write(self, index: Any, frame: Any) -> None:
         """Store `frame` at `index`; when this returns it survives the death of the process, and may be reused.
 
-        `index`: ints, slices, Ellipsis, as for numpy, without masks and lists. The frame's shape is exactly what the
-        index leaves over (FrameShapeError), its dtype casts by same_kind (FrameTypeError), the index is in range
-        (FrameIndexError); otherwise nothing of it is stored, and the scan goes on. DiskFullError, StorageOSError: the
-        system refused; the frame is missing. ScanClosedError: it came too late.
+        `index`: ints, slices, Ellipsis, as for numpy, without masks and lists; in range, and of whole frames
+        (FrameIndexError). The frame's shape is exactly what the index leaves over (FrameShapeError), its dtype casts by
+        same_kind (FrameTypeError); otherwise nothing of it is stored, and the scan goes on.
+        DiskFullError, StorageOSError: the system refused; the frame is missing. ScanClosedError: it came too late.
         """
         table, write_fast = self._table, self._write_fast
         if write_fast is not None and (stored := write_fast(index, frame)):
@@ -170,8 +170,12 @@ class FrameWriter:
             layout = store.layout
             array = as_frame(frame, layout.dtype)
             check_frame_shape(array, index, selection.shape)
-            if not self._grid_is_known or selection.depth > layout.grid.ndim:
-                self._refine(selection.depth)
+            if self._grid_is_known and selection.depth > layout.grid.ndim:
+                raise _too_long(index, layout.grid)
+            if not array.size:
+                return  # an empty slice names no frame, and tells no grid
+            if not self._grid_is_known:
+                self._set_grid(selection.depth)
                 continue
             most = max(1, _TOGETHER // store.description.frame_bytes)
             try:
@@ -183,12 +187,12 @@ class FrameWriter:
 
     # -- what the first frames can still change ---------------------------------------------------------------------
 
-    def _refine(self, depth: int) -> None:
-        """Make `depth` dimensions the grid: the first index says how many, a longer one later needs a finer grid."""
+    def _set_grid(self, depth: int) -> None:
+        """Make `depth` dimensions the grid: the first index says how many, where create did not."""
         store = self._store
         with self._lifecycle.lock:
             self._lifecycle.raise_unless_open(store.final_path)
-            if self._grid_is_known and depth <= store.grid.ndim:
+            if self._grid_is_known:
                 return
             grid = Grid(store.description.shape, depth)
             if grid.frames > MAX_FRAMES:
@@ -256,6 +260,13 @@ class FrameWriter:
             self._notify_written()
         except LysStorageError as error:
             faults.append(error)
+
+
+def _too_long(index: Any, grid: Grid) -> FrameIndexError:
+    return FrameIndexError(
+        f"index {index!r} names a part of a frame: the grid is {grid.grid_shape}, and each frame of it has shape "
+        f"{grid.frame_shape}. Write whole frames; for a finer grid begin with an index as long, or give create its grid_ndim"
+    )
 
 
 class _AdjacentFrames:

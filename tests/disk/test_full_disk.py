@@ -176,7 +176,7 @@ with open(disk / "filler", "wb", buffering=0) as filler:
             filler.write(bytes(1 << 16))
         except OSError:
             pass
-        for index, frame in [((i,), np.ones((300, 60), "u1")), ((i, 3), np.ones(60, "u1"))]:
+        for index, frame in [((i, 3), np.ones(60, "u1")), ((i,), np.ones((300, 60), "u1"))]:
             try:
                 scan[index] = frame
             except lys_storage.DiskFullError:

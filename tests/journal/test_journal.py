@@ -310,7 +310,6 @@ def test_the_description_never_changes_in_place(tmp_path: Path) -> None:
     """A scan that is laid out anew gets a new journal, renamed over the old one: there is no moment without one."""
     path = tmp_path / "data.npz.part.journal"
     with lys_storage.create(tmp_path / "data.npz", (3, 4, 5), axes=[[7.0, 8.0, 9.0]], note={"a": 1}) as scan:
-        scan[0] = np.ones((4, 5))
         inode = path.stat().st_ino
         scan[1, 2] = np.ones(5)
         assert path.stat().st_ino != inode
@@ -321,8 +320,8 @@ def test_the_description_never_changes_in_place(tmp_path: Path) -> None:
 def test_a_new_journal_left_by_a_crash_is_without_meaning(tmp_path: Path) -> None:
     with lys_storage.create(tmp_path / "data.npz", (3, 4)) as scan:
         (tmp_path / "data.npz.part.journal.new").write_bytes(b"half a journal")
-        scan[0] = np.ones(4)
         scan[1, 2] = 5.0
+        scan[0] = np.ones(4)
         assert scan.frames_written == 5
     assert files(tmp_path) == {"data.npz"}
     assert VERSION == 2

@@ -40,10 +40,10 @@ UPDATES = {
         *({(0, j): WHOLE[0, j]} for j in (1, 2)),
         {(1,): WHOLE[1]},
     ],
-    "mixed lengths, shorter ones first": [
+    "mixed lengths, a longer one first": [
+        {(0, 2): WHOLE[0, 2]},
         {(1,): WHOLE[1]},
-        *({(0, j): WHOLE[0, j]} for j in (2, 1)),
-        *({(0, 0, k): WHOLE[0, 0, k]} for k in (3, 1, 0, 2)),
+        *({(0, j): WHOLE[0, j]} for j in (0, 1)),
     ],
     "in any order": [{(i, j): WHOLE[i, j]} for j in (1, 0, 2) for i in (1, 0)],
     "lists": [{(i, j): WHOLE[i, j].tolist()} for i in range(2) for j in range(3)],
@@ -69,6 +69,16 @@ def test_whatever_the_indices_the_file_holds_every_frame(storage: Any, folder: P
         assert storage.array is not None, "not complete yet"
     storage.update(updates[-1])
     assert storage.array is None, "complete, and being saved"
+    assert_same_array(saved(storage, folder).data, WHOLE)
+
+
+def test_an_index_longer_than_those_before_is_an_index_error_and_the_frames_stay(storage: Any, folder: Path) -> None:
+    """It would make a frame of each pixel without a word."""
+    storage.reserve(WHOLE.shape)
+    with pytest.raises(lys_storage.FrameIndexError, match=r"\(1, 2\) names a part of a frame: the grid is \(2,\)"):
+        storage.update({(0,): WHOLE[0], (1, 2): WHOLE[1, 2]})
+    assert storage.written.tolist() == [True, False]
+    storage.update({(1,): WHOLE[1]})
     assert_same_array(saved(storage, folder).data, WHOLE)
 
 
@@ -180,7 +190,7 @@ def test_a_bad_frame_does_not_keep_the_others_of_its_dict_out(make_storage: Any,
     storage = make_storage()
     storage.reserve(WHOLE.shape)
     with pytest.raises(ValueError, match=r"\(7,\)"):
-        storage.update({(0,): WHOLE[0], (1, 0): np.ones(7), (1, 1): WHOLE[1, 1]})
+        storage.update({(1, 0): np.ones(7), (1, 1): WHOLE[1, 1], (0,): WHOLE[0]})
     storage.update({(1, 0): WHOLE[1, 0], (1, 2): WHOLE[1, 2]})
     assert_same_array(saved(storage, folder).data, WHOLE)
 

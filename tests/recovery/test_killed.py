@@ -37,8 +37,8 @@ def scenario(arm, say):
         scan[index] = values.reshape(len(frames), 3000) if len(frames) > 1 else values
         say(f"done {version} " + " ".join(map(str, frames)))
 
-    write((0,), range(4), 0)
     write((1, 1), [5], 0)
+    write((0,), range(4), 0)
     write((0,), range(4), 1)
     scan.flush()
     write((1, 1), [5], 1)
@@ -69,7 +69,7 @@ def assert_told_the_truth(folder: Path, said: list[str]) -> None:
                     acknowledged[k] = version
     export = load_export(folder / "data.npz")
     data = export.data.reshape(12, FRAME)
-    points = 12 // export.info["frames_expected"]  # to a frame, before the grid was refined
+    points = 12 // export.info["frames_expected"]  # to a frame, before the first index told the grid
     missing = {k for first, stop in export.info["missing"] for k in range(first * points, stop * points)}
     for k in range(12):
         allowed = {v for v in tried[k] if v >= acknowledged[k]}
@@ -89,7 +89,7 @@ def assert_told_the_truth(folder: Path, said: list[str]) -> None:
 def test_killed_at_any_moment_of_its_life_a_scan_has_every_frame_that_was_acknowledged(
     tmp_path: Path, run_child: Any, moment: str, interval: float | None
 ) -> None:
-    """First writes, rewrites, refinement, flushes, axes and note, an interruption, the end: the old one or the new one."""
+    """First writes, one of which tells the grid, rewrites, flushes, axes, note, an interruption: the old one or the new one."""
     for folder, said in every_death(run_child, tmp_path, moment, f"interval = {interval}\n" + LIFE):
         lys_storage.recover(folder)
         if "begun" in said:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage import ScanClosedError, ScanInUseError
+from lys_storage import FrameIndexError, ScanClosedError, ScanInUseError
 from tests.helpers import assert_same_array, files, interrupt, load_export
 from tests.scan.scans import begin
 
@@ -37,14 +37,14 @@ def test_a_suspended_scan_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 def test_a_resumed_scan_keeps_its_grid(tmp_path: Path) -> None:
-    """Also a longer index refines it as before."""
+    """And refuses a longer index as before."""
     scan = begin(tmp_path, (4, 3))
     scan[1] = np.ones(3)
     scan.suspend()
     with lys_storage.resume(scan.path) as scan:
-        assert scan.grid_shape == (4,)
-        scan[0, 1] = 5.0
-        assert scan.grid_shape == (4, 3)
+        with pytest.raises(FrameIndexError, match="a part of a frame"):
+            scan[0, 1] = 5.0
+        assert (scan.grid_shape, scan.frames_written) == ((4,), 1)
 
 
 def test_a_scan_without_frames_can_be_suspended_and_its_first_index_still_says_the_grid(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lys_storage import FrameIndexError, Scan
 from tests.helpers import assert_same_array, in_threads, some
 from tests.scan.scans import begin, saved
 
@@ -35,15 +36,26 @@ def test_threads_that_write_one_frame_take_turns(tmp_path: Path) -> None:
     assert (len(set(data[0].tolist())), scan.report and scan.report.frames_written) == (1, 1)
 
 
-def test_threads_that_refine_the_grid_while_others_write_lose_nothing(tmp_path: Path) -> None:
-    frames = some((6, 8, 10), "u2")
+def test_of_threads_that_write_first_one_tells_the_grid_and_none_loses_a_frame(tmp_path: Path) -> None:
+    """A longer index than that of the first frame is refused, whichever thread comes first."""
+    frames = some((4, 8, 10), "u2")
     for attempt in range(5):
         scan = begin(tmp_path / str(attempt), frames.shape, "u2", flush_interval_s=0.001)
+        refused: list[int] = []
+
+        def write_points(i: int, scan: Scan = scan, refused: list[int] = refused) -> None:
+            for j in range(8):
+                try:
+                    scan.write((i, j), frames[i, j])
+                except FrameIndexError:
+                    refused.append(i)
+
         in_threads(
             lambda scan=scan: [scan.write(i, frames[i]) for i in (0, 1)],
-            lambda scan=scan: [scan.write((i, j), frames[i, j]) for i in (2, 3) for j in range(8)],
-            lambda scan=scan: [scan.write((i, j, slice(None)), frames[i, j]) for i in (4,) for j in range(8)],
-            lambda scan=scan: [scan.write((5, j, k), frames[5, j, k]) for j in range(8) for k in range(10)],
+            lambda write=write_points: write(2),
+            lambda write=write_points: write(3),
         )
-        assert scan.complete
-        assert_same_array(saved(scan), frames)
+        assert scan.grid_shape in ((4,), (4, 8))
+        assert len(refused) == (16 if scan.grid_shape == (4,) else 0)
+        expected = np.where(scan.written.reshape(4, -1, 1), frames, 0).astype("u2")
+        assert_same_array(saved(scan), expected)

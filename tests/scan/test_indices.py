@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage import ScanShapeError
+from lys_storage import FrameIndexError, FrameShapeError, FrameTypeError, ScanShapeError
 from lys_storage.scan import begin_scan
 from tests.helpers import assert_same_array, files, some
 from tests.scan.scans import begin, saved
@@ -27,7 +27,7 @@ WHOLE = some((3, 4, 5), "i4")
         pytest.param([(0,), (1,), (2,)], id="rows"),
         pytest.param([2, 0, 1], id="rows as plain ints, in any order"),
         pytest.param([(i, j) for i in range(3) for j in range(4)], id="points"),
-        pytest.param([(0,), (1, 0), (1, 1), (1, 2), (1, 3), (2,)], id="a row, points, a row"),
+        pytest.param([(1, 0), (0,), (1, 1), (1, 2), (1, 3), (2,)], id="a point, a row, points, a row"),
         pytest.param([(0, 0), (0, 1), (0, 2), (0, 3), (1,), (2,)], id="points, then rows"),
         pytest.param([(0, 0, k) for k in range(5)] + [(0, 1), (0, 2), (0, 3), (1,), (2,)], id="elements, points, rows"),
         pytest.param([(-3,), (-1,), (np.int64(-2),)], id="from the end, and numpy's ints"),
@@ -37,7 +37,7 @@ WHOLE = some((3, 4, 5), "i4")
         pytest.param([(slice(None), j) for j in range(4)], id="columns"),
         pytest.param([(..., k) for k in range(5)], id="the last dimension, element by element"),
         pytest.param([slice(1, None), slice(0, 1)], id="slices of rows"),
-        pytest.param([slice(None, None, -2), (1, slice(0, 2)), (1, slice(2, 9))], id="backwards, and within a row"),
+        pytest.param([(1, slice(0, 2)), slice(None, None, -2), (1, slice(2, 9))], id="backwards, and within a row"),
         pytest.param([(slice(0, 2), 1), (slice(0, 2), slice(None, None, 2)), (..., 3, slice(None)), 2], id="mixed"),
         pytest.param([slice(0, 0), ()], id="an empty slice names nothing"),
     ],
@@ -58,17 +58,44 @@ def test_the_first_index_says_what_a_frame_is(tmp_path: Path) -> None:
         assert (scan.grid_shape, scan.frame_shape, scan.frames_written, scan.frames_expected) == ((3,), (4, 5), 1, 3)
 
 
-def test_a_longer_index_refines_the_grid_and_keeps_what_has_come(tmp_path: Path) -> None:
-    scan = begin(tmp_path, (3, 4, 5), fill=0)
-    scan[1] = np.ones((4, 5))
-    scan[2, 3] = np.full(5, 2.0)
-    assert (scan.grid_shape, scan.frames_written, scan.frames_expected) == ((3, 4), 5, 12)
-    assert scan.written.tolist() == [[False] * 4, [True] * 4, [False, False, False, True]]
-    scan[0, 0, 4] = 3.0
-    assert (scan.grid_shape, scan.frames_written, scan.frames_expected) == ((3, 4, 5), 26, 60)
+@pytest.mark.parametrize(
+    ("options", "first", "index"),
+    [
+        pytest.param({}, 1, (2, 3), id="frames have come"),
+        pytest.param({}, 1, (1, 3), id="within a frame that has come"),
+        pytest.param({}, ..., 1, id="the whole has come"),
+        pytest.param({"grid_ndim": 1}, None, (2, 3), id="the grid was said"),
+        pytest.param({"grid_ndim": 0}, None, 2, id="the grid was said to be one frame"),
+        pytest.param({"grid_ndim": 2}, (0, 0), (0, 0, 4), id="one element of a frame"),
+        pytest.param({"grid_ndim": 1}, None, (..., 2), id="one element of each frame"),
+        pytest.param({"grid_ndim": 1}, None, (slice(0, 2), slice(0, 2)), id="a part of some frames"),
+    ],
+)
+def test_an_index_that_names_a_part_of_a_frame_is_refused_and_the_grid_stays(
+    tmp_path: Path, options: Any, first: Any, index: Any
+) -> None:
+    """It would make a frame of each pixel without a word: a journal of 40 million frames."""
+    scan = begin(tmp_path, (3, 4, 5), fill=0, **options)
     expected = np.zeros((3, 4, 5))
-    expected[1], expected[2, 3], expected[0, 0, 4] = 1, 2, 3
+    if first is not None:
+        scan[first] = expected[first] = np.ones(expected[first].shape)
+    grid, came = scan.grid_shape, scan.frames_written
+    with pytest.raises(FrameIndexError, match=r"a part of a frame: the grid is .*grid_ndim"):
+        scan[index] = np.full(expected[index].shape, 9.0)
+    assert (scan.grid_shape, scan.frames_written) == (grid, came)
     assert_same_array(saved(scan), expected)
+
+
+def test_a_frame_that_is_refused_tells_no_grid(tmp_path: Path) -> None:
+    """Nor does an empty slice: it names no frame."""
+    with begin(tmp_path, (3, 4, 5), "u1") as scan:
+        for index, bad in (((0, 0), np.zeros(5, "i1")), ((0, 0), np.zeros(4, "u1")), ((0, 0), np.zeros(5))):
+            with pytest.raises((FrameTypeError, FrameShapeError)):
+                scan[index] = bad
+        scan[0, 0:0] = np.zeros((0, 5), "u1")
+        assert (scan.grid_shape, scan.frames_written) == ((), 0)
+        scan[1] = np.ones((4, 5), "u1")
+        assert (scan.grid_shape, scan.frames_written) == ((3,), 1)
 
 
 def test_a_shorter_index_covers_many_frames_and_leaves_the_grid(tmp_path: Path) -> None:
@@ -103,15 +130,16 @@ def test_a_grid_of_more_dimensions_than_there_are_is_refused(tmp_path: Path, ndi
     assert files(tmp_path) == set()
 
 
-def test_a_refinement_to_more_frames_than_a_journal_holds_is_refused_and_the_scan_goes_on(tmp_path: Path) -> None:
+def test_a_first_index_that_makes_more_frames_than_a_journal_holds_is_refused_and_the_scan_goes_on(
+    tmp_path: Path,
+) -> None:
     scan = begin_scan(
         *(tmp_path, "data", (1 << 16, 1 << 16, 4), "u1"), numbered=False, replace_existing=False, preallocate=False
     )
-    scan[0] = np.ones((1 << 16, 4), "u1")
     with pytest.raises(ScanShapeError, match="4,294,967,296 frames"):
         scan[1, 2] = np.ones(4, "u1")
     scan[1] = np.full((1 << 16, 4), 2, "u1")
-    assert (scan.frames_written, scan.grid_shape, scan.read(1, -1).tolist()) == (2, (1 << 16,), [2] * 4)
+    assert (scan.frames_written, scan.grid_shape, scan.read(1, -1).tolist()) == (1, (1 << 16,), [2] * 4)
     scan.suspend()
 
 
@@ -119,7 +147,7 @@ def test_a_refinement_to_more_frames_than_a_journal_holds_is_refused_and_the_sca
 
 
 def test_complete_means_that_every_element_has_been_written_not_that_a_count_is_reached(tmp_path: Path) -> None:
-    with begin(tmp_path, (2, 2)) as scan:
+    with begin(tmp_path, (2, 2), grid_ndim=2) as scan:
         for _ in range(5):
             scan[0] = np.zeros(2)
         assert not scan.complete

@@ -28,7 +28,7 @@ SHAPE = (3, 4, 8)
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # an interrupt in a __del__
 
 
-def begun(folder: Path, grid_ndim: int = 2, **options: Any) -> Scan:
+def begun(folder: Path, grid_ndim: int | None = 2, **options: Any) -> Scan:
     return lys_storage.create(folder / "a.npz", SHAPE, "u2", grid_ndim=grid_ndim, flush_interval_s=None, **options)
 
 
@@ -71,7 +71,7 @@ def test_an_interrupt_while_the_layout_is_swapped_leaves_the_old_one_or_the_new_
     while reached:
         at, interrupts = at + 1, Interrupts((at + 1,))
         folder = tmp_path / str(at)
-        scan = begun(folder, 2 if what == "dtype" else 1)
+        scan = begun(folder, 2 if what == "dtype" else None)
         with monkeypatch.context() as patch:
             patch.setattr(ScanStore, "switch_journal", lambda *args: interrupts.run(lambda: real(*args)))  # noqa: B023
             with suppress(KeyboardInterrupt):

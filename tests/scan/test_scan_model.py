@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 
 import lys_storage
 from lys_storage import FrameIndexError, FrameShapeError, FrameTypeError
+from lys_storage.format import select
 from lys_storage.recovery.takeover import open_store
 from tests.helpers import assert_same_array, files, load_export
 
@@ -49,10 +50,16 @@ class ScanAgainstArray(RuleBasedStateMachine):
         self.scan = lys_storage.create(
             self.folder / "data.npz", shape, dtype, fill=fill, grid_ndim=ndim, flush_interval_s=data.draw(INTERVALS)
         )
+        self.knows_grid = ndim is not None
         self.array, self.came = np.zeros(shape, dtype), np.zeros(shape, bool)
         self.fill = (np.nan if np.dtype(dtype).kind in "fc" else 0) if fill is None else fill
         self.axes: list[Any] = [np.arange(n).astype(float) for n in shape]
         self.note: dict[str, int] = {}
+
+    def _is_refused(self, index: Any) -> bool:
+        """The grid is known, from create or the first index, and `index` is longer."""
+        assert self.scan is not None
+        return self.knows_grid and select(index, self.array.shape).depth > len(self.scan.grid_shape)
 
     def _frame(self, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
         """Values that no frame before had."""
@@ -74,7 +81,12 @@ class ScanAgainstArray(RuleBasedStateMachine):
             given = frame.astype(frame.dtype.newbyteorder("="))
         if frame.size == 0 and kind == "a list":
             return  # [] has no shape of its own
+        if self._is_refused(index):
+            with pytest.raises(FrameIndexError, match="a part of a frame"):
+                self.scan[index] = given
+            return
         self.scan[index] = given
+        self.knows_grid = self.knows_grid or frame.size > 0
         self.array[index], self.came[index] = frame, True
         if isinstance(given, np.ndarray):
             given[...] = 0  # the sender reuses its buffer
@@ -82,11 +94,13 @@ class ScanAgainstArray(RuleBasedStateMachine):
     @rule(data=st.data())
     def update(self, data: st.DataObject) -> None:
         assert self.scan is not None
-        depth = data.draw(st.integers(0, self.array.ndim))
+        most = len(self.scan.grid_shape) if self.knows_grid else self.array.ndim
+        depth = data.draw(st.integers(0, most))
         points = list(np.ndindex(self.array.shape[:depth]))
         chosen = data.draw(st.lists(st.sampled_from(points), unique=True, max_size=4))
         frames = {index: self._frame(self.array[index].shape) for index in chosen}
         self.scan.update(frames)
+        self.knows_grid = self.knows_grid or bool(frames)
         for index, frame in frames.items():
             self.array[index], self.came[index] = frame, True
 
@@ -117,9 +131,10 @@ class ScanAgainstArray(RuleBasedStateMachine):
         """Also as after a power cut, where every frame has to be vouched for: a suspended scan is durable."""
         assert self.scan is not None
         self.scan.suspend()
+        self.knows_grid = bool(self.scan.grid_shape) or bool(self.came.any())
         if verify:
             store = open_store(self.folder / "data.npz", verify=True)
-            self.scan = lys_storage.Scan(store, flush_interval_s=interval)
+            self.scan = lys_storage.Scan(store, flush_interval_s=interval, grid_is_known=self.knows_grid)
         else:
             self.scan = lys_storage.resume(self.folder / "data.npz", flush_interval_s=interval)
 
@@ -171,7 +186,7 @@ class ScanAgainstArray(RuleBasedStateMachine):
 
 
 def test_whatever_is_done_to_a_scan_it_is_what_numpy_makes_of_it() -> None:
-    """Writes by any index, rewrites, refinement, bad frames, flushes, interruptions, axes and note, in any order."""
+    """Writes by any index, also too long ones, rewrites, bad frames, flushes, interruptions, axes and note, in any order."""
     run_state_machine_as_test(
         ScanAgainstArray, settings=settings(max_examples=60, stateful_step_count=25, derandomize=True, database=None)
     )

@@ -18,6 +18,7 @@ from lys_storage.journal import ABSENT, BLOCK_CHECKSUMMED, CHECKSUMMED, REWRITIN
 from lys_storage.journal import layout as layout_module
 from lys_storage.journal.layout import frames_in_block
 from lys_storage.scan import begin_scan
+from lys_storage.scan.relayout import refine
 from lys_storage.store import Checksummer
 from tests.helpers import DEADLINE_S, wait_until
 from tests.store.small_blocks import (
@@ -238,6 +239,7 @@ def test_a_cut_within_a_block_that_shares_a_checksum_splits_it(tmp_path: Path) -
 def test_a_finer_grid_keeps_what_blocks_hold(tmp_path: Path) -> None:
     scan = begin(tmp_path, range(17))
     scan.flush()
+    refine(scan._store, 2)
     scan[20, 1] = 77
     assert states(scan)[: 17 * SIZE] == [BLOCK_CHECKSUMMED] * 96 + [CHECKSUMMED] * 6
     only = np.zeros(SIZE, "u1")

@@ -204,7 +204,6 @@ CALLS: dict[str, Call] = {
     ),
     "flush after a failed sync": Call(_after_failed_sync, lambda trial: _scan(trial).flush()),
     "change_dtype": Call(_begin, lambda trial: _scan(trial).change_dtype(OTHER_DTYPE)),
-    "refine": Call(lambda trial: _begin(trial, 0, 1, grid_ndim=1), lambda trial: trial.put((2, 1))),
     "axes": Call(lambda trial: _begin(trial, 0), _set_axes),
     "note": Call(lambda trial: _begin(trial, 0), lambda trial: trial.set_note()),
     "missing": Call(lambda trial: _begin(trial, 0), lambda trial: list(_scan(trial).missing())),

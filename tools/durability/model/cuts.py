@@ -64,7 +64,7 @@ def record(scenario: Scenario, seed: str, base: Path, *, sync_errors: bool) -> R
     errors = SyncErrors(random.Random(f"{seed} sync errors")) if sync_errors else None
     rng = random.Random(seed)
     elements, fill = rng.choice([250, 256, 1100]), rng.choice([0, 0xABCD])
-    form = ScanShape(elements, fill, 1 if scenario.coarse else 2, scenario.folder)
+    form = ScanShape(elements, fill, None if scenario.first_index_tells_grid else 2, scenario.folder)
     world = World(base, rng, form, errors)
     with booted_as("the boot before the record"):
         try:

@@ -54,16 +54,14 @@ def rows_over_frames(w: World) -> None:
     w.close(scan)
 
 
-def a_finer_grid(w: World) -> None:
+def a_grid_that_the_first_index_tells(w: World) -> None:
     scan = w.create()
-    w.write(scan, row=0)
-    w.write(scan, row=1)
+    if w.rng.random() < 0.5:
+        w.flush(scan)
+    w.write(scan, w.rng.randrange(CELLS))  # a new journal with the grid replaces the first one
     if w.rng.random() < 0.7:
         w.flush(scan)
     w.write(scan, row=1)
-    if w.rng.random() < 0.5:
-        w.flush(scan)
-    w.write(scan, w.rng.randrange(CELLS))  # makes the grid finer
     w.some(scan, 4)
     w.flush(scan)
     w.write(scan, w.rng.randrange(4))
@@ -247,7 +245,7 @@ class Scenario:
     run: Callable[[World], None]
     earlier: str | None = None
     replaces: bool = False
-    coarse: bool = False
+    first_index_tells_grid: bool = False
     trims: bool = False
     folder: str = "."
 
@@ -261,7 +259,7 @@ SCENARIOS = [
     Scenario(in_random_order, earlier="data_0.npz"),
     Scenario(rewrites),
     Scenario(rows_over_frames),
-    Scenario(a_finer_grid, coarse=True),
+    Scenario(a_grid_that_the_first_index_tells, first_index_tells_grid=True),
     Scenario(notes),
     Scenario(in_place_of_an_older_file, earlier="data.npz", replaces=True),
     Scenario(a_new_folder, folder="new/run"),

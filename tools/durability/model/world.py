@@ -47,7 +47,7 @@ class ScanShape:
 
     elements: int
     fill: int
-    grid_ndim: int = 2
+    grid_ndim: int | None = 2
     folder: str = "."
 
     @property

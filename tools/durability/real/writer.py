@@ -81,7 +81,7 @@ def draw_plan(number: int, chance: random.Random, budget: int) -> Plan:
     interval = chance.choice([0.1, 0.1, 0.15, 0.15, 0.2, 0.2, 0.2, 0.0 if size < 20_000 else 0.1])
     fill = chance.choice([None, None, 7])
     known = chance.random() < 0.5
-    by_rows = not known and chance.random() < 0.4  # and by frames from the middle on: the grid gets finer there
+    by_rows = known and chance.random() < 0.4  # and by frames from the middle on
     rows_until = int(np.prod(grid_shape[1:])) * (grid_shape[0] // 2) if by_rows else 0
     return Plan(number, grid_shape, frame_shape, dtype, numbered, interval, fill, known, rows_until)
 

@@ -30,7 +30,7 @@ class Child:
         self.version = told.ledger.last_version
         self.written = set(told.ledger.acknowledged_cells())
         self.note = max(told.ledger.note.begun)
-        self.coarse = life.coarse and not told.refined
+        self.tells_grid = not life.grid_is_known and not told.refined
         self.boot = told.boot
         self.steps = Steps(kill, self.tell)
 
@@ -53,7 +53,7 @@ class Child:
             "fill": life.fill,
             "note": {"version": 0},
             "flush_interval_s": life.flush_interval_s,
-            "grid_ndim": 1 if life.coarse else 2,
+            "grid_ndim": 2 if life.grid_is_known else None,
         }
         if life.kind == "numbered":
             given = {"numbered": True, "replace_existing": False, **common}
@@ -90,7 +90,7 @@ class Child:
                 self.set_note(scan)
             elif what < 0.35 and self.written:
                 self.write(scan, rng.sample(sorted(self.written), 1))
-            elif what < 0.42:
+            elif what < 0.42 and not self.tells_grid:
                 row = rng.randrange(life.grid[0])  # a whole row: some of its cells may be rewritten by that
                 self.write(scan, [row * life.grid[1] + k for k in range(life.grid[1])], row=row)
             elif todo:
@@ -108,9 +108,8 @@ class Child:
 
     def write(self, scan: lys_storage.Scan, cells: list[int], row: int | None = None) -> None:
         life, (_, nx) = self.life, self.life.grid
-        refines = self.coarse and row is None
+        refines, self.tells_grid = self.tells_grid, False
         self.steps.phase = "refine" if refines else "rewrite" if self.written & set(cells) else "write"
-        self.coarse = self.coarse and row is not None
         self.version += 1
         frames = np.stack([life.frame(cell, self.version) for cell in cells])
         self.tell("begun", self.version, cells)

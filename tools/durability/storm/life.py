@@ -30,7 +30,7 @@ class Life:
     grid: tuple[int, int]
     frame_bytes: int
     fill: int
-    coarse: bool  # the first index names a row: a later one makes the grid finer
+    grid_is_known: bool  # else the first index tells it, in a new journal
     flush_interval_s: float | None
 
     @property
@@ -69,7 +69,7 @@ def draw_life(folder: Path, seed: str, frame_bytes: int) -> Life:
         grid=(rng.randint(2, 5), rng.randint(3, 7)),
         frame_bytes=size,
         fill=rng.choice([0, 0xABCD]),
-        coarse=rng.random() < 0.3,
+        grid_is_known=rng.random() >= 0.3,
         flush_interval_s=rng.choice([None, None, 0, 0.002, 0.02]),
     )
 
