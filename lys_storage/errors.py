@@ -39,7 +39,7 @@ class FrameShapeError(LysStorageError, ValueError):
 
 
 class FrameTypeError(LysStorageError, TypeError):
-    """A frame's dtype cannot be stored without losing more than `same_kind` casting loses."""
+    """A frame cannot be stored as what it is: its dtype needs more than `same_kind`, a value would change, or it has a mask."""
 
 
 class FrameIndexError(LysStorageError, IndexError):
@@ -47,11 +47,11 @@ class FrameIndexError(LysStorageError, IndexError):
 
 
 class ScanShapeError(LysStorageError, ValueError):
-    """A shape, dtype, fill or grid that no scan can have."""
+    """A shape, dtype, fill, grid, note or option that no scan can have."""
 
 
 class AxisLengthError(LysStorageError, ValueError):
-    """An axis has not the length of its dimension, or there are more axes than dimensions."""
+    """An axis has not the length of its dimension, or cannot be stored as what it is; or there are too many axes."""
 
 
 class BadFileError(LysStorageError, ValueError):

@@ -48,6 +48,7 @@ from .names import (
     scan_file_name,
 )
 from .npy import MAX_NPY_HEADER, check_dtype, check_shape, decode_npy_header, encode_npy_header
+from .same_value import first_changed, has_same_fields, is_masked, quick_check
 from .selection import select
 
 __all__ = [
@@ -92,10 +93,13 @@ __all__ = [
     "encode_tail",
     "export_name",
     "export_stem",
+    "first_changed",
     "fold",
     "fold_rows",
+    "has_same_fields",
     "is_export",
     "is_journal",
+    "is_masked",
     "is_scan_file",
     "is_sidecar",
     "journal_path",
@@ -105,6 +109,7 @@ __all__ = [
     "part_path",
     "plain_note",
     "plan_data_member",
+    "quick_check",
     "redo_path",
     "replacement_path",
     "scan_file_name",

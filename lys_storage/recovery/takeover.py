@@ -15,7 +15,7 @@ from ..disk import File, remove_file, sync_folder
 from ..errors import BadFileError, NameTakenError, ScanInUseError, ScanShapeError, StorageOSError
 from ..format import EXPORT_SUFFIX, decode_npy_header, journal_path, layout_of, replacement_path
 from ..journal import JOURNAL_VERSION, Journal
-from ..scan import Scan
+from ..scan import Scan, check_options
 from ..store import ScanStore
 from .find import find_scan_file
 from .reconcile import reconcile_frames
@@ -131,15 +131,17 @@ def resume(
     shape: Any = None,
     dtype: Any = None,
     flush_interval_s: float | None = 1.0,
+    casting: str = "same_value",
     progress: Progress | None = None,
 ) -> Scan:
     """Go on with an interrupted scan: the same file; `missing()` gives the indices of the frames that are not there.
 
     `path`: the final name it was made with, or its scan file. Where `shape` or `dtype` are given they have to be the scan's
-    (ScanShapeError). Raises ScanInUseError where a living process writes it, BadFileError where it is not sound,
-    StorageOSError where there is none.
+    (ScanShapeError). `flush_interval_s`, `casting`: as in create. Raises ScanInUseError where a living process writes it,
+    BadFileError where it is not sound, StorageOSError where there is none.
     """
-    return resume_scan(Path(path), shape=shape, dtype=dtype, flush_interval_s=flush_interval_s, progress=progress)
+    options: dict[str, Any] = {"flush_interval_s": flush_interval_s, "casting": casting, "progress": progress}
+    return resume_scan(Path(path), shape=shape, dtype=dtype, **options)
 
 
 def resume_scan(
@@ -153,9 +155,11 @@ def resume_scan(
     verify: bool = False,
     keep_doubtful: bool = False,
     is_over: bool = False,
+    casting: str = "same_value",
 ) -> Scan:
     """As resume. `partial`: what close() makes of a scan that is not complete, as in create; `is_over`: no more frames will
     come; the others: as in recover."""
+    interval_s = check_options(flush_interval_s, partial, casting)
     store = open_store(path, verify=verify, keep_doubtful=keep_doubtful, progress=progress)
     try:
         if not is_over:
@@ -165,7 +169,7 @@ def resume_scan(
         if wanted != (d.shape, d.dtype):
             raise ScanShapeError(f"scan {store.path} is of {d.dtype} {d.shape}, not of {wanted[1]} {wanted[0]}")
         grid_is_known = d.grid_ndim > 0 or store.frames_written > 0  # else the first index tells it
-        return Scan(store, flush_interval_s=flush_interval_s, grid_is_known=grid_is_known, partial=partial)
+        return Scan(store, flush_interval_s=interval_s, grid_is_known=grid_is_known, partial=partial, casting=casting)
     except BaseException:
         try:
             store.close()

@@ -46,6 +46,7 @@ from ..format import (
 from ..journal import Journal
 from ..store import ScanStore
 from .frame_input import check_fill
+from .options import check_options
 from .scan import Scan
 from .space import ScanSpace
 
@@ -62,6 +63,7 @@ def create(
     flush_interval_s: float | None = 1.0,
     overwrite: bool = False,
     partial: str = "fill",
+    casting: str = "same_value",
 ) -> Scan:
     """Begin a scan that becomes `path`, a .npz of `shape` and `dtype`. Use it in a `with` block.
 
@@ -69,12 +71,11 @@ def create(
     floating and complex dtypes, else 0) is what frames that never came hold at the end. `grid_ndim`: how many of the
     first dimensions make the grid; None: the first index tells, and a longer one is refused from then on.
     `flush_interval_s`: how old a frame may be and still be lost to a power cut; 0 flushes after each write, None at the
-    end only. An existing `path` raises NameTakenError,
-    with `overwrite` it stays until the new one is complete, and is replaced then. `partial`: what close() makes of a scan
-    that is not complete, "fill" or "trim": cut to the part of the grid that has frames.
+    end only. An existing `path` raises NameTakenError, with `overwrite` it stays until the new one is complete, and is
+    replaced then. `partial`: what close() makes of a scan that is not complete, "fill" or "trim": cut to the part of the
+    grid that has frames. `casting`: "same_value" refuses a frame of another dtype where a value would change, but for
+    rounding in a floating dtype; "unsafe" does not look.
     """
-    if partial not in ("fill", "trim"):
-        raise ScanShapeError(f'partial is "fill" or "trim", not {partial!r}')
     final = Path(path)
     if final.suffix != EXPORT_SUFFIX:
         final = final.with_name(export_name(final.name))
@@ -91,6 +92,7 @@ def create(
         grid_ndim=grid_ndim,
         flush_interval_s=flush_interval_s,
         partial=partial,
+        casting=casting,
     )
 
 
@@ -110,6 +112,7 @@ def begin_scan(
     on_error: ErrorHandler | None = None,
     preallocate: bool = True,
     partial: str = "fill",
+    casting: str = "same_value",
 ) -> Scan:
     """Claim a name and its space, and make the files of the scan. `fill`, `partial`, ...: as in create.
 
@@ -117,6 +120,7 @@ def begin_scan(
     journal; 6. the scan file's header; 7. its space. A failure undoes it all. The first flush makes the names durable.
     """
     folder = Path(os.path.abspath(folder))  # the process may go to another one
+    interval_s = check_options(flush_interval_s, partial, casting)
     plan = _plan(shape, dtype, fill, axes, note, grid_ndim)
     if preallocate:
         ensure_free_space(folder, plan.layout.array_end + plan.reserve, folder / export_name(stem))
@@ -128,19 +132,18 @@ def begin_scan(
         file = claim_path(folder / export_name(stem), unique=replace_existing)
     try:
         final = export_name(stem) if number is None else numbered_name(stem, number)
-        store = _make_files(plan, file, plan.describe(final, stem, number, replace_existing and not numbered))
-        space = ScanSpace(store, on_error or log_error)
-        if preallocate:
-            space.preallocate(plan.metadata_size)
+        description = plan.describe(final, stem, number, replace_existing and not numbered)
+        store, space = _make_files(plan, file, description, on_error or log_error, preallocate)
         return Scan(
             store,
             space=space,
-            flush_interval_s=flush_interval_s,
+            flush_interval_s=interval_s,
             on_error=on_error,
             grid_is_known=grid_ndim is not None,
             metadata_is_trusted=True,
             note=note if isinstance(note, dict) else None,
             partial=partial,
+            casting=casting,
         )
     except BaseException as error:
         try:  # at once: a second interrupt may come in any call
@@ -206,15 +209,21 @@ def _plan(shape: Any, dtype: Any, fill: Any, axes: Any, note: Any, grid_ndim: in
     return _Plan(dims, checked_dtype, fill_bytes, grid, layout, metadata, now)
 
 
-def _make_files(plan: _Plan, file: File, description: Description) -> ScanStore:
-    """The journal, and the head of the scan file."""
+def _make_files(
+    plan: _Plan, file: File, description: Description, on_error: ErrorHandler, preallocate: bool
+) -> tuple[ScanStore, ScanSpace]:
+    """The journal, the head of the scan file, and its space."""
     journal = Journal.create(journal_path(file.path), description, plan.metadata)
     try:
         for at, head in plan.layout.heads():
             file.write_at(head, at)
         file.set_size(plan.layout.array_end)
         journal.sign(file)
-        return ScanStore(file, journal)
+        store = ScanStore(file, journal)
+        space = ScanSpace(store, on_error)
+        if preallocate:
+            space.preallocate(plan.metadata_size)
+        return store, space
     except BaseException:
         journal.close()
         raise

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ..errors import FrameShapeError, FrameTypeError, ScanShapeError
+from ..format import first_changed, has_same_fields, is_masked, quick_check
 from ..journal import Chunk
 
 SLAB_BYTES = 1 << 20
 """What a cast, or a frame that is not contiguous, takes of memory at a time."""
+_MOST_OF_ELEMENT = 1 << 22
+"""Bytes: the journal describes the fill, which is one element."""
 _CASTS = {"b": "biuf", "i": "biuf", "u": "biuf", "f": "biuf", "c": "biufc"}
 
 
@@ -25,34 +29,54 @@ def check_fill(fill: Any, dtype: np.dtype[Any]) -> bytes:
 
     Raises ScanShapeError where the dtype cannot hold the value.
     """
+    if dtype.itemsize > _MOST_OF_ELEMENT:
+        raise ScanShapeError(
+            f"an element of {dtype.itemsize:,} bytes: its elements are too large; give the scan more dimensions"
+        )
     if fill is None:
         return np.array(default_fill(dtype), dtype).tobytes()
-    refusal = f"fill value {fill!r} cannot be held by dtype {dtype}"
     try:
+        if is_masked(fill):
+            raise ValueError("it is masked")
         with np.errstate(all="ignore"):
-            value = np.array(fill, dtype if dtype.names is not None or isinstance(fill, int) else None)
-            if value.ndim:
-                raise ScanShapeError(f"fill value {fill!r} is not one element")
-            if value.dtype.kind not in _CASTS.get(dtype.kind, value.dtype.kind):
-                raise ScanShapeError(refusal)
-            element = value.astype(dtype)
-            if dtype.kind in "fc":  # rounding is fine, overflow is not
-                held = bool(np.isfinite(value)) == bool(np.isfinite(element))
-            else:
-                held = bool(element == value) or bool(element != element and value != value)
-            if not held or (isinstance(fill, int) and dtype.kind in "biu" and int(element) != fill):
-                raise ScanShapeError(refusal)
-    except ScanShapeError:
-        raise
+            element = _held(fill, dtype)
+        if element.ndim:
+            raise ValueError("it is not one element")
+        return element.tobytes()
     except (TypeError, ValueError, OverflowError) as error:
-        raise ScanShapeError(f"{refusal}: {error}") from error
-    return element.tobytes()
+        raise ScanShapeError(f"fill value {fill!r} cannot be held by dtype {dtype}: {error}") from error
+
+
+def _held(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """`value` as an array of `dtype`; ValueError where that is another value."""
+    if dtype.names is not None and isinstance(value, tuple):
+        if len(value) != len(dtype.names):
+            raise ValueError(f"it has {len(value)} parts, the dtype has {len(dtype.names)} fields")
+        element = np.zeros((), dtype)
+        for name, part in zip(dtype.names, value, strict=True):
+            element[name] = _held(part, dtype[name].base)
+        return element
+    given = np.array(float(value) if isinstance(value, int) and dtype.kind in "fc" else value)
+    if given.dtype.kind not in _CASTS.get(dtype.kind, "MmSUVO"):
+        raise ValueError(f"it is of dtype {given.dtype}")
+    kept = given.astype(dtype)
+    if given.dtype.kind == "O":
+        same = bool(kept == given)
+    else:
+        same = has_same_fields(given.dtype, dtype) and first_changed(given, kept) is None
+    if not same:
+        raise ValueError(f"it would become {kept}")
+    return kept
 
 
 def as_array(frame: Any) -> np.ndarray[Any, Any]:
     """`frame` as an array of the dtype that it has; raises FrameTypeError or FrameShapeError where it is none."""
     if type(frame) is np.ndarray:
         return frame
+    if is_masked(frame):
+        raise FrameTypeError(
+            "a frame has masked elements, and a file has no mask: store frame.filled(value), and the mask as another scan"
+        )
     try:
         return np.asarray(frame)
     except ValueError as error:
@@ -61,25 +85,80 @@ def as_array(frame: Any) -> np.ndarray[Any, Any]:
         raise FrameTypeError(f"a frame given as {type(frame).__name__} is no array: {error!r}") from error
 
 
-def as_frame(frame: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+def as_frame(frame: Any, dtype: np.dtype[Any], index: Any) -> np.ndarray[Any, Any]:
     """`frame` as an array that can be cast to `dtype` by `same_kind`. Copies nothing that is an array already.
 
     Lists and Python numbers have no dtype of their own: they pass where `dtype` holds their values.
     Raises FrameTypeError.
     """
     array = as_array(frame)
+    if array.dtype == dtype:
+        return array
     has_dtype = isinstance(frame, np.ndarray | np.generic)
-    if array.dtype == dtype or (np.can_cast(array.dtype, dtype, "same_kind") and (has_dtype or dtype.kind not in "iu")):
+    if (has_dtype or dtype.kind not in "iu") and _is_same_kind(array.dtype, dtype):
         return array
     if not has_dtype and array.dtype.kind in _CASTS.get(dtype.kind, "") and dtype.kind != "b":
-        with np.errstate(all="ignore"):
-            cast = array.astype(dtype)
-        if np.array_equal(cast, array):
-            return cast
+        return with_same_values(array, dtype, index)
     raise FrameTypeError(
         f"a frame of dtype {array.dtype} cannot be stored as {dtype} without loss beyond same_kind casting; "
         f"convert it, or make the scan with dtype={array.dtype.name!r}"
     )
+
+
+@lru_cache(64)
+def _is_same_kind(given: np.dtype[Any], stored: np.dtype[Any]) -> bool:
+    return np.can_cast(given, stored, "same_kind")
+
+
+def with_same_values(array: np.ndarray[Any, Any], dtype: np.dtype[Any], index: Any) -> np.ndarray[Any, Any]:
+    """The frame `array`, as `dtype` where it is small. Raises FrameTypeError where a value is not kept by `dtype`.
+
+    A large one is looked at in slabs. `index`: for the message.
+    """
+    fits = quick_check(array.dtype, dtype)
+    if fits is None or not array.size:
+        return array
+    if array.nbytes <= SLAB_BYTES:
+        cast = _cast(array, dtype, index)
+        if not fits(array, cast):
+            _check_values(array, 0, array, cast, index)
+        return cast
+    seen = 0
+    for slab in _slabs(array):
+        cast = _cast(slab, dtype, index)
+        if not fits(slab, cast):
+            _check_values(array, seen, slab, cast, index)
+        seen += slab.size
+    return array
+
+
+def _check_values(array: np.ndarray[Any, Any], seen: int, slab: Any, cast: Any, index: Any) -> None:
+    """`slab`: the part of `array` behind its first `seen` elements."""
+    if not has_same_fields(array.dtype, cast.dtype):
+        raise FrameTypeError(
+            f"frame at index {index!r} has the fields {array.dtype.names}, the scan {cast.dtype.names}: numpy would assign "
+            "them by their order; give them the same names"
+        )
+    changed = first_changed(slab, cast)
+    if changed is not None:
+        place = tuple(map(int, np.unravel_index(seen + changed, array.shape)))
+        raise FrameTypeError(
+            f"frame at index {index!r}: its value {array[place]!s} at {place} cannot be kept as {cast.dtype}, it would become "
+            f"{cast.reshape(-1)[changed]!s}; convert the frame, make the scan with dtype={array.dtype.name!r}, or take "
+            "casting='unsafe'"
+        )
+
+
+def _cast(slab: np.ndarray[Any, Any], dtype: np.dtype[Any], index: Any) -> np.ndarray[Any, Any]:
+    try:
+        return slab.astype(dtype, order="C")
+    except (RuntimeWarning, FloatingPointError):  # warnings are errors: an overflow, which is looked for next
+        with np.errstate(all="ignore"):
+            return slab.astype(dtype, order="C")
+    except (TypeError, ValueError, OverflowError) as error:
+        raise FrameTypeError(
+            f"frame at index {index!r} of dtype {slab.dtype} is not kept as {dtype}: {error}"
+        ) from error
 
 
 def check_frame_shape(array: np.ndarray[Any, Any], index: Any, expected: tuple[int, ...]) -> None:

@@ -46,8 +46,9 @@ class Scan:
         metadata_is_trusted: bool = False,
         note: dict[Any, Any] | None = None,
         partial: str = "fill",
+        casting: str = "same_value",
     ) -> None:
-        """`metadata_is_trusted`: axes and note are this process's own. `partial`: as in create."""
+        """`metadata_is_trusted`: axes and note are this process's own. `partial`, `casting`: as in create."""
         on_error = on_error or log_error
         self.report: FinalizeReport | None = None
         self._store, self._partial, self._is_released = store, partial, False
@@ -57,13 +58,10 @@ class Scan:
         self._metadata = ScanMetadata(store, note, is_trusted=metadata_is_trusted)
         self._map = ArrayMap(store)
         self._writer = FrameWriter(
-            store,
-            lifecycle,
-            self._workers,
-            self._space,
-            self._map,
+            *(store, lifecycle, self._workers, self._space, self._map),
             grid_is_known=grid_is_known,
             flush_each_write=flush_interval_s == 0,
+            checks_values=casting == "same_value",
         )
         self._finalizer = weakref.finalize(self, self._workers.drop, weakref.ref(self))
         self._lifecycle = lifecycle  # last: __del__ finds a scan that is whole, or none
@@ -203,7 +201,7 @@ class Scan:
 
         `index`: ints, slices, Ellipsis, as for numpy, without masks and lists; in range, and of whole frames
         (FrameIndexError). The frame's shape is exactly what the index leaves over (FrameShapeError), its dtype casts by
-        same_kind (FrameTypeError); otherwise nothing of it is stored, and the scan goes on.
+        same_kind and keeps each value (FrameTypeError); otherwise nothing of it is stored, and the scan goes on.
         DiskFullError, StorageOSError: the system refused; the frame is missing. ScanClosedError: it came too late.
         """
         self._writer.write(index, frame)

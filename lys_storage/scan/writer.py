@@ -17,7 +17,7 @@ from ..format import MAX_FRAMES, FrameLayout, Grid, LayoutChanged, check_dtype, 
 from ..store import NOT_STORED, STORED_WAKE, ScanStore
 from .array_map import ArrayMap
 from .background import BackgroundWorkers
-from .frame_input import as_array, as_frame, check_frame_shape, chunks
+from .frame_input import as_array, as_frame, check_frame_shape, chunks, with_same_values
 from .lifecycle import Lifecycle
 from .relayout import change_dtype, refine
 from .space import ScanSpace
@@ -42,12 +42,13 @@ class FrameWriter:
         *,
         grid_is_known: bool,
         flush_each_write: bool,
+        checks_values: bool,
     ) -> None:
         self._store, self._lifecycle, self._workers, self._space = store, lifecycle, workers, space
         self._array_map = array_map
         self._table = store.table
         self._flush_each_write = flush_each_write
-        self._grid_is_known = grid_is_known
+        self._grid_is_known, self._checks_values = grid_is_known, checks_values
         self._infers_dtype, self._inferred_fill, self._only_complex = False, None, False
         self._write_fast: Callable[[Any, Any], int] | None = None
         self.write_item_fast: Callable[[Mapping[Any, Any]], int] | None = None
@@ -59,7 +60,7 @@ class FrameWriter:
 
         `index`: ints, slices, Ellipsis, as for numpy, without masks and lists; in range, and of whole frames
         (FrameIndexError). The frame's shape is exactly what the index leaves over (FrameShapeError), its dtype casts by
-        same_kind (FrameTypeError); otherwise nothing of it is stored, and the scan goes on.
+        same_kind and keeps each value (FrameTypeError); otherwise nothing of it is stored, and the scan goes on.
         DiskFullError, StorageOSError: the system refused; the frame is missing. ScanClosedError: it came too late.
         """
         table, write_fast = self._table, self._write_fast
@@ -168,12 +169,14 @@ class FrameWriter:
             if self._infers_dtype:
                 self._infer_dtype(frame, index, selection.shape)
             layout = store.layout
-            array = as_frame(frame, layout.dtype)
+            array = as_frame(frame, layout.dtype, index)
             check_frame_shape(array, index, selection.shape)
             if self._grid_is_known and selection.depth > layout.grid.ndim:
                 raise _too_long(index, layout.grid)
             if not array.size:
                 return  # an empty slice names no frame, and tells no grid
+            if self._checks_values and array.dtype is not layout.dtype:
+                array = with_same_values(array, layout.dtype, index)
             if not self._grid_is_known:
                 self._set_grid(selection.depth)
                 continue

@@ -195,6 +195,22 @@ def test_a_bad_frame_does_not_keep_the_others_of_its_dict_out(make_storage: Any,
     assert_same_array(saved(storage, folder).data, WHOLE)
 
 
+@pytest.mark.parametrize("dtype", ["uint16", "detector"])
+def test_a_value_that_the_dtype_does_not_hold_is_a_type_error_and_the_others_are_stored(
+    make_storage: Any, folder: Path, dtype: str
+) -> None:
+    """Also where a camera changes its depth in the middle of a scan: 70000 would be stored as 4464."""
+    storage = make_storage(dtype=dtype)
+    storage.reserve((3, 2), 9)
+    storage.update({(0,): np.array([1, 2], "uint16")})
+    with pytest.raises(lys_storage.FrameTypeError, match=r"index \(1,\): its value 70000 at \(1,\) cannot be kept"):
+        storage.update({(1,): np.array([0, 70000], "uint32"), (2,): np.array([3, 65535], "uint32")})
+    with pytest.raises(lys_storage.FrameTypeError, match="masked"):
+        storage.update({(1,): np.ma.masked_array([1, 2], [0, 1], "uint16")})
+    storage.save()
+    assert_same_array(saved(storage, folder).data, np.array([[1, 2], [9, 9], [3, 65535]], "uint16"))
+
+
 @pytest.mark.parametrize(
     ("dtype", "frame"),
     [

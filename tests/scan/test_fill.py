@@ -65,6 +65,17 @@ def test_frames_that_never_came_hold_the_fill(tmp_path: Path, dtype: Any, fill: 
         pytest.param("f8", "x", id="text"),
         pytest.param("f8", [1, 2], id="two elements"),
         pytest.param("u2", np.inf, id="infinity in integers"),
+        pytest.param("u2", np.uint32(70000), id="too big, with a dtype of its own"),
+        pytest.param("f4", 10**39, id="a whole number that overflows"),
+        pytest.param("f2", 70000, id="a whole number that overflows float16"),
+        pytest.param("f8", 10**400, id="a whole number that no float holds"),
+        pytest.param("c8", complex(np.nan, 1e300), id="an imaginary part that overflows beside a NaN"),
+        pytest.param("f8", np.ma.masked, id="masked"),
+        pytest.param("f8", np.ma.masked_array(1.0, True), id="a masked element"),
+        pytest.param([("a", "u2"), ("b", "f4")], (70000, 1.0), id="too big in a field"),
+        pytest.param([("a", "u2"), ("b", "f4")], (5, 1e39), id="overflow in a field"),
+        pytest.param([("a", "u2"), ("b", "f4")], (5,), id="a field too few"),
+        pytest.param([("a", "u2"), ("b", "f4")], np.void((1, 2), [("b", "u2"), ("a", "f4")]), id="other fields"),
     ],
 )
 def test_a_fill_that_the_dtype_cannot_hold_is_refused(tmp_path: Path, dtype: str, fill: Any) -> None:

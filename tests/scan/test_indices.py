@@ -89,7 +89,7 @@ def test_an_index_that_names_a_part_of_a_frame_is_refused_and_the_grid_stays(
 def test_a_frame_that_is_refused_tells_no_grid(tmp_path: Path) -> None:
     """Nor does an empty slice: it names no frame."""
     with begin(tmp_path, (3, 4, 5), "u1") as scan:
-        for index, bad in (((0, 0), np.zeros(5, "i1")), ((0, 0), np.zeros(4, "u1")), ((0, 0), np.zeros(5))):
+        for index, bad in (((0, 0), np.full(5, 256, "u2")), ((0, 0), np.zeros(4, "u1")), ((0, 0), np.zeros(5))):
             with pytest.raises((FrameTypeError, FrameShapeError)):
                 scan[index] = bad
         scan[0, 0:0] = np.zeros((0, 5), "u1")
