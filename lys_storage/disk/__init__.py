@@ -5,7 +5,15 @@ from __future__ import annotations
 from .array_read import read_fortran_selection, read_selection
 from .file import WRITES_BACK, Buffer, File, Frame, preadv_is_native
 from .filesystem import Identity
-from .folder import ensure_free_space, make_folder, publish_new, remove_file, replace_file, sync_folder
+from .folder import (
+    check_name_length,
+    ensure_free_space,
+    make_folder,
+    publish_new,
+    remove_file,
+    replace_file,
+    sync_folder,
+)
 from .forks import call_in_forked_child, fork_generation, process_id, register_for_forks
 from .numbering import claim_number, claim_path, free_number, give_back
 from .pieces import FileCutError, range_crc32, read_pieces, rewrite_range, units_crc32
@@ -24,6 +32,7 @@ __all__ = [
     "boot_id",
     "call_in_forked_child",
     "check_disk",
+    "check_name_length",
     "claim_number",
     "claim_path",
     "ensure_free_space",

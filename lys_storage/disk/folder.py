@@ -9,7 +9,7 @@ import errno
 import os
 from pathlib import Path
 
-from ..errors import DiskFullError, NameTakenError, os_error
+from ..errors import DiskFullError, NameTakenError, StorageOSError, os_error
 from . import syscalls
 from .syscalls import NO_SUCH_CALL
 
@@ -35,6 +35,39 @@ def ensure_free_space(folder: Path, size: int, path: Path) -> None:
     if free is not None and free < size:
         text = f"not enough space: needs {size:,} bytes, {free:,} are free; free some, or choose another folder"
         raise DiskFullError(errno.ENOSPC, text, os.fspath(path))
+
+
+def check_name_length(path: Path, longest: str, stem: str) -> None:
+    """Raise StorageOSError where `longest` is too long: of the files in the folder of `path` that it needs while it is made.
+
+    `stem`: the part of its name that somebody has chosen.
+    """
+    at = path.parent
+    while not os.path.exists(at) and at != at.parent:
+        at = at.parent
+    most_of_name, most_of_path = _limit(at, "PC_NAME_MAX", 255), _limit(at, "PC_PATH_MAX", 4096) - 1
+    over = max(_length(longest) - most_of_name, _length(os.fspath(path.with_name(longest))) - most_of_path)
+    if over > 0:
+        size, rest = _length(path.name), path.name[len(stem) :]
+        text = (
+            f"the name is {size} bytes long, and can be {max(size - over, 0)} here ({max(_length(stem) - over, 0)} before "
+            f"{rest!r}): files beside the scan need {_length(longest) - size} more; choose a shorter one"
+        )
+        raise StorageOSError(errno.ENAMETOOLONG, text, os.fspath(path))
+
+
+def _limit(folder: Path, name: str, default: int) -> int:
+    if not hasattr(os, "pathconf"):
+        return default
+    try:
+        return os.pathconf(folder, name)
+    except (OSError, ValueError):
+        return default
+
+
+def _length(name: str) -> int:
+    """As the system counts it."""
+    return len(name.encode("utf-16-le", "surrogatepass")) // 2 if os.name == "nt" else len(os.fsencode(name))
 
 
 def sync_folder(folder: Path) -> None:

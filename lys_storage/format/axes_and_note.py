@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import AxisLengthError, BadFileError, UnsafeFileError
+from ..errors import AxisLengthError, BadFileError, ScanShapeError, UnsafeFileError
 from .npy import decode_npy_header
 from .pickled_numpy import checked_elements
 from .safe_pickle import load_plain
+from .same_value import is_masked
 
 log = logging.getLogger("lys_storage")
 Axes = list[np.ndarray[Any, Any] | None]
@@ -47,27 +48,70 @@ def check_axes(axes: Iterable[Any] | None, shape: tuple[int, ...]) -> Axes:
 
     Raises AxisLengthError where the length of an axis is not that of its dimension: lys would pad or cut it silently.
     """
-    given = list(axes) if axes is not None else []
+    given = _listed(axes)
     if len(given) > len(shape):
         raise AxisLengthError(f"{len(given)} axes for the {len(shape)} dimensions of shape {shape}")
     result: Axes = []
     for k, n in enumerate(shape):
-        axis = np.array(given[k]) if k < len(given) else np.array(None)
+        axis = _as_axis(given[k], k) if k < len(given) else np.array(None)
         if axis.ndim == 0 and axis[()] is not None:
             raise AxisLengthError(f"axis {k} is the single value {axis}, dimension {k} of shape {shape} has {n} points")
         if axis.ndim and len(axis) != n:
             raise AxisLengthError(f"axis {k} has {len(axis)} points, dimension {k} of shape {shape} has {n}")
+        if axis.ndim and not _is_read_again(axis):
+            raise AxisLengthError(
+                f"axis {k}, of dtype {axis.dtype}, could not be read again as what it is: give numbers, text or times, all of "
+                "one kind (NaN where there is no value)"
+            )
         result.append(axis if axis.ndim else None)
     return result
+
+
+def _listed(axes: Any) -> list[Any]:
+    if axes is None:
+        return []
+    try:
+        if not isinstance(axes, str | bytes):
+            return list(axes)
+    except TypeError:
+        pass
+    raise AxisLengthError(f"axes is {axes!r}: give a list with one axis, or None, for each dimension")
+
+
+def _as_axis(axis: Any, k: int) -> np.ndarray[Any, Any]:
+    if is_masked(axis):
+        raise AxisLengthError(
+            f"axis {k} has masked points, and a file has no mask: give axis.filled(value), with NaN for instance"
+        )
+    try:
+        return np.array(axis)
+    except Exception as error:  # whatever the axis's own __array__ raises
+        raise AxisLengthError(f"axis {k} is no array: {error}") from error
+
+
+def _is_read_again(axis: np.ndarray[Any, Any]) -> bool:
+    """Whether `axis` is stored, and read by decode_axes, with the same values."""
+    if axis.ndim == 1 and axis.dtype.kind in "biufc":
+        return True
+    stored = np.empty(1, dtype=object)
+    stored[0] = axis
+    try:
+        (read,) = decode_axes(encode_npy(stored))
+    except Exception:  # also what pickle raises for a point
+        return False
+    if read is None or read.shape != axis.shape or (axis.dtype.kind not in (read.dtype.kind, "O") and axis.ndim == 1):
+        return False
+    same = read == axis
+    return bool(np.all(same | ((read != read) & (axis != axis))))  # NaN, NaT
 
 
 def check_axes_leniently(axes: Any, shape: tuple[int, ...]) -> tuple[Axes, list[str]]:
     """As check_axes, but an axis that does not fit becomes index coordinates. Also returns what was wrong, in words."""
     faults = []
     try:
-        given = list(axes) if axes is not None else []
-    except TypeError as error:
-        given, faults = [], [f"axes: {error}"]
+        given = _listed(axes)
+    except AxisLengthError as error:
+        given, faults = [], [str(error)]
     if len(given) > len(shape):
         faults.append(f"{len(given)} axes for the {len(shape)} dimensions of shape {shape}")
     fitting: Axes = []
@@ -90,21 +134,68 @@ def encode_axes(axes: Axes, shape: tuple[int, ...]) -> bytes:
     """axes.npy from which lys.Wave loads the same axes, of the same dtypes, as from its own export of them.
 
     For axes of one length numpy stores Python numbers, which take 100 bytes a point. Axes of many points are stored as
-    arrays instead, in the dtypes that lys would give those numbers. Index coordinates of many points are stored as None,
-    and lys makes them when it loads: no memory is allocated for them.
+    arrays instead, in the dtypes that lys would give those numbers; so are axes of which Python's numbers would be others:
+    lys itself makes whole numbers of times then. Index coordinates of many points are stored as None, and lys makes them when
+    it loads: no memory is allocated for them.
     """
+    stacked = len({axis.shape if axis is not None else (n,) for axis, n in zip(axes, shape, strict=True)}) == 1
     if sum(shape) <= _TABLE_POINTS:
         full = with_coordinates(axes, shape)
         try:
-            return encode_npy(np.array(full, dtype=object))
+            if not stacked or all(map(_is_kept_as_python, full)):
+                return encode_npy(np.array(full, dtype=object))
         except ValueError:  # numpy cannot stack axes of several dimensions
-            axes = list(full)
-    stacked = len({axis.shape if axis is not None else (n,) for axis, n in zip(axes, shape, strict=True)}) == 1
+            pass
+        axes = list(full)
     array = np.empty(len(axes), dtype=object)
     for k, axis in enumerate(axes):
         python_dtype = None if axis is None else _PYTHON_DTYPES.get(axis.dtype.kind)
-        array[k] = axis.astype(python_dtype) if stacked and axis is not None and python_dtype else axis
+        as_python = stacked and axis is not None and python_dtype and _is_kept_as_python(axis)
+        array[k] = axis.astype(python_dtype) if as_python and axis is not None else axis
     return encode_npy(array)
+
+
+def _is_kept_as_python(axis: np.ndarray[Any, Any]) -> bool:
+    """Whether Python's own numbers are its values: those have no unit of time and no fields, and lys reads them as int64."""
+    if axis.dtype.kind == "u":
+        return axis.size == 0 or int(axis.max()) < 1 << 63
+    return axis.dtype.kind not in "mMV" and axis.dtype.char not in "gG"
+
+
+def check_note(note: Any) -> Mapping[Any, Any]:
+    """`note`, {} for None. Raises ScanShapeError where it is no mapping."""
+    if note is None:
+        return {}
+    if not isinstance(note, Mapping):
+        raise ScanShapeError(f"a note is a dict, not {note!r}: give {{'Notes': {note!r}}}, or None")
+    return note
+
+
+def unreadable_keys(note: Mapping[Any, Any], note_npy: bytes) -> list[str]:
+    """The keys, as text, of what in `note` is no plain data: open_wave reads it only where it trusts the file.
+
+    `note_npy`: from encode_note. It is not unpickled: that could run code.
+    """
+    if _is_plain(note_npy):
+        return []
+    found = [key for key, value in note.items() if not _is_plain_entry(key, value)]
+    return [_repr(key) for key in (found or note)]
+
+
+def _is_plain_entry(key: Any, value: Any) -> bool:
+    try:
+        npy = encode_npy(np.array({key: value}, dtype=object))
+    except Exception:
+        return True  # it cannot be pickled: its repr is stored
+    return _is_plain(npy)
+
+
+def _is_plain(npy: bytes) -> bool:
+    try:
+        load_plain(npy[decode_npy_header(npy[: 1 << 20])[3] :])
+    except Exception:  # whatever a pickle of somebody's classes makes
+        return False
+    return True
 
 
 def plain_note(note: Mapping[Any, Any]) -> dict[Any, Any]:

@@ -10,7 +10,6 @@ import json
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from numpy.lib import format as npy_format
 
 from ..errors import BadFileError
 from .alignment import PAGE
-from .names import is_export
+from .names import export_name, is_export, is_file_name
 from .npy import LITERAL_ERRORS, check_dtype, check_shape
 
 MAX_FRAMES = 1 << 31
@@ -66,7 +65,7 @@ def decode_description(data: bytes) -> Description:
         fields["shape"] = check_shape(fields["shape"], fields["dtype"])
         fields["fill"] = bytes.fromhex(fields["fill"])
         description = Description(**{name: fields[name] for name in Description.__dataclass_fields__})
-        texts = ("scan_id", "final", "stem", "started", "software")
+        texts = ("scan_id", "started", "software")
         if any(
             type(getattr(description, name)) is not str or not getattr(description, name).isprintable()
             for name in texts
@@ -81,7 +80,7 @@ def decode_description(data: bytes) -> Description:
         if len(description.fill) != description.dtype.itemsize or description.array_offset % PAGE:
             raise ValueError("fill or array offset does not fit")
         names = (description.final, description.stem)
-        if any(type(name) is not str or Path(name).name != name or name in ("", "..") for name in names):
+        if any(type(name) is not str or not is_file_name(export_name(name)) for name in names):
             raise ValueError(f"names {names}")
         if description.number is not None and not (type(description.number) is int and description.number >= 0):
             raise ValueError(f"number {description.number!r}")

@@ -27,6 +27,11 @@ def is_export(name: str) -> bool:
     return name.endswith(EXPORT_SUFFIX)
 
 
+def is_file_name(name: str) -> bool:
+    """Whether `name` is that of a file in a folder: with neither a separator nor a NUL. Any other character may be in it."""
+    return Path(name).name == name and name not in ("", "..") and "\0" not in name
+
+
 def is_scan_file(name: str) -> bool:
     """Whether `name` is that of a scan file."""
     return name.endswith(PART_SUFFIX)
@@ -63,7 +68,7 @@ def numbered_name(stem: str, number: int) -> str:
 def numbered_names(stem: str) -> re.Pattern[str]:
     """Matches every name that makes a number of `stem` taken: export, scan file or journal. Group 1 is the number."""
     export, part, journal = map(re.escape, (EXPORT_SUFFIX, PART_SUFFIX, JOURNAL_SUFFIX))
-    return re.compile(rf"{re.escape(stem)}_(0|[1-9][0-9]*){export}(?:(?:\.[0-9a-f]{{8}})?{part}(?:{journal})?)?$")
+    return re.compile(rf"{re.escape(stem)}_(0|[1-9][0-9]*){export}(?:(?:\.[0-9a-f]{{8}})?{part}(?:{journal})?)?\Z")
 
 
 def part_path(final: Path, unique: str = "") -> Path:
@@ -83,3 +88,8 @@ def redo_path(part: Path) -> Path:
 def replacement_path(path: Path) -> Path:
     """Where a new version of `path` is written before it is renamed to `path`."""
     return path.with_name(path.name + REPLACEMENT_SUFFIX)
+
+
+def longest_name(final: str, *, unique: bool) -> str:
+    """The longest name of a file that the export `final` needs while it is made. `unique`: its scan file has an id."""
+    return replacement_path(journal_path(part_path(Path(final), "0" * 8 if unique else ""))).name

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 import struct
+from collections.abc import Mapping, Set
 from math import prod
 from typing import Any
 
@@ -28,9 +29,11 @@ def check_dtype(dtype: Any) -> np.dtype[Any]:
     """`dtype` as a numpy dtype. Raises ScanShapeError where a scan cannot have it: objects, sub-arrays, empty dtypes."""
     try:
         result: np.dtype[Any] = np.dtype(dtype)
-    except TypeError as error:
-        raise ScanShapeError(f"{dtype!r} is no numpy dtype") from error
-    if result.hasobject or result.subdtype is not None or result.itemsize == 0 or result.kind == "T":
+    except Exception as error:  # numpy raises five kinds
+        raise ScanShapeError(
+            f"{dtype!r} is no numpy dtype ({error}): give one, such as 'float64' or 'uint16'"
+        ) from error
+    if result.hasobject or result.subdtype is not None or result.itemsize <= 0 or result.kind == "T":
         raise ScanShapeError(f"a scan cannot be of dtype {result}: its elements need a fixed, non-zero size in bytes")
     try:
         described = npy_format.descr_to_dtype(npy_format.dtype_to_descr(result))
@@ -44,9 +47,11 @@ def check_dtype(dtype: Any) -> np.dtype[Any]:
 def check_shape(shape: Any, dtype: np.dtype[Any]) -> tuple[int, ...]:
     """`shape` as a tuple of ints. Raises ScanShapeError where one is below 1, or numpy cannot address the array."""
     try:
+        if isinstance(shape, str | bytes | bytearray | Mapping | Set):
+            raise TypeError("its type has no order, or is text")
         dims = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
     except TypeError as error:
-        raise ScanShapeError(f"{shape!r} is no shape") from error
+        raise ScanShapeError(f"{shape!r} is no shape: give a tuple of whole numbers, such as (10, 256, 256)") from error
     if any(isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1 for n in dims):
         raise ScanShapeError(f"shape {tuple(dims)} cannot be a scan: every dimension is a whole number of at least 1")
     dims = tuple(int(n) for n in dims)

@@ -24,17 +24,19 @@ from ..disk import (
     make_folder,
     remove_file,
 )
-from ..errors import LysStorageError, NameTakenError, ScanShapeError
+from ..errors import BadFileError, LysStorageError, NameTakenError, ScanShapeError
 from ..format import (
-    EXPORT_SUFFIX,
     MAX_FRAMES,
     DataLayout,
     Description,
     Grid,
     check_axes,
     check_dtype,
+    check_note,
     check_shape,
+    decode_description,
     encode_axes,
+    encode_description,
     encode_note,
     export_name,
     export_stem,
@@ -45,10 +47,13 @@ from ..format import (
 )
 from ..journal import Journal
 from ..store import ScanStore
+from .destination import as_export_path, check_names
 from .frame_input import check_fill
+from .metadata import warn_of_note
 from .options import check_options
 from .scan import Scan
 from .space import ScanSpace
+from .writer import warn_of_header
 
 
 def create(
@@ -75,10 +80,10 @@ def create(
     replaced then. `partial`: what close() makes of a scan that is not complete, "fill" or "trim": cut to the part of the
     grid that has frames. `casting`: "same_value" refuses a frame of another dtype where a value would change, but for
     rounding in a floating dtype; "unsafe" does not look.
+
+    An axis that could not be read again is refused. What of `note` is no plain data is stored for lys, with a warning.
     """
-    final = Path(path)
-    if final.suffix != EXPORT_SUFFIX:
-        final = final.with_name(export_name(final.name))
+    final = as_export_path(path)
     return begin_scan(
         final.parent,
         export_stem(final.name),
@@ -121,7 +126,9 @@ def begin_scan(
     """
     folder = Path(os.path.abspath(folder))  # the process may go to another one
     interval_s = check_options(flush_interval_s, partial, casting)
+    check_names(folder, stem, numbered=numbered, replaces=replace_existing)
     plan = _plan(shape, dtype, fill, axes, note, grid_ndim)
+    plan.check_is_read_again(folder, stem, numbered, note or {})
     if preallocate:
         ensure_free_space(folder, plan.layout.array_end + plan.reserve, folder / export_name(stem))
     make_folder(folder)
@@ -176,6 +183,18 @@ class _Plan:
         """Bytes behind the array that the end of the scan will take."""
         return tail_reserve(self.grid.frames) + self.metadata_size
 
+    def check_is_read_again(self, folder: Path, stem: str, numbered: bool, note: Mapping[Any, Any]) -> None:
+        """Raise ScanShapeError where the description cannot be read again; log a warning where others cannot read all."""
+        final = numbered_name(stem, 0) if numbered else export_name(stem)
+        description = self.describe(final, stem, 0 if numbered else None, False)
+        try:
+            if decode_description(encode_description(description)) != description:
+                raise BadFileError("it would be read as another one")
+        except BadFileError as error:
+            raise ScanShapeError(f"the description of {final!r} could not be read again: {error}") from error
+        warn_of_note(folder / final, note, self.metadata[1])
+        warn_of_header(folder / final, self.layout.npy_header)
+
     def describe(self, final: str, stem: str, number: int | None, replaces: bool) -> Description:
         return Description(
             scan_id=uuid.uuid4().hex,
@@ -197,9 +216,12 @@ def _plan(shape: Any, dtype: Any, fill: Any, axes: Any, note: Any, grid_ndim: in
     checked_dtype = check_dtype(dtype)
     dims = check_shape(shape, checked_dtype)
     fill_bytes = check_fill(fill, checked_dtype)
-    metadata = encode_axes(check_axes(axes, dims), dims), encode_note(note or {})
-    if grid_ndim is not None and not 0 <= grid_ndim <= len(dims):
-        raise ScanShapeError(f"grid_ndim {grid_ndim} for the {len(dims)} dimensions of shape {dims}")
+    metadata = encode_axes(check_axes(axes, dims), dims), encode_note(check_note(note))
+    if grid_ndim is not None:
+        is_whole = isinstance(grid_ndim, int | np.integer) and not isinstance(grid_ndim, bool)
+        if not is_whole or not 0 <= grid_ndim <= len(dims):
+            raise ScanShapeError(f"grid_ndim {grid_ndim!r} for the {len(dims)} dimensions of shape {dims}")
+        grid_ndim = int(grid_ndim)
     now = datetime.now(UTC)
     grid = Grid(dims, grid_ndim or 0)
     frame_bytes = grid.frame_elements * checked_dtype.itemsize

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,13 +12,28 @@ import numpy as np
 from ..format import (
     Axes,
     check_axes,
+    check_note,
     decode_axes,
     decode_note,
     encode_axes,
     encode_note,
+    unreadable_keys,
     with_coordinates,
 )
 from ..store import ScanStore
+
+log = logging.getLogger("lys_storage")
+
+
+def warn_of_note(path: Path, note: Mapping[Any, Any], note_npy: bytes) -> None:
+    """Log a warning that names what in `note` is no plain data. `note_npy`: as it is stored."""
+    keys = unreadable_keys(note, note_npy)
+    if keys:
+        log.warning(
+            "%s: note %s is no plain data (numbers, text, times, lists, dicts, numpy arrays): it is stored as it is, for lys; "
+            "open_wave gives its text, or with trust=True itself",
+            *(path, ", ".join(keys)),
+        )
 
 
 class ScanMetadata:
@@ -58,9 +75,10 @@ class ScanMetadata:
             self._note = decode_note(self._store.journal.read_metadata()[1], trust=self._is_trusted)
         return self._note
 
-    def set_note(self, note: Mapping[Any, Any]) -> None:
+    def set_note(self, note: Mapping[Any, Any] | None) -> None:
         self._store.table.raise_if_between_layouts()
-        self._note = note if isinstance(note, dict) else dict(note)
+        given = check_note(note)
+        self._note = given if isinstance(given, dict) else dict(given)
         self.store_note()
 
     def store_note(self) -> None:
@@ -70,4 +88,5 @@ class ScanMetadata:
         axes, stored = self._store.journal.read_metadata()
         note = encode_note(self._note)
         if note != stored:
+            warn_of_note(self._store.final_path, self._note, note)
             self._store.journal.write_metadata(axes, note)

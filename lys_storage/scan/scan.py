@@ -189,7 +189,7 @@ class Scan:
             return self._metadata.note()
 
     @note.setter
-    def note(self, note: Mapping[Any, Any]) -> None:
+    def note(self, note: Mapping[Any, Any] | None) -> None:
         with self._lifecycle.lock:
             self._raise_if_over()
             self._metadata.set_note(note)

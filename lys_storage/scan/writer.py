@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import FrameIndexError, LysStorageError, ScanClosedError, ScanShapeError
-from ..format import MAX_FRAMES, FrameLayout, Grid, LayoutChanged, check_dtype, select
+from ..format import MAX_FRAMES, FrameLayout, Grid, LayoutChanged, check_dtype, layout_of, select
 from ..store import NOT_STORED, STORED_WAKE, ScanStore
 from .array_map import ArrayMap
 from .background import BackgroundWorkers
@@ -25,6 +26,8 @@ from .space import ScanSpace
 log = logging.getLogger("lys_storage")
 
 _array = np.ndarray
+_NUMPY_READS = 10_000
+"""Bytes of a .npy header that numpy.load reads without being told: `max_header_size`."""
 _TOGETHER = 32 << 20
 """Bytes of a slice that are written, or rewritten, together at most."""
 
@@ -214,6 +217,7 @@ class FrameWriter:
                 change_dtype(self._store, check_dtype(dtype), fill)
             finally:
                 self._array_map.drop()  # it may have been made of the new file as the old one is laid out
+            warn_of_header(self._store.final_path, layout_of(self._store.description).npy_header)
             self._infers_dtype = False
             self._update_fast_path()
             self._space.preallocate()
@@ -263,6 +267,16 @@ class FrameWriter:
             self._notify_written()
         except LysStorageError as error:
             faults.append(error)
+
+
+def warn_of_header(path: Path, npy_header: bytes) -> None:
+    """Log a warning where numpy refuses a header as long as this one unless it is told not to."""
+    if len(npy_header) > _NUMPY_READS:
+        log.warning(
+            "%s: the .npy header of its dtype is %d bytes long: open_wave and lys read it, numpy.load only with "
+            "max_header_size=%d; shorter or fewer names of fields make it shorter",
+            *(path, len(npy_header), len(npy_header)),
+        )
 
 
 def _too_long(index: Any, grid: Grid) -> FrameIndexError:

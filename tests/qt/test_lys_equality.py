@@ -152,3 +152,32 @@ def test_open_wave_tells_what_lys_loads(tmp_path: Path, waves: dict[str, Any], n
             scan[index] = case.array[index]
     with lys_storage.open_wave(path) as wave:
         assert described_wave(wave.data, wave.axes, wave.note) == waves[name][0]
+
+
+TIMES = np.array(["2026-01-01T00:00:00.123456789", "2026-01-02"], "M8[ns]")
+
+
+def test_lys_loads_axes_of_times_and_large_numbers_of_one_length_as_what_they_are(tmp_path: Path) -> None:
+    """Its own export makes whole numbers of nanoseconds there, and cannot be loaded with numbers beyond 63 bits."""
+    large = np.array([1, 2**63], "u8")
+    with lys_storage.create(tmp_path / "times.npz", (2, 2, 2), "u1", axes=[TIMES, large, None]):
+        pass
+    child = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import os, lys_storage.qt, lys; wave = lys.Wave('times.npz'); "
+            "print(*[(a.dtype.str, a.tolist()) for a in wave.axes], sep='\\n', flush=True); os._exit(0)",
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "QT_QPA_PLATFORM": "offscreen"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert child.returncode == 0, child.stderr
+    assert child.stdout.splitlines() == [
+        str(("<M8[ns]", TIMES.tolist())),
+        str(("<u8", large.tolist())),
+        str(("<f8", [0.0, 1.0])),
+    ]

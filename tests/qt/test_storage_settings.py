@@ -293,3 +293,26 @@ def test_asking_costs_no_look_for_each_number_and_few_scans_of_the_folder(
     folder.with_name("empty").mkdir()
     storage.folder = "empty"
     assert costs() == ({0}, {"scandir": 1, "lexists": 2000})
+
+
+def test_a_name_of_which_a_sidecar_is_too_long_is_refused_when_a_scan_is_reserved(storage: Any, folder: Path) -> None:
+    """It failed at the first frame. The message says how long it can be."""
+    storage.name = "x" * 239
+    with pytest.raises(lys_storage.StorageOSError, match=r"can be 238 here \(227 before '_999999.npz'\)"):
+        storage.reserve((2, 2))
+    assert not storage.saving
+    assert not folder.exists()
+
+
+def test_a_tag_that_open_wave_cannot_read_is_warned_of_by_its_key(
+    storage: Any, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When the scan is reserved, and when it is saved for what has come meanwhile."""
+    tags: list[dict[str, Any]] = []
+    storage.tagRequest.connect(lambda tag: (tag.update(where=folder), tags.append(tag)))
+    storage.reserve((2, 2))
+    assert "note 'where' is no plain data" in caplog.text
+    tags[0]["late"] = {folder}
+    storage.save()
+    assert storage.waitForSaved()
+    assert "note 'where', 'late' is no plain data" in caplog.text

@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
+import collections
+import datetime
+import enum
 import logging
 import threading
+import uuid
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
 
+import lys_storage
 from lys_storage import AxisLengthError, ScanClosedError
 from tests.helpers import assert_same_array, assert_same_axes, files, load_export
 from tests.scan.scans import begin
+
+Point = collections.namedtuple("Point", "x y")
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def open_axes(path: Path) -> list[np.ndarray[Any, Any]]:
+    with lys_storage.open_wave(path) as wave:
+        return wave.axes
+
 
 # -- axes --------------------------------------------------------------------------------------------------------------
 
@@ -89,7 +116,203 @@ def test_what_the_axes_were_made_of_may_be_changed_afterwards(tmp_path: Path) ->
     assert_same_axes(load_export(scan.path).axes, [[1.0, 2.0], [0.0, 1.0, 2.0]])
 
 
+@pytest.mark.parametrize(
+    "axis",
+    [
+        pytest.param([1, None, 3], id="None between numbers"),
+        pytest.param(np.array([1, 2.5, 3], object), id="whole numbers and fractions as objects: read as whole ones"),
+        pytest.param([Decimal(1), Decimal(2), Decimal(3)], id="Decimals"),
+        pytest.param([Path("a"), Path("b"), Path("c")], id="paths"),
+        pytest.param([object()] * 3, id="objects"),
+        pytest.param([lambda: 1] * 3, id="what cannot be pickled"),
+        pytest.param([datetime.datetime(2026, 1, 1, tzinfo=ZoneInfo("Asia/Tokyo"))] * 3, id="times of a named zone"),
+    ],
+)
+def test_an_axis_that_could_not_be_read_again_is_refused(tmp_path: Path, axis: Any) -> None:
+    """At the beginning and later; nobody could open the export."""
+    words = r"axis 1, of dtype .*, could not be read again as what it is: give numbers, text or times"
+    with pytest.raises(AxisLengthError, match=words):
+        begin(tmp_path, axes=[None, axis])
+    assert files(tmp_path) == set()
+    with begin(tmp_path, axes=[[5.0, 6.0]]) as scan:
+        with pytest.raises(AxisLengthError, match=words):
+            scan.axes = [None, axis]
+        assert_same_axes(scan.axes, [[5.0, 6.0], [0.0, 1.0, 2.0]])
+    assert_same_axes(open_axes(scan.path), [[5.0, 6.0], [0.0, 1.0, 2.0]])
+
+
+@pytest.mark.parametrize(
+    "axis",
+    [
+        pytest.param(np.ma.masked_array([1.0, 2.0, 3.0], [0, 1, 0]), id="an array"),
+        pytest.param([1.0, np.ma.masked, 3.0], id="in a list"),
+    ],
+)
+def test_a_masked_axis_is_refused_with_a_hint(tmp_path: Path, axis: Any) -> None:
+    """What lies under a mask is no coordinate."""
+    with pytest.raises(AxisLengthError, match=r"axis 1 has masked points.*axis\.filled"):
+        begin(tmp_path, axes=[None, axis])
+    assert files(tmp_path) == set()
+    with begin(tmp_path) as scan, pytest.raises(AxisLengthError, match=r"axis 1 has masked points.*axis\.filled"):
+        scan.axes = [None, axis]
+
+
+def test_a_masked_axis_of_which_nothing_is_masked_is_its_numbers(tmp_path: Path) -> None:
+    with begin(tmp_path, axes=[None, np.ma.masked_array([1.0, 2.0, 3.0], [0, 0, 0])]) as scan:
+        pass
+    assert_same_axes(open_axes(scan.path), [[0.0, 1.0], [1.0, 2.0, 3.0]])
+
+
+AXES_OF_TWO = [
+    pytest.param(np.array(["2026-01-01T00:00:00.123456789", "2026-01-02"], "M8[ns]"), id="nanoseconds"),
+    pytest.param(np.array(["2026-01-01T00:00:01", "NaT"], "M8[s]"), id="seconds, and none"),
+    pytest.param(np.array(["2026-01-01", "2026-01-02"], "M8[D]"), id="days"),
+    pytest.param(np.array(["2026-01", "2026-02"], "M8[M]"), id="months"),
+    pytest.param(np.array([1, 2], "m8[ps]"), id="durations"),
+    pytest.param(np.array([1, 2**63], "u8"), id="beyond 63 bits"),
+    pytest.param(np.array([1, 2], "u8"), id="unsigned"),
+    pytest.param(np.array([1, 2], "i1"), id="bytes"),
+    pytest.param(np.array([0.1, 2], "f4"), id="float32"),
+    pytest.param(np.array([1, np.nan], ">f8"), id="big-endian, and NaN"),
+    pytest.param(np.array([1, 2j], "c8"), id="complex"),
+    pytest.param(np.array([1, 2]).astype(np.longdouble) / 3, id="larger floats"),
+    pytest.param(np.array(["a", "bc"]), id="text"),
+    pytest.param(np.array([b"a", b"bc"]), id="bytes text"),
+    pytest.param(np.array([True, False]), id="bools"),
+    pytest.param([datetime.datetime(2026, 1, 1), datetime.datetime(2026, 1, 2, 3)], id="Python's times"),
+    pytest.param(np.array([(1, 2.5), (3, 4)], [("x", "i4"), ("y", "f8")]), id="records"),
+    pytest.param([None, 2.5], id="None first: objects"),
+    pytest.param([datetime.date(2026, 1, 1), datetime.date(2026, 1, 2)], id="Python's days"),
+]
+
+
+@pytest.mark.parametrize("axis", AXES_OF_TWO)
+@pytest.mark.parametrize(
+    "shape", [(2,), (2, 2), (2, 3), (70_000,)], ids=["alone", "of one length", "of two lengths", "of many points"]
+)
+@pytest.mark.parametrize("when", ["at the beginning", "later"])
+def test_an_axis_is_read_again_with_its_values_whatever_the_others_are(
+    tmp_path: Path, axis: Any, shape: tuple[int, ...], when: str
+) -> None:
+    """Where all are of one length numpy stores Python's objects, and times of nanoseconds would be whole numbers."""
+    given = np.resize(np.array(axis), shape[0])
+    with begin(tmp_path, shape, "u1", axes=[given] if when == "at the beginning" else None) as scan:
+        if when == "later":
+            scan.axes = [given]
+        scan.suspend()
+    with lys_storage.resume(scan.path) as scan:
+        resumed = scan.axes[0]
+    for read in (resumed, open_axes(scan.path)[0]):
+        whole = given.dtype.kind in "iu" and read.dtype.kind in "iu"  # lys makes int64 of those
+        assert whole or read.dtype.kind == given.dtype.kind
+        same = read == given
+        assert bool(np.all(same | ((read != read) & (given != given))))
+
+
 # -- note --------------------------------------------------------------------------------------------------------------
+
+
+NO_PLAIN_DATA = [
+    pytest.param(Path("a/b"), id="a path"),
+    pytest.param(Decimal("1.5"), id="a Decimal"),
+    pytest.param(Fraction(1, 3), id="a Fraction"),
+    pytest.param(collections.defaultdict(list, a=[1]), id="a defaultdict"),
+    pytest.param(collections.Counter("ab"), id="a Counter"),
+    pytest.param(uuid.UUID(int=5), id="a UUID"),
+    pytest.param(datetime.datetime(2026, 1, 1, tzinfo=ZoneInfo("Asia/Tokyo")), id="a time of a named zone"),
+    pytest.param(np.ma.masked_array([1.0, 2.0], [0, 1]), id="a masked array"),
+    pytest.param(np.arange(2).view(np.recarray), id="a subclass of an array"),
+    pytest.param(Colour.RED, id="an enum"),
+    pytest.param(Point(1, 2), id="a named tuple"),
+    pytest.param(int, id="a class"),
+    pytest.param(len, id="a function"),
+    pytest.param(np.poly1d([1, 2]), id="an object of numpy's"),
+    pytest.param({"deep": [1, (Path("a"),)]}, id="a path deep in a dict"),
+    pytest.param(nested(300), id="300 lists in each other"),
+]
+
+
+def warned_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What has been named since the last call, each as often as it was."""
+    said = [record.getMessage().split(": note ")[1].split(" is no plain data")[0] for record in caplog.records]
+    caplog.clear()
+    return said
+
+
+@pytest.mark.parametrize("value", NO_PLAIN_DATA)
+def test_what_is_no_plain_data_in_a_note_is_stored_as_it_is_with_a_warning_that_names_its_key(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, value: Any
+) -> None:
+    """At the beginning, where the note is set, and where it was changed in place; once for each time."""
+    with begin(tmp_path, note={"good": 1, "bad": value, ("also", 2): value}) as scan:
+        assert warned_of(caplog) == ["'bad', ('also', 2)"]
+        scan.note = {"good": [1.5, None, "x"]}
+        assert warned_of(caplog) == []
+        scan.note = {"worse": value}
+        assert warned_of(caplog) == ["'worse'"]
+        scan.note["in place"] = value
+    assert warned_of(caplog) == ["'worse', 'in place'"]
+    with np.load(scan.path, allow_pickle=True) as archive:
+        stored = archive["note"][()]
+    assert list(stored) == ["worse", "in place"]
+    assert type(stored["worse"]) is type(value)
+    assert repr(stored["worse"]) == repr(value)
+
+
+def test_plain_data_in_a_note_are_not_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    note = {
+        "numbers": [1, 2.5, 3j, True, None, 10**30, np.float32(1), np.int8(2)],
+        "arrays": (np.arange(3), np.array(["a"]), np.array([1, "a"], object), np.zeros(2, [("x", "f8")])),
+        "times": [
+            datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
+            datetime.timedelta(1),
+            np.datetime64("2026-01-01"),
+        ],
+        "containers": {1: {2, 3}, (4, 5): frozenset("a"), "b": collections.OrderedDict(a=1), b"c": bytearray(b"d")},
+        "long": "x" * 100_000,
+    }
+    with begin(tmp_path, note=note):
+        pass
+    assert caplog.records == []
+
+
+class RunsCode:
+    """What its pickle calls is called where it is unpickled."""
+
+    calls = 0
+
+    @classmethod
+    def call(cls) -> int:
+        cls.calls += 1
+        return 5
+
+    def __reduce__(self) -> Any:
+        return RunsCode.call, ()
+
+
+def test_a_note_is_not_unpickled_to_find_out_what_in_it_is_plain(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with begin(tmp_path, note={"a": 1, "b": RunsCode()}):
+        assert warned_of(caplog) == ["'b'"]
+    assert RunsCode.calls == 0
+
+
+def test_what_is_stored_as_its_repr_is_plain(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with begin(tmp_path, note={"a": threading.Lock(), "b": Path("c")}):
+        assert "'a' cannot be pickled" in caplog.records[0].getMessage()
+        del caplog.records[0]
+        assert warned_of(caplog) == ["'b'"]
+
+
+def test_a_note_whose_values_are_readable_one_by_one_only_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A few lists that hold each other so often that whoever copies them fills the memory: each key is named."""
+    shared: list[Any] = [0] * 1000
+    wide = [shared] * 1000
+    with begin(tmp_path, note={"a": wide, "b": wide}):
+        assert warned_of(caplog) == ["'a', 'b'"]
 
 
 def test_what_is_in_the_note_when_the_scan_is_saved_counts(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 import lys_storage
 from lys_storage import ScanShapeError
-from tests.helpers import wait_until
+from tests.helpers import load_export, wait_until
 from tests.scan.scans import begin
 
 INTERVALS = [
@@ -74,3 +74,127 @@ def test_another_way_with_an_incomplete_scan_is_refused(tmp_path: Path, partial:
     with pytest.raises(ScanShapeError, match="partial is 'fill' or 'trim', not "):
         begin(tmp_path, partial=partial)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("grid_ndim", ["1", 1.0, True, [1], 3, -1])
+def test_a_grid_that_is_no_number_of_dimensions_is_refused(tmp_path: Path, grid_ndim: Any) -> None:
+    with pytest.raises(ScanShapeError, match=r"grid_ndim .* for the 2 dimensions"):
+        begin(tmp_path, grid_ndim=grid_ndim)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_grid_may_be_numpys_int(tmp_path: Path) -> None:
+    with begin(tmp_path, grid_ndim=np.int64(1)) as scan:
+        assert scan.grid_shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        pytest.param(
+            {"shape": "12"}, "'12' is no shape: give a tuple of whole numbers, such as", id="text as the shape"
+        ),
+        pytest.param({"shape": b"12"}, "is no shape: give a tuple", id="bytes as the shape"),
+        pytest.param({"shape": {2, 3}}, "is no shape: give a tuple", id="a set as the shape"),
+        pytest.param({"shape": {2: 3}}, "is no shape: give a tuple", id="a dict as the shape"),
+        pytest.param({"shape": None}, "is no shape: give a tuple", id="no shape"),
+        pytest.param({"shape": ("2", 3)}, "every dimension is a whole number", id="text as a dimension"),
+        pytest.param({"shape": (2.5, 3)}, "every dimension is a whole number", id="a half dimension"),
+        pytest.param({"dtype": "uint7"}, r"'uint7' is no numpy dtype .*such as 'float64'", id="a dtype that is none"),
+        pytest.param({"dtype": 5}, "is no numpy dtype", id="a number as the dtype"),
+        pytest.param({"dtype": "(2,"}, "is no numpy dtype", id="half a dtype"),
+        pytest.param({"dtype": {"names": ["a"]}}, "is no numpy dtype", id="a dtype without formats"),
+        pytest.param({"dtype": [("a",)]}, "is no numpy dtype", id="a field without a format"),
+        pytest.param({"dtype": object()}, "is no numpy dtype", id="an object as the dtype"),
+        pytest.param(
+            {"dtype": "V99999999999999999999"}, "no numpy dtype|fixed, non-zero size", id="a dtype too large for numpy"
+        ),
+        pytest.param({"dtype": "V2147483647"}, "elements are too large", id="elements of two gigabytes"),
+        pytest.param({"dtype": "V9000000"}, "elements are too large", id="elements too large for a description"),
+        pytest.param(
+            {"note": "text"}, r"a note is a dict, not 'text': give \{'Notes': 'text'\}", id="text as the note"
+        ),
+        pytest.param({"note": ""}, "a note is a dict", id="empty text as the note"),
+        pytest.param({"note": 0}, "a note is a dict", id="a number as the note"),
+        pytest.param({"note": [("a", 1)]}, "a note is a dict", id="pairs as the note"),
+        pytest.param({"axes": 5}, "axes is 5: give a list with one axis, or None, for each", id="a number as the axes"),
+        pytest.param({"axes": "xy"}, "axes is 'xy': give a list", id="text as the axes"),
+        pytest.param({"axes": [5]}, "axis 0 is the single value 5", id="a number as an axis"),
+        pytest.param({"axes": [[[1], [2, 3]]]}, "axis 0 is no array", id="a ragged axis"),
+        pytest.param({"fill": [[1], [2, 3]]}, "cannot be held", id="a ragged fill"),
+        pytest.param({"fill": object()}, "cannot be held", id="an object as the fill"),
+    ],
+)
+def test_what_is_of_a_wrong_kind_is_refused_in_words_that_say_what_to_give(
+    tmp_path: Path, options: dict[str, Any], words: str
+) -> None:
+    given = {"shape": (2, 3), "dtype": "f8", **options}
+    with pytest.raises(lys_storage.LysStorageError, match=words) as caught:
+        lys_storage.create(tmp_path / "data.npz", **given)
+    assert isinstance(caught.value, ValueError)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("note", ["text", 5, [1], {1}])
+def test_a_note_that_is_no_dict_is_refused_and_the_note_stays(tmp_path: Path, note: Any) -> None:
+    with begin(tmp_path, note={"a": 1}) as scan:
+        with pytest.raises(ScanShapeError, match="a note is a dict, not "):
+            scan.note = note
+        assert scan.note == {"a": 1}
+    assert load_export(scan.path).note == {"a": 1}
+
+
+@pytest.mark.parametrize("axes", [5, "xy", b"xy"])
+def test_axes_that_are_no_list_are_refused_and_the_axes_stay(tmp_path: Path, axes: Any) -> None:
+    with begin(tmp_path, axes=[[5.0, 6.0]]) as scan:
+        with pytest.raises(lys_storage.AxisLengthError, match="give a list with one axis"):
+            scan.axes = axes
+        assert scan.axes[0].tolist() == [5.0, 6.0]
+
+
+def test_a_note_that_is_set_to_none_is_empty(tmp_path: Path) -> None:
+    with begin(tmp_path, note={"a": 1}) as scan:
+        scan.note = None
+    assert load_export(scan.path).note == {}
+
+
+# -- headers that numpy does not read ----------------------------------------------------------------------------------
+
+MANY_FIELDS = [(f"a long name of a field {k}", "u1") for k in range(300)]
+
+
+def test_a_header_that_numpy_refuses_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """At the beginning, and where the dtype changes. What the warning says is so."""
+    with begin(tmp_path / "a", (2,), MANY_FIELDS) as scan:
+        pass
+    assert "bytes long: open_wave and lys read it, numpy.load only with max_header_size=" in caplog.text
+    with np.load(scan.path) as archive, pytest.raises(ValueError, match="max_header_size"):
+        archive["data"]
+    size = int(caplog.text.split("max_header_size=")[1].split(";")[0])
+    with np.load(scan.path, max_header_size=size) as archive:
+        assert archive["data"].dtype == np.dtype(MANY_FIELDS)
+    with lys_storage.open_wave(scan.path) as wave:
+        assert wave.dtype == np.dtype(MANY_FIELDS)
+    caplog.clear()
+    with begin(tmp_path / "b", (2,)) as scan:
+        assert caplog.text == ""
+        scan.change_dtype(MANY_FIELDS)
+        assert "max_header_size=" in caplog.text
+
+
+def test_a_header_that_numpy_reads_is_not_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The longest one: one character more is warned of, and refused by numpy."""
+    warned = set()
+    for size in range(9880, 9960):
+        with begin(tmp_path / str(size), (2,), [("x" * size, "u1")]) as scan:
+            pass
+        is_read = True
+        try:
+            with np.load(scan.path) as archive:
+                archive["data"]
+        except ValueError:
+            is_read = False
+        assert ("max_header_size" in caplog.text) is not is_read
+        warned.add(is_read)
+        caplog.clear()
+    assert warned == {True, False}

@@ -1,0 +1,188 @@
+"""Names that a file system takes are kept, and read again by every reader; others are refused in words, and nothing is left."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lys_storage
+from lys_storage import LysStorageError, ScanShapeError, StorageOSError
+from lys_storage.scan import begin_scan
+from tests.helpers import files, load_export
+
+posix = pytest.mark.skipif(os.name != "posix", reason="a name is bytes on POSIX")
+
+# -- names that are kept -----------------------------------------------------------------------------------------------
+
+NAMES = [
+    pytest.param("温度　走査", id="an ideographic space"),
+    pytest.param("a\u00a0b", id="a space that does not break"),
+    pytest.param("a\u202fb", id="a narrow one"),
+    pytest.param("a\u200bb", id="one of no width"),
+    pytest.param("a\nb", id="a newline", marks=posix),
+    pytest.param("a\n", id="a newline at the end", marks=posix),
+    pytest.param("a\tb\x1b[31m", id="control characters", marks=posix),
+    pytest.param("a\u202eb", id="a change of direction"),
+    pytest.param(os.fsdecode(b"a\xff\xe9b"), id="bytes that are no UTF-8", marks=posix),
+    pytest.param(" a ", id="spaces around it", marks=posix),
+    pytest.param("a\"b'c\\d", id="quotes and a backslash", marks=posix),
+    pytest.param("a.npz.part", id="a suffix of ours"),
+    pytest.param(".", id="a dot", marks=posix),
+    pytest.param("..", id="two dots", marks=posix),
+    pytest.param("", id="nothing but a number or a suffix"),
+    pytest.param("𝒳\U0010ffff", id="beyond 16 bits", marks=posix),
+]
+
+
+@pytest.mark.parametrize("numbered", [False, True], ids=["without a number", "numbered"])
+@pytest.mark.parametrize("replaces", [False, True], ids=["new", "replacing"])
+@pytest.mark.parametrize("stem", NAMES)
+def test_an_interrupted_scan_of_any_name_is_read_resumed_and_recovered(
+    tmp_path: Path, stem: str, numbered: bool, replaces: bool
+) -> None:
+    def begin() -> lys_storage.Scan:
+        scan = begin_scan(tmp_path, stem, (2, 3), "u2", numbered=numbered, replace_existing=replaces)
+        scan[0] = np.ones(3, "u2")
+        scan.suspend()
+        return scan
+
+    scan = begin()
+    assert lys_storage.verify(tmp_path) == []
+    with lys_storage.resume(scan.part_path) as scan:
+        scan[1] = np.full(3, 2, "u2")
+    assert scan.path.name == (f"{stem}_0.npz" if numbered else f"{stem}.npz")
+    assert load_export(scan.path).data.tolist() == [[1] * 3, [2] * 3]
+    lys_storage.open_wave(scan.path, check=True).close()
+    begin() if numbered or replaces else None
+    (recovered,) = lys_storage.recover(tmp_path) if numbered or replaces else [None]
+    assert recovered is None or (recovered.path is not None and recovered.path.exists()), recovered
+    assert lys_storage.verify(tmp_path) == []
+
+
+@posix
+def test_a_path_may_be_bytes(tmp_path: Path) -> None:
+    with lys_storage.create(os.fsencode(tmp_path) + b"/a\xff", (2,)) as scan:
+        assert os.fsencode(scan.path.name) == b"a\xff.npz"
+    assert [os.fsencode(path.name) for path in tmp_path.iterdir()] == [b"a\xff.npz"]
+
+
+# -- names that are too long -------------------------------------------------------------------------------------------
+
+
+def stem_of(size: int, letter: str = "x") -> str:
+    """A stem whose export has a name of `size` bytes."""
+    left = size - len(".npz")
+    return letter * (left // len(letter.encode())) + "x" * (left % len(letter.encode()))
+
+
+def longest(folder: Path, numbered: bool, replaces: bool, letter: str) -> int:
+    """The longest name that is not refused; the message of the next one says the same."""
+    refused: list[StorageOSError] = []
+    size = 200
+    while not refused:
+        size += 1
+        stem = stem_of(size - (7 if numbered else 0), letter)
+        try:
+            begin_scan(folder, stem, (2, 3), "u2", numbered=numbered, replace_existing=replaces).discard()
+        except StorageOSError as error:
+            refused.append(error)
+    assert refused[0].errno == errno.ENAMETOOLONG
+    assert f"{size} bytes long, and can be {size - 1} here" in str(refused[0])
+    return size - 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are 255 bytes long on Linux")
+@pytest.mark.parametrize(
+    ("numbered", "replaces", "expected"),
+    [(False, False, 238), (False, True, 229), (True, False, 238)],
+    ids=["without a number", "replacing", "numbered"],
+)
+@pytest.mark.parametrize("letter", ["x", "温"], ids=["ASCII", "three bytes"])
+def test_the_longest_name_takes_frames_rewrites_another_dtype_and_a_recovery_and_the_next_is_refused(
+    tmp_path: Path, numbered: bool, replaces: bool, expected: int, letter: str
+) -> None:
+    """At the door, and not at the first frame: the names of the files beside it are longer."""
+    size = longest(tmp_path, numbered, replaces, letter)
+    assert size == expected
+    assert files(tmp_path) == set()
+    stem = stem_of(size - (7 if numbered else 0), letter)
+    scan = begin_scan(tmp_path, stem, (2, 3), "u2", numbered=numbered, replace_existing=replaces)
+    scan.change_dtype("u4")
+    for value in (1, 2):
+        scan[0] = np.full(3, value, "u4")
+        scan.flush()
+    scan.suspend()
+    (recovered,) = lys_storage.recover(tmp_path)
+    assert recovered.path is not None
+    assert load_export(recovered.path).data.tolist() == [[2] * 3, [0] * 3]
+    if numbered:
+        for n in range(1, 12):  # with one digit more
+            begin_scan(tmp_path, stem, (2, 3), "u2", numbered=True, replace_existing=False).close()
+            assert (tmp_path / f"{stem}_{n}.npz").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a path is 4095 bytes long on Linux")
+def test_a_path_of_which_a_sidecar_is_too_long_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path
+    while len(os.fsencode(folder)) < 4095 - 220:
+        folder = folder / ("d" * min(200, 4095 - 210 - len(os.fsencode(folder))))
+    folder.mkdir(parents=True)
+    most = 4095 - len(os.fsencode(folder)) - 1 - len(".part.journal.new")
+    with pytest.raises(StorageOSError, match=f"can be {most} here") as caught:
+        lys_storage.create(folder / stem_of(most + 1), (2, 3))
+    assert caught.value.errno == errno.ENAMETOOLONG
+    with lys_storage.create(folder / stem_of(most), (2, 3)) as scan:
+        scan[0] = np.zeros(3)
+
+
+# -- what is no name ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        pytest.param("a\0b.npz", "NUL", id="a NUL"),
+        pytest.param("run\0/a.npz", "NUL", id="a NUL in a folder"),
+        pytest.param("a\ud800.npz", "cannot be written by this system", id="half a surrogate pair", marks=posix),
+        pytest.param(5, "is no path", id="a number"),
+        pytest.param(None, "is no path", id="None"),
+        pytest.param(["a.npz"], "is no path", id="a list"),
+        pytest.param("", "is a folder: name a file", id="nothing"),
+        pytest.param(".", "is a folder: name a file", id="the folder itself"),
+        pytest.param("..", "is a folder: name a file", id="the folder above"),
+        pytest.param("there", "is a folder: name a file, such as 'there", id="a folder"),
+        pytest.param("there/", "is a folder: name a file", id="a folder with a slash"),
+        pytest.param("new/", "is a folder: name a file", id="a folder that is not there"),
+        pytest.param("taken.npz", "is a folder, and no file can take its name", id="a folder of the final name"),
+    ],
+)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_can_name_no_file_is_refused_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: Any, words: str, overwrite: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("there").mkdir()
+    Path("taken.npz").mkdir()
+    with pytest.raises(LysStorageError, match=words) as caught:
+        lys_storage.create(path, (2,), overwrite=overwrite)
+    assert isinstance(caught.value, StorageOSError | ScanShapeError)
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["taken.npz", "there"]
+
+
+def test_beside_a_folder_a_file_of_its_name_can_be_named_with_its_suffix(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    with lys_storage.create(tmp_path / "there.npz", (2,)) as scan:
+        assert scan.path == tmp_path / "there.npz"
+
+
+@pytest.mark.parametrize("stem", ["a/b", "/a", "a\0b"])
+def test_a_stem_with_a_folder_in_it_is_refused(tmp_path: Path, stem: str) -> None:
+    with pytest.raises(StorageOSError, match=r"no name of a file|NUL"):
+        begin_scan(tmp_path, stem, (2,), "f8", numbered=True, replace_existing=False)
+    assert list(tmp_path.iterdir()) == []
