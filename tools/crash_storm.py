@@ -77,6 +77,7 @@ def report(out: Console, tally: Tally, *, seconds: float) -> None:
         out.print(f"FAULT {fault}")
     out.print(
         f"{tally.kills} kills in {tally.lives} scans, {seconds:.0f} s: "
+        f"{tally.copies} copies made meanwhile, {tally.copies_exported} of them exported; "
         f"{tally.acknowledged:,} frames acknowledged, {tally.checked:,} compared, {tally.lost} lost; "
         f"{len(tally.faults)} other faults"
         if tally.lost == 0

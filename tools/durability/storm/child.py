@@ -6,6 +6,7 @@ import json
 import os
 import random
 import select
+import shutil
 import signal
 import sys
 import time
@@ -17,7 +18,7 @@ import numpy as np
 
 import lys_storage
 from tools.durability.internals import begin_scan, set_boot_id
-from tools.durability.storm.life import DTYPE, REPLACED, Life, Told
+from tools.durability.storm.life import DTYPE, FIRST_DTYPE, REPLACED, Life, Told
 from tools.durability.storm.steps import DEADLINE_S, Kill, Steps
 
 
@@ -44,6 +45,9 @@ class Child:
             lys_storage.recover(self.life.folder)
             return
         scan = self.begin() if self.role == "write" else self.resume()
+        if scan.dtype != DTYPE:
+            self.steps.phase = "dtype"
+            scan.change_dtype(DTYPE, self.life.fill)
         self.frames(scan)
         self.end(scan)
 
@@ -55,12 +59,13 @@ class Child:
             "flush_interval_s": life.flush_interval_s,
             "grid_ndim": 2 if life.grid_is_known else None,
         }
+        dtype = FIRST_DTYPE if life.changes_dtype else DTYPE
         if life.kind == "numbered":
             given = {"numbered": True, "replace_existing": False, **common}
-            scan = begin_scan(life.folder, "data", life.shape, DTYPE, **given)
+            scan = begin_scan(life.folder, "data", life.shape, dtype, **given)
         else:
             path = life.folder / ("data.npz" if life.kind == "unnumbered" else REPLACED)
-            scan = lys_storage.create(path, life.shape, DTYPE, overwrite=life.kind == "replace", **common)
+            scan = lys_storage.create(path, life.shape, dtype, overwrite=life.kind == "replace", **common)
         self.tell("reserved")
         return scan
 
@@ -88,6 +93,8 @@ class Child:
                 scan.flush()
             elif what < 0.17:
                 self.set_note(scan)
+            elif what < 0.2 and self.written:
+                self.copy(scan)
             elif what < 0.35 and self.written:
                 self.write(scan, rng.sample(sorted(self.written), 1))
             elif what < 0.42 and not self.tells_grid:
@@ -98,6 +105,18 @@ class Child:
                 self.write(scan, cells)
             elif not self.written:
                 return
+
+    def copy(self, scan: lys_storage.Scan) -> None:
+        """As cp or a backup does: one file after the other, in any order, while frames are written."""
+        copy = self.life.copies / str(self.version)
+        if copy.exists():
+            return
+        copy.mkdir(parents=True)
+        files = [path for path in scan.part_path.parent.glob(f"{scan.part_path.name}*") if path.suffix != ".new"]
+        for path in self.rng.sample(files, len(files)):
+            shutil.copyfile(path, copy / path.name)
+            self.write(scan, [self.rng.randrange(self.life.cells) for _ in range(1)])
+        self.tell("copied", str(copy))
 
     def set_note(self, scan: lys_storage.Scan) -> None:
         self.steps.phase = "note"
@@ -126,8 +145,8 @@ class Child:
     def end(self, scan: lys_storage.Scan) -> None:
         how = self.rng.random()
         if how < 0.6:
-            self.steps.phase = "save"
-            self.tell("saved", scan.close().name)
+            self.steps.phase, trim = ("trim", True) if how < 0.15 else ("save", False)
+            self.tell("saved", scan.close(trim=trim).name)
         elif how < 0.8:
             self.steps.phase = "suspend"
             scan.suspend()

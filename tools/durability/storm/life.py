@@ -17,6 +17,7 @@ from tools.durability.ledger import Ledger
 from tools.durability.oracle import Expected
 
 DTYPE = "<u2"
+FIRST_DTYPE = "<u4"  # of a scan whose dtype is changed before its first frame
 REPLACED = "old.npz"
 TAKEN = "data_0.npz"
 _SIZES = (1000, 4096, 65_536, 1 << 20)
@@ -32,6 +33,12 @@ class Life:
     fill: int
     grid_is_known: bool  # else the first index tells it, in a new journal
     flush_interval_s: float | None
+    changes_dtype: bool
+
+    @property
+    def copies(self) -> Path:
+        """Where copies are put that are made while the scan is written."""
+        return self.folder.with_name(f"{self.folder.name}.copies")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -43,7 +50,9 @@ class Life:
 
     @property
     def expected(self) -> Expected:
-        return Expected(self.shape, len(self.grid), {np.dtype(DTYPE): np.asarray(self.fill, DTYPE).tobytes()})
+        dtypes = [DTYPE, FIRST_DTYPE] if self.changes_dtype else [DTYPE]
+        fills: dict[Any, bytes | None] = {np.dtype(name): np.asarray(self.fill, name).tobytes() for name in dtypes}
+        return Expected(self.shape, len(self.grid), fills, may_be_trimmed=True)
 
     @property
     def replaceable(self) -> tuple[str, ...]:
@@ -71,6 +80,7 @@ def draw_life(folder: Path, seed: str, frame_bytes: int) -> Life:
         fill=rng.choice([0, 0xABCD]),
         grid_is_known=rng.random() >= 0.3,
         flush_interval_s=rng.choice([None, None, 0, 0.002, 0.02]),
+        changes_dtype=rng.random() < 0.25,
     )
 
 
@@ -85,6 +95,7 @@ class Told:
     boot: int = 0
     step: str = ""
     faults: list[str] = field(default_factory=list)
+    copies: list[str] = field(default_factory=list)
 
     def take(self, what: str, *rest: Any) -> None:
         if what == "reserved":
@@ -95,6 +106,8 @@ class Told:
             self.suspended = True
         elif what in ("step", "ended"):
             self.step = rest[0]
+        elif what == "copied":
+            self.copies.append(rest[0])
         elif what == "failed":
             self.faults.append(rest[0])
         elif what != "resumed":

@@ -13,6 +13,7 @@ import lys_storage
 from tools.durability import own_reader
 from tools.durability.files import digests_of_exports, read_files, write_files
 from tools.durability.internals import booted_as, copies_are_trusted
+from tools.durability.ledger import Ledger
 from tools.durability.oracle import Kind, Verdict, check_archives, check_earlier_files, compare, read_exports
 from tools.durability.storm.child import run_child
 from tools.durability.storm.life import Life, Told
@@ -30,6 +31,8 @@ class Tally:
     lost: int = 0
     checked: int = 0
     faults: list[str] = field(default_factory=list)
+    copies: int = 0
+    copies_exported: int = 0
 
 
 def live(life: Life, rng: random.Random, tally: Tally, wanted: int) -> None:
@@ -77,9 +80,27 @@ def look(life: Life, told: Told, earlier: dict[str, bytes], tally: Tally) -> lis
         verdict.add(Kind.LOST, "nothing could be compared", len(told.ledger.promised()))
     finally:
         shutil.rmtree(copy)
+    faults += look_at_copies(life, told, tally)
     tally.checked += len(told.ledger.promised())
     tally.lost += verdict.count(Kind.LOST)
     return faults
+
+
+def look_at_copies(life: Life, told: Told, tally: Tally) -> list[str]:
+    """Recover the copies that were made while the scan was written: nothing is promised of them, and nothing is passed off."""
+    anything = Ledger(cells=told.ledger.cells, note=told.ledger.note)
+    verdict = Verdict()
+    for name in told.copies:
+        copy = Path(name)
+        with booted_as(f"boot {told.boot}"):
+            lys_storage.recover(copy)
+        exports = read_exports(copy, verdict)
+        compare(life.expected, exports, anything, verdict, folder=copy, required=False)
+        tally.copies += 1
+        tally.copies_exported += len(exports)
+    told.copies.clear()
+    shutil.rmtree(life.copies, ignore_errors=True)
+    return [f"of a copy made meanwhile: {text}" for text in verdict.texts()]
 
 
 def check(life: Life, folder: Path, told: Told, earlier: dict[str, bytes], verdict: Verdict) -> list[str]:

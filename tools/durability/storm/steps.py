@@ -21,9 +21,9 @@ from tools.durability.internals import replace_everywhere
 ANY = "any"
 DEADLINE_S = 60.0
 _MOST_STEPS = {"reserve": 16, "write": 16, "rewrite": 40, "refine": 20, "note": 8, "flush": 12}
-_MOST_STEPS |= {"save": 16, "suspend": 8, "resume": 10, "recover": 26}
+_MOST_STEPS |= {"dtype": 24, "trim": 16, "save": 16, "suspend": 8, "resume": 10, "recover": 26}
 _PHASES = {
-    "write": ["reserve", "write", "rewrite", "refine", "note", "flush", "save", "save", "suspend"],
+    "write": ["reserve", "write", "rewrite", "refine", "dtype", "note", "flush", "save", "trim", "suspend"],
     "resume": ["resume", "resume", "write", "rewrite", "save", "flush"],
     "recover": ["recover"],
 }
