@@ -103,8 +103,8 @@ def _recover_one(
         if empty is not None:
             return empty
         scan = resume_scan(path, verify=verify, keep_doubtful=keep_doubtful, is_over=True, progress=progress)
-        written = scan.frames_written
         try:
+            written = scan.frames_written
             final = scan.close(progress, trim=trim, recovering=True)
         except BaseException:
             try:

@@ -137,6 +137,7 @@ def begin_scan(
         number, file = claim_number(folder, stem)
     else:
         file = claim_path(folder / export_name(stem), unique=replace_existing)
+    store: ScanStore | None = None
     try:
         final = export_name(stem) if number is None else numbered_name(stem, number)
         description = plan.describe(final, stem, number, replace_existing and not numbered)
@@ -154,7 +155,7 @@ def begin_scan(
         )
     except BaseException as error:
         try:  # at once: a second interrupt may come in any call
-            _undo(file, journal_is_ours=not isinstance(error, NameTakenError))
+            _undo(file, store, journal_is_ours=not isinstance(error, NameTakenError))
             if number is not None:
                 give_back(folder, stem, number)
         finally:
@@ -251,9 +252,11 @@ def _make_files(
         raise
 
 
-def _undo(file: File, *, journal_is_ours: bool) -> None:
+def _undo(file: File, store: ScanStore | None, *, journal_is_ours: bool) -> None:
     """Remove the files of a scan that could not be begun. Where a second interrupt stops this, recovery finds an empty scan
     file, which was only just begun, and removes the rest."""
+    if store is not None:
+        store.journal.close()
     with suppress(LysStorageError):
         file.set_size(0)
     if journal_is_ours:

@@ -202,3 +202,32 @@ def test_a_create_that_was_interrupted_lets_the_lock_go(
                 assert found.path is not None or found.settled, found.said
     assert files(tmp_path) <= {"a.npz"}
     assert (files(tmp_path) == {"a.npz"}) == (again == "set_size")
+
+
+@pytest.mark.parametrize("call", ["recover", "resume"])
+@pytest.mark.parametrize(
+    "step",
+    [(ScanStore, "__init__"), (Scan, "__init__"), (Scan, "frames_written")],
+    ids=["the store", "the scan", "behind it"],
+)
+def test_a_recovery_that_was_interrupted_lets_the_lock_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: tuple[type, str], call: str
+) -> None:
+    """While its traceback is alive, too; and it can be run again."""
+    scan = begun(tmp_path)
+    scan[0, 0] = frame(0)
+    scan.suspend()
+
+    def interrupted(*args: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*step, property(interrupted) if step[1] == "frames_written" else interrupted)
+        try:
+            lys_storage.recover(tmp_path) if call == "recover" else lys_storage.resume(tmp_path / "a.npz").suspend()
+        except KeyboardInterrupt:
+            patch.undo()
+            assert is_free(scan.part_path)
+    lys_storage.recover(tmp_path)
+    assert files(tmp_path) == {"a.npz"}
+    assert load_export(tmp_path / "a.npz").data[0, 0].tolist() == frame(0).tolist()
