@@ -15,6 +15,7 @@ from .folder import (
     sync_folder,
 )
 from .forks import call_in_forked_child, fork_generation, process_id, register_for_forks
+from .lock import Lock
 from .numbering import claim_number, claim_path, free_number, give_back
 from .pieces import FileCutError, range_crc32, read_pieces, rewrite_range, units_crc32
 from .preallocation import Preallocation
@@ -28,6 +29,7 @@ __all__ = [
     "FileCutError",
     "Frame",
     "Identity",
+    "Lock",
     "Preallocation",
     "boot_id",
     "call_in_forked_child",

@@ -12,6 +12,7 @@ import os
 import stat
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,6 +20,7 @@ from ..errors import NameTakenError, StorageOSError, os_error
 from . import filesystem, syscalls
 from .filesystem import Identity
 from .forks import register_for_forks
+from .lock import Lock
 from .syscalls import NO_SUCH_CALL
 
 try:
@@ -36,6 +38,7 @@ _WRITE_LIMIT = 1 << 30  # one write call takes at most 2 GiB less a page
 _HAS_PWRITE = hasattr(os, "pwrite")  # Windows has none
 _MANY_BUFFERS = 1024  # IOV_MAX
 _LOCK_AT = 1 << 62  # Windows' locks are mandatory: lock a byte that nobody reads
+_LOOK_S = 0.5
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2
 _SYNC_FILE_RANGE_WRITE = 2
 WRITES_BACK = sys.platform == "linux"
@@ -220,14 +223,14 @@ class File:
             reason = error if isinstance(error, OSError) else OSError(errno.EINVAL, str(error))
             raise os_error("map", self.path, reason) from error
 
-    def try_lock(self) -> bool:
-        """Take the writer's lock, which dies with the process; False where a living one has it.
+    def try_lock(self, *, shared: bool = False) -> Lock:
+        """Take the writer's lock, which dies with the process; with `shared` the lock of one who looks.
 
-        flock(2), not a POSIX lock, which any other close of the file would drop.
+        flock(2), not a POSIX lock, which any other close of the file would drop. It is given back when the file is closed.
         """
         try:
             if fcntl is not None:
-                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self.fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             else:
                 import msvcrt
 
@@ -236,11 +239,23 @@ class File:
                     msvcrt.locking(self.fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
-                return False
+                return Lock.BUSY
             if error.errno in NO_SUCH_CALL | {errno.ENOLCK}:
-                return True  # a share without locks: exclusive create is what decides there
+                return Lock.UNSUPPORTED
             raise os_error("lock", self.path, error) from error
-        return True
+        return Lock.TAKEN
+
+    def lock_to_take_over(self) -> Lock:
+        """The writer's lock of a file that another process has left. BUSY where a living one writes it.
+
+        One who looks has a shared lock for a moment: that is waited for.
+        """
+        deadline, pause = time.monotonic() + _LOOK_S, threading.Event()
+        while (lock := self.try_lock()) is Lock.BUSY and time.monotonic() < deadline:
+            if fcntl is not None and self.try_lock(shared=True) is Lock.BUSY:
+                break  # a writer has it. Windows has no shared locks, and cannot tell
+            pause.wait(0.005)
+        return lock
 
     def close_for_rename(self) -> None:
         """Windows renames no file that is open; elsewhere it stays open, and locked, until its new name is in place."""

@@ -21,7 +21,7 @@ from pathlib import Path
 import filelock
 
 from ..errors import NameTakenError, StorageOSError
-from ..format import journal_path, numbered_name, numbered_names, part_path
+from ..format import journal_path, numbered_name, numbered_names, part_path, redo_path
 from .file import File
 from .folder import remove_file
 from .forks import call_in_forked_child
@@ -162,7 +162,10 @@ def claim_path(final: Path, *, unique: bool = False) -> File:
     try:
         file = File.create(part)
     except NameTakenError as error:
-        hint = f'a scan in progress is there: "lys-storage recover {part.parent}" exports it'
+        hint = (
+            f'a scan in progress is there: lys_storage.resume goes on with it, "lys-storage recover {part.parent}" '
+            "exports it; or choose another name"
+        )
         raise NameTakenError(error.errno, hint, os.fspath(part)) from error
     try:
         file.hold_folder()
@@ -171,9 +174,15 @@ def claim_path(final: Path, *, unique: bool = False) -> File:
             raise NameTakenError(errno.EEXIST, "another process has just taken it", os.fspath(part))
         if not is_locked:
             raise StorageOSError(errno.EACCES, "lock: the system gives no lock on a new file", os.fspath(part))
-        if not unique and (os.path.lexists(final) or os.path.lexists(journal_path(part))):
+        if not unique and os.path.lexists(final):
             remove_file(part)
-            raise NameTakenError(errno.EEXIST, "exists already; it is not replaced", os.fspath(final))
+            hint = "exists already, and is not replaced: choose another name, or pass overwrite=True"
+            raise NameTakenError(errno.EEXIST, hint, os.fspath(final))
+        left = next((path for path in (journal_path(part), redo_path(part)) if os.path.lexists(path)), None)
+        if not unique and left is not None:
+            remove_file(part)
+            hint = f'is left of an earlier scan: "lys-storage recover {part.parent}" says what to do; or choose another name'
+            raise NameTakenError(errno.EEXIST, hint, os.fspath(left))
     except NameTakenError:
         file.close()
         raise
@@ -191,7 +200,7 @@ def _lock_new_file(file: File) -> bool:
     deadline, pause = time.monotonic() + _LOCK_RETRY_S, threading.Event()
     while not (locked := file.try_lock()) and file.owns_path() and time.monotonic() < deadline:
         pause.wait(0.01)
-    return locked
+    return bool(locked)
 
 
 def claim_number(folder: Path, stem: str) -> tuple[int, File]:

@@ -5,6 +5,7 @@ Tries each thing with files in a temporary folder. Never touches other files, an
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import subprocess
@@ -18,12 +19,13 @@ from pathlib import Path
 
 from ..errors import LysStorageError, NameTakenError, os_error
 from .file import File
-from .folder import make_folder, publish_new, sync_folder
+from .folder import publish_new, sync_folder
+from .lock import Lock
 from .numbering import claim_number
 
 _PROBE_BYTES = 64 << 20
 _OTHER_PROCESS = "import sys; from pathlib import Path; from lys_storage.disk import File; " + (
-    "print(File.open(Path(sys.argv[1]), writable=True).try_lock())"
+    "print(File.open(Path(sys.argv[1]), writable=True).try_lock().name)"
 )
 
 
@@ -40,9 +42,14 @@ class Finding:
 def check_disk(folder: Path) -> Iterator[Finding]:
     """Run each probe in a temporary folder inside `folder`. Raises StorageOSError where that cannot be made.
 
+    `folder` itself is never made: a misspelt name would be tested on another disk than the one that was meant.
     A probe that fails with an error does not hold; the error is what was seen.
     """
-    make_folder(folder)
+    if not folder.is_dir():
+        code = errno.ENOTDIR if folder.exists() else errno.ENOENT
+        raise os_error(
+            "look for the folder", folder, OSError(code, os.strerror(code)), "check its name, or make it first"
+        )
     try:
         work = tempfile.TemporaryDirectory(prefix=".lys_storage_check_", dir=folder)
     except OSError as error:
@@ -82,12 +89,14 @@ def _locks(work: Path) -> tuple[bool, str]:
     file = File.create(work / "lock")
     try:
         mine = file.try_lock()
+        if mine is Lock.UNSUPPORTED:
+            return False, "not supported here"
         command = [sys.executable, "-c", _OTHER_PROCESS, str(file.path)]
         result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     finally:
         file.close()
     other = result.stdout.strip()
-    holds = mine and other == "False"
+    holds = mine is Lock.TAKEN and other == Lock.BUSY.name
     return holds, "" if holds else f"the other process got {other or result.stderr}"
 
 

@@ -1,0 +1,77 @@
+"""The lock of a scan file: a writer's, or for a moment that of one who looks."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lys_storage
+from lys_storage.disk import File, Lock, check_disk
+
+fcntl = pytest.importorskip("fcntl")
+
+
+def test_a_lock_is_taken_busy_or_not_supported(tmp_path: Path) -> None:
+    """Those who look exclude writers, and not each other."""
+    one = File.create(tmp_path / "a")
+    other, third = (File.open(tmp_path / "a", writable=False) for _ in range(2))
+    assert (one.try_lock(), other.try_lock(), other.try_lock(shared=True)) == (Lock.TAKEN, Lock.BUSY, Lock.BUSY)
+    one.close()
+    assert (other.try_lock(shared=True), third.try_lock(shared=True)) == (Lock.TAKEN, Lock.TAKEN)
+    third.close()
+    again = File.open(tmp_path / "a", writable=True)
+    assert (again.try_lock(), bool(Lock.BUSY), bool(Lock.UNSUPPORTED)) == (Lock.BUSY, False, True)
+    other.close()
+    again.close()
+
+
+def test_a_scan_that_is_written_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shared lock is refused then: that tells it from one who looks."""
+    with lys_storage.create(tmp_path / "data.npz", (2,), "u1"):
+        file = File.open(tmp_path / "data.npz.part", writable=True)
+        monkeypatch.setattr(threading.Event, "wait", lambda *args: pytest.fail("it waits"))
+        assert file.lock_to_take_over() is Lock.BUSY
+        file.close()
+
+
+@pytest.mark.filterwarnings("ignore:flock not supported on this filesystem")  # of filelock
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL])
+def test_scans_are_created_without_locks_and_the_disk_check_says_that_there_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """A new name is decided by its exclusive create."""
+
+    def flock(fd: int, operation: int) -> Any:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with lys_storage.create(tmp_path / "a.npz", (2,), "u1") as scan:
+        scan[...] = np.ones(2, "u1")
+    failed = {finding.what: finding.seen for finding in check_disk(tmp_path) if not finding.holds}
+    assert failed["a writer's lock keeps another process out"] == "not supported here"
+
+
+@pytest.mark.parametrize("sidecar", ["data.npz.part.journal", "data.npz.part.redo"])
+def test_a_name_is_taken_by_what_is_left_of_an_earlier_scan(tmp_path: Path, sidecar: str) -> None:
+    """A new scan would write its own in the place of what a scan that was moved away still needs."""
+    (tmp_path / sidecar).write_bytes(b"needed")
+    with pytest.raises(lys_storage.NameTakenError, match="is left of an earlier scan") as caught:
+        lys_storage.create(tmp_path / "data.npz", (2,), "u1")
+    assert caught.value.filename == str(tmp_path / sidecar)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {sidecar: b"needed"}
+
+
+def test_a_disk_check_makes_no_folder(tmp_path: Path) -> None:
+    """A misspelt name is an error, not a test of another disk."""
+    (tmp_path / "file").touch()
+    for name, code in (("misspelt/path", errno.ENOENT), ("file", errno.ENOTDIR)):
+        with pytest.raises(lys_storage.StorageOSError, match="check its name, or make it first") as caught:
+            next(check_disk(tmp_path / name))
+        assert caught.value.errno == code
+    assert os.listdir(tmp_path) == ["file"]
