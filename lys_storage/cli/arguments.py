@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .._version import VERSION
+from .output import INTERRUPTED, JSON_OPTION, record, say, say_aside, say_json, tolerant_outputs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,11 +49,42 @@ def _parse_dtype(ctx: click.Context, param: click.Parameter, value: str) -> np.d
 
 def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
-        click.echo(f"lys-storage {VERSION}")
+        say(f"lys-storage {VERSION}")
         ctx.exit()
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100})
+class _Commands(click.Group):
+    """All commands. Whatever comes, an output that fails ends none of them, and what is wrong is said in one line."""
+
+    def main(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Any:
+        with tolerant_outputs() as is_lost:
+            try:
+                return super().main(args, *more, **options)
+            except SystemExit as end:
+                if is_lost() and not end.code:
+                    raise SystemExit(1) from None
+                raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        asked = [*ctx.args, *getattr(ctx, "_protected_args", ())]
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            said, code = "stopped", INTERRUPTED
+        except click.UsageError as error:
+            if JSON_OPTION in asked:
+                say_json([record("", "", error=error.format_message())])
+            raise
+        say_aside(said)
+        if JSON_OPTION in asked:
+            say_json([record("", "", error=said)])
+        sys.exit(code)
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100},
+)
 @click.option(
     *("--version", "version"),
     is_flag=True,
@@ -63,7 +96,7 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
 def main() -> None:
     """Record scans into the .npz that lys loads, and recover, check and list them.
 
-    Exit codes: 0 success, 1 problems found, 2 usage error.
+    Exit codes: 0 success, 1 problems found (also: the output could not be written), 2 usage error, 130 stopped by Ctrl-C.
     """
 
 
@@ -132,46 +165,71 @@ def demo(
     sys.exit(run(Demo(grid, frame, dtype, out, rate, seed)))
 
 
+_PATH = click.Path(readable=False, path_type=Path)  # each command says itself what it cannot read
+_AS_JSON = click.option(JSON_OPTION, "as_json", is_flag=True, help="Print machine-readable JSON.")
+_FORCE = click.option(
+    "--force",
+    is_flag=True,
+    help="On a file system without locks: take scans over although nobody can tell whether a process still writes them.",
+)
+
+
 @main.command()
-@click.argument("folder", type=click.Path(exists=True, path_type=Path))
+@click.argument("folder", type=_PATH)
 @click.option("--dry-run", is_flag=True, help="Only print what is there and what would be done.")
 @click.option(
     "--verify", is_flag=True, help="Check every frame against its checksum, even if only a process has crashed."
 )
 @click.option("--trim", is_flag=True, help="Cut each scan, and its axes, to the part of its grid that has frames.")
-@click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON.")
-def recover(folder: Path, dry_run: bool, verify: bool, trim: bool, as_json: bool) -> None:
+@click.option(
+    "--keep-doubtful",
+    is_flag=True,
+    help="After a power cut or a restart: keep frames of the last moment that nothing vouches for; the export lists them.",
+)
+@_FORCE
+@_AS_JSON
+def recover(
+    folder: Path, dry_run: bool, verify: bool, trim: bool, keep_doubtful: bool, force: bool, as_json: bool
+) -> None:
     """Export every interrupted scan below FOLDER.
 
     A scan whose process died, or whose machine lost power, becomes its .npz. This holds every frame that arrived, and
     the fill value elsewhere; its acquisition.json lists the missing frames. Scans that a living process writes are
-    skipped, and no file is replaced. The command can be stopped at any time, and run again.
+    skipped, and no file is replaced. FOLDER may also be one scan. The command can be stopped at any time, and run again.
 
-    Exit code 1: a scan could not be exported; it is unchanged.
+    Where the file system has no locks nothing is exported without --force. With it, the host and the process that wrote
+    each scan are printed first.
+
+    Exit code 1: a scan could not be exported; it is unchanged. Files of others are no problem.
     """
     from .commands import run_recover
 
-    sys.exit(run_recover(folder, dry_run=dry_run, verify=verify, trim=trim, json_output=as_json))
+    how = {"dry_run": dry_run, "verify": verify, "trim": trim, "keep_doubtful": keep_doubtful, "force": force}
+    sys.exit(run_recover(folder, json_output=as_json, **how))
 
 
 @main.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON.")
+@click.argument("file", type=_PATH)
+@_AS_JSON
 def info(file: Path, as_json: bool) -> None:
-    """Print what FILE, an export or a scan in progress (.npz.part), holds. Reads no data."""
+    """Print what FILE, an export or a scan in progress (.npz.part), holds. Reads no data.
+
+    "size" is the length of the file, "on disk" what it takes there. Exit code 1: it is damaged, or may not be read.
+    """
     from .commands import run_info
 
     sys.exit(run_info(file, json_output=as_json))
 
 
 @main.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON.")
+@click.argument("paths", nargs=-1, required=True, type=_PATH)
+@_AS_JSON
 def verify(paths: tuple[Path, ...], as_json: bool) -> None:
     """Check exports and scans in progress, or all of them below a folder, byte by byte.
 
     For an export: the structure, and the CRC-32 of every member. For a scan in progress: the journal, and the checksum
-    of every frame. Reads at the speed of the disk, and changes nothing. Exit code 1: problems were found and printed.
+    of every frame, unless a process is writing it. Reads at the speed of the disk, and changes nothing: a scan can be
+    recovered meanwhile. Exit code 1: problems were found and printed. Files of others are no problem.
     """
     from .commands import run_verify
 
@@ -179,18 +237,22 @@ def verify(paths: tuple[Path, ...], as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("folder", type=click.Path(exists=True, path_type=Path), default=".")
-@click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON.")
+@click.argument("folder", type=_PATH, default=".")
+@_AS_JSON
 def ls(folder: Path, as_json: bool) -> None:
     """List exports and scans in progress below FOLDER, with their states.
 
     \b
     finalized     an export, complete and valid
+    foreign       another's file, whatever its name; nothing is wrong with it
     running       a living process writes it
     interrupted   its process died: "lys-storage recover" exports it
+    unknown       running or interrupted: the file system has no locks that tell
+    leftover      what a crash left beside an export: "lys-storage recover" removes it
+    not readable  this user may not read it
     damaged       the line below the table says what is wrong
 
-    Exit code 1: something is damaged.
+    "size" is the length of a file, "on disk" what it takes there. Exit code 1: something is damaged.
     """
     from .commands import run_ls
 
@@ -198,24 +260,25 @@ def ls(folder: Path, as_json: bool) -> None:
 
 
 @main.command("resume")
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON.")
-def resume_(path: Path, as_json: bool) -> None:
-    """Prepare an interrupted scan for continuation, and print how a script or a detector continues it.
+@click.argument("path", type=_PATH)
+@_FORCE
+@_AS_JSON
+def resume_(path: Path, force: bool, as_json: bool) -> None:
+    """Prepare an interrupted scan for its continuation, and print how a script or a detector continues it.
 
-    PATH is the final name of the scan, or its .npz.part. Its frames are reconciled with its journal, as by a resume:
-    after a power cut each frame is checked. The scan stays in progress.
+    This command itself takes no frames. PATH is the final name of the scan, or its .npz.part. Its frames are reconciled
+    with its journal, as by lys_storage.resume: after a power cut each frame is checked. The scan stays in progress.
     """
     from .commands import run_resume
 
-    sys.exit(run_resume(path, json_output=as_json))
+    sys.exit(run_resume(path, force=force, json_output=as_json))
 
 
 @main.command("check-disk")
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=".")
-@click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON.")
+@click.argument("folder", type=_PATH, default=".")
+@_AS_JSON
 def check_disk(folder: Path, as_json: bool) -> None:
-    """Test whether the disk or share of FOLDER does what lys_storage relies on, and how fast.
+    """Test whether the disk or share of FOLDER, which has to exist, does what lys_storage relies on, and how fast.
 
     Tests exclusive creation, locks between processes, preallocation, publishing without replacing, maps and syncs, in a
     temporary folder, which is removed. Exit code 1: a test failed; its consequence is printed.

@@ -1,163 +1,210 @@
-"""The commands other than the demo. Each function prints its result, and returns the exit code: 0 success, 1 problems."""
+"""The commands other than the demo. Each function prints its result, and returns the exit code: 0 success, 1 problems,
+130 stopped by Ctrl-C.
+"""
 
 from __future__ import annotations
 
+import errno
+import io
 import itertools
-import json
+import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import click
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from ..disk import check_disk
 from ..errors import LysStorageError
 from ..format import is_scan_file
-from ..reading import open_wave
-from ..recovery import DAMAGED, Problem, Recovered, as_json, inspect, list_scans, recover, resume, verify
+from ..recovery import (
+    UNKNOWN,
+    Entry,
+    Recovered,
+    Verified,
+    describe,
+    find_named,
+    list_scans,
+    recover,
+    resume,
+    verify_each,
+    with_path,
+)
+from .facts import facts_of, json_value, text_of
+from .output import INTERRUPTED, PROBLEMS, SUCCESS, printable, record, say, say_aside, say_json, say_text
+
+_Records = list[dict[str, Any]]
+_NOTHING_HERE = "neither exports nor scans in progress here"
 
 
-def _console(*, stderr: bool = False) -> Console:
-    return Console(highlight=False, markup=False, soft_wrap=True, stderr=stderr)
+def _run(work: Callable[[_Records], int], path: Path, stopped: str, *, json_output: bool, one: bool = False) -> int:
+    """Do the work of a command: its exit code. An interrupt, or an error that ends it, is one line.
 
-
-def run_recover(folder: Path, *, dry_run: bool, verify: bool, trim: bool, json_output: bool) -> int:
-    """Export the interrupted scans below `folder`. After Ctrl-C it can be run again."""
-    out, messages = _console(), _console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=messages, transient=True, disable=not messages.is_terminal) as bar:
-        task = bar.add_task("checking and filling", total=None)
-
-        def progress(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        def print_result(result: Recovered) -> None:
-            if not json_output:
-                out.print(f"{result.path or result.part}: {result.said}")
-
-        try:
-            results = recover(folder, dry_run, verify=verify, trim=trim, progress=progress, done=print_result)
-        except KeyboardInterrupt:
-            messages.print("stopped; nothing is lost, run it again to go on")
-            return 1
+    `work` adds to the records that are printed as JSON: all of them, or with `one` the last.
+    """
+    records: _Records = []
+    ended_by = ""
+    try:
+        code = work(records)
+    except KeyboardInterrupt:
+        ended_by, code = f"stopped; {stopped}", INTERRUPTED
+    except (LysStorageError, OSError) as error:
+        ended_by, code = describe(error), PROBLEMS
+    if ended_by:
+        say_aside(ended_by)
+        records.append(record(path, "", said=ended_by, error=ended_by))
     if json_output:
-        out.print(json.dumps([_recovered_for_json(r) for r in results], indent=1))
-    elif not results:
-        out.print(f"{folder}: no scan was interrupted here")
-    failed = [r for r in results if r.path is None and not (r.running or r.settled or dry_run)]
-    return 1 if failed else 0
+        say_json(records[-1] if one else records)
+    return code
 
 
-def _recovered_for_json(result: Recovered) -> dict[str, Any]:
-    return {
-        "part": str(result.part),
-        "path": None if result.path is None else str(result.path),
-        "frames_written": result.frames_written,
-        "frames_expected": result.frames_expected,
-        "running": result.running,
-        "said": result.said,
-    }
+def _ensure_exists(path: Path) -> None:
+    if not path.is_dir() and find_named(path) is None:
+        raise click.UsageError(f"{printable(str(path))}: there is no folder, export or scan in progress of this name")
+
+
+@contextmanager
+def _progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    console = Console(highlight=False, markup=False, soft_wrap=True, stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
+    with Progress(
+        *columns,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        redirect_stdout=sys.stdout.isatty(),  # else what is printed there would go to the bar's terminal
+        redirect_stderr=False,
+    ) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+# -- recover -----------------------------------------------------------------------------------------------------------
+
+
+def run_recover(folder: Path, *, json_output: bool, dry_run: bool, force: bool, **how: bool) -> int:
+    """Export the interrupted scans below `folder`; `how`: as recover. After Ctrl-C it can be run again."""
+
+    def work(records: _Records) -> int:
+        _ensure_exists(folder)
+
+        def tell(result: Recovered) -> None:
+            records.append(_of_recovered(result))
+            if not json_output:
+                say(with_path(result.path or result.part, result.said))
+
+        if force:
+            for found in recover(folder, dry_run=True):
+                if found.state == UNKNOWN:
+                    say_aside(with_path(found.part, found.said))
+        with _progress_bar("checking and filling") as progress:
+            results = recover(folder, dry_run, force=force, **how, progress=progress, done=tell)
+        if not results and not json_output:
+            say(f"{folder}: no scan was interrupted here")
+        return PROBLEMS if any(result.failed for result in results) else SUCCESS
+
+    return _run(work, folder, "nothing is lost, run it again to go on", json_output=json_output)
+
+
+def _of_recovered(result: Recovered) -> dict[str, Any]:
+    is_known = result.frames_expected > 0
+    return record(
+        result.path or result.part,
+        result.state,
+        part=str(result.part) if is_scan_file(result.part.name) else None,
+        frames_written=result.frames_written if is_known else None,
+        frames_expected=result.frames_expected if is_known else None,
+        said=result.said,
+        error=result.said if result.failed else None,
+    )
+
+
+# -- verify ------------------------------------------------------------------------------------------------------------
 
 
 def run_verify(paths: tuple[Path, ...], *, json_output: bool) -> int:
     """Check the files at `paths`, and all files below those that are folders."""
-    out, messages = _console(), _console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=messages, transient=True, disable=not messages.is_terminal) as bar:
-        task = bar.add_task("checking", total=None)
 
-        def progress(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
+    def work(records: _Records) -> int:
+        for path in paths:
+            _ensure_exists(path)
+        code, looked_at = SUCCESS, []
+        with _progress_bar("checking") as progress:
+            for one in verify_each(paths, progress):
+                looked_at.append(one.entry.path)
+                code = PROBLEMS if one.problems else code
+                error = "; ".join(problem.what for problem in one.problems)
+                records.append(_of_entry(one.entry, one.said, error))
+                if not json_output:
+                    _say_verified(one)
+        for path in paths:
+            if not json_output and not any(at.is_relative_to(path) for at in looked_at):
+                say(f"{path}: {_NOTHING_HERE}")
+        return code
 
-        def print_problems(path: Path, found: list[Problem]) -> None:
-            if not json_output:
-                out.print(f"{path}: sound" if not found else "\n".join(map(str, found)))
+    return _run(work, paths[0], "not everything has been looked at", json_output=json_output)
 
-        try:
-            problems = verify(*paths, progress=progress, looked_at=print_problems)
-        except KeyboardInterrupt:
-            messages.print("stopped; not everything has been looked at")
-            return 1
-    if json_output:
-        out.print(as_json(problems))
-    return 1 if problems else 0
+
+def _say_verified(one: Verified) -> None:
+    for problem in one.problems:
+        say(str(problem))
+    if not one.problems:
+        say(with_path(one.entry.path, one.said or "sound"))
+
+
+def _of_entry(entry: Entry, said: str, error: str) -> dict[str, Any]:
+    facts = asdict(entry)
+    for name in ("path", "state", "problem"):
+        facts.pop(name)
+    facts |= {"part": str(entry.path) if is_scan_file(entry.path.name) else None, "dtype": entry.dtype or None}
+    return record(entry.path, entry.state, **facts | {"said": said or None, "error": error or None})
+
+
+# -- ls ----------------------------------------------------------------------------------------------------------------
 
 
 def run_ls(folder: Path, *, json_output: bool) -> int:
     """Print a table of the exports and scans in progress below `folder`."""
-    out = _console()
-    entries = list(list_scans(folder))
-    if json_output:
-        out.print(json.dumps([{**asdict(e), "path": str(e.path)} for e in entries], indent=1))
-    elif not entries:
-        out.print(f"{folder}: neither exports nor scans in progress here")
-    else:
-        table = Table(box=None, pad_edge=False)
-        for title in ("state", "shape", "dtype", "frames", "size", "age", "file"):
-            table.add_column(title, justify="right" if title in ("frames", "size", "age") else "left", no_wrap=True)
-        for e in entries:
-            shape = "" if e.shape is None else " x ".join(map(str, e.shape)) or "one value"
-            known = e.frames_expected is not None
-            frames = f"{e.frames_written:,} of {e.frames_expected:,}" if known else ""
-            name = str(e.path.relative_to(folder)) if e.path != folder else str(e.path)
-            table.add_row(e.state, shape, e.dtype, frames, decimal(e.size_bytes), _age(e.changed), name)
-        out.width = 1 << 12  # a name that is cut in two cannot be copied
-        out.print(table, soft_wrap=False)
-        for e in entries:
-            if e.said:
-                out.print(f"{e.path}: {e.said}")
-    return 1 if any(e.state == DAMAGED for e in entries) else 0
 
-
-def run_check_disk(folder: Path, *, json_output: bool) -> int:
-    """Print which tests the disk of `folder` passes, and the consequence of each that it fails."""
-    out = _console()
-    findings = []
-    for finding in check_disk(folder):
-        findings.append(finding)
+    def work(records: _Records) -> int:
+        _ensure_exists(folder)
+        entries = list(list_scans(folder))
+        records += [_of_entry(entry, entry.said, entry.said if entry.problem else "") for entry in entries]
         if not json_output:
-            out.print(f"{'holds' if finding.holds else 'FAILS'}  {finding.what}: {finding.seen}")
-            if not finding.holds:
-                out.print(f"       then: {finding.follows}")
-    if json_output:
-        out.print(json.dumps([asdict(finding) for finding in findings], indent=1))
-    return 0 if all(finding.holds for finding in findings) else 1
+            _say_table(folder, entries)
+        return PROBLEMS if any(entry.problem for entry in entries) else SUCCESS
+
+    return _run(work, folder, "not everything has been looked at", json_output=json_output)
 
 
-def run_resume(path: Path, *, json_output: bool) -> int:
-    """Resume an interrupted scan, suspend it again, and print how to continue it."""
-    out, messages = _console(), _console(stderr=True)
-    try:
-        scan = resume(path)
-    except LysStorageError as error:
-        messages.print(str(error))
-        return 1
-    missing = list(itertools.islice(scan.missing(), 10))
-    written, expected = scan.frames_written, scan.frames_expected
-    name, shape, dtype = scan.path, scan.shape, scan.dtype
-    scan.suspend()
-    if json_output:
-        facts = {"path": str(name), "shape": shape, "dtype": str(dtype), "frames_written": written}
-        out.print(json.dumps({**facts, "frames_expected": expected, "first_missing": missing}, indent=1))
-        return 0
-    out.print(f"{name}: {written:,} of {expected:,} frames are there, of {dtype} {shape}")
-    if missing:
-        out.print(f"the first that are missing: {', '.join(map(str, missing))}")
-    out.print(f"a script goes on with it:    scan = lys_storage.resume({str(path)!r})")
-    out.print("                             for index in scan.missing(): scan[index] = ...")
-    out.print(f"a detector goes on with it:  storage.resume({str(path)!r}), then start the detector")
-    out.print(f"or export it as it is:       lys-storage recover {path}")
-    return 0
+def _say_table(folder: Path, entries: list[Entry]) -> None:
+    if not entries:
+        say(f"{folder}: {_NOTHING_HERE}")
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in ("state", "shape", "dtype", "frames", "size", "on disk", "age", "file"):
+        numbers = title in ("frames", "size", "on disk", "age")
+        table.add_column(title, justify="right" if numbers else "left", no_wrap=True)
+    for e in entries:
+        shape = "" if e.shape is None else " x ".join(map(str, e.shape)) or "one value"
+        frames = f"{e.frames_written:,} of {e.frames_expected:,}" if e.frames_expected is not None else ""
+        on_disk = "" if e.allocated_bytes is None else decimal(e.allocated_bytes)
+        name = str(e.path.relative_to(folder)) if folder in e.path.parents else e.path.name
+        table.add_row(e.state, shape, e.dtype, frames, decimal(e.size_bytes), on_disk, _age(e.changed), printable(name))
+    text = io.StringIO()
+    console = Console(file=text, markup=False, highlight=False, width=1 << 12)  # a name that is cut cannot be copied
+    console.print(table, soft_wrap=False)
+    say_text("\n".join(line.rstrip() for line in text.getvalue().splitlines()))
+    for e in entries:
+        if e.said:
+            say(with_path(e.path, e.said))
 
 
 def _age(changed: float) -> str:
@@ -168,68 +215,79 @@ def _age(changed: float) -> str:
     return f"{seconds:.0f} s"
 
 
+# -- info --------------------------------------------------------------------------------------------------------------
+
+
 def run_info(path: Path, *, json_output: bool) -> int:
     """Print what an export or a scan in progress holds, without reading its data."""
-    out = _console()
-    try:
-        facts = _part_facts(path) if is_scan_file(path.name) else _export_facts(path)
-    except LysStorageError as error:
-        _console(stderr=True).print(str(error))
-        return 1
-    if json_output:
-        out.print(json.dumps(_json_value(facts), indent=1))
-    else:
-        width = max(map(len, facts))
-        for name, value in facts.items():
-            out.print(f"{name:<{width}}  {_printable(value)}")
-    return 0
+
+    def work(records: _Records) -> int:
+        _ensure_exists(path)
+        entry = next(list_scans(path), None)
+        if entry is None:
+            raise FileNotFoundError(errno.ENOENT, "is no file, or has just gone", str(path))
+        error = entry.said if entry.problem else ""
+        if error:
+            say_aside(with_path(entry.path, error))
+        facts = facts_of(entry)
+        records.append(_of_entry(entry, entry.said, error) | json_value(facts))
+        if not json_output and (facts or not error):
+            say_text(text_of(entry, facts))
+        return PROBLEMS if error else SUCCESS
+
+    return _run(work, path, "nothing was changed", json_output=json_output, one=True)
 
 
-def _printable(value: Any) -> str:
-    """Text from a file, with control characters escaped: a terminal must not obey them."""
-    try:
-        text = str(value)
-    except ValueError:  # a number of too many digits
-        return f"<{type(value).__name__} that is too long>"
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+# -- resume ------------------------------------------------------------------------------------------------------------
 
 
-def _json_value(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {_printable(key): _json_value(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_json_value(item) for item in value]
-    if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 1 << 64):
-        return value
-    return _printable(value)
+def run_resume(path: Path, *, force: bool, json_output: bool) -> int:
+    """Take an interrupted scan over, let it go again, and print how to continue it."""
+
+    def work(records: _Records) -> int:
+        _ensure_exists(path)
+        scan = resume(path, force=force)
+        try:
+            missing = list(itertools.islice(scan.missing(), 10))
+            written, expected = scan.frames_written, scan.frames_expected
+            name, part, shape, dtype = scan.path, scan.part_path, scan.shape, str(scan.dtype)
+        finally:
+            scan.suspend()
+        said = "prepared; this command takes no frames"
+        facts = {"shape": shape, "dtype": dtype, "frames_written": written, "frames_expected": expected}
+        records.append(record(part, "interrupted", part=str(part), said=said, **facts, first_missing=missing))
+        if json_output:
+            return SUCCESS
+        say(f"{name}: {written:,} of {expected:,} frames are there, of {dtype} {shape}")
+        if missing:
+            say(f"the first that are missing: {', '.join(map(str, missing))}")
+        say("It is prepared to be continued. This command takes no frames:")
+        say(f"a script goes on with it:    scan = lys_storage.resume({str(path)!r})")
+        say("                             for index in scan.missing(): scan[index] = ...")
+        say(f"a detector goes on with it:  storage.resume({str(path)!r}), then start the detector")
+        say(f"or export it as it is:       lys-storage recover {path}")
+        return SUCCESS
+
+    return _run(work, path, "the scan stays in progress, and nothing is lost", json_output=json_output, one=True)
 
 
-def _export_facts(path: Path) -> dict[str, Any]:
-    with open_wave(path) as wave:
-        facts: dict[str, Any] = {
-            "file": str(path),
-            "size": f"{path.stat().st_size:,} bytes",
-            "shape": wave.shape,
-            "dtype": str(wave.dtype),
-        }
-        for k, (axis, n) in enumerate(itertools.zip_longest(wave.stored_axes, wave.shape)):
-            if axis is None and n:
-                facts[f"axis {k}"] = f"0.0 ... {n - 1}.0 ({n} points)"
-            elif axis is not None and axis.ndim == 1 and axis.size:
-                facts[f"axis {k}"] = f"{axis[0]} ... {axis[-1]} ({axis.size} points)"
-        facts["note"] = wave.note
-        for name in ("started", "ended", "frames_written", "frames_expected", "missing", "software"):
-            if name in wave.info:
-                facts[name.replace("_", " ")] = wave.info[name]
-        return facts
+# -- check-disk --------------------------------------------------------------------------------------------------------
 
 
-def _part_facts(path: Path) -> dict[str, Any]:
-    found = inspect(path)
-    return {
-        "file": str(path),
-        "state": "running" if found.running else "interrupted",
-        "frames written": found.frames_written,
-        "frames expected": found.frames_expected,
-        "note": found.said,
-    }
+def run_check_disk(folder: Path, *, json_output: bool) -> int:
+    """Print which tests the disk of `folder` passes, and the consequence of each that it fails."""
+
+    def work(records: _Records) -> int:
+        if not folder.is_dir():
+            raise click.UsageError(f"{printable(str(folder))}: there is no folder of this name; it is not made here")
+        code = SUCCESS
+        for finding in check_disk(folder):
+            records.append(asdict(finding))
+            code = code if finding.holds else PROBLEMS
+            if not json_output:
+                say(f"{'holds' if finding.holds else 'FAILS'}  {finding.what}: {finding.seen}")
+                if not finding.holds:
+                    say(f"       then: {finding.follows}")
+        return code
+
+    return _run(work, folder, "its temporary folder is removed", json_output=json_output)

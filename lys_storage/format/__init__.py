@@ -13,7 +13,16 @@ from .acquisition import (
     encode_missing,
 )
 from .alignment import PAGE
-from .archive import DATA_MEMBER, DataLayout, encode_tail, layout_of, plan_data_member, tail_reserve
+from .archive import (
+    DATA_MEMBER,
+    DataLayout,
+    begins_as_scan_file,
+    encode_tail,
+    layout_of,
+    local_member_name,
+    plan_data_member,
+    tail_reserve,
+)
 from .axes_and_note import (
     ALLOW_PICKLE_NPY,
     Axes,
@@ -74,6 +83,7 @@ __all__ = [
     "FrameLayout",
     "Grid",
     "LayoutChanged",
+    "begins_as_scan_file",
     "check_axes",
     "check_axes_leniently",
     "check_dtype",
@@ -108,6 +118,7 @@ __all__ = [
     "is_sidecar",
     "journal_path",
     "layout_of",
+    "local_member_name",
     "longest_name",
     "numbered_name",
     "numbered_names",

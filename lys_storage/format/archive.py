@@ -1,4 +1,5 @@
-"""The bytes of the ZIP archive that a scan file is: pure encode. Never reads an archive, and never touches a disk.
+"""The bytes of the ZIP archive that a scan file is: pure encode. Of an archive it reads
+the first header only, by which it tells a scan file. Never touches a disk.
 
 A scan file is a ZIP archive from its first byte on. Its member `data.npy` is stored without compression, and its local
 header is padded so that the array begins on a page:
@@ -40,6 +41,8 @@ _END64 = struct.Struct("<4sQ2H2I4Q")
 _LOCATOR64 = struct.Struct("<4sIQI")
 _END = struct.Struct("<4s4H2IH")
 _ZIP64_ID, _ALIGN_ID = 0x0001, 0xD935
+_ALIGN_AT = _LOCAL.size + len(DATA_MEMBER) + 20
+"""Offset of the alignment field of `data.npy` where that comes first: behind its name and the ZIP64 field."""
 _VERSION_ZIP64 = 45
 _UTF8_FLAG = 0x800
 _U32 = 0xFFFFFFFF
@@ -186,6 +189,21 @@ def layout_of(description: Description) -> DataLayout:
     """The layout of the scan that `description` describes."""
     started = datetime.fromisoformat(description.started).timestamp()
     return plan_data_member(description.shape, description.dtype, started, description.array_offset)
+
+
+def begins_as_scan_file(raw: bytes) -> bool:
+    """Whether `raw`, the first 64 bytes of a file, begin as those of a scan file do, or of its export."""
+    name = local_member_name(raw)
+    aligned = raw[_ALIGN_AT : _ALIGN_AT + 2] == _ALIGN_ID.to_bytes(2, "little")
+    return name == PADDING_MEMBER or (name == DATA_MEMBER and aligned)
+
+
+def local_member_name(raw: bytes) -> str:
+    """The name in the local ZIP header with which `raw` begins, as far as it goes; "" where there is no such header."""
+    if len(raw) < _LOCAL.size or raw[:4] != b"PK\3\4":
+        return ""
+    size = int.from_bytes(raw[26:28], "little")
+    return raw[_LOCAL.size : _LOCAL.size + size].decode("utf-8", "replace")
 
 
 def tail_reserve(frames: int) -> int:

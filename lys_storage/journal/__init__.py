@@ -17,15 +17,20 @@ from .frame_state import (
     States,
 )
 from .journal import Journal
+from .layout import MAGIC as JOURNAL_MAGIC
 from .layout import VERSION as JOURNAL_VERSION
-from .redo_log import Chunk, RedoLog, RedoRecord, read_records
+from .layout import was_never_durable
+from .redo_log import MAGIC as REDO_MAGIC
+from .redo_log import Chunk, RedoLog, RedoRecord, begins_with_record_of, read_records
 
 __all__ = [
     "ABSENT",
     "BLOCK_CHECKSUMMED",
     "CHECKSUMMED",
     "CHECKSUMMING",
+    "JOURNAL_MAGIC",
     "JOURNAL_VERSION",
+    "REDO_MAGIC",
     "REWRITING",
     "TABLE_STEP",
     "WRITING",
@@ -37,6 +42,8 @@ __all__ = [
     "RedoRecord",
     "Span",
     "States",
+    "begins_with_record_of",
     "frames_crc",
     "read_records",
+    "was_never_durable",
 ]

@@ -19,6 +19,7 @@ _HEAD = struct.Struct("<8sIIIIQQQQ")
 _HEAD_CRC = struct.Struct("<I")
 _TEXT_AT = 1536
 _MAX_TEXT = 1 << 24
+_SECTOR = 512
 
 
 def pages(size: int) -> int:
@@ -102,3 +103,20 @@ def read_head(file: File) -> tuple[Description, JournalLayout]:
     if file.size < layout.metadata:
         raise BadFileError(f"is {file.size} bytes, expected at least {layout.metadata}")
     return description, layout
+
+
+def was_never_durable(file: File) -> bool:
+    """Whether a power cut came before a journal had reached the disk for the first time: nothing in it was promised.
+
+    A sector of its head or its description is zeros then, or behind the end of the file. Damage of another kind may still
+    be of use to somebody.
+    """
+    raw = file.read_at(_HEAD.size + _HEAD_CRC.size, 0)
+    if not any(raw):
+        return True
+    if len(raw) < _HEAD.size + _HEAD_CRC.size or _HEAD_CRC.unpack(raw[_HEAD.size :])[0] != crc32(raw[: _HEAD.size]):
+        return False
+    text_size = _HEAD.unpack(raw[: _HEAD.size])[2]
+    text = file.read_at(min(text_size, _MAX_TEXT), _TEXT_AT)
+    sectors = (text[at : at + _SECTOR] for at in range(0, len(text), _SECTOR))
+    return len(text) < text_size or not all(map(any, sectors))

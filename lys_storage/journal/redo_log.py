@@ -89,6 +89,13 @@ def _encode(key: int, epoch: int, offset: int, size: int, crc: int) -> bytes:
     return (head + struct.pack("<I", crc32(head, key))).ljust(_HEADER_SIZE, b"\0")
 
 
+def begins_with_record_of(file: File, key: int) -> bool:
+    """Whether the first record of a redo file, of whichever epoch, is of the scan of `key`."""
+    raw = file.read_at(_HEADER_SIZE, 0)
+    check = int.from_bytes(raw[_HEADER.size : _HEADER.size + 4], "little")
+    return len(raw) == _HEADER_SIZE and raw[:8] == MAGIC and check == crc32(raw[: _HEADER.size], key)
+
+
 def read_records(redo: RedoLog, epoch: int) -> list[RedoRecord]:
     """The records of `epoch` that are whole, in the order they were written."""
     records: list[RedoRecord] = []

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from .listing import DAMAGED, list_scans
+from .listing import list_scans
+from .looking import Entry, ScanDetails, details_of, find_named, look_at
+from .recognition import DAMAGED, FINALIZED, FOREIGN, INTERRUPTED, NOT_READABLE, RUNNING, UNKNOWN, describe, with_path
 from .recovery import Recovered, find_interrupted, inspect, recover
 from .takeover import resume, resume_scan
-from .verification import Problem, as_json, verify
+from .verification import Problem, Verified, verify, verify_each
 
 __all__ = [
     "DAMAGED",
+    "FINALIZED",
+    "FOREIGN",
+    "INTERRUPTED",
+    "NOT_READABLE",
+    "RUNNING",
+    "UNKNOWN",
+    "Entry",
     "Problem",
     "Recovered",
-    "as_json",
+    "ScanDetails",
+    "Verified",
+    "describe",
+    "details_of",
     "find_interrupted",
+    "find_named",
     "inspect",
     "list_scans",
+    "look_at",
     "recover",
     "resume",
     "resume_scan",
     "verify",
+    "verify_each",
+    "with_path",
 ]

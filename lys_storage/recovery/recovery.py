@@ -8,26 +8,39 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..callbacks import Progress
-from ..disk import File, remove_file, sync_folder
-from ..errors import LysStorageError, ScanInUseError
-from ..format import EXPORT_SUFFIX, journal_path, redo_path
-from ..journal import Journal
-from .find import Kind, find_scan_file, walk
-from .takeover import export_of, resume_scan
+from ..errors import BadFileError, LysStorageError, ScanInUseError
+from ..format import journal_path, redo_path
+from .find import Found, Kind, find_scan_file, walk
+from .leftovers import finish_publishing, judge_leftovers, remove_empty, remove_leftovers
+from .looking import Entry, ScanLook, find_named, look_at, look_at_scan
+from .recognition import (
+    DAMAGED,
+    FINALIZED,
+    INTERRUPTED,
+    LEFTOVER,
+    NOT_READABLE,
+    REMOVED,
+    RUNNING,
+    UNKNOWN,
+    describe,
+    state_of,
+)
+from .takeover import resume_scan
 
 log = logging.getLogger("lys_storage")
-_STEP = 1 << 12
 
 
 @dataclass(frozen=True)
 class Recovered:
     """The result for one scan in progress: `part` is its scan file, `path` its export or None, `said` a message.
 
-    `running`: a living process writes it. `settled`: there was nothing to export, and what was left of it is removed.
+    `state`: what it is now. `failed`: something is wrong with it, or it could not be exported. `running`: a living process
+    writes it. `settled`: there was nothing to export, and what was left of it is removed.
     """
 
     part: Path
@@ -35,8 +48,28 @@ class Recovered:
     frames_written: int
     frames_expected: int
     said: str
-    running: bool = False
-    settled: bool = False
+    state: str = FINALIZED
+    failed: bool = False
+
+    @property
+    def running(self) -> bool:
+        return self.state == RUNNING
+
+    @property
+    def settled(self) -> bool:
+        return self.state == REMOVED
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What `recover` was told to do."""
+
+    dry_run: bool
+    verify: bool
+    trim: bool
+    keep_doubtful: bool
+    force: bool
+    progress: Progress | None
 
 
 def find_interrupted(folder: Path) -> list[str]:
@@ -44,9 +77,9 @@ def find_interrupted(folder: Path) -> list[str]:
     found = []
     for scan in walk(folder, kinds=(Kind.SCAN,), recursive=False):
         try:
-            if not inspect(scan.path).running:
+            if look_at_scan(scan.path).state == INTERRUPTED:
                 found.append(str(scan.path))
-        except LysStorageError as error:
+        except (LysStorageError, OSError) as error:
             log.info("%s: %s", scan.path, error)
     return found
 
@@ -58,6 +91,7 @@ def recover(
     verify: bool = False,
     trim: bool = False,
     keep_doubtful: bool = False,
+    force: bool = False,
     progress: Progress | None = None,
     done: Callable[[Recovered], None] | None = None,
 ) -> list[Recovered]:
@@ -66,116 +100,141 @@ def recover(
     `verify`: check every frame against its checksum. Without it, that is done where the machine went down after the
     scan was written, or may have. `trim`: cut each export to the part of the grid that has frames. `keep_doubtful`: where
     that is done, keep also the frames that came in the last moment before, and have no checksum to be compared with; the
-    export's `acquisition.json` lists them. `done(result)` is called after each scan.
+    export's `acquisition.json` lists them. `force`: also export scans on a file system without locks, where nobody can tell
+    whether a living process writes them. `done(result)` is called after each scan.
 
     Scans that a living process writes are left alone. No file is replaced: where a name is taken, the export becomes
     `<name>.recovered_N.npz`. A scan that cannot be recovered stays as it is: `said` tells why, and no exception
     is raised for it. It can be killed at any time, and run again.
     """
+    root, wanted = Path(folder), _Wanted(dry_run, verify, trim, keep_doubtful, force, progress)
     results = []
-    for path in _interrupted(Path(folder)):
-        result = _recover_one(path, dry_run, verify, trim, keep_doubtful, progress)
+    if root.is_dir():
+        kinds = (Kind.SCAN, Kind.LEFTOVERS, Kind.FOLDER)
+        todo = (_recover_one(found, wanted, named=found.path == root) for found in walk(root, kinds=kinds))
+    else:
+        todo = (_recover_named(path, wanted) for path in (root,))
+    for result in todo:
         results.append(result)
         if done is not None:
             done(result)
     return results
 
 
-def _interrupted(path: Path) -> list[Path]:
-    """The scan files below `path`, also those that are gone and have left sidecars behind; or the one that `path` names."""
-    if not path.is_dir():
-        return [find_scan_file(path)]
-    return [found.path for found in walk(path, kinds=(Kind.SCAN, Kind.LEFTOVERS))]
-
-
-def _recover_one(
-    path: Path, dry_run: bool, verify: bool, trim: bool, keep_doubtful: bool, progress: Progress | None
-) -> Recovered:
+def _recover_named(path: Path, wanted: _Wanted) -> Recovered:
+    """Recover what is named itself: the scan file, the name of its export, or a sidecar."""
     try:
-        if not path.exists():
-            return _remove_leftovers(path, dry_run)
-        if dry_run:
-            return inspect(path)
-        exported = _finish_publishing(path)
-        if exported is not None:
-            return exported
-        empty = _remove_empty(path)
-        if empty is not None:
-            return empty
-        scan = resume_scan(path, verify=verify, keep_doubtful=keep_doubtful, is_over=True, progress=progress)
-        try:
-            written = scan.frames_written
-            final = scan.close(progress, trim=trim, recovering=True)
-        except BaseException:
-            try:
-                scan.suspend()
-            finally:
-                scan.suspend()  # again: the lock must not stay where a second interrupt came before its end
-            raise
-        expected = scan.report.frames_expected if scan.report else 0
-        said = f"exported with {written} of {expected} frames"
-        if scan.report and scan.report.renumbered:
-            said += f"; its own name was taken, so it is {final.name}"
-        return Recovered(path, final, written, expected, said)
-    except ScanInUseError as error:
-        return Recovered(path, None, 0, 0, str(error), running=True)
-    except LysStorageError as error:
-        return Recovered(path, None, 0, 0, str(error))
-
-
-def _finish_publishing(path: Path) -> Recovered | None:
-    """Finish an export that was killed between the link of its final name and the unlink of the scan file; else None."""
-    final = export_of(path)
-    file = File.open(path, writable=True)
-    try:
-        if final is None or not file.try_lock():
-            return None
-        sync_folder(path.parent)
-        remove_file(path)
-    finally:
-        file.close()
-    return replace(_remove_leftovers(path, dry_run=False), path=final)
-
-
-def _remove_leftovers(path: Path, dry_run: bool) -> Recovered:
-    """Remove the sidecars of a scan file that was published: a crash came after its rename and before their removal."""
-    journal = journal_path(path)
-    if journal.exists() and not any(path.parent.glob(f"*{EXPORT_SUFFIX}")):
+        part = find_scan_file(path)
+    except BadFileError as error:
+        return _failed(path, str(error), DAMAGED)
+    if os.path.lexists(part):
+        return _recover_one(Found(part, Kind.SCAN), wanted, named=True)
+    if journal_path(part).exists() or redo_path(part).exists():
+        return _recover_one(Found(part, Kind.LEFTOVERS), wanted, named=True)
+    found = find_named(path)
+    entry = None if found is None else look_at(found, named=True)
+    if entry is None:
+        return _failed(path, "there is no folder, export or scan in progress of this name", DAMAGED)
+    if entry.state == FINALIZED:
         return Recovered(
-            path, None, 0, 0, f"{journal.name} has lost its scan file, and no export is here: left as it is"
+            path, path, entry.frames_written or 0, entry.frames_expected or 0, "is finished: nothing to do"
         )
-    if not dry_run:
-        sync_folder(path.parent)  # the process may have died before it made the final name durable
-        remove_file(redo_path(path))
-        remove_file(journal)
-    return Recovered(path, None, 0, 0, "was exported before; what was left beside it is removed", settled=True)
+    return _of_entry(entry)
 
 
-def _remove_empty(path: Path) -> Recovered | None:
-    """Remove an empty scan file: its process died between the claim of its name and its first byte. Else None."""
-    file = File.open(path, writable=True)
+def _recover_one(found: Found, wanted: _Wanted, *, named: bool = False) -> Recovered:
+    path = found.path
+    if found.kind is Kind.FOLDER:
+        entry = look_at(found, named=named)
+        assert entry is not None
+        return _of_entry(entry)
+    is_readable = False
     try:
-        if file.size or not file.try_lock() or not file.owns_path():
-            return None
-        remove_file(journal_path(path))  # first: a journal without a scan file is never removed where no export is
-        remove_file(path)
-    finally:
-        file.close()
-    return Recovered(path, None, 0, 0, "was only just begun, and held nothing: removed", settled=True)
+        if found.kind is Kind.LEFTOVERS or not os.path.lexists(path):
+            return _recover_leftovers(path, wanted)
+        look = look_at_scan(path)
+        is_readable = True
+        if look.state == RUNNING or wanted.dry_run or (look.state == UNKNOWN and not wanted.force):
+            return _preview(path, look, wanted.force)
+        return _export(path, wanted)
+    except ScanInUseError as error:
+        return Recovered(path, None, 0, 0, str(error), RUNNING)
+    except UnicodeEncodeError as error:
+        name, encoding = error.object, error.encoding
+        said = f"{name!r} is no name of a file in {encoding}, which this system is set to: set LC_ALL=C.UTF-8"
+        return _failed(path, said, INTERRUPTED)
+    except (LysStorageError, OSError) as error:
+        if not os.path.lexists(path) and not journal_path(path).exists():
+            return Recovered(path, None, 0, 0, f"scan {path} has just been finished by another process", RUNNING)
+        state = state_of(error)
+        if is_readable and isinstance(error, OSError):
+            state = INTERRUPTED  # it can be read, and not be written
+        failed = is_readable or state == DAMAGED or (named and state == NOT_READABLE)
+        return Recovered(path, None, 0, 0, describe(error), state, failed)
+
+
+def _export(path: Path, wanted: _Wanted) -> Recovered:
+    exported = finish_publishing(path, wanted.force)
+    if exported is not None:
+        said = f"was exported before, as {exported.name}; what was left beside it is removed"
+        return Recovered(path, exported, 0, 0, said, REMOVED)
+    if remove_empty(path, wanted.force):
+        return Recovered(path, None, 0, 0, "was only just begun, and held nothing: removed", REMOVED)
+    options: dict[str, Any] = {"force": wanted.force, "progress": wanted.progress}
+    scan = resume_scan(path, verify=wanted.verify, keep_doubtful=wanted.keep_doubtful, is_over=True, **options)
+    try:
+        written = scan.frames_written
+        final = scan.close(wanted.progress, trim=wanted.trim, recovering=True)
+    except BaseException:
+        try:
+            scan.suspend()
+        finally:
+            scan.suspend()  # again: the lock must not stay where a second interrupt came before its end
+        raise
+    as_given = path.with_name(final.name)
+    final = as_given if as_given.exists() else final  # its folder was renamed meanwhile
+    expected = scan.report.frames_expected if scan.report else 0
+    said = f"exported with {written} of {expected} frames"
+    if scan.report and scan.report.renumbered:
+        said += f"; its own name was taken, so it is {final.name}"
+    return Recovered(path, final, written, expected, said)
+
+
+def _recover_leftovers(path: Path, wanted: _Wanted) -> Recovered:
+    found = judge_leftovers(path)
+    if not found.superfluous:
+        return _failed(path, found.said, DAMAGED)
+    if wanted.dry_run:
+        return Recovered(path, None, 0, 0, f"{found.said} would be removed", LEFTOVER)
+    remove_leftovers(path)
+    return Recovered(path, None, 0, 0, f"{found.said} is removed", REMOVED)
+
+
+def _preview(path: Path, look: ScanLook, force: bool) -> Recovered:
+    """What `recover` would say of a scan that it may not change, or that it was told not to change."""
+    written, expected = look.frames_written, look.description.frames if look.description else 0
+    if look.state == RUNNING:
+        said = f"a living process is writing it, {written} of {expected} frames"
+        return Recovered(path, None, written, expected, said, RUNNING)
+    if look.state == UNKNOWN and not force:
+        return Recovered(path, None, written, expected, look.said, UNKNOWN, failed=True)
+    said = look.said if look.said and look.state != UNKNOWN else f"would be exported, {written} of {expected} frames"
+    refused = next(
+        (at for at in (path, journal_path(path), path.parent) if at.exists() and not os.access(at, os.W_OK)), None
+    )
+    if refused is not None:
+        said = f"cannot be exported: {refused} may not be written by this user"
+    return Recovered(path, None, written, expected, said, look.state, failed=refused is not None)
+
+
+def _of_entry(entry: Entry) -> Recovered:
+    return Recovered(entry.path, None, 0, 0, entry.said, entry.state, entry.problem)
+
+
+def _failed(path: Path, said: str, state: str) -> Recovered:
+    return Recovered(path, None, 0, 0, said, state, failed=True)
 
 
 def inspect(path: Path) -> Recovered:
     """What `recover` would say of a scan in progress. Changes nothing. Raises BadFileError where it is damaged."""
-    file = File.open(path, writable=True)
-    try:
-        running = not file.try_lock()
-    finally:
-        file.close()
-    journal = Journal.open(journal_path(path), writable=False)
-    try:
-        expected = journal.description.frames
-        written = journal.states.count_written()
-    finally:
-        journal.close()
-    said = "a living process is writing it" if running else "would be exported"
-    return Recovered(path, None, written, expected, f"{said}, {written} of {expected} frames", running)
+    return _preview(path, look_at_scan(path), force=False)

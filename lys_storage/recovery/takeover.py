@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from datetime import UTC, datetime
@@ -11,38 +12,52 @@ from typing import Any
 import numpy as np
 
 from ..callbacks import Progress
-from ..disk import File, remove_file, sync_folder
-from ..errors import BadFileError, NameTakenError, ScanInUseError, ScanShapeError, StorageOSError
-from ..format import EXPORT_SUFFIX, decode_npy_header, journal_path, layout_of, replacement_path
+from ..disk import File, Lock, remove_file, sync_folder
+from ..errors import (
+    BadFileError,
+    LysStorageError,
+    NameTakenError,
+    ScanInUseError,
+    ScanShapeError,
+    StorageOSError,
+)
+from ..format import decode_npy_header, is_scan_file, journal_path, layout_of, replacement_path
 from ..journal import JOURNAL_VERSION, Journal
 from ..scan import Scan, check_options
 from ..store import ScanStore
 from .find import find_scan_file
+from .recognition import ensure_is_scan, exports_beside, opened_scan_id, scan_id_of
 from .reconcile import reconcile_frames
 
 log = logging.getLogger("lys_storage")
 
 
 def open_store(
-    path: Path, *, verify: bool = False, keep_doubtful: bool = False, progress: Progress | None = None
+    path: Path,
+    *,
+    verify: bool = False,
+    keep_doubtful: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
 ) -> ScanStore:
     """Take over an interrupted scan: lock it, and find out which of its frames are data. See reconcile_frames.
 
-    Raises ScanInUseError where a living process writes it, BadFileError where it is not sound.
+    Raises ScanInUseError where a living process writes it, BadFileError where it is not sound, StorageOSError where there
+    is none, or, without `force`, where the file system has no locks: there nobody can tell whether a process writes it.
     """
     part = find_scan_file(Path(os.path.abspath(path)))
+    _ensure_is_there(path, part)
+    ensure_is_scan(part)
     file = File.open(part, writable=True)
     try:
         file.hold_folder()
-        if not file.try_lock():
-            raise ScanInUseError(f"scan {part} is being written by a living process")
+        lock_or_raise(file, force)
         if not file.owns_path():
             raise ScanInUseError(f"scan {part} has just been finished by another process")
         final = export_of(part)
         if final is not None:
-            raise NameTakenError(
-                17, f'is {final.name} already: "lys-storage recover" removes its other name', str(part)
-            )
+            hint = f'is {final.name} already: open_wave reads that, and "lys-storage recover" removes this other name of it'
+            raise NameTakenError(errno.EEXIST, hint, str(part))
         return _reconciled(file, verify, keep_doubtful, progress)
     except BaseException:
         try:
@@ -52,15 +67,54 @@ def open_store(
         raise
 
 
+def lock_or_raise(file: File, force: bool) -> None:
+    """Take the writer's lock. `force`: go on where the file system has none. Raises as open_store."""
+    lock = file.lock_to_take_over()
+    if lock is Lock.BUSY:
+        raise ScanInUseError(f"scan {file.path} is being written by a living process")
+    if lock is Lock.UNSUPPORTED and not force:
+        raise StorageOSError(errno.ENOLCK, no_locks(file.path), os.fspath(file.path))
+
+
+def no_locks(part: Path) -> str:
+    """What to say of a scan on a file system without locks."""
+    return (
+        f"the file system has no locks: whether {writer_of(part)} still writes this scan cannot be told; make sure "
+        "that it has ended, then use force (--force)"
+    )
+
+
+def writer_of(part: Path) -> str:
+    """The process that the journal of `part` names as its writer, in words."""
+    try:
+        journal = Journal.open(journal_path(part), writable=False)
+    except LysStorageError:
+        return "the process that began it"
+    try:
+        writer = journal.writer
+        return "the process that began it" if writer is None else f"process {writer[1]} on host {writer[0]}"
+    finally:
+        journal.close()
+
+
+def _ensure_is_there(path: Path, part: Path) -> None:
+    """Raise StorageOSError, with what to do, where there is no scan file `part`."""
+    if os.path.lexists(part):
+        return
+    if journal_path(part).exists():
+        text = f"this scan file is gone, and its journal is here: move it back to {part.parent}"
+    elif path.is_file() and not is_scan_file(path.name):
+        text = f"is not there: the scan is finished; open_wave reads {path.name}, and create begins another one"
+    else:
+        text = 'there is no scan in progress of this name: "lys-storage ls" lists those that there are'
+    raise StorageOSError(errno.ENOENT, text, os.fspath(part))
+
+
 def _reconciled(file: File, verify: bool, keep_doubtful: bool, progress: Progress | None) -> ScanStore:
     last_write = datetime.fromtimestamp(os.fstat(file.fd).st_mtime, UTC)  # before anything is written here
     journal = Journal.open(journal_path(file.path), writable=True)
     try:
-        description = journal.description
-        if layout_of(description).array_offset != description.array_offset:
-            raise BadFileError(f"journal {journal.path}: array at {description.array_offset} does not fit its shape")
-        journal.read_metadata()  # nothing is changed before it is known that there is an end to it
-        _check_form(file, journal)
+        check_sound(file, journal)  # nothing is changed before it is known that there is an end to it
         if journal.version < JOURNAL_VERSION:
             journal = _in_todays_version(journal)
         trusted = not verify and journal.vouches_for(file) and _syncs(file, journal)
@@ -87,6 +141,19 @@ def _syncs(file: File, journal: Journal) -> bool:
     return True
 
 
+def check_sound(file: File | None, journal: Journal) -> None:
+    """Raise BadFileError where scan file and journal do not fit each other, or no copy of axes and note is sound.
+
+    `file`: None where a process is writing it, and may be about to replace it.
+    """
+    description = journal.description
+    if layout_of(description).array_offset != description.array_offset:
+        raise BadFileError(f"journal {journal.path}: array at {description.array_offset} does not fit its shape")
+    journal.read_metadata()
+    if file is not None:
+        _check_form(file, journal)
+
+
 def _check_form(file: File, journal: Journal) -> None:
     """Raise BadFileError where the scan file is another's, as far as its form tells: filling it up would destroy that one.
 
@@ -97,6 +164,10 @@ def _check_form(file: File, journal: Journal) -> None:
         raise BadFileError(f"journal {journal.path} is that of {description.final}, which it would replace")
     if not journal.states.any_data():
         return  # also one whose dtype was about to change
+    if file.size == 0:
+        raise BadFileError(
+            f"scan {file.path} is empty, and its journal tells of frames that have come: it was cut, or replaced"
+        )
     layout = layout_of(description)
     try:
         shape, dtype, _, _ = decode_npy_header(
@@ -132,15 +203,18 @@ def resume(
     dtype: Any = None,
     flush_interval_s: float | None = 1.0,
     casting: str = "same_value",
+    force: bool = False,
     progress: Progress | None = None,
 ) -> Scan:
     """Go on with an interrupted scan: the same file; `missing()` gives the indices of the frames that are not there.
 
     `path`: the final name it was made with, or its scan file. Where `shape` or `dtype` are given they have to be the scan's
     (ScanShapeError). `flush_interval_s`, `casting`: as in create. Raises ScanInUseError where a living process writes it,
-    BadFileError where it is not sound, StorageOSError where there is none.
+    BadFileError where it is not sound, StorageOSError where there is none. On a file system without locks nobody can tell
+    whether a living process writes it: StorageOSError, unless `force` says that none does.
     """
     options: dict[str, Any] = {"flush_interval_s": flush_interval_s, "casting": casting, "progress": progress}
+    options["force"] = force
     return resume_scan(Path(path), shape=shape, dtype=dtype, **options)
 
 
@@ -150,6 +224,7 @@ def resume_scan(
     shape: Any = None,
     dtype: Any = None,
     flush_interval_s: float | None = 1.0,
+    force: bool = False,
     progress: Progress | None = None,
     partial: str = "fill",
     verify: bool = False,
@@ -160,7 +235,7 @@ def resume_scan(
     """As resume. `partial`: what close() makes of a scan that is not complete, as in create; `is_over`: no more frames will
     come; the others: as in recover."""
     interval_s = check_options(flush_interval_s, partial, casting)
-    store = open_store(path, verify=verify, keep_doubtful=keep_doubtful, progress=progress)
+    store = open_store(path, verify=verify, keep_doubtful=keep_doubtful, force=force, progress=progress)
     try:
         if not is_over:
             store.last_write = None
@@ -181,8 +256,15 @@ def resume_scan(
 def export_of(path: Path) -> Path | None:
     """The export that the scan file is already: a crash came between the link of its final name and the unlink.
 
-    It must not be written to any more: a file under a final name is never bad.
+    It must not be written to any more: a file under a final name is never bad. Another link of a scan file that is not
+    finished is none: an export opens, and has the `scan_id` of the journal.
     """
     if path.stat().st_nlink < 2:
         return None
-    return next((name for name in path.parent.glob(f"*{EXPORT_SUFFIX}") if os.path.samefile(name, path)), None)
+    links = [name for name in exports_beside(path) if os.path.samefile(name, path)]
+    if not links:
+        return None
+    found = opened_scan_id(links[0])  # they are one file
+    if found is None or (journal_path(path).exists() and scan_id_of(path) != found):
+        return None
+    return links[0]

@@ -5,7 +5,6 @@ Never changes a file, and never repairs one.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,11 +14,13 @@ import numpy as np
 
 from ..callbacks import Progress
 from ..disk import File
-from ..errors import BadFileError, LysStorageError, UnsafeFileError
-from ..format import Axes, check_info, is_scan_file, journal_path, layout_of
+from ..errors import LysStorageError, UnsafeFileError
+from ..format import Axes, check_info, journal_path
 from ..journal import BLOCK_CHECKSUMMED, CHECKSUMMED, Journal, frames_crc
 from ..reading import check_members, open_wave
 from .find import Found, Kind, walk
+from .looking import Entry, find_named, look_at, look_at_scan
+from .recognition import DAMAGED, FINALIZED, FOREIGN, INTERRUPTED, RUNNING, UNKNOWN, describe, with_path
 
 _FRAMES_PER_STEP = 1 << 12  # a multiple of every block
 
@@ -32,7 +33,16 @@ class Problem:
     what: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.what}"
+        return with_path(self.path, self.what)
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What verification found of one file: `problems`, and `said`, what is to know where nothing is wrong."""
+
+    entry: Entry
+    problems: list[Problem]
+    said: str
 
 
 def verify(
@@ -44,34 +54,70 @@ def verify(
 
     Of an export: structure, axes, note, description, and the CRC-32 of every member. Of a scan in progress: the journal,
     and every frame that has a checksum. The frames of a scan that a living process writes are not read: they may be
-    changing. `progress(done, total)`: bytes. `looked_at(path, problems)` is called after each file.
+    changing. Files of others are no problem, whatever is in them. `progress(done, total)`: bytes.
+    `looked_at(path, problems)` is called after each file.
     """
-    files = [found for path in paths for found in _exports_and_scans(Path(path))]
-    total, done = sum(file.path.stat().st_size for file in files if file.path.exists()), 0
     problems = []
-    for file in files:
+    for one in verify_each(paths, progress):
+        problems += one.problems
+        if looked_at is not None:
+            looked_at(one.entry.path, one.problems)
+    return problems
+
+
+def verify_each(paths: Iterable[str | os.PathLike[str]], progress: Progress | None = None) -> Iterator[Verified]:
+    """As verify: what it found of each file, also where nothing is wrong."""
+    files = [found for path in paths for found in _named_or_below(Path(path))]
+    total, done = sum(_size_of(found.path) for found, _ in files), 0
+    for found, named in files:
 
         def on_progress(bytes_done: int, before: int = done) -> None:
             if progress is not None:
                 progress(min(total, before + bytes_done), total)
 
-        try:
-            look = _verify_scan if file.kind is Kind.SCAN else _verify_export
-            wrong = [Problem(file.path, what) for what in look(file.path, on_progress)]
-        except LysStorageError as error:
-            wrong = [Problem(file.path, str(error))]
-        problems += wrong
-        done += file.path.stat().st_size if file.path.exists() else 0
-        if looked_at is not None:
-            looked_at(file.path, wrong)
-    return problems
+        entry = look_at(found, named=named)
+        if entry is None:
+            if not named:
+                continue  # a scan that has been published, or was removed meanwhile
+            entry = Entry(found.path, DAMAGED, None, "", None, None, 0, None, 0.0, "there is no such file", True)
+        yield _verify_one(entry, on_progress)
+        done += entry.size_bytes
 
 
-def _exports_and_scans(path: Path) -> Iterable[Found]:
-    """Those below `path`. A path that is no folder is verified itself, whatever its name: the result says what is wrong."""
+def _named_or_below(path: Path) -> Iterator[tuple[Found, bool]]:
+    """What is to be verified, each with whether it was named itself: that is verified whatever its name."""
     if path.is_dir():
-        return walk(path, kinds=(Kind.EXPORT, Kind.SCAN))
-    return [Found(path, Kind.SCAN if is_scan_file(path.name) else Kind.EXPORT)]
+        yield from ((found, found.path == path) for found in walk(path, kinds=(Kind.EXPORT, Kind.SCAN, Kind.FOLDER)))
+    else:
+        yield find_named(path) or Found(path, Kind.EXPORT), True
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _verify_one(entry: Entry, on_progress: Callable[[int], None]) -> Verified:
+    path, said = entry.path, entry.said
+    try:
+        if entry.problem and entry.shape is None:
+            wrong = [said]
+        elif entry.problem or entry.state == FINALIZED:
+            wrong = list(_verify_export(path, on_progress))
+        elif entry.state == INTERRUPTED and entry.shape is not None:
+            wrong, said = _verify_scan(path, on_progress)
+        else:
+            wrong = []
+            if entry.state == FOREIGN and entry.shape is not None:
+                said = "; ".join([said, *_check_members(path, on_progress)])
+            elif entry.state in (RUNNING, UNKNOWN):
+                said = "a living process is writing it: its frames were not read"
+                said = said if entry.state == RUNNING else f"its frames were not read: {entry.said}"
+    except (LysStorageError, OSError) as error:
+        wrong = [describe(error)]
+    return Verified(entry, [Problem(path, what) for what in wrong], said)
 
 
 def _verify_export(path: Path, on_progress: Callable[[int], None]) -> Iterable[str]:
@@ -86,11 +132,15 @@ def _verify_export(path: Path, on_progress: Callable[[int], None]) -> Iterable[s
             yield from wave.check(on_progress)
     except UnsafeFileError as error:
         yield f"not all of it is looked at: {error}"
-        file = File.open(path, writable=False)
-        try:
-            yield from check_members(file, on_progress)
-        finally:
-            file.close()
+        yield from _check_members(path, on_progress)
+
+
+def _check_members(path: Path, on_progress: Callable[[int], None]) -> Iterator[str]:
+    file = File.open(path, writable=False)
+    try:
+        yield from check_members(file, on_progress)
+    finally:
+        file.close()
 
 
 def _check_axes(axes: Axes, shape: tuple[int, ...]) -> Iterator[str]:
@@ -99,24 +149,31 @@ def _check_axes(axes: Axes, shape: tuple[int, ...]) -> Iterator[str]:
             yield f"axis {k} has {len(axis)} points, dimension {k} of shape {shape} has {n}"
 
 
-def _verify_scan(path: Path, on_progress: Callable[[int], None]) -> Iterator[str]:
+def _verify_scan(path: Path, on_progress: Callable[[int], None]) -> tuple[list[str], str]:
+    """What is wrong with a scan that nobody writes, and what is to be said of it.
+
+    No lock is held while it is read, so that it can be recovered meanwhile. That is noticed at the end.
+    """
     file = File.open(path, writable=False)
     try:
-        if file.size == 0:
-            return  # a process has claimed its name, and not written yet
-        running = not file.try_lock()
         journal = Journal.open(journal_path(path), writable=False)
         try:
-            d = journal.description
-            if layout_of(d).array_offset != d.array_offset:
-                raise BadFileError(f"journal: an array at {d.array_offset} does not fit its shape")
-            journal.read_metadata()
-            if not running:
-                yield from _check_frames(file, journal, on_progress)
+            before = _version_of(file), _version_of(journal.file)
+            wrong = list(_check_frames(file, journal, on_progress))
+            after = _version_of(file), _version_of(journal.file)
+            same = before == after and file.owns_path() and journal.file.owns_path()
         finally:
             journal.close()
     finally:
         file.close()
+    if same and look_at_scan(path).state == INTERRUPTED:
+        return wrong, ""
+    return [], "another process took it over while it was read: look again"
+
+
+def _version_of(file: File) -> tuple[int, int]:
+    stat = os.fstat(file.fd)
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _check_frames(file: File, journal: Journal, on_progress: Callable[[int], None]) -> Iterator[str]:
@@ -150,7 +207,3 @@ def _check_frames(file: File, journal: Journal, on_progress: Callable[[int], Non
 
 def _first_ten(names: Sequence[object]) -> str:
     return ", ".join(map(str, names[:10])) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-
-
-def as_json(problems: list[Problem]) -> str:
-    return json.dumps([{"path": str(p.path), "what": p.what} for p in problems], indent=1)

@@ -179,13 +179,22 @@ def failing_scandir(monkeypatch: pytest.MonkeyPatch, folder: Path, code: int) ->
     monkeypatch.setattr(os, "scandir", scandir)
 
 
-@pytest.mark.parametrize("code", [errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM])
-def test_a_folder_that_has_gone_or_may_not_be_read_is_skipped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
-) -> None:
+@pytest.mark.parametrize("code", [errno.ENOENT, errno.ENOTDIR])
+def test_a_folder_that_has_gone_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     touch(tmp_path, "a/b.npz", "c.npz")
     failing_scandir(monkeypatch, tmp_path / "a", code)
     assert found(tmp_path) == [("c.npz", EXPORT)]
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM])
+def test_a_folder_that_may_not_be_read_is_found_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """What is in it is not known: who looks is told."""
+    touch(tmp_path, "a/b.npz", "c.npz")
+    failing_scandir(monkeypatch, tmp_path / "a", code)
+    assert found(tmp_path) == [("a", Kind.FOLDER), ("c.npz", EXPORT)]
+    assert found(tmp_path, (EXPORT,)) == [("c.npz", EXPORT)]
 
 
 def test_a_disk_that_cannot_list_a_folder_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

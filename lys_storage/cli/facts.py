@@ -1,0 +1,83 @@
+"""What `lys-storage info` tells of one file: as JSON, and as lines of text. Reads no data."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from ..errors import UnsafeFileError
+from ..format import Axes, is_scan_file
+from ..reading import open_wave
+from ..recovery import FOREIGN, Entry, details_of
+from .output import printable
+
+_OF_EXPORT = ("started", "ended", "missing", "doubtful", "software")
+
+
+def facts_of(entry: Entry) -> dict[str, Any]:
+    """`axes`, `note`, `started`, ... of an export or a scan in progress; nothing of a file of another kind."""
+    if entry.shape is None:
+        return {}
+    if is_scan_file(entry.path.name):
+        found = details_of(entry.path)
+        d = found.description
+        axes, shape = _axes_in_words(found.axes, d.shape), d.shape
+        facts = {"grid_shape": shape[: d.grid_ndim], "axes": axes, "note": found.note, "started": d.started}
+        return facts | {"writer": found.writer, "software": d.software, "becomes": d.final}
+    if entry.state == FOREIGN:
+        return {}
+    try:
+        with open_wave(entry.path) as wave:
+            facts = {"axes": _axes_in_words(wave.stored_axes, wave.shape), "note": wave.note}
+            return facts | {name: wave.info[name] for name in _OF_EXPORT if name in wave.info}
+    except UnsafeFileError as error:
+        return {"note": str(error)}
+
+
+def _axes_in_words(axes: Axes, shape: tuple[int, ...]) -> list[str]:
+    words = []
+    for axis, n in itertools.zip_longest(axes, shape):
+        if axis is None:
+            words.append(f"0.0 ... {n - 1}.0 ({n} points)" if n else "")
+        else:
+            words.append(f"{axis[0]} ... {axis[-1]} ({axis.size} points)" if axis.ndim == 1 and axis.size else "")
+    return words
+
+
+def text_of(entry: Entry, facts: dict[str, Any]) -> str:
+    """Lines of a name and a value each."""
+    on_disk = None if entry.allocated_bytes is None else f"{entry.allocated_bytes:,} bytes"
+    lines = {"file": entry.path, "state": entry.state, "size": f"{entry.size_bytes:,} bytes", "on disk": on_disk}
+    lines |= {"shape": entry.shape, "dtype": entry.dtype or None}
+    for name, value in facts.items():
+        if name == "axes":
+            lines |= {f"axis {k}": words for k, words in enumerate(value) if words}
+        else:
+            lines[name.replace("_", " ")] = value
+    lines |= {
+        "frames written": entry.frames_written,
+        "frames expected": entry.frames_expected,
+        "said": entry.said or None,
+    }
+    known = {name: value for name, value in lines.items() if value is not None}
+    width = max(map(len, known))
+    return "\n".join(f"{name:<{width}}  {_text(value)}" for name, value in known.items())
+
+
+def _text(value: Any) -> str:
+    try:
+        return printable(str(value), keep="\n")
+    except ValueError:  # a number of too many digits
+        return f"<{type(value).__name__} that is too long>"
+
+
+def json_value(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_text(key): json_value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(item) for item in value]
+    if isinstance(value, float) and value - value != 0:
+        return str(value)  # JSON has neither infinity nor NaN
+    if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 1 << 64):
+        return value
+    return _text(value)

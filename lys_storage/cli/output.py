@@ -1,0 +1,140 @@
+"""What the commands print, and to where. Telling never ends doing: no error of an output reaches a command.
+
+What the encoding of an output does not know is escaped. An output that takes no more (a pipe whose reader has gone, a full
+disk, a terminal that was closed) is written to no more, and the command goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import sys
+import unicodedata
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
+
+JSON_OPTION = "--json"
+SUCCESS, PROBLEMS, INTERRUPTED = 0, 1, 130
+_READER_IS_GONE = {errno.EPIPE, *([errno.EINVAL] if os.name == "nt" else [])}
+
+
+_KEYS = (
+    *("part", "shape", "dtype", "frames_written", "frames_expected", "size_bytes", "allocated_bytes", "changed"),
+    *("said", "error"),
+)
+
+
+class Output:
+    """A text stream that raises nothing. `failure`: why it takes no more, or None."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+        self.failure: Exception | None = None
+
+    def write(self, text: str) -> int:
+        if self._stream is not None and self.failure is None:
+            encoding = getattr(self._stream, "encoding", None) or "utf-8"
+            safe = text.encode(encoding, "backslashreplace").decode(encoding)
+            self._attempt(lambda stream: stream.write(safe))
+        return len(text)
+
+    def flush(self) -> None:
+        self._attempt(lambda stream: stream.flush())
+
+    def _attempt(self, deed: Callable[[TextIO], Any]) -> None:
+        if self._stream is None or self.failure is not None:
+            return
+        try:
+            deed(self._stream)
+        except (OSError, ValueError) as error:  # ValueError: it is closed
+            self.failure = error
+            _send_to_nowhere(self._stream)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "buffer":  # else click would write to that
+            raise AttributeError(name)
+        return getattr(self._stream, name)
+
+    def isatty(self) -> bool:
+        return self._stream is not None and self._stream.isatty()
+
+
+def _send_to_nowhere(stream: TextIO) -> None:
+    """What is left in the buffer of `stream` must not fail again when the interpreter ends."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, stream.fileno())
+        finally:
+            os.close(nowhere)
+
+
+@contextlib.contextmanager
+def tolerant_outputs() -> Iterator[Callable[[], bool]]:
+    """Within it `sys.stdout` and `sys.stderr` raise nothing. Gives: whether something that was to be printed is lost.
+
+    A reader that has gone, as `head` does, has what it wants: nothing is lost then.
+    """
+    real = sys.stdout, sys.stderr
+    out, messages = Output(real[0]), Output(real[1])
+    sys.stdout, sys.stderr = out, messages
+
+    def is_lost() -> bool:
+        out.flush()
+        failure = out.failure
+        if failure is None or (isinstance(failure, OSError) and failure.errno in _READER_IS_GONE):
+            return False
+        messages.write(f"the output could not be written: {getattr(failure, 'strerror', None) or failure}\n")
+        messages.flush()
+        return True
+
+    try:
+        yield is_lost
+    finally:
+        out.flush()
+        messages.flush()
+        sys.stdout, sys.stderr = real
+
+
+def say(text: str) -> None:
+    """Print a line on stdout."""
+    _print(sys.stdout, printable(text))
+
+
+def say_aside(text: str) -> None:
+    """Print a line on stderr."""
+    _print(sys.stderr, printable(text))
+
+
+def say_json(value: Any) -> None:
+    _print(sys.stdout, json.dumps(value, indent=1))
+
+
+def say_text(text: str) -> None:
+    """Print text of several lines that have been made printable before."""
+    _print(sys.stdout, text)
+
+
+def _print(stream: TextIO, text: str) -> None:
+    stream.write(text + "\n")
+    stream.flush()
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Text from a file or a folder, with control characters escaped, except those of `keep`: a terminal must not obey them."""
+    return "".join(c if c in keep or not _is_control(c) else repr(c)[1:-1] for c in text)
+
+
+def _is_control(c: str) -> bool:
+    return unicodedata.category(c)[0] == "C" or c in "\u2028\u2029"
+
+
+def record(path: object, state: str, **facts: Any) -> dict[str, Any]:
+    """The JSON of one file, which has the same keys in every command.
+
+    `path`: the file; `part`: the scan file, where it is or was a scan in progress; `size_bytes`: the length of the file;
+    `allocated_bytes`: what it takes on the disk; `said`: in words; `error`: what is wrong, else null.
+    """
+    return {"path": str(path), "state": state} | dict.fromkeys(_KEYS) | facts

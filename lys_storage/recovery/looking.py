@@ -1,0 +1,223 @@
+"""What a file is, and in which state. Never changes a file, and never reads the data.
+
+A file is opened for reading only. Of a scan, a shared lock is held for the moment that tells whether a process writes it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..disk import File, Lock
+from ..errors import BadFileError, LysStorageError, UnsafeFileError
+from ..format import (
+    Axes,
+    Description,
+    decode_axes,
+    decode_note,
+    is_export,
+    is_scan_file,
+    is_sidecar,
+    journal_path,
+    redo_path,
+)
+from ..journal import Journal
+from ..reading import open_wave
+from .find import Found, Kind, find_scan_file
+from .leftovers import judge_leftovers, may_be_just_begun
+from .recognition import (
+    DAMAGED,
+    FINALIZED,
+    FOREIGN,
+    INTERRUPTED,
+    LEFTOVER,
+    NOT_READABLE,
+    RUNNING,
+    UNKNOWN,
+    ForeignFileError,
+    describe,
+    ensure_is_scan,
+    is_foreign_npz,
+    is_ours,
+    state_of,
+)
+from .takeover import check_sound, export_of, no_locks, writer_of
+
+_STATES = {Lock.BUSY: RUNNING, Lock.TAKEN: INTERRUPTED, Lock.UNSUPPORTED: UNKNOWN}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file, or the leftovers of a scan whose scan file is gone.
+
+    `size_bytes`: the length of the file; `allocated_bytes`: what it takes on the disk, None where the system does not say.
+    `changed`: seconds since the epoch. `said`: what is wrong with it, or not known of it. `problem`: whether something is
+    wrong; not where it is another's, or may not be read by this user.
+    """
+
+    path: Path
+    state: str
+    shape: tuple[int, ...] | None
+    dtype: str
+    frames_written: int | None
+    frames_expected: int | None
+    size_bytes: int
+    allocated_bytes: int | None
+    changed: float
+    said: str = ""
+    problem: bool = False
+
+
+@dataclass(frozen=True)
+class ScanLook:
+    """A scan in progress as it is now. `description` is None where it has none yet."""
+
+    state: str
+    description: Description | None
+    frames_written: int
+    said: str = ""
+
+
+def find_named(path: Path) -> Found | None:
+    """What `path`, a file that is named itself, is by its name: also the final name of a scan. None: nothing is there."""
+    if path.is_dir():
+        return None
+    if is_sidecar(path.name) or not os.path.lexists(path):
+        path = find_scan_file(path)
+        if not os.path.lexists(path):
+            is_left = journal_path(path).exists() or redo_path(path).exists()
+            return Found(path, Kind.LEFTOVERS) if is_left else None
+    return Found(path, Kind.SCAN if is_scan_file(path.name) else Kind.EXPORT)
+
+
+def look_at(found: Found, *, named: bool = False) -> Entry | None:
+    """The state of what was found, or None where it has gone meanwhile. Raises for no file's sake.
+
+    `named`: it is what was asked for, not one of many below a folder; that it may not be read is a problem then.
+    """
+    path = found.path
+    if found.kind is Kind.FOLDER:
+        said = f"{path}: this folder may not be read by this user"
+        return Entry(path, NOT_READABLE, None, "", None, None, 0, None, 0.0, said, problem=named)
+    at = path
+    if found.kind is Kind.LEFTOVERS:
+        at = next((one for one in (journal_path(path), redo_path(path)) if one.exists()), path)
+    try:
+        stat = at.stat()
+    except OSError as error:
+        if isinstance(error, FileNotFoundError):
+            return None  # a scan that has just been published, or was removed
+        size, changed, allocated = 0, 0.0, None
+    else:
+        size, changed = stat.st_size, stat.st_mtime
+        allocated = stat.st_blocks * 512 if hasattr(stat, "st_blocks") else None
+    try:
+        look = {Kind.SCAN: _scan, Kind.EXPORT: _export, Kind.LEFTOVERS: _leftovers}[found.kind]
+        state, shape, dtype, written, expected, said, problem = look(path, named)
+    except (LysStorageError, OSError) as error:
+        if not os.path.lexists(at):
+            return None
+        state, said = state_of(error), describe(error)
+        shape, dtype, written, expected = None, "", None, None
+        problem = state == DAMAGED or (named and state == NOT_READABLE)
+    return Entry(at, state, shape, dtype, written, expected, size, allocated, changed, said, problem)
+
+
+_Facts = tuple[str, tuple[int, ...] | None, str, int | None, int | None, str, bool]
+
+
+def _export(path: Path, named: bool) -> _Facts:
+    try:
+        with open_wave(path) as wave:
+            state, info = FINALIZED if is_ours(wave) else FOREIGN, wave.info
+            said = "" if state == FINALIZED else "a .npz that neither lys_storage nor lys has written"
+            damage = wave.note_error if state == FINALIZED else None
+            if damage is not None:
+                state, said = FINALIZED if isinstance(damage, UnsafeFileError) else DAMAGED, str(damage)
+            counts = (info.get("frames_written"), info.get("frames_expected"))
+            return state, wave.shape, str(wave.dtype), *counts, said, state == DAMAGED
+    except UnsafeFileError as error:
+        return FINALIZED, None, "", None, None, str(error), False
+    except BadFileError as error:
+        if not is_export(path.name):
+            said = f"{path} is neither an export (.npz) nor a scan in progress (.npz.part)"
+            return FOREIGN, None, "", None, None, said, named
+        if is_foreign_npz(path):
+            raise ForeignFileError(f"{error}; neither lys_storage nor lys has written it") from error
+        raise
+
+
+def _scan(path: Path, named: bool) -> _Facts:
+    look = look_at_scan(path)
+    if look.description is None:
+        return look.state, None, "", look.frames_written, None, look.said, False
+    d = look.description
+    return look.state, d.shape, str(d.dtype), look.frames_written, d.frames, look.said, False
+
+
+def _leftovers(path: Path, named: bool) -> _Facts:
+    found = judge_leftovers(path)
+    return LEFTOVER if found.superfluous else DAMAGED, None, "", None, None, found.said, not found.superfluous
+
+
+def look_at_scan(path: Path) -> ScanLook:
+    """A scan in progress as it is now. Raises as takeover does where it is not sound, ForeignFileError where it is none."""
+    file = File.open(path, writable=False)
+    try:
+        state = _STATES[_brief_lock(path)]
+        if file.size == 0 and may_be_just_begun(path):
+            words = {RUNNING: "has only just begun", UNKNOWN: no_locks(path)}
+            return ScanLook(state, None, 0, words.get(state, "was only just begun, and holds nothing"))
+        ensure_is_scan(path)
+        journal = Journal.open(journal_path(path), writable=False)
+        try:
+            check_sound(file if state != RUNNING else None, journal)
+            written = journal.states.count_written()
+        finally:
+            journal.close()
+        final = export_of(path) if state != RUNNING else None
+        said = no_locks(path) if state == UNKNOWN else ""
+        if final is not None:
+            said = f"is {final.name} already, under another name"
+        return ScanLook(state, journal.description, written, said)
+    finally:
+        file.close()
+
+
+@dataclass(frozen=True)
+class ScanDetails:
+    """What the journal of a scan in progress tells. `note`: also a text that says why it cannot be read."""
+
+    description: Description
+    writer: str
+    axes: Axes
+    note: dict[Any, Any] | str
+
+
+def details_of(path: Path) -> ScanDetails:
+    """What the journal of the scan file `path` tells. Raises BadFileError where it is not sound."""
+    journal = Journal.open(journal_path(path), writable=False)
+    try:
+        axes, note = journal.read_metadata()
+        description = journal.description
+    finally:
+        journal.close()
+    try:
+        return ScanDetails(description, writer_of(path), decode_axes(axes, False), decode_note(note, False))
+    except UnsafeFileError as error:
+        return ScanDetails(description, writer_of(path), [], f"axes or note are not plain data: {error}")
+
+
+def _brief_lock(path: Path) -> Lock:
+    """BUSY where a process writes the file. What is locked to see that is free again at once."""
+    file = File.open(path, writable=False)
+    try:
+        return file.try_lock(shared=True)
+    finally:
+        fd, file.fd = (
+            file.fd,
+            -1,
+        )  # as File.close, in place: an interrupt comes where a function begins, and the lock would stay
+        os.close(fd)

@@ -1,0 +1,162 @@
+"""Whose a file is, and of which scan an export is. Never changes a file.
+
+The name of a file proves nothing: browsers call their files `.part`, numpy writes `.npz` of any content, and macOS puts a
+`._x.npz` beside each `x.npz`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..disk import File
+from ..errors import BadFileError, LysStorageError
+from ..format import (
+    EXPORT_SUFFIX,
+    INFO_FORMAT,
+    INFO_MEMBER,
+    begins_as_scan_file,
+    is_export,
+    journal_path,
+    local_member_name,
+)
+from ..journal import JOURNAL_MAGIC, Journal
+from ..reading import StoredWave, open_wave
+
+FINALIZED, FOREIGN, RUNNING, INTERRUPTED = "finalized", "foreign", "running", "interrupted"
+UNKNOWN, LEFTOVER, REMOVED, NOT_READABLE, DAMAGED = "unknown", "leftover", "removed", "not readable", "damaged"
+"""The states of a file. UNKNOWN: a scan on a file system without locks, which may be running or interrupted."""
+
+_LYS_MEMBERS = {"data", "axes", "note"}
+_MAC_PREFIX = "._"
+_FIRST_BYTES = 64
+
+
+class ForeignFileError(BadFileError):
+    """A file that is not of lys_storage and not of lys, whatever its name says. Nothing is wrong with it."""
+
+
+def state_of(error: LysStorageError | OSError) -> str:
+    """The state of a file that could not be looked at."""
+    if isinstance(error, ForeignFileError):
+        return FOREIGN
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM):
+        return NOT_READABLE
+    return DAMAGED
+
+
+def describe(error: LysStorageError | OSError) -> str:
+    """`error` in words, with the path that it names once, and as it is written elsewhere."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
+def with_path(path: Path, text: str) -> str:
+    """`text` with the path that it is about in front, unless it names that itself, as it is or from the root on."""
+    names = "|".join(re.escape(name) for name in (str(path), os.path.abspath(path)))
+    names_it = re.search(rf"(?:^|\s)(?:{names})(?!\w)", text)
+    return text if names_it else f"{path}: {text}"
+
+
+# -- scan files --------------------------------------------------------------------------------------------------------
+
+
+def ensure_is_scan(part: Path) -> None:
+    """Raise ForeignFileError where `part` is no scan file of ours: it has no journal, and does not begin as ours do."""
+    if begins_as_scan_file(_first_bytes(part)):
+        return
+    journal = journal_path(part)
+    if not journal.exists():
+        raise ForeignFileError(f"{part} is no scan of lys_storage: it has no journal, and does not begin as one")
+    if part.name.startswith(_MAC_PREFIX) and not _first_bytes(journal).startswith(JOURNAL_MAGIC):
+        raise ForeignFileError(f"{part} is no scan of lys_storage: macOS keeps attributes of another file in it")
+
+
+def scan_id_of(part: Path) -> str:
+    """The `scan_id` in the journal of `part`. Raises as Journal.open."""
+    journal = Journal.open(journal_path(part), writable=False)
+    try:
+        return journal.description.scan_id
+    finally:
+        journal.close()
+
+
+def _first_bytes(path: Path) -> bytes:
+    file = File.open(path, writable=False)
+    try:
+        return file.read_at(_FIRST_BYTES, 0)
+    finally:
+        file.close()
+
+
+# -- exports -----------------------------------------------------------------------------------------------------------
+
+
+def is_ours(wave: StoredWave) -> bool:
+    """Whether an export that opens is of lys_storage, or of lys."""
+    return wave.info.get("format") == INFO_FORMAT or _stems(_members_of(wave.path)[0]) >= _LYS_MEMBERS
+
+
+def is_foreign_npz(path: Path) -> bool:
+    """Whether a .npz that does not open as an export is another's. One of which nothing can be told is not.
+
+    It is ours where its first bytes, or the names in its directory, say so. Either may be what is damaged: where they do not
+    fit each other one name of ours is enough.
+    """
+    begin = _first_bytes(path)
+    names, is_sound = _members_of(path)
+    if begins_as_scan_file(begin) or INFO_MEMBER in names:
+        return False
+    ours = _stems(names) & _LYS_MEMBERS
+    if is_sound:
+        return len(ours) < 2
+    first = local_member_name(begin)
+    is_mac = path.name.startswith(_MAC_PREFIX)
+    return is_mac or (not ours and bool(first or names) and _stems([first]).isdisjoint(_LYS_MEMBERS))
+
+
+def _members_of(path: Path) -> tuple[list[str], bool]:
+    """The names in the directory of an archive, and whether it and the members fit each other."""
+    names: list[str] = []
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            for info in archive.infolist():
+                archive.open(info).close()  # raises where its two headers have different names
+            return names, not any(info.comment for info in archive.infolist())
+    except Exception:  # zipfile raises anything for a damaged archive
+        return names, False
+
+
+def _stems(names: list[str]) -> set[str]:
+    return {name.removesuffix(".npy") for name in names}
+
+
+def opened_scan_id(path: Path) -> str | None:
+    """The `scan_id` of an export of ours that opens, and is whole by its structure; else None."""
+    try:
+        with open_wave(path) as wave:
+            found = wave.info.get("scan_id") if wave.info.get("format") == INFO_FORMAT else None
+            return found if isinstance(found, str) else None
+    except LysStorageError:
+        return None
+
+
+def exports_beside(part: Path, first: str = "") -> Iterator[Path]:
+    """The files in the folder of `part` that are exports by their names, the one that is called `first` before all others."""
+    names = sorted(path.name for path in part.parent.glob(f"*{EXPORT_SUFFIX}") if path.is_file())
+    for name in sorted(names, key=lambda name: (name != first, name)):
+        yield part.with_name(name)
+
+
+def looks_unfinished(path: Path) -> bool:
+    """Whether a file that is called an export begins as a scan file does, and does not open: it was only renamed."""
+    try:
+        return is_export(path.name) and begins_as_scan_file(_first_bytes(path)) and not _members_of(path)[0]
+    except LysStorageError:
+        return False

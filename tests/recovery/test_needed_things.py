@@ -1,0 +1,289 @@
+"""Recovery removes a journal or a redo file only where an export that opens has the same `scan_id`; else it says why not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lys_storage
+from lys_storage.format import journal_path, redo_path
+from lys_storage.recovery import inspect, list_scans
+from tests.helpers import files, interrupt, load_export
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in files(folder)}
+
+
+def another_export(path: Path) -> None:
+    """Made elsewhere, and moved here."""
+    made = path.parent.parent / "made" / path.name
+    with lys_storage.create(made, (2, 3), "u2", grid_ndim=1) as scan:
+        scan[...] = np.ones((2, 3), "u2")
+    made.rename(path)
+
+
+# -- a journal whose scan file is gone ---------------------------------------------------------------------------------
+
+
+def move_aside(part: Path) -> None:
+    part.rename(part.with_name("kept.bak"))
+
+
+def rename_to_its_final_name(part: Path) -> None:
+    part.rename(part.with_name("data.npz"))
+
+
+def rename_to_another_export(part: Path) -> None:
+    part.rename(part.with_name("other name.npz"))
+
+
+def leave_it_under_a_temporary_name(part: Path) -> None:
+    part.rename(part.with_name(".data.npz.part.aB3xYz"))
+
+
+def move_it_beside_anothers_export(part: Path) -> None:
+    part.rename(part.with_name("kept.bak"))
+    another_export(part.with_name("a.npz"))
+    np.savez(part.with_name("b.npz"), data=np.ones(3))
+
+
+def put_anothers_export_under_its_name(part: Path) -> None:
+    part.rename(part.with_name("kept.bak"))
+    another_export(part.with_name("data.npz"))
+
+
+def put_a_torn_export_under_its_name(part: Path) -> None:
+    """A copy of its own export that was cut."""
+    there = part.parent.parent / "there"
+    there.mkdir()
+    for path in (part, journal_path(part)):
+        shutil.copy(path, there)
+    lys_storage.recover(there)
+    whole = (there / "data.npz").read_bytes()
+    part.rename(part.with_name("kept.bak"))
+    part.with_name("data.npz").write_bytes(whole[:-30])
+
+
+LOSSES = [
+    move_aside,
+    rename_to_its_final_name,
+    rename_to_another_export,
+    leave_it_under_a_temporary_name,
+    move_it_beside_anothers_export,
+    put_anothers_export_under_its_name,
+    put_a_torn_export_under_its_name,
+]
+
+
+@pytest.mark.parametrize("lose", LOSSES, ids=lambda lose: lose.__name__.replace("_", " "))
+def test_the_journal_of_a_scan_that_was_never_exported_stays(tmp_path: Path, lose: Callable[[Path], None]) -> None:
+    """It is the only thing that knows which frames came. Each command that looks says so, and nothing is changed."""
+    folder = tmp_path / "run"
+    part = interrupt(folder / "data.npz")
+    lose(part)
+    before = content(folder)
+    for dry_run in (False, True, False):
+        found = {result.part.name: result for result in lys_storage.recover(folder, dry_run)}["data.npz.part"]
+        assert (found.path, found.failed, found.settled, found.state) == (None, True, False, "damaged")
+        assert "has lost its scan file" in found.said
+        assert content(folder) == before
+    (listed,) = (entry for entry in list_scans(folder) if entry.path == journal_path(part))
+    assert (listed.state, listed.problem) == ("damaged", True)
+
+
+def test_a_scan_file_that_was_renamed_to_an_export_is_named_and_recovered_once_it_is_back(tmp_path: Path) -> None:
+    """The journal alone would be worth nothing; with it, the frames are there."""
+    part = interrupt(tmp_path / "data.npz")
+    part.rename(tmp_path / "data.npz")
+    (found,) = lys_storage.recover(tmp_path)
+    assert "data.npz was never finished: if it is the scan file, rename it to data.npz.part" in found.said
+    (tmp_path / "data.npz").rename(part)
+    (found,) = lys_storage.recover(tmp_path)
+    assert (found.path, found.frames_written) == (tmp_path / "data.npz", 2)
+
+
+@pytest.mark.parametrize("name", ["data.npz", "data.recovered_0.npz", "another name.npz"])
+def test_leftovers_go_where_the_export_of_their_scan_is_under_whatever_name(tmp_path: Path, name: str) -> None:
+    """The final name of its description is looked at first, then all others of the folder."""
+    tmp_path = tmp_path / "run"
+    part = interrupt(tmp_path / "data.npz")
+    journal = journal_path(part).read_bytes()
+    lys_storage.recover(tmp_path)
+    (tmp_path / "data.npz").rename(tmp_path / name)
+    another_export(tmp_path / "a.npz")
+    (tmp_path / "b.npz").write_bytes(b"no archive")
+    journal_path(part).write_bytes(journal)
+    redo_path(part).write_bytes(b"")
+    (listed,) = (entry for entry in list_scans(tmp_path) if entry.path == journal_path(part))
+    assert (listed.state, listed.problem) == ("leftover", False)
+    (found,) = lys_storage.recover(tmp_path, dry_run=True)
+    assert (found.state, found.failed) == ("leftover", False)
+    (found,) = lys_storage.recover(tmp_path)
+    assert (found.settled, found.failed) == (True, False)
+    assert name in found.said
+    assert files(tmp_path) == {name, "a.npz", "b.npz"}
+
+
+def test_a_journal_that_cannot_be_read_stays_beside_any_export(tmp_path: Path) -> None:
+    """Of which scan it is is not known."""
+    tmp_path = tmp_path / "run"
+    tmp_path.mkdir()
+    another_export(tmp_path / "data.npz")
+    (tmp_path / "data.npz.part.journal").write_bytes(b"rubbish" * 100)
+    (found,) = lys_storage.recover(tmp_path)
+    assert (found.failed, found.settled) == (True, False)
+    assert files(tmp_path) == {"data.npz", "data.npz.part.journal"}
+
+
+@pytest.mark.parametrize("sector", [0, 1536], ids=["without its head", "without its description"])
+def test_a_journal_that_never_reached_the_disk_goes_where_an_export_is(tmp_path: Path, sector: int) -> None:
+    """A power cut right after a scan was saved that was never flushed: its name is durable, its content is not."""
+    tmp_path = tmp_path / "run"
+    part = interrupt(tmp_path / "data.npz")
+    journal = bytearray(journal_path(part).read_bytes())
+    journal[sector : sector + 512] = bytes(512)
+    journal_path(part).write_bytes(journal)
+    part.rename(tmp_path / "kept.bak")
+    (found,) = lys_storage.recover(tmp_path)
+    assert (found.failed, journal_path(part).exists()) == (True, True)
+    another_export(tmp_path / "data.npz")
+    (found,) = lys_storage.recover(tmp_path)
+    assert found.settled
+    assert files(tmp_path) == {"data.npz", "kept.bak"}
+
+
+def test_a_damaged_journal_stays_even_where_an_export_is(tmp_path: Path) -> None:
+    """A flipped byte in its description: its marks may still be of use to somebody."""
+    tmp_path = tmp_path / "run"
+    part = interrupt(tmp_path / "data.npz")
+    journal = bytearray(journal_path(part).read_bytes())
+    journal[1540] ^= 1
+    journal_path(part).write_bytes(journal)
+    part.rename(tmp_path / "kept.bak")
+    another_export(tmp_path / "data.npz")
+    (found,) = lys_storage.recover(tmp_path)
+    assert (found.failed, found.settled) == (True, False)
+    assert files(tmp_path) == {"data.npz", "data.npz.part.journal", "kept.bak"}
+
+
+# -- a redo file without its journal -----------------------------------------------------------------------------------
+
+
+def with_redo(folder: Path) -> tuple[Path, bytes]:
+    """An interrupted scan of which a frame was rewritten, and its redo file."""
+    scan = lys_storage.create(folder / "data.npz", (4, 3), "u2", grid_ndim=1, flush_interval_s=None)
+    scan[0] = np.ones(3, "u2")
+    scan.flush()
+    scan[0] = np.full(3, 5, "u2")
+    redo = redo_path(scan.part_path).read_bytes()
+    scan.suspend()
+    assert redo != b""
+    return scan.part_path, redo
+
+
+def test_a_redo_file_alone_goes_only_where_the_export_of_its_scan_is(tmp_path: Path) -> None:
+    """Its records carry the checksum of a scan_id."""
+    tmp_path = tmp_path / "run"
+    part, redo = with_redo(tmp_path)
+    redo_path(part).write_bytes(redo)
+    for path in (part, journal_path(part)):
+        path.rename(path.with_suffix(".bak"))
+    another_export(tmp_path / "data.npz")
+    for dry_run in (True, False):
+        (found,) = lys_storage.recover(tmp_path, dry_run)
+        assert (found.failed, found.settled) == (True, False)
+        assert redo_path(part).read_bytes() == redo
+    redo_path(part).unlink()
+    (tmp_path / "data.npz").unlink()
+    for path in (part, journal_path(part)):
+        path.with_suffix(".bak").rename(path)
+    lys_storage.recover(tmp_path)
+    redo_path(part).write_bytes(redo)
+    (found,) = lys_storage.recover(tmp_path)
+    assert found.settled
+    assert files(tmp_path) == {"data.npz"}
+
+
+# -- another link of the scan file -------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "link"), reason="no hard links here")
+@pytest.mark.parametrize("name", ["x.npz", "data.npz"])
+def test_a_hard_link_of_an_unfinished_scan_file_is_not_its_export(tmp_path: Path, name: str) -> None:
+    """Though it is called so: it opens as none. The scan is recovered as any other."""
+    part = interrupt(tmp_path / "data.npz")
+    os.link(part, tmp_path / name)
+    assert inspect(part).said == "would be exported, 2 of 4 frames"
+    (found,) = lys_storage.recover(tmp_path)
+    assert (found.path, found.frames_written, found.settled) == (tmp_path / "data.npz", 2, False)
+    assert load_export(tmp_path / "data.npz").data[:, 0].tolist() == [1, 0, 3, 0]
+    assert lys_storage.verify(tmp_path) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "link"), reason="no hard links here")
+def test_a_scan_file_that_is_its_export_already_loses_its_other_name_only(tmp_path: Path) -> None:
+    """A crash between the link of the final name and the unlink."""
+    part = interrupt(tmp_path / "data.npz")
+    journal = journal_path(part).read_bytes()
+    lys_storage.recover(tmp_path)
+    os.link(tmp_path / "data.npz", part)
+    journal_path(part).write_bytes(journal)
+    with pytest.raises(lys_storage.NameTakenError, match=r"is data\.npz already: open_wave reads that"):
+        lys_storage.resume(tmp_path / "data.npz")
+    assert "is data.npz already" in lys_storage.recover(tmp_path, dry_run=True)[0].said
+    (found,) = lys_storage.recover(tmp_path)
+    assert (found.path, found.settled, found.failed) == (tmp_path / "data.npz", True, False)
+    assert files(tmp_path) == {"data.npz"}
+
+
+# -- empty files -------------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_file_of_another_is_not_removed(tmp_path: Path) -> None:
+    """Firefox makes one for each download, and writes it later."""
+    (tmp_path / "setup.exe.part").touch()
+    (found,) = lys_storage.recover(tmp_path)
+    assert (found.state, found.failed) == ("foreign", False)
+    assert files(tmp_path) == {"setup.exe.part"}
+
+
+def test_an_empty_scan_file_whose_journal_tells_of_frames_is_not_removed_with_it(tmp_path: Path) -> None:
+    """It was cut, or is a place that a synchronizer keeps free: the scan was more than just begun."""
+    part = interrupt(tmp_path / "data.npz")
+    part.write_bytes(b"")
+    before = content(tmp_path)
+    for dry_run in (True, False):
+        (found,) = lys_storage.recover(tmp_path, dry_run)
+        assert (found.failed, found.settled) == (True, False)
+        assert "its journal tells of frames that have come" in found.said
+        assert content(tmp_path) == before
+
+
+# -- what is named itself ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_recover_says_of_each_name_what_it_is(tmp_path: Path, dry_run: bool) -> None:
+    """A misspelt folder, a text file and a good export are three things, and none of them was exported just now."""
+    tmp_path = tmp_path / "run"
+    tmp_path.mkdir()
+    another_export(tmp_path / "good.npz")
+    (tmp_path / "text.txt").write_text("hello")
+    before = content(tmp_path)
+    told = {}
+    for name in ("misspelt", "text.txt", "good.npz"):
+        (result,) = lys_storage.recover(tmp_path / name, dry_run)
+        assert (result.settled, result.running) == (False, False)
+        told[name] = (result.said.removeprefix(f"{tmp_path / name} "), result.failed)
+    assert told == {
+        "misspelt": ("there is no folder, export or scan in progress of this name", True),
+        "text.txt": ("is neither an export (.npz) nor a scan in progress (.npz.part)", True),
+        "good.npz": ("is finished: nothing to do", False),
+    }
+    assert content(tmp_path) == before
