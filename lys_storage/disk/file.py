@@ -322,7 +322,12 @@ class File:
     def ensure_owns_path(self) -> None:
         """Raise where the file cannot be found by a name: what is done by name would be done to another's."""
         if not self.follow_folder():
+            other = self.other_name("")
             text = f"{os.strerror(errno.ENOENT)}: it was removed, or its folder moved away, while it was written"
+            if other is not None:
+                text = (
+                    f"it was renamed to {other.name} while it was written: give it this name again, and save it again"
+                )
             raise StorageOSError(errno.ENOENT, text, os.fspath(self.path))
 
     def close(self) -> None:

@@ -73,9 +73,9 @@ def _finalize(store: ScanStore, progress: Progress | None, trim: bool, recoverin
         if trim and not store.complete:
             cut = trimmed(description, store.journal.states.last_written())
             description = cut if layout_of(cut).array_offset == description.array_offset else description
-        store.exported_as = description
         sync_seconds = _complete_file(store, description, progress)
         store.table.ensure_owns_path()
+        store.exported_as = description  # from here on another name of the file can be that of its export
         store.file.close_for_rename()
         store.published = publish(store.path, description, recovering=recovering)
     description = store.exported_as or store.description

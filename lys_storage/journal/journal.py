@@ -91,6 +91,11 @@ class Journal:
         record = self._writer_record
         return record is not None and record.vouches_for(scan_file, self.file)
 
+    def wrote_to(self, scan_file: File) -> bool:
+        """Whether this is the file that the writer had, perhaps on another boot or mount; no state is true for that."""
+        record = self._writer_record
+        return record is not None and record.wrote_to(scan_file)
+
     @property
     def writer(self) -> tuple[str, int] | None:
         """Host and process id of who writes the scan, or wrote it last; None where nobody is named."""

@@ -40,6 +40,11 @@ class WriterRecord:
         now = (boot_id(), scan_file.identity(), journal.identity())
         return all(now) and now == (self.boot_id, self.scan_file, self.journal)
 
+    def wrote_to(self, scan_file: File) -> bool:
+        """Whether this is the writer's scan file, by the inode and its birth time; also after a restart of the machine."""
+        found = scan_file.identity()
+        return found is not None and self.scan_file is not None and found[1:] == self.scan_file[1:]
+
     def encode(self) -> bytes:
         text = json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":")).encode()
         return (_HEAD.pack(crc32(text), len(text)) + text).ljust(RECORD_BYTES, b"\0")

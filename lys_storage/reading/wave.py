@@ -233,7 +233,8 @@ def _read_note(wave: StoredWave, archive: zipfile.ZipFile, member: zipfile.ZipIn
         wave.note, wave.note_error = decode_note_with_texts(archive.read(member), trust)
     except _BAD_FILE_ERRORS as error:
         what = f"note.npy cannot be read: {type(error).__name__}: {error}"
-        wave.note_error = error if isinstance(error, BadFileError) else BadFileError(what)
+        # Another exception, without the traceback of this one, which would keep all that was read, and the wave.
+        wave.note_error = type(error)(str(error)) if isinstance(error, BadFileError) else BadFileError(what)
         log.warning("%s: %s; its data are read, its note is taken for empty", wave.path, wave.note_error)
 
 

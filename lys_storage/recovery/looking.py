@@ -78,6 +78,7 @@ class ScanLook:
     description: Description | None
     frames_written: int
     said: str = ""
+    is_trusted: bool = True
 
 
 def find_named(path: Path) -> Found | None:
@@ -174,14 +175,14 @@ def look_at_scan(path: Path) -> ScanLook:
         journal = Journal.open(journal_path(path), writable=False)
         try:
             check_sound(file if state != RUNNING else None, journal)
-            written = journal.states.count_written()
+            written, is_trusted = journal.states.count_written(), journal.vouches_for(file)
         finally:
             journal.close()
         final = export_of(path) if state != RUNNING else None
         said = no_locks(path) if state == UNKNOWN else ""
         if final is not None:
             said = f"is {final.name} already, under another name"
-        return ScanLook(state, journal.description, written, said)
+        return ScanLook(state, journal.description, written, said, is_trusted)
     finally:
         file.close()
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..disk import File, remove_file, rewrite_range, sync_folder
-from ..format import redo_path
+from ..format import crc32_repeated, redo_path
 from ..journal import (
     BLOCK_CHECKSUMMED,
     CHECKSUMMED,
@@ -83,6 +83,31 @@ def reconcile_frames(
     if redone is not None:
         redone.close()
         remove_file(redone.file.path)
+
+
+def is_of_another_scan(file: File, journal: Journal) -> bool:
+    """Whether no frame that has a checksum is what came, and other bytes than zeros are there: filling up would destroy them.
+
+    Reads until one frame is sound, which is the first one nearly always.
+    """
+    states, size, per_block = journal.states, journal.description.frame_bytes, journal.states.per_block
+    has_other_bytes = False
+    for at in range(0, states.frames, _STEP):
+        known = states.array[at : at + _STEP]
+        units = [(int(k), 1, states.checksums[at + k]) for k in np.flatnonzero(known == CHECKSUMMED)]
+        whole = len(known) // per_block * per_block if per_block > 1 else 0
+        for k in (
+            np.flatnonzero((known[:whole].reshape(-1, per_block) == BLOCK_CHECKSUMMED).all(axis=1)) if whole else ()
+        ):
+            block = at // per_block + int(k)
+            if block < states.blocks:
+                units.append((int(k) * per_block, per_block, states.block_checksums[block]))
+        for first, count, checksum in units:
+            crc = frames_crc(file, journal, at + first, count)
+            if crc == checksum:
+                return False
+            has_other_bytes |= crc is not None and crc != crc32_repeated(b"\0", size * count)
+    return has_other_bytes
 
 
 def _settle_trusted(journal: Journal, first: int, states: States, held: int) -> np.ndarray[Any, Any]:

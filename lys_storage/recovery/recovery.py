@@ -156,7 +156,7 @@ def _recover_one(found: Found, wanted: _Wanted, *, named: bool = False) -> Recov
         is_readable = True
         if look.state == RUNNING or wanted.dry_run or (look.state == UNKNOWN and not wanted.force):
             return _preview(path, look, wanted.force)
-        return _export(path, wanted)
+        return _export(path, wanted, look.frames_written)
     except ScanInUseError as error:
         return Recovered(path, None, 0, 0, str(error), RUNNING)
     except UnicodeEncodeError as error:
@@ -173,7 +173,7 @@ def _recover_one(found: Found, wanted: _Wanted, *, named: bool = False) -> Recov
         return Recovered(path, None, 0, 0, describe(error), state, failed)
 
 
-def _export(path: Path, wanted: _Wanted) -> Recovered:
+def _export(path: Path, wanted: _Wanted, had_come: int) -> Recovered:
     exported = finish_publishing(path, wanted.force)
     if exported is not None:
         said = f"was exported before, as {exported.name}; what was left beside it is removed"
@@ -195,6 +195,8 @@ def _export(path: Path, wanted: _Wanted) -> Recovered:
     final = as_given if as_given.exists() else final  # its folder was renamed meanwhile
     expected = scan.report.frames_expected if scan.report else 0
     said = f"exported with {written} of {expected} frames"
+    if had_come > written:
+        said += f"; {had_come - written} more had come, of which nothing tells that they are what came"
     if scan.report and scan.report.renumbered:
         said += f"; its own name was taken, so it is {final.name}"
     return Recovered(path, final, written, expected, said)
@@ -218,7 +220,11 @@ def _preview(path: Path, look: ScanLook, force: bool) -> Recovered:
         return Recovered(path, None, written, expected, said, RUNNING)
     if look.state == UNKNOWN and not force:
         return Recovered(path, None, written, expected, look.said, UNKNOWN, failed=True)
-    said = look.said if look.said and look.state != UNKNOWN else f"would be exported, {written} of {expected} frames"
+    counts = f"{written} of {expected} frames"
+    if not look.is_trusted:
+        counts = f"up to {counts}: each is compared with its checksum first, since these files may be a copy, or the machine "
+        counts += "was restarted; --keep-doubtful keeps those that have none"
+    said = look.said if look.said and look.state != UNKNOWN else f"would be exported, {counts}"
     refused = next(
         (at for at in (path, journal_path(path), path.parent) if at.exists() and not os.access(at, os.W_OK)), None
     )

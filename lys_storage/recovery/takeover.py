@@ -27,7 +27,7 @@ from ..scan import Scan, check_options
 from ..store import ScanStore
 from .find import find_scan_file
 from .recognition import ensure_is_scan, exports_beside, opened_scan_id, scan_id_of
-from .reconcile import reconcile_frames
+from .reconcile import is_of_another_scan, reconcile_frames
 
 log = logging.getLogger("lys_storage")
 
@@ -58,7 +58,7 @@ def open_store(
         if final is not None:
             hint = f'is {final.name} already: open_wave reads that, and "lys-storage recover" removes this other name of it'
             raise NameTakenError(errno.EEXIST, hint, str(part))
-        return _reconciled(file, verify, keep_doubtful, progress)
+        return _reconciled(file, verify, keep_doubtful, force, progress)
     except BaseException:
         try:
             file.close()
@@ -110,11 +110,12 @@ def _ensure_is_there(path: Path, part: Path) -> None:
     raise StorageOSError(errno.ENOENT, text, os.fspath(part))
 
 
-def _reconciled(file: File, verify: bool, keep_doubtful: bool, progress: Progress | None) -> ScanStore:
+def _reconciled(file: File, verify: bool, keep_doubtful: bool, force: bool, progress: Progress | None) -> ScanStore:
     last_write = datetime.fromtimestamp(os.fstat(file.fd).st_mtime, UTC)  # before anything is written here
     journal = Journal.open(journal_path(file.path), writable=True)
     try:
         check_sound(file, journal)  # nothing is changed before it is known that there is an end to it
+        _ensure_may_be_written(file, journal, force)
         if journal.version < JOURNAL_VERSION:
             journal = _in_todays_version(journal)
         trusted = not verify and journal.vouches_for(file) and _syncs(file, journal)
@@ -128,6 +129,20 @@ def _reconciled(file: File, verify: bool, keep_doubtful: bool, progress: Progres
     except BaseException:
         journal.close()
         raise
+
+
+def _ensure_may_be_written(file: File, journal: Journal, force: bool) -> None:
+    """Raise BadFileError where the scan file holds what must not be overwritten: an export, or another scan."""
+    if os.fstat(file.fd).st_nlink > 1 and opened_scan_id(file.path) == journal.description.scan_id:
+        raise BadFileError(
+            f"scan {file.path} is an export already, under another name: a hard link, as a backup makes; copy the file, put "
+            "the copy in its place, and try again"
+        )
+    if not force and not journal.wrote_to(file) and is_of_another_scan(file, journal):
+        raise BadFileError(
+            f"scan {file.path}: no frame is what {journal.path.name} tells: the journal is that of another scan, or the file "
+            "is no longer what it was; nothing was changed; with force (--force) what is there is given up for the fill value"
+        )
 
 
 def _syncs(file: File, journal: Journal) -> bool:

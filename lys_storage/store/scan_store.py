@@ -250,8 +250,8 @@ class ScanStore:
 
     def find_export(self) -> bool:
         """Whether the export has its name. An interrupt may have come between its rename and the note of that, `published`:
-        the scan file is looked for under the names of exports then."""
-        if self.published is None and not self.file.follow_folder():
+        the scan file is looked for under the names of exports then, once it is complete: else somebody has renamed it."""
+        if self.published is None and self.exported_as is not None and not self.file.follow_folder():
             self.published = self.file.other_name(EXPORT_SUFFIX)
         return self.published is not None
 

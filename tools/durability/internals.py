@@ -27,6 +27,7 @@ __all__ = [
     "booted_as",
     "copies_are_trusted",
     "drawn_kind_of_disk",
+    "files_are_the_writers_own",
     "replace_everywhere",
     "report_flushes",
     "scan_id",
@@ -68,6 +69,17 @@ def copies_are_trusted() -> Iterator[None]:
         yield
     finally:
         WriterRecord.vouches_for = real  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def files_are_the_writers_own() -> Iterator[None]:
+    """Files that a modelled disk has left are the writer's, as after a restart: inodes and birth times are not modelled."""
+    real = WriterRecord.wrote_to
+    WriterRecord.wrote_to = lambda record, scan_file: True  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        WriterRecord.wrote_to = real  # type: ignore[method-assign]
 
 
 def scan_id(scan: lys_storage.Scan) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import lys_storage
 from tools.durability import own_reader
 from tools.durability.files import digest, read_files, write_files
-from tools.durability.internals import booted_as, drawn_kind_of_disk
+from tools.durability.internals import booted_as, drawn_kind_of_disk, files_are_the_writers_own
 from tools.durability.ledger import Ledger
 from tools.durability.model.disk import Disk, Event
 from tools.durability.model.recorder import Recorder, without_syncs
@@ -66,7 +66,7 @@ def record(scenario: Scenario, seed: str, base: Path, *, sync_errors: bool) -> R
     elements, fill = rng.choice([250, 256, 1100]), rng.choice([0, 0xABCD])
     form = ScanShape(elements, fill, None if scenario.first_index_tells_grid else 2, scenario.folder)
     world = World(base, rng, form, errors)
-    with booted_as("the boot before the record"):
+    with booted_as("the boot before the record"), files_are_the_writers_own():
         try:
             if scenario.earlier is not None:
                 world.earlier_export(scenario.earlier)
@@ -107,7 +107,7 @@ class Cut:
             if self.again:
                 folder = self._cut_recovery(folder, base / "left again", rng, outcome)
             outcome.faults += [fault.text for fault in check_archives(folder)]
-            with booted_as("yet another boot"), without_syncs():
+            with booted_as("yet another boot"), files_are_the_writers_own(), without_syncs():
                 results = lys_storage.recover(folder)
             earlier = {name: its_digest for name, its_digest in self.run.earlier.items() if name in left}
             self._check(folder, ledger, earlier, outcome)
@@ -123,7 +123,7 @@ class Cut:
         """Recover on a recorded disk, cut that at one of its operations, and give the folder that is left."""
         errors = SyncErrors(random.Random(f"{self.seed} sync errors"))
         recorder = Recorder(folder, errors if self.manner.sync_errors else None)
-        with booted_as("another boot"), recorder:
+        with booted_as("another boot"), files_are_the_writers_own(), recorder:
             before = -1
             while errors.count > before:  # who is told that a sync failed runs recovery again
                 before = errors.count
