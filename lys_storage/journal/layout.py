@@ -108,8 +108,8 @@ def read_head(file: File) -> tuple[Description, JournalLayout]:
 def was_never_durable(file: File) -> bool:
     """Whether a power cut came before a journal had reached the disk for the first time: nothing in it was promised.
 
-    A sector of its head or its description is zeros then, or behind the end of the file. Damage of another kind may still
-    be of use to somebody.
+    A sector of its head or its description is zeros then. What was cut short, or is damaged in another way, may still be of
+    use to somebody.
     """
     raw = file.read_at(_HEAD.size + _HEAD_CRC.size, 0)
     if not any(raw):
@@ -119,4 +119,4 @@ def was_never_durable(file: File) -> bool:
     text_size = _HEAD.unpack(raw[: _HEAD.size])[2]
     text = file.read_at(min(text_size, _MAX_TEXT), _TEXT_AT)
     sectors = (text[at : at + _SECTOR] for at in range(0, len(text), _SECTOR))
-    return len(text) < text_size or not all(map(any, sectors))
+    return len(text) == text_size and not all(map(any, sectors))

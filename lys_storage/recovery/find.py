@@ -5,8 +5,10 @@ Goes by names alone. Never opens a file, never changes one, and never tells whet
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
+import stat
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -14,7 +16,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from ..errors import BadFileError, os_error
-from ..format import PART_SUFFIX, is_export, is_scan_file, is_sidecar, part_path, scan_file_name
+from ..format import PART_SUFFIX, is_export, is_scan_file, is_sidecar, journal_path, part_path, scan_file_name
 
 
 class Kind(Enum):
@@ -87,19 +89,45 @@ def _list(folder: Path, kinds: Container[Kind], recursive: bool) -> Iterator[tup
 def _is_file(path: Path) -> bool:
     """Whether a file is at `path`. One that cannot be looked at counts as one: whoever opens it says what is wrong."""
     try:
-        return path.is_file()
-    except OSError:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except OSError as error:
+        return error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+    except ValueError:  # no name that this system can have
+        return False
+
+
+def is_gone(path: Path) -> bool:
+    """Whether nothing is at `path`. False where this user may not look."""
+    try:
+        os.lstat(path)
+    except OSError as error:
+        return error.errno in (errno.ENOENT, errno.ENOTDIR)
+    except ValueError:  # no name that this system can have
         return True
+    return False
+
+
+def resolve_link(part: Path) -> Path:
+    """The scan file that `part` names, also through a link: its journal lies beside it, and its export goes there.
+
+    Raises BadFileError where its journal is a link: that one is another scan file's, and would be changed.
+    """
+    target = Path(os.path.realpath(part)) if os.path.islink(part) and os.path.exists(part) else part
+    if os.path.islink(journal_path(target)) and os.path.exists(target):
+        raise BadFileError(
+            f"{journal_path(target)} is a link: put the journal itself beside {target.name}, or link both"
+        )
+    return target
 
 
 def find_scan_file(path: Path) -> Path:
-    """The scan file of `path`, which may be the name of an export, a scan file, or a sidecar."""
+    """The scan file of `path`, which may be the name of an export, a scan file, or a sidecar. Links are resolved."""
     if is_sidecar(path.name):
-        return path.with_name(scan_file_name(path.name))
+        return resolve_link(path.with_name(scan_file_name(path.name)))
     if is_scan_file(path.name):
-        return path
+        return resolve_link(path)
     candidates = [part_path(path), *sorted(path.parent.glob(f"{glob.escape(path.name)}.*{PART_SUFFIX}"))]
     found = [c for c in candidates if c.exists()]
     if len(found) > 1:
         raise BadFileError(f"{path} has {len(found)} scans in progress: name one of {', '.join(c.name for c in found)}")
-    return found[0] if found else candidates[0]
+    return resolve_link(found[0] if found else candidates[0])

@@ -1,20 +1,22 @@
 """What a crash leaves of a scan that is finished, or was only just begun: is it superfluous, and its removal.
 
-Never removes a journal or a redo file unless an export that opens has the same `scan_id`, or nothing was in it yet: a power
-cut can leave the journal of a scan that was saved before its first flush, without a sector of it.
+Never removes a journal unless an export that opens has the same `scan_id` and every frame that came, or nothing was in it
+yet: a power cut can leave the journal of a scan that was saved before its first flush, without a sector of it. Never removes
+a redo file unless an export that opens has the same `scan_id`.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..disk import File, remove_file, sync_folder
+from ..disk import File, read_pieces, remove_file, sync_folder
 from ..errors import BadFileError
 from ..format import PART_SUFFIX, crc32, is_export, journal_path, redo_path
 from ..journal import JOURNAL_MAGIC, REDO_MAGIC, Journal, begins_with_record_of, was_never_durable
-from .recognition import ForeignFileError, exports_beside, looks_unfinished, opened_scan_id
+from .recognition import ForeignFileError, exports_beside, has_every_frame, looks_unfinished, opened_scan_id
 from .takeover import export_of, lock_or_raise
 
 _HEAD_BYTES = 64
@@ -38,14 +40,13 @@ def judge_leftovers(path: Path) -> Leftovers:
     journal, redo = journal_path(path), redo_path(path)
     if journal.exists():
         try:
-            return _judge(path, journal, *_scan_of(journal))
+            return _judge(path, journal)
+        except ForeignFileError:
+            raise
         except BadFileError:
             if not _is_void(journal):
                 raise
-        for export in exports_beside(path, _final_of(path)):
-            if opened_scan_id(export) is not None:
-                return _superfluous(export)
-        return _lost(path, journal, None)
+        return _judge_void(path, journal)
     file = File.open(redo, writable=False)
     try:
         if file.size == 0:
@@ -60,20 +61,6 @@ def judge_leftovers(path: Path) -> Leftovers:
         file.close()
 
 
-def _scan_of(journal: Path) -> tuple[str, str]:
-    """The scan_id in a journal, and the name of the export that it is to become."""
-    file = File.open(journal, writable=False)
-    try:
-        _ensure_is_ours(journal, file, JOURNAL_MAGIC)
-    finally:
-        file.close()
-    opened = Journal.open(journal, writable=False)
-    try:
-        return opened.description.scan_id, opened.description.final
-    finally:
-        opened.close()
-
-
 def _is_void(journal: Path) -> bool:
     file = File.open(journal, writable=False)
     try:
@@ -82,23 +69,54 @@ def _is_void(journal: Path) -> bool:
         file.close()
 
 
-def _judge(path: Path, journal: Path, scan_id: str, final: str) -> Leftovers:
-    unfinished = None
-    for export in exports_beside(path, final):
-        found = opened_scan_id(export)
-        if found == scan_id:
-            return _superfluous(export)
-        if found is None and unfinished is None and looks_unfinished(export):
-            unfinished = export
-    return _lost(path, journal, unfinished)
+def _judge_void(path: Path, journal: Path) -> Leftovers:
+    """Of a journal that was never durable. One that has something in it goes only where the export of its name is."""
+    name = _final_of(path)
+    others = {one.name for one in path.parent.iterdir() if one.name.startswith(name)} - {name, journal.name}
+    is_exported = name != "" and opened_scan_id(path.with_name(name)) is not None
+    is_gone = is_exported or (not os.path.lexists(path.with_name(name or path.name)) and _is_zeros(journal))
+    if others or not is_gone:
+        return _lost(path, journal, None)
+    return Leftovers(True, None, "was never filled: nothing was promised of it; what is left of it")
+
+
+def _is_zeros(path: Path) -> bool:
+    file = File.open(path, writable=False)
+    try:
+        return not any(any(piece) for piece in read_pieces(file, 0, file.size))
+    finally:
+        file.close()
+
+
+def _judge(path: Path, sidecar: Path) -> Leftovers:
+    file = File.open(sidecar, writable=False)
+    try:
+        _ensure_is_ours(sidecar, file, JOURNAL_MAGIC)
+    finally:
+        file.close()
+    unfinished = incomplete = None
+    journal = Journal.open(sidecar, writable=False)
+    try:
+        for export in exports_beside(path, journal.description.final):
+            found = opened_scan_id(export)
+            if found == journal.description.scan_id:
+                if has_every_frame(export, journal):
+                    return _superfluous(export)
+                incomplete = incomplete or export
+            elif found is None and unfinished is None and looks_unfinished(export):
+                unfinished = export
+    finally:
+        journal.close()
+    return _lost(path, sidecar, unfinished, incomplete)
 
 
 def _superfluous(export: Path) -> Leftovers:
     return Leftovers(True, export, f"was exported before, as {export.name}; what was left beside it")
 
 
-def _lost(path: Path, sidecar: Path, unfinished: Path | None) -> Leftovers:
-    said = f"{sidecar} has lost its scan file, and no export of its scan is here: left as it is; "
+def _lost(path: Path, sidecar: Path, unfinished: Path | None, incomplete: Path | None = None) -> Leftovers:
+    what = "no export of its scan is here" if incomplete is None else f"{incomplete.name} has not all frames that came"
+    said = f"{sidecar} has lost its scan file, and {what}: left as it is; "
     if unfinished is not None:
         said += f"{unfinished.name} was never finished: if it is the scan file, rename it to {path.name}"
     else:
@@ -137,7 +155,9 @@ def finish_publishing(path: Path, force: bool) -> Path | None:
         if journal_path(path).exists() or redo_path(path).exists():
             found = judge_leftovers(path)
             if not found.superfluous:
-                raise BadFileError(f"{path} is {final.name} already, and what lies beside it is not of that scan")
+                raise BadFileError(
+                    f"{path} is {final.name} already, and what lies beside it is not of that scan, or tells of more frames"
+                )
         sync_folder(path.parent)
         remove_file(path)
     finally:
@@ -149,16 +169,19 @@ def finish_publishing(path: Path, force: bool) -> Path | None:
     return final
 
 
+def is_named_as_claimed(path: Path) -> bool:
+    return _final_of(path) != ""
+
+
 def may_be_just_begun(path: Path) -> bool:
     """Whether an empty scan file can be one whose process died between the claim of its name and its first byte.
 
-    Its name is one that a claim makes, and its journal is not there, or was never filled.
+    Its name is one that a claim makes, and its journal tells of no frame, or was never filled. Without a journal it can be
+    another's as well: a browser makes an empty one for each download.
     """
     journal = journal_path(path)
-    if not _final_of(path):
+    if not is_named_as_claimed(path) or not journal.exists():
         return False
-    if not journal.exists():
-        return True
     if journal.stat().st_size < _HEAD_BYTES or _is_void(journal):
         return True
     try:

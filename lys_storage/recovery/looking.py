@@ -25,8 +25,8 @@ from ..format import (
 )
 from ..journal import Journal
 from ..reading import open_wave
-from .find import Found, Kind, find_scan_file
-from .leftovers import judge_leftovers, may_be_just_begun
+from .find import Found, Kind, find_scan_file, is_gone
+from .leftovers import is_named_as_claimed, judge_leftovers, may_be_just_begun
 from .recognition import (
     DAMAGED,
     FINALIZED,
@@ -85,9 +85,9 @@ def find_named(path: Path) -> Found | None:
     """What `path`, a file that is named itself, is by its name: also the final name of a scan. None: nothing is there."""
     if path.is_dir():
         return None
-    if is_sidecar(path.name) or not os.path.lexists(path):
+    if is_sidecar(path.name) or is_gone(path):
         path = find_scan_file(path)
-        if not os.path.lexists(path):
+        if is_gone(path):
             is_left = journal_path(path).exists() or redo_path(path).exists()
             return Found(path, Kind.LEFTOVERS) if is_left else None
     return Found(path, Kind.SCAN if is_scan_file(path.name) else Kind.EXPORT)
@@ -118,7 +118,7 @@ def look_at(found: Found, *, named: bool = False) -> Entry | None:
         look = {Kind.SCAN: _scan, Kind.EXPORT: _export, Kind.LEFTOVERS: _leftovers}[found.kind]
         state, shape, dtype, written, expected, said, problem = look(path, named)
     except (LysStorageError, OSError) as error:
-        if not os.path.lexists(at):
+        if is_gone(at):
             return None
         state, said = state_of(error), describe(error)
         shape, dtype, written, expected = None, "", None, None
@@ -168,9 +168,13 @@ def look_at_scan(path: Path) -> ScanLook:
     file = File.open(path, writable=False)
     try:
         state = _STATES[_brief_lock(path)]
-        if file.size == 0 and may_be_just_begun(path):
+        if file.size == 0 and (may_be_just_begun(path) or (state == RUNNING and is_named_as_claimed(path))):
             words = {RUNNING: "has only just begun", UNKNOWN: no_locks(path)}
             return ScanLook(state, None, 0, words.get(state, "was only just begun, and holds nothing"))
+        if file.size == 0 and not journal_path(path).exists():
+            raise ForeignFileError(
+                f"{path} is empty and has no journal: nothing to recover; delete it if nothing writes it"
+            )
         ensure_is_scan(path)
         journal = Journal.open(journal_path(path), writable=False)
         try:

@@ -13,13 +13,17 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from ..disk import File
 from ..errors import BadFileError, LysStorageError
 from ..format import (
     EXPORT_SUFFIX,
     INFO_FORMAT,
     INFO_MEMBER,
+    MISSING_MEMBER,
     begins_as_scan_file,
+    check_info,
     is_export,
     journal_path,
     local_member_name,
@@ -145,6 +149,30 @@ def opened_scan_id(path: Path) -> str | None:
             return found if isinstance(found, str) else None
     except LysStorageError:
         return None
+
+
+def has_every_frame(export: Path, journal: Journal) -> bool:
+    """Whether an export that opens, of the scan of `journal`, has every frame that the journal has as data.
+
+    An early copy of the scan may have been exported. Where it is not known, the export has not.
+    """
+    states, ndim = journal.states, journal.description.grid_ndim
+    last = states.last_written()
+    if last is None:
+        return True
+    try:
+        with open_wave(export) as wave:
+            info, shape = wave.info, wave.shape
+        if any(check_info(shape, info)) or len(info["grid_shape"]) != ndim or last >= info["frames_expected"]:
+            return False
+        if not info["missing_complete"]:
+            with np.load(export) as members:
+                missing = members[MISSING_MEMBER.removesuffix(".npy")]
+            absent = np.frombuffer(states.missing_bits(info["frames_expected"]), np.uint8)
+            return missing.shape == absent.shape and not (missing & ~absent).any()
+        return all(states.count_missing(first, stop) == stop - first for first, stop in info["missing"])
+    except Exception:  # zipfile and numpy raise anything for a damaged archive
+        return False
 
 
 def exports_beside(part: Path, first: str = "") -> Iterator[Path]:

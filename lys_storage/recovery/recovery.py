@@ -15,7 +15,7 @@ from typing import Any
 from ..callbacks import Progress
 from ..errors import BadFileError, LysStorageError, ScanInUseError
 from ..format import journal_path, redo_path
-from .find import Found, Kind, find_scan_file, walk
+from .find import Found, Kind, find_scan_file, is_gone, resolve_link, walk
 from .leftovers import finish_publishing, judge_leftovers, remove_empty, remove_leftovers
 from .looking import Entry, ScanLook, find_named, look_at, look_at_scan
 from .recognition import (
@@ -127,7 +127,7 @@ def _recover_named(path: Path, wanted: _Wanted) -> Recovered:
         part = find_scan_file(path)
     except BadFileError as error:
         return _failed(path, str(error), DAMAGED)
-    if os.path.lexists(part):
+    if not is_gone(part):
         return _recover_one(Found(part, Kind.SCAN), wanted, named=True)
     if journal_path(part).exists() or redo_path(part).exists():
         return _recover_one(Found(part, Kind.LEFTOVERS), wanted, named=True)
@@ -150,7 +150,8 @@ def _recover_one(found: Found, wanted: _Wanted, *, named: bool = False) -> Recov
         return _of_entry(entry)
     is_readable = False
     try:
-        if found.kind is Kind.LEFTOVERS or not os.path.lexists(path):
+        path = resolve_link(path)
+        if found.kind is Kind.LEFTOVERS or is_gone(path):
             return _recover_leftovers(path, wanted)
         look = look_at_scan(path)
         is_readable = True
@@ -164,7 +165,7 @@ def _recover_one(found: Found, wanted: _Wanted, *, named: bool = False) -> Recov
         said = f"{name!r} is no name of a file in {encoding}, which this system is set to: set LC_ALL=C.UTF-8"
         return _failed(path, said, INTERRUPTED)
     except (LysStorageError, OSError) as error:
-        if not os.path.lexists(path) and not journal_path(path).exists():
+        if is_gone(path) and is_gone(journal_path(path)):
             return Recovered(path, None, 0, 0, f"scan {path} has just been finished by another process", RUNNING)
         state = state_of(error)
         if is_readable and isinstance(error, OSError):
@@ -206,6 +207,9 @@ def _recover_leftovers(path: Path, wanted: _Wanted) -> Recovered:
     found = judge_leftovers(path)
     if not found.superfluous:
         return _failed(path, found.said, DAMAGED)
+    if not os.access(path.parent, os.W_OK):
+        said = f"{found.said} cannot be removed: {path.parent} may not be written by this user"
+        return _failed(path, said, LEFTOVER)
     if wanted.dry_run:
         return Recovered(path, None, 0, 0, f"{found.said} would be removed", LEFTOVER)
     remove_leftovers(path)

@@ -409,9 +409,10 @@ def test_a_dry_run_has_the_exit_code_of_the_recovery(tmp_path: Path, make: Calla
 
 
 def test_a_scan_that_has_only_just_begun_is_not_damaged(tmp_path: Path) -> None:
-    """Between the claim of its name and its first byte, it has neither a journal nor a header."""
+    """Between the claim of its name and its first byte, it has neither a journal nor a header. Without a lock it may be
+    another's."""
     part = _written(tmp_path / "a.npz.part", b"")
-    assert states(tmp_path) == {"a.npz.part": "interrupted"}
+    assert states(tmp_path) == {"a.npz.part": "foreign"}
     assert lys_storage.verify(tmp_path) == []
     file = File.open(part, writable=True)
     file.try_lock()

@@ -64,11 +64,12 @@ def test_with_force_it_is_taken_over(tmp_path: Path) -> None:
     """Who says that no process writes it answers for that."""
     interrupt(tmp_path / "a.npz")
     interrupt(tmp_path / "b.npz")
-    (tmp_path / "c.npz.part").touch()
+    for name in ("c.npz.part", "c.npz.part.journal"):
+        (tmp_path / name).touch()
     with lys_storage.resume(tmp_path / "a.npz", force=True) as scan:
         assert list(scan.missing()) == [(1,), (3,)]
     assert [result.failed for result in lys_storage.recover(tmp_path)] == [True, True]
-    assert files(tmp_path) == {"a.npz", "b.npz.part", "b.npz.part.journal", "c.npz.part"}
+    assert files(tmp_path) == {"a.npz", *(f"{name}.npz.part{end}" for name in "bc" for end in ("", ".journal"))}
     assert [result.failed for result in lys_storage.recover(tmp_path, force=True)] == [False, False]
     assert files(tmp_path) == {"a.npz", "b.npz"}
 
