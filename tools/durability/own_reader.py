@@ -14,8 +14,12 @@ from tools.durability.files import read_files
 
 
 def left_behind(folder: Path) -> list[str]:
-    """Files of a scan in progress that recovery should have removed, and what `verify` complains about."""
-    left = [name for name, data in read_files(folder).items() if data is not None and not name.endswith(".npz")]
+    """Files of a scan in progress that recovery should have removed, and what `verify` complains about.
+
+    An empty scan file without a journal stays: it may be another program's.
+    """
+    files = {name: data for name, data in read_files(folder).items() if data is not None and not name.endswith(".npz")}
+    left = [name for name, data in files.items() if data or not name.endswith(".part") or f"{name}.journal" in files]
     faults = [f"left behind: {', '.join(left)}"] if left else []
     return faults + [f"verify: {problem}" for problem in lys_storage.verify(folder)]
 
