@@ -29,6 +29,13 @@ Axes = list[np.ndarray[Any, Any] | None]
 _TABLE_POINTS = 1 << 16
 _PYTHON_DTYPES = {"f": "f8", "i": "i8", "u": "i8", "c": "c16"}
 """The dtypes that numpy gives Python's numbers, by kind (but for unsigned ones beyond int64)."""
+_KINDS: dict[str, Any] = {
+    "U": str,
+    "S": bytes,
+    "M": (np.datetime64, datetime.date),
+    "m": (np.timedelta64, datetime.timedelta),
+}
+"""The types of points, by the kind of array that numpy makes of them. Of numbers beside them it would make text or times."""
 
 
 def encode_npy(array: np.ndarray[Any, Any]) -> bytes:
@@ -79,14 +86,30 @@ def _listed(axes: Any) -> list[Any]:
 
 
 def _as_axis(axis: Any, k: int) -> np.ndarray[Any, Any]:
-    if is_masked(axis):
+    try:
+        given = np.asanyarray(axis) if hasattr(type(axis), "__array__") else axis
+        has_mask = is_masked(given)
+        array = np.array(None if has_mask else given)
+    except Exception as error:  # whatever the axis's own __array__ raises
+        raise AxisLengthError(f"axis {k} is no array: {error}") from error
+    if has_mask:
         raise AxisLengthError(
             f"axis {k} has masked points, and a file has no mask: give axis.filled(value), with NaN for instance"
         )
-    try:
-        return np.array(axis)
-    except Exception as error:  # whatever the axis's own __array__ raises
-        raise AxisLengthError(f"axis {k} is no array: {error}") from error
+    if not _is_of_one_kind(given, array.dtype.kind):
+        raise AxisLengthError(
+            f"axis {k} has points of several kinds, which numpy would make {array.dtype}: give numbers, text or times alone"
+        )
+    return array
+
+
+def _is_of_one_kind(given: Any, kind: str) -> bool:
+    """Whether nested lists `given`, of which numpy makes an array of `kind`, hold what is text, or a time, already."""
+    if kind not in _KINDS or hasattr(given, "dtype"):
+        return kind not in _KINDS or given.dtype.kind == kind
+    if isinstance(given, Sequence) and not isinstance(given, str | bytes):
+        return all(_is_of_one_kind(point, kind) for point in given)
+    return isinstance(given, _KINDS[kind])
 
 
 def _is_read_again(axis: np.ndarray[Any, Any]) -> bool:

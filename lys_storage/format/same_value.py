@@ -17,14 +17,21 @@ _NUMBERS = "biufc"
 
 def is_masked(values: Any) -> bool:
     """Whether `values`, an array or nested lists of arrays, has a masked element. numpy.asarray would drop the mask."""
+    if _makes_an_array(type(values)):
+        values = np.asanyarray(values)
     if isinstance(values, np.ma.MaskedArray):
         mask = np.ascontiguousarray(np.ma.getmaskarray(values))  # type: ignore[no-untyped-call,unused-ignore]
         return bool(mask.view(np.bool_).any())  # of a structured array it has a field for each of that
     if isinstance(values, list | tuple):
         kinds = set(map(type, values))
-        if any(issubclass(kind, list | tuple | np.ma.MaskedArray) for kind in kinds):
+        if any(issubclass(kind, list | tuple | np.ma.MaskedArray) or _makes_an_array(kind) for kind in kinds):
             return any(map(is_masked, values))
     return False
+
+
+def _makes_an_array(kind: type) -> bool:
+    """Whether numpy asks a value of this kind for its array, which may be a masked one."""
+    return hasattr(kind, "__array__") and not issubclass(kind, np.ndarray | np.generic)
 
 
 @lru_cache(64)
@@ -87,6 +94,8 @@ def _changed(given: np.ndarray[Any, Any], kept: np.ndarray[Any, Any]) -> np.ndar
     if kind == "f":
         return _became_infinite(given, kept)
     if kind in "mM":
+        if kind == "M" and given.dtype.kind in "SU":
+            given = given.astype("M8")  # in the unit of the text
         back = kept.astype(given.dtype)
         if given.dtype.kind in "mM":
             return np.asarray((back != given) & ~(np.isnat(given) & np.isnat(kept)))

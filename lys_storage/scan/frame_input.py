@@ -43,7 +43,9 @@ def check_fill(fill: Any, dtype: np.dtype[Any]) -> bytes:
         if element.ndim:
             raise ValueError("it is not one element")
         return element.tobytes()
-    except (TypeError, ValueError, OverflowError) as error:
+    except (
+        Exception
+    ) as error:  # numpy raises RuntimeError for a time that a text is too short for, and __array__ anything
         raise ScanShapeError(f"fill value {fill!r} cannot be held by dtype {dtype}: {error}") from error
 
 
@@ -73,16 +75,17 @@ def as_array(frame: Any) -> np.ndarray[Any, Any]:
     """`frame` as an array of the dtype that it has; raises FrameTypeError or FrameShapeError where it is none."""
     if type(frame) is np.ndarray:
         return frame
-    if is_masked(frame):
-        raise FrameTypeError(
-            "a frame has masked elements, and a file has no mask: store frame.filled(value), and the mask as another scan"
-        )
     try:
-        return np.asarray(frame)
+        given = frame if isinstance(frame, list | tuple) else np.asanyarray(frame)
+        if not is_masked(given):
+            return np.asarray(given)
     except ValueError as error:
         raise FrameShapeError(f"a frame given as {type(frame).__name__} is no array: {error}") from error
     except Exception as error:  # whatever the frame's own __array__ raises
         raise FrameTypeError(f"a frame given as {type(frame).__name__} is no array: {error!r}") from error
+    raise FrameTypeError(
+        "a frame has masked elements, and a file has no mask: store frame.filled(value), and the mask as another scan"
+    )
 
 
 def as_frame(frame: Any, dtype: np.dtype[Any], index: Any) -> np.ndarray[Any, Any]:

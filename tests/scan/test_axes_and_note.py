@@ -19,7 +19,7 @@ import pytest
 
 import lys_storage
 from lys_storage import AxisLengthError, ScanClosedError
-from tests.helpers import assert_same_array, assert_same_axes, files, load_export
+from tests.helpers import MakesAnArray, assert_same_array, assert_same_axes, files, load_export
 from tests.scan.scans import begin
 
 Point = collections.namedtuple("Point", "x y")
@@ -146,6 +146,10 @@ def test_an_axis_that_could_not_be_read_again_is_refused(tmp_path: Path, axis: A
     [
         pytest.param(np.ma.masked_array([1.0, 2.0, 3.0], [0, 1, 0]), id="an array"),
         pytest.param([1.0, np.ma.masked, 3.0], id="in a list"),
+        pytest.param(MakesAnArray(np.ma.masked_array([1.0, 2.0, 3.0], [0, 1, 0])), id="made when numpy asks"),
+        pytest.param(
+            [0.0, MakesAnArray(np.ma.masked_array(2.0, True)), 3.0], id="made when numpy asks for a point of a list"
+        ),
     ],
 )
 def test_a_masked_axis_is_refused_with_a_hint(tmp_path: Path, axis: Any) -> None:
@@ -155,6 +159,41 @@ def test_a_masked_axis_is_refused_with_a_hint(tmp_path: Path, axis: Any) -> None
     assert files(tmp_path) == set()
     with begin(tmp_path) as scan, pytest.raises(AxisLengthError, match=r"axis 1 has masked points.*axis\.filled"):
         scan.axes = [None, axis]
+
+
+@pytest.mark.parametrize(
+    "axis",
+    [
+        pytest.param([1, "a", "b"], id="a number and text"),
+        pytest.param([b"a", "b", "c"], id="bytes and text"),
+        pytest.param([True, b"b", b"c"], id="a bool and bytes"),
+        pytest.param([np.timedelta64(1, "s"), 2, 3], id="a time and numbers"),
+        pytest.param(collections.deque(["a", 1, 2.5]), id="not in a list"),
+        pytest.param([[1, "a"], [2, "b"], [3, "c"]], id="in nested lists"),
+    ],
+)
+def test_an_axis_of_several_kinds_of_points_is_refused(tmp_path: Path, axis: Any) -> None:
+    """numpy would make text of all of them, or times of numbers."""
+    with pytest.raises(AxisLengthError, match="axis 1 has points of several kinds"):
+        begin(tmp_path, axes=[None, axis])
+    assert files(tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    "axis",
+    [
+        pytest.param(["a", np.str_("b"), "c"], id="text"),
+        pytest.param(collections.deque(["a", "b", "c"]), id="text that is not in a list"),
+        pytest.param([b"a", b"b", b"c"], id="bytes"),
+        pytest.param([np.datetime64("2020-01-01")] * 3, id="times"),
+        pytest.param([np.array("a"), np.array("b"), "c"], id="arrays of text"),
+        pytest.param([1, 2.5, True], id="numbers"),
+    ],
+)
+def test_an_axis_of_one_kind_of_points_is_stored(tmp_path: Path, axis: Any) -> None:
+    with begin(tmp_path, axes=[None, axis]) as scan:
+        scan[...] = np.zeros((2, 3))
+    assert_same_array(load_export(scan.path).axes[1], np.array(axis))
 
 
 def test_a_masked_axis_of_which_nothing_is_masked_is_its_numbers(tmp_path: Path) -> None:

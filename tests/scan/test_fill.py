@@ -11,7 +11,7 @@ import pytest
 
 import lys_storage
 from lys_storage import ScanShapeError
-from tests.helpers import assert_same_array, files, load_export, some
+from tests.helpers import MakesAnArray, assert_same_array, files, load_export, some
 from tests.scan.scans import begin
 
 
@@ -27,6 +27,8 @@ from tests.scan.scans import begin
         pytest.param("?", None, False, id="False for bools"),
         pytest.param("U3", None, "", id="no text for text"),
         pytest.param("M8[s]", None, np.datetime64(0, "s"), id="the epoch for times"),
+        pytest.param("M8[s]", "2020-01-01", np.datetime64("2020-01-01", "s"), id="the text of a time"),
+        pytest.param("M8[s]", b"2020-01-01", np.datetime64("2020-01-01", "s"), id="the bytes of a time"),
         pytest.param("f8", -1.5, -1.5, id="a float"),
         pytest.param("f8", 3, 3.0, id="a whole number in floats"),
         pytest.param("f4", 0.1, np.float32(0.1), id="rounded to the float"),
@@ -71,6 +73,9 @@ def test_frames_that_never_came_hold_the_fill(tmp_path: Path, dtype: Any, fill: 
         pytest.param("f8", 10**400, id="a whole number that no float holds"),
         pytest.param("c8", complex(np.nan, 1e300), id="an imaginary part that overflows beside a NaN"),
         pytest.param("f8", np.ma.masked, id="masked"),
+        pytest.param("f8", MakesAnArray(np.ma.masked), id="masked when numpy asks"),
+        pytest.param("M8[D]", "2020-01-01T12:00", id="text of a finer time"),
+        pytest.param("U3", np.datetime64("2020-01-01", "D"), id="a time in too short text"),
         pytest.param("f8", np.ma.masked_array(1.0, True), id="a masked element"),
         pytest.param([("a", "u2"), ("b", "f4")], (70000, 1.0), id="too big in a field"),
         pytest.param([("a", "u2"), ("b", "f4")], (5, 1e39), id="overflow in a field"),

@@ -16,7 +16,7 @@ from lys_storage import FrameTypeError, ScanShapeError
 from lys_storage.format import first_changed, quick_check
 from lys_storage.scan import frame_writer
 from lys_storage.scan.frame_input import SLAB_BYTES
-from tests.helpers import assert_same_array
+from tests.helpers import MakesAnArray, assert_same_array
 from tests.scan.scans import begin, saved
 
 HUGE = np.longdouble("1e400")
@@ -242,6 +242,8 @@ RECORDS = np.ma.masked_array([(1, 2), (3, 4)], mask=[(0, 0), (0, 1)], dtype=[("a
         pytest.param((2, 2), "f4", MASKED, id="of another dtype"),
         pytest.param((2, 2), "u2", np.ma.masked_array([1, 2], [0, 1], "u2"), id="whole numbers"),
         pytest.param((2,), "f8", np.ma.masked, id="masked itself"),
+        pytest.param((2, 2), "f8", MakesAnArray(MASKED), id="made when numpy asks"),
+        pytest.param((2, 2, 2), "f8", [[1.0, 2.0], MakesAnArray(MASKED)], id="made when numpy asks, in a list"),
         pytest.param((2, 2), "f8", [1.0, np.ma.masked], id="in a list"),
         pytest.param((2, 2, 2), "f8", [np.ma.masked_array([1.0, 2.0]), MASKED], id="in a list of arrays"),
         pytest.param((2, 2, 2), "f8", ([3.0, 4.0], (5.0, np.ma.masked)), id="in a nested list"),
