@@ -33,9 +33,6 @@ from .axes_and_note import (
     decode_note,
     decode_note_with_texts,
     encode_axes,
-    encode_note,
-    plain_note,
-    unreadable_keys,
     with_coordinates,
 )
 from .checksum import CRC32_ADDRESS, combine, crc32, crc32_repeated, fold, fold_rows
@@ -59,6 +56,7 @@ from .names import (
     replacement_path,
     scan_file_name,
 )
+from .note import encode_note, plain_note, unreadable_keys
 from .npy import MAX_NPY_HEADER, check_dtype, check_shape, decode_npy_header, encode_npy_header
 from .same_value import first_changed, has_same_fields, is_masked, quick_check
 from .selection import select

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime
 import io
-import logging
 import pickle
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
@@ -23,7 +22,6 @@ from .pickled_numpy import checked_elements
 from .safe_pickle import load_plain
 from .same_value import is_masked
 
-log = logging.getLogger("lys_storage")
 Axes = list[np.ndarray[Any, Any] | None]
 """One for each dimension; None stands for index coordinates."""
 _TABLE_POINTS = 1 << 16
@@ -192,67 +190,6 @@ def check_note(note: Any) -> Mapping[Any, Any]:
     if not isinstance(note, Mapping):
         raise ScanShapeError(f"a note is a dict, not {note!r}: give {{'Notes': {note!r}}}, or None")
     return note
-
-
-def unreadable_keys(note: Mapping[Any, Any], note_npy: bytes) -> list[str]:
-    """The keys, as text, of what in `note` is no plain data: open_wave reads it only where it trusts the file.
-
-    `note_npy`: from encode_note. It is not unpickled: that could run code.
-    """
-    if _is_plain(note_npy):
-        return []
-    found = [key for key, value in note.items() if not _is_plain_entry(key, value)]
-    return [_repr(key) for key in (found or note)]
-
-
-def _is_plain_entry(key: Any, value: Any) -> bool:
-    try:
-        npy = encode_npy(np.array({key: value}, dtype=object))
-    except Exception:
-        return True  # it cannot be pickled: its repr is stored
-    return _is_plain(npy)
-
-
-def _is_plain(npy: bytes) -> bool:
-    try:
-        load_plain(npy[decode_npy_header(npy[: 1 << 20])[3] :])
-    except Exception:  # whatever a pickle of somebody's classes makes
-        return False
-    return True
-
-
-def plain_note(note: Mapping[Any, Any]) -> dict[Any, Any]:
-    """A copy of `note`. What cannot be pickled is replaced by its repr, and a warning is logged."""
-    plain = dict(note)
-    if _picklable(plain):
-        return plain
-    result = {}
-    for key, value in plain.items():
-        if not _picklable(value):
-            log.warning("note %r cannot be pickled: its repr is stored instead", key)
-            value = _repr(value)
-        result[key if _picklable(key) else _repr(key)] = value
-    return result
-
-
-def encode_note(note: Mapping[Any, Any]) -> bytes:
-    """note.npy. What cannot be pickled is replaced as in plain_note."""
-    return encode_npy(np.array(plain_note(note), dtype=object))
-
-
-def _repr(value: Any) -> str:
-    try:
-        return repr(value)
-    except Exception as error:
-        return f"<{type(value).__name__} without a repr: {error}>"
-
-
-def _picklable(value: Any) -> bool:
-    try:
-        pickle.dumps(value)
-    except Exception:
-        return False
-    return True
 
 
 ALLOW_PICKLE_NPY = encode_npy(np.array(False))

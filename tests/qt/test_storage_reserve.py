@@ -93,6 +93,16 @@ def test_a_tag_value_that_cannot_be_pickled_is_replaced_and_said_at_reserve_time
     assert "lock" in note["lock"]
 
 
+def test_what_of_a_tag_could_not_be_read_again_is_replaced(storage: Any, folder: Path, errors: Any) -> None:
+    key = (0,) * 1100
+    storage.tagRequest.connect(lambda tag: tag.update({"me": tag, "motor": 1, key: 2}))
+    storage.reserve((2,))
+    assert any("'me'" in message for message in errors())
+    note = save_and_load(storage, folder / "data_0.npz").note
+    assert note.pop("me").startswith("{'Notes': None, 'me': {...}")
+    assert note == {"Notes": None, "motor": 1, repr(key): 2}
+
+
 def test_a_late_tag_value_that_cannot_be_pickled_costs_no_data(storage: Any, folder: Path) -> None:
     """Data never go down for bad metadata."""
     tags: list[dict[str, Any]] = []

@@ -7,6 +7,7 @@ import datetime
 import enum
 import logging
 import threading
+import time
 import uuid
 from decimal import Decimal
 from fractions import Fraction
@@ -267,7 +268,6 @@ NO_PLAIN_DATA = [
     pytest.param(len, id="a function"),
     pytest.param(np.poly1d([1, 2]), id="an object of numpy's"),
     pytest.param({"deep": [1, (Path("a"),)]}, id="a path deep in a dict"),
-    pytest.param(nested(300), id="300 lists in each other"),
 ]
 
 
@@ -344,14 +344,90 @@ def test_what_is_stored_as_its_repr_is_plain(tmp_path: Path, caplog: pytest.LogC
         assert warned_of(caplog) == ["'b'"]
 
 
-def test_a_note_whose_values_are_readable_one_by_one_only_is_warned_of(
+def with_an_attribute() -> collections.OrderedDict[str, int]:
+    value = collections.OrderedDict(a=1)
+    value.unit = "mm"  # type: ignore[attr-defined]
+    return value
+
+
+def holds_itself() -> list[Any]:
+    value: list[Any] = [1]
+    value.append(value)
+    return value
+
+
+NOT_READ_AGAIN = [
+    pytest.param(holds_itself(), "[1, [...]]", id="a list that holds itself"),
+    pytest.param(nested(250), "[" * 251 + "]" * 251, id="nested lists"),
+    pytest.param(
+        np.zeros(1, [("a", object)]), "array([(0,)], dtype=[('a', 'O')])", id="an array with a field of objects"
+    ),
+    pytest.param(np.zeros(2, "M8"), None, id="times without a unit"),
+    pytest.param({(0,) * 1100: 1}, repr({(0,) * 1100: 1}), id="a key of many items"),
+    pytest.param(with_an_attribute(), repr(with_an_attribute()), id="an OrderedDict with an attribute"),
+    pytest.param([1, [[[0] * 5000] * 1000] * 1000], "<list that holds too much to be written out>", id="much"),
+]
+
+
+@pytest.mark.parametrize(("value", "text"), NOT_READ_AGAIN)
+def test_what_could_not_be_read_again_is_replaced_by_its_repr_and_the_rest_is_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, value: Any, text: str | None
+) -> None:
+    """At the beginning, when it is set, and when it came into the dict meanwhile."""
+    given: dict[str, Any] = {"bad": value, "good": [1]}
+    for name, begun, later in (("begun", given, {}), ("set", None, {}), ("late", {"good": [1]}, {"bad": value})):
+        caplog.clear()
+        with lys_storage.create(tmp_path / f"{name}.npz", (1,), note=begun) as scan:
+            if begun is None:
+                scan.note = given
+            scan.note.update(later)
+            scan[0] = 1
+        assert "note 'bad' could not be read again: its repr is stored instead" in caplog.text
+        assert "no plain data" not in caplog.text
+        with lys_storage.open_wave(scan.path) as wave:
+            assert wave.note_error is None
+            assert (wave.note["good"], type(wave.note["bad"]), set(wave.note)) == ([1], str, {"good", "bad"})
+            assert wave.note["bad"] == text or text is None
+        assert lys_storage.verify(scan.path) == []
+
+
+def test_a_note_that_holds_itself_is_read_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    note: dict[str, Any] = {"good": 1}
+    note["me"] = note
+    with begin(tmp_path, note=note) as scan:
+        assert "note 'me' could not be read again" in caplog.text
+    with lys_storage.open_wave(scan.path) as wave:
+        assert (wave.note, wave.note_error) == ({"good": 1, "me": "{'good': 1, 'me': {...}}"}, None)
+
+
+def test_a_key_that_could_not_be_read_again_becomes_its_repr(tmp_path: Path) -> None:
+    key = (0,) * 1100
+    with begin(tmp_path, note={key: [1], "good": 1}) as scan:
+        pass
+    with lys_storage.open_wave(scan.path) as wave:
+        assert (wave.note, wave.note_error) == ({repr(key): [1], "good": 1}, None)
+
+
+def test_a_note_whose_values_are_readable_one_by_one_only_is_stored_as_text(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A few lists that hold each other so often that whoever copies them fills the memory: each key is named."""
     shared: list[Any] = [0] * 1000
     wide = [shared] * 1000
-    with begin(tmp_path, note={"a": wide, "b": wide}):
-        assert warned_of(caplog) == ["'a', 'b'"]
+    with begin(tmp_path, note={"a": wide, "b": wide}) as scan:
+        assert "note 'a', 'b' could not be read again together" in caplog.text
+    with lys_storage.open_wave(scan.path) as wave:
+        assert wave.note == dict.fromkeys("ab", "<list that holds too much to be written out>")
+
+
+def test_a_note_of_many_values_that_hold_all_others_takes_no_long_time(tmp_path: Path) -> None:
+    note: dict[str, Any] = {}
+    note |= {str(k): note for k in range(300)}
+    began = time.monotonic()
+    with begin(tmp_path, note=note | {"good": 1}) as scan:
+        assert time.monotonic() - began < 10
+    with lys_storage.open_wave(scan.path) as wave:
+        assert (len(wave.note), wave.note["good"], wave.note_error) == (301, 1, None)
 
 
 def test_what_is_in_the_note_when_the_scan_is_saved_counts(tmp_path: Path) -> None:

@@ -1,0 +1,116 @@
+"""A note on its way in: what could not be read again is stored as its repr, so that the rest of the note is read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from .axes_and_note import decode_note_with_texts, encode_npy
+from .npy import decode_npy_header
+from .safe_pickle import load_plain
+
+log = logging.getLogger("lys_storage")
+_MOST_OF_REPR = 1 << 18
+"""Values, and characters of text, of which a repr is made: a few lists that hold each other can have one without end."""
+_MOST_UNREADABLE = 1 << 26
+"""Bytes: once so many have been found unreadable value by value, the values that follow are not tried."""
+_NOT_PICKLED, _NOT_READ = "cannot be pickled", "could not be read again"
+
+
+def plain_note(note: Mapping[Any, Any]) -> dict[Any, Any]:
+    """A copy of `note`, of which open_wave reads every key.
+
+    What cannot be pickled, or could not be read again, is replaced by its repr, and a warning is logged.
+    """
+    plain = dict(note)
+    if not _fault(plain)[0]:
+        return plain
+    result, room = {}, _MOST_UNREADABLE
+    for key, value in plain.items():
+        fault, size = _fault({key: value}) if room > 0 else (_NOT_READ, 0)
+        if fault:
+            room -= size
+            log.warning("note %s %s: its repr is stored instead", _repr(key), fault)
+            value = _repr(value) if room <= 0 or _fault({"": value})[0] else value
+            key = _repr(key) if _fault({key: ""})[0] else key
+        result[key] = value
+    if not _fault(result)[0]:
+        return result
+    log.warning(
+        "note %s could not be read again together: their reprs are stored instead", ", ".join(map(_repr, result))
+    )
+    return {key: _repr(value) for key, value in result.items()}
+
+
+def encode_note(note: Mapping[Any, Any]) -> bytes:
+    """note.npy. What could not be read again is replaced as in plain_note."""
+    return _encode(plain_note(note))
+
+
+def unreadable_keys(note: Mapping[Any, Any], note_npy: bytes) -> list[str]:
+    """The keys, as text, of what in `note` is no plain data: open_wave reads it only where it trusts the file.
+
+    `note_npy`: from encode_note. It is not unpickled: that could run code.
+    """
+    if _is_plain(note_npy):
+        return []
+    found = [key for key, value in note.items() if not _fault({key: value})[0] and not _is_plain(_encode({key: value}))]
+    return [_repr(key) for key in (found or note)]
+
+
+def _encode(note: dict[Any, Any]) -> bytes:
+    return encode_npy(np.array(note, dtype=object))
+
+
+def _fault(note: dict[Any, Any]) -> tuple[str, int]:
+    """Why open_wave would not read `note`, "" where it does; and how many bytes it takes in the file."""
+    try:
+        npy = _encode(note)
+    except Exception:
+        return _NOT_PICKLED, 0
+    try:
+        decode_note_with_texts(npy)
+    except Exception:  # whatever a pickle of somebody's classes makes
+        return _NOT_READ, len(npy)
+    return "", len(npy)
+
+
+def _is_plain(npy: bytes) -> bool:
+    try:
+        load_plain(npy[decode_npy_header(npy[: 1 << 20])[3] :])
+    except Exception:  # whatever a pickle of somebody's classes makes
+        return False
+    return True
+
+
+def _repr(value: Any) -> str:
+    try:
+        if _room_left(value, _MOST_OF_REPR, set()) < 0:
+            return f"<{type(value).__name__} that holds too much to be written out>"
+        return repr(value)
+    except Exception as error:
+        return f"<{type(value).__name__} without a repr: {error}>"
+
+
+def _room_left(value: Any, room: int, inside: set[int]) -> int:
+    """`room` less what a repr of `value` writes out, negative where it is too small. `inside`: the ids of what holds it."""
+    room -= len(value) if isinstance(value, str | bytes | bytearray) else 1
+    if isinstance(value, dict):
+        items: Any = chain.from_iterable(value.items())
+    elif isinstance(value, list | tuple | set | frozenset):
+        items = iter(value)
+    else:
+        items = value.flat if isinstance(value, np.ndarray) and value.dtype == object else ()
+    if id(value) in inside:
+        return room
+    inside.add(id(value))
+    for item in items:
+        if room < 0:
+            break
+        room = _room_left(item, room, inside)
+    inside.discard(id(value))
+    return room
