@@ -72,7 +72,7 @@ def _ensure_exists(path: Path) -> None:
 
 @contextmanager
 def _progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    console = Console(highlight=False, markup=False, soft_wrap=True, stderr=True)
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True, stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
     with Progress(
         *columns,
@@ -199,7 +199,8 @@ def _say_table(folder: Path, entries: list[Entry]) -> None:
         name = str(e.path.relative_to(folder)) if folder in e.path.parents else e.path.name
         table.add_row(e.state, shape, e.dtype, frames, decimal(e.size_bytes), on_disk, _age(e.changed), printable(name))
     text = io.StringIO()
-    console = Console(file=text, markup=False, highlight=False, width=1 << 12)  # a name that is cut cannot be copied
+    wide = 1 << 12  # a name that is cut cannot be copied
+    console = Console(file=text, markup=False, emoji=False, highlight=False, width=wide)
     console.print(table, soft_wrap=False)
     say_text("\n".join(line.rstrip() for line in text.getvalue().splitlines()))
     for e in entries:

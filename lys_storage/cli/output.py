@@ -109,7 +109,7 @@ def say_aside(text: str) -> None:
 
 
 def say_json(value: Any) -> None:
-    _print(sys.stdout, json.dumps(value, indent=1))
+    _print(sys.stdout, json.dumps(value, indent=1, allow_nan=False))
 
 
 def say_text(text: str) -> None:

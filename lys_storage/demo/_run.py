@@ -37,7 +37,7 @@ class Demo:
 
 def run(demo: Demo, console: Console | None = None) -> int:
     """Scan, save, check, show. 0: all is well; 1: something is not; 130: interrupted, and what came is saved."""
-    console = console or Console()
+    console = console or Console(markup=False, emoji=False)
     folder = demo.folder.absolute()
     measurement = SimulatedMeasurement(demo.grid_shape, demo.frame_shape, demo.dtype, demo.seed)
     total = measurement.frame_count * measurement.frame_bytes

@@ -137,8 +137,7 @@ def _export(path: Path, named: bool) -> _Facts:
             damage = wave.note_error if state == FINALIZED else None
             if damage is not None:
                 state, said = FINALIZED if isinstance(damage, UnsafeFileError) else DAMAGED, str(damage)
-            counts = (info.get("frames_written"), info.get("frames_expected"))
-            return state, wave.shape, str(wave.dtype), *counts, said, state == DAMAGED
+            return state, wave.shape, str(wave.dtype), *_counts(info), said, state == DAMAGED
     except UnsafeFileError as error:
         return FINALIZED, None, "", None, None, str(error), False
     except BadFileError as error:
@@ -148,6 +147,14 @@ def _export(path: Path, named: bool) -> _Facts:
         if is_foreign_npz(path):
             raise ForeignFileError(f"{error}; neither lys_storage nor lys has written it") from error
         raise
+
+
+def _counts(info: dict[str, Any]) -> tuple[int, int] | tuple[None, None]:
+    """The frames that were written and expected, where `info` has both as whole numbers: it may be another's."""
+    written, expected = info.get("frames_written"), info.get("frames_expected")
+    if type(written) is int and type(expected) is int and written >= 0 and expected >= 0:
+        return written, expected
+    return None, None
 
 
 def _scan(path: Path, named: bool) -> _Facts:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -426,3 +427,44 @@ def test_a_real_ctrl_c_ends_recover_without_a_traceback(tmp_path: Path, start: C
     assert err in (b"", b"stopped; nothing is lost, run it again to go on\n")
     assert start("recover", folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).wait() == 0
     assert files(folder) == exports
+
+
+FOREIGN_INFO = [
+    pytest.param('{"frames_expected": 5}', None, id="one alone"),
+    pytest.param('{"frames_written": 1}', None, id="the other alone"),
+    pytest.param('{"frames_written": "1", "frames_expected": "5"}', None, id="text"),
+    pytest.param('{"frames_written": {}, "frames_expected": [5]}', None, id="containers"),
+    pytest.param('{"frames_written": NaN, "frames_expected": Infinity}', None, id="no numbers"),
+    pytest.param('{"frames_written": 1.0, "frames_expected": 5.5}', None, id="fractions"),
+    pytest.param('{"frames_written": true, "frames_expected": true}', None, id="bools"),
+    pytest.param('{"frames_written": -1, "frames_expected": 5}', None, id="negative"),
+    pytest.param('{"frames_written": 0, "frames_expected": 5}', 5, id="whole numbers"),
+]
+
+
+@pytest.mark.parametrize(("info", "expected"), FOREIGN_INFO)
+def test_counts_of_another_program_end_no_listing(tmp_path: Path, info: str, expected: int | None) -> None:
+    foreign = tmp_path / "foreign.npz"
+    np.savez(foreign, data=np.zeros(2))
+    with zipfile.ZipFile(foreign, "a") as archive:
+        archive.writestr("acquisition.json", info)
+    interrupt(tmp_path / "data.npz")
+    listed = invoke("ls", tmp_path)
+    assert (listed.exit_code, "foreign.npz" in listed.output, "data.npz.part" in listed.output) == (0, True, True)
+    assert ("0 of 5" in listed.output) == (expected is not None)
+    assert invoke("info", foreign).exit_code == 0
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    for words in (("ls", "--json", tmp_path), ("info", "--json", foreign), ("verify", "--json", foreign)):
+        found = json.loads(invoke(*words).stdout, parse_constant=refuse)
+        (one,) = (one for one in (found if isinstance(found, list) else [found]) if "foreign" in one["path"])
+        assert one["frames_expected"] == expected
+
+
+def test_a_name_is_printed_as_it_is(tmp_path: Path) -> None:
+    """rich would make a picture of a word between colons, and a style of one in brackets."""
+    name = "T:100:K:smile:[bold].npz" if os.name != "nt" else "[bold].npz"
+    lys_storage.create(tmp_path / name, (1,), fill=0).close()
+    assert name in invoke("ls", tmp_path).output
