@@ -22,9 +22,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from ..disk import check_disk
-from ..errors import LysStorageError
+from ..errors import BadFileError, LysStorageError, StorageOSError
 from ..format import is_scan_file
 from ..recovery import (
+    FOREIGN,
     UNKNOWN,
     Entry,
     Recovered,
@@ -247,7 +248,13 @@ def run_resume(path: Path, *, force: bool, json_output: bool) -> int:
 
     def work(records: _Records) -> int:
         _ensure_exists(path)
-        scan = resume(path, force=force)
+        try:
+            scan = resume(path, force=force)
+        except StorageOSError:
+            entry = next(list_scans(path), None)
+            if entry is not None and entry.state == FOREIGN:
+                raise BadFileError(f"{with_path(entry.path, entry.said)}: it is no scan") from None
+            raise
         try:
             missing = list(itertools.islice(scan.missing(), 10))
             written, expected = scan.frames_written, scan.frames_expected

@@ -5,18 +5,30 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 from ..disk import File
-from ..errors import StorageOSError, os_error
+from ..errors import BadFileError, StorageOSError, os_error
 from ..format import EXPORT_SUFFIX, is_scan_file, is_sidecar, journal_path, scan_file_name
+
+
+def as_path(path: Any) -> Path:
+    """Raises BadFileError where `path` is no path."""
+    try:
+        return Path(os.fsdecode(path))
+    except TypeError as error:
+        raise BadFileError(f"{path!r} is no path: give the name of an export, such as 'run/data_0.npz'") from error
 
 
 def open_export(path: Path) -> File:
     """Raises StorageOSError, which says what is there instead where it is known."""
     try:
         return File.open_for_reading(path)
+    except ValueError as error:  # a NUL, or characters that the system cannot write
+        text = f"no file can have this name: {error}; check the path"
+        raise StorageOSError(errno.EINVAL, text, ascii(os.fspath(path))) from error
     except StorageOSError as error:
-        if path.is_dir():
+        if os.path.isdir(path):
             text = f'is a folder, expected an export: name one of its files ("lys-storage ls {path}" lists them)'
             raise StorageOSError(errno.EISDIR, text, os.fspath(path)) from error
         if error.errno != errno.ENOENT:

@@ -37,7 +37,7 @@ from ..format import (
     decode_npy_header,
     with_coordinates,
 )
-from .no_export import open_export, why_no_export
+from .no_export import as_path, open_export, why_no_export
 from .stream import FileStream, open_stream
 from .zip_check import check_member_size, check_members, check_structure, find_member, member_start
 
@@ -156,7 +156,9 @@ class StoredWave:
         return f"<StoredWave {self.path} {self.shape} {self.dtype}>"
 
 
-def open_wave(path: str | os.PathLike[str], *, trust: bool = False, check: bool = False) -> StoredWave:
+def open_wave(
+    path: str | bytes | os.PathLike[str] | os.PathLike[bytes], *, trust: bool = False, check: bool = False
+) -> StoredWave:
     """Open an export. The data are not read, unless with `check`: the time does not depend on their size.
 
     `check`: read every byte once, and raise BadFileError where a CRC-32 is not that of its member. `trust`: unpickle
@@ -166,7 +168,7 @@ def open_wave(path: str | os.PathLike[str], *, trust: bool = False, check: bool 
     Raises BadFileError where the file is no sound .npz with an array `data`, and UnsafeFileError where the axes are pickles
     of anything but plain data and numpy arrays, and `trust` is False.
     """
-    where = Path(path)
+    where = as_path(path)
     file = open_export(where)
     try:
         with _naming(where, file):

@@ -47,7 +47,7 @@ from ..format import (
 )
 from ..journal import Journal
 from ..store import ScanStore
-from .destination import as_export_path, check_names
+from .destination import absolute, as_export_path, check_names
 from .frame_input import check_fill
 from .metadata import warn_of_note
 from .options import check_options
@@ -124,7 +124,7 @@ def begin_scan(
     1. everything that can be refused is; 2. a look at the free space; 3. the folder; 4. the name, by exclusive create; 5. the
     journal; 6. the scan file's header; 7. its space. A failure undoes it all. The first flush makes the names durable.
     """
-    folder = Path(os.path.abspath(folder))  # the process may go to another one
+    folder = absolute(folder)  # the process may go to another one
     interval_s = check_options(flush_interval_s, partial, casting)
     check_names(folder, stem, numbered=numbered, replaces=replace_existing)
     plan = _plan(shape, dtype, fill, axes, note, grid_ndim)

@@ -272,6 +272,7 @@ BROKEN: dict[str, tuple[tuple[str, ...], int]] = {
     "a damaged scan": (("resume", "{}/bad.npz.part"), 1),
     "a finished scan": (("resume", "{}/good.npz"), 1),
     "a text file": (("recover", "{}/text.txt"), 1),
+    "a text file is to go on": (("resume", "{}/text.txt"), 1),
 }
 
 
@@ -468,3 +469,11 @@ def test_a_name_is_printed_as_it_is(tmp_path: Path) -> None:
     name = "T:100:K:smile:[bold].npz" if os.name != "nt" else "[bold].npz"
     lys_storage.create(tmp_path / name, (1,), fill=0).close()
     assert name in invoke("ls", tmp_path).output
+
+
+def test_what_is_no_scan_is_not_called_a_finished_one(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_bytes(b"hello")
+    np.savez(tmp_path / "foreign.npz", a=np.zeros(2))
+    for name in ("notes.txt", "foreign.npz"):
+        result = invoke("resume", tmp_path / name)
+        assert (result.exit_code, "it is no scan" in result.output, "is finished" in result.output) == (1, True, False)

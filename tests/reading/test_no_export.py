@@ -108,3 +108,35 @@ def test_no_path_stands_twice_in_a_message(tmp_path: Path) -> None:
         with pytest.raises((BadFileError, StorageOSError)) as caught:
             lys_storage.open_wave(tmp_path / name)
         assert str(caught.value).count(name) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "number", "words"),
+    [
+        pytest.param("a\0b", errno.EINVAL, "no file can have this name: .*null.*check the path", id="a NUL"),
+        pytest.param("a" * 300, errno.ENAMETOOLONG if os.name == "posix" else None, "open: ", id="a long one"),
+        pytest.param(b"a.npz", errno.ENOENT, "open: ", id="bytes of a file that is missing"),
+    ],
+)
+def test_a_name_that_no_file_has(path: str | bytes, number: int | None, words: str) -> None:
+    with pytest.raises(StorageOSError, match=words) as caught:
+        lys_storage.open_wave(path)
+    assert number is None or caught.value.errno == number
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are UTF-16 there")
+def test_a_name_that_the_system_cannot_write() -> None:
+    with pytest.raises(StorageOSError, match="no file can have this name"):
+        lys_storage.open_wave("a\ud800.npz")
+
+
+@pytest.mark.parametrize("path", [None, 5.0, ["a.npz"]])
+def test_what_is_no_path(path: object) -> None:
+    with pytest.raises(BadFileError, match="is no path: give the name of an export"):
+        lys_storage.open_wave(path)  # type: ignore[arg-type]
+
+
+def test_a_path_of_bytes(tmp_path: Path) -> None:
+    lys_storage.create(tmp_path / "a.npz", (2,), fill=0).close()
+    with lys_storage.open_wave(os.fsencode(tmp_path / "a.npz")) as wave:
+        assert (wave.path, wave.data.tolist()) == (tmp_path / "a.npz", [0.0, 0.0])

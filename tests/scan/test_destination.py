@@ -186,3 +186,15 @@ def test_a_stem_with_a_folder_in_it_is_refused(tmp_path: Path, stem: str) -> Non
     with pytest.raises(StorageOSError, match=r"no name of a file|NUL"):
         begin_scan(tmp_path, stem, (2,), "f8", numbered=True, replace_existing=False)
     assert list(tmp_path.iterdir()) == []
+
+
+@posix
+def test_a_working_directory_that_is_gone_is_an_error_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(StorageOSError, match=r"find the working directory.*give a full path") as caught:
+        lys_storage.create("data.npz", (1,))
+    assert caught.value.errno == errno.ENOENT
+    lys_storage.create(tmp_path / "data.npz", (1,)).close()
