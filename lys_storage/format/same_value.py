@@ -94,8 +94,8 @@ def _changed(given: np.ndarray[Any, Any], kept: np.ndarray[Any, Any]) -> np.ndar
     if kind == "f":
         return _became_infinite(given, kept)
     if kind in "mM":
-        if kind == "M" and given.dtype.kind in "SU":
-            given = given.astype("M8")  # in the unit of the text
+        if given.dtype.kind in "SU":  # never back to text: numpy 1 writes behind the end of a short one
+            given = given.astype(f"{kind}8")  # in the unit of the text
         back = kept.astype(given.dtype)
         if given.dtype.kind in "mM":
             return np.asarray((back != given) & ~(np.isnat(given) & np.isnat(kept)))
