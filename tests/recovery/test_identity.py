@@ -21,7 +21,7 @@ import pytest
 import lys_storage
 from lys_storage.disk import File, filesystem
 from lys_storage.disk import syscalls as syscalls_module
-from lys_storage.journal import WRITTEN, Journal, writer_record
+from lys_storage.journal import BLOCK_CHECKSUMMED, CHECKSUMMED, WRITTEN, Journal, writer_record
 from lys_storage.journal.writer_record import WriterRecord
 from lys_storage.recovery.takeover import open_store
 from lys_storage.scan import checksum_thread as checksum_thread_module
@@ -371,7 +371,7 @@ def test_after_an_orderly_restart_everything_acknowledged_is_there(
     scan = begin(tmp_path / "a", flush_interval_s=3600.0)
     write(scan, *range(50))
     states = scan._store.journal.states
-    assert wait_until(lambda: (states.array[:50] > WRITTEN).all())
+    assert wait_until(lambda: np.isin(states.array[:50], (CHECKSUMMED, BLOCK_CHECKSUMMED)).all())
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     monkeypatch.setattr(syscalls_module, "read_boot_id", lambda: "another boot")
     assert assert_nothing_is_passed_off(recovered(tmp_path / "b")) == set(range(50))
