@@ -166,6 +166,8 @@ def claim_path(final: Path, *, unique: bool = False) -> File:
             f'a scan in progress is there: lys_storage.resume goes on with it, "lys-storage recover {part.parent}" '
             "exports it; or choose another name"
         )
+        if _is_empty(part) and not os.path.lexists(journal_path(part)):
+            hint = "an empty file is there: delete it, if nothing is about to write it; or choose another name"
         raise NameTakenError(error.errno, hint, os.fspath(part)) from error
     try:
         file.hold_folder()
@@ -193,6 +195,13 @@ def claim_path(final: Path, *, unique: bool = False) -> File:
             file.close()
         raise
     return file
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return os.stat(path).st_size == 0
+    except OSError:
+        return False
 
 
 def _lock_new_file(file: File) -> bool:

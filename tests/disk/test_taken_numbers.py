@@ -34,3 +34,10 @@ def test_a_reserve_that_fails_takes_no_number(tmp_path: Path, monkeypatch: pytes
         with pytest.raises(lys_storage.DiskFullError):
             begin_scan(tmp_path, "data", (2,), "u1", numbered=True, replace_existing=False)
     assert free_number(tmp_path, "data") == 3000
+
+
+def test_an_empty_file_in_the_place_of_a_scan_is_named_as_what_it_is(tmp_path: Path) -> None:
+    """A process that was killed while it claimed a name leaves one: nothing is to be recovered of it."""
+    (tmp_path / "data.npz.part").touch()
+    with pytest.raises(lys_storage.NameTakenError, match="an empty file is there: delete it"):
+        lys_storage.create(tmp_path / "data.npz", (3, 4))
