@@ -16,13 +16,14 @@ from .folder import (
 )
 from .forks import call_in_forked_child, fork_generation, process_id, register_for_forks
 from .lock import Lock
-from .numbering import claim_number, claim_path, free_number, give_back
+from .numbering import LOCK_NAME, claim_number, claim_path, free_number, give_back
 from .pieces import FileCutError, range_crc32, read_pieces, rewrite_range, units_crc32
 from .preallocation import Preallocation
 from .probe import check_disk
 from .syscalls import boot_id
 
 __all__ = [
+    "LOCK_NAME",
     "WRITES_BACK",
     "Buffer",
     "File",

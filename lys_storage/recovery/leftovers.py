@@ -12,14 +12,15 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..disk import File, read_pieces, remove_file, sync_folder
+from ..disk import LOCK_NAME, File, read_pieces, remove_file, sync_folder
 from ..errors import BadFileError
-from ..format import PART_SUFFIX, crc32, is_export, journal_path, redo_path
+from ..format import EXPORT_SUFFIX, PART_SUFFIX, crc32, is_export, journal_path, redo_path
 from ..journal import JOURNAL_MAGIC, REDO_MAGIC, Journal, begins_with_record_of, was_never_durable
 from .recognition import ForeignFileError, exports_beside, has_every_frame, looks_unfinished, opened_scan_id
 from .takeover import export_of, lock_or_raise
 
 _HEAD_BYTES = 64
+_NUMBERED_NAME = re.compile(rf".+_[0-9]+{re.escape(EXPORT_SUFFIX)}{re.escape(PART_SUFFIX)}", re.DOTALL)
 _SCAN_NAME = re.compile(rf"(.+?)(?:\.[0-9a-f]{{8}})?{re.escape(PART_SUFFIX)}", re.DOTALL)
 
 
@@ -177,11 +178,14 @@ def may_be_just_begun(path: Path) -> bool:
     """Whether an empty scan file can be one whose process died between the claim of its name and its first byte.
 
     Its name is one that a claim makes, and its journal tells of no frame, or was never filled. Without a journal it can be
-    another's as well: a browser makes an empty one for each download.
+    another's as well: a browser makes an empty one for each download. One with a number, beside the lock of those who claim
+    numbers, is ours.
     """
     journal = journal_path(path)
-    if not is_named_as_claimed(path) or not journal.exists():
+    if not is_named_as_claimed(path):
         return False
+    if not journal.exists():
+        return _NUMBERED_NAME.fullmatch(path.name) is not None and path.with_name(LOCK_NAME).exists()
     if journal.stat().st_size < _HEAD_BYTES or _is_void(journal):
         return True
     try:
