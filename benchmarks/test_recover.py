@@ -50,7 +50,7 @@ def recover(
 
     def work(path: Path) -> None:
         (found,) = lys_storage.recover(path, verify=verify)
-        assert found.path is not None, found.said
+        assert found.path is not None, found.message
         assert found.frames_written == came(frames)
 
     def teardown(_: Path) -> None:

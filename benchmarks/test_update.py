@@ -99,7 +99,7 @@ def begin(folder: Path, kind: Kind) -> Scan:
         dtype=kind.dtype,
         numbered=True,
         replace_existing=False,
-        fill=0,
+        fill_value=0,
         grid_ndim=len(kind.grid),
     )
 

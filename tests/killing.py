@@ -57,7 +57,7 @@ def run(scenario):
     global left
     for n in range(1, 1000, 1 if moment == "half" else 2):
         os.mkdir(str(n))
-        said = os.open(f"{n}.said", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+        said = os.open(f"{n}.message", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         pid = os.fork()
         if pid == 0:
             try:
@@ -91,4 +91,4 @@ def every_death(
     last = int(child.out.split()[-1])
     assert last > 1, "it was never killed"
     for n in range(1, last + 1, 1 if moment == "half" else 2):
-        yield folder / str(n), (folder / f"{n}.said").read_text().splitlines()
+        yield folder / str(n), (folder / f"{n}.message").read_text().splitlines()

@@ -68,7 +68,7 @@ def test_there_is_a_golden_file_for_each_case(version: Path) -> None:
 @version
 @pytest.mark.parametrize("name", EXPORTS)
 def test_an_export_is_read(folder: Path, name: str) -> None:
-    with lys_storage.open_wave(folder / name, check=True) as wave:
+    with lys_storage.open_wave(folder / name, verify=True) as wave:
         assert same(wave.data, EXPORTS[name])
         if name in ("complete.npz", "incomplete.npz"):
             assert [axis.tolist() for axis in wave.axes] == [
@@ -88,7 +88,7 @@ def test_a_scan_in_progress_is_recovered(folder: Path, name: str) -> None:
     (found,) = [one for one in lys_storage.recover(folder) if one.part.name.startswith(name)]
     assert found.path is not None, found
     assert found.path.name == ("replaced.recovered_0.npz" if name == "replaced.npz" else name)
-    with lys_storage.open_wave(found.path, check=True) as wave:
+    with lys_storage.open_wave(found.path, verify=True) as wave:
         assert same(wave.data, SCANS[name][0])
     assert sorted(path.name for path in folder.glob("*.part*")) == []
     assert lys_storage.verify(found.path) == []
@@ -104,7 +104,7 @@ def test_a_scan_in_progress_is_resumed(folder: Path, name: str) -> None:
     for index in missing:
         whole[index] = scan[index] = make.content(array.shape, array.dtype.str)[index]
     assert scan.close() == folder / name
-    with lys_storage.open_wave(folder / name, check=True) as wave:
+    with lys_storage.open_wave(folder / name, verify=True) as wave:
         assert same(wave.data, whole)
         assert wave.info["frames_written"] == wave.info["frames_expected"]
 

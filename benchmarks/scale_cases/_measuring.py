@@ -80,7 +80,7 @@ def new_scan(folder: Path, shape: tuple[int, ...], dtype: str, grid_ndim: int, *
         grid_ndim=grid_ndim,
         numbered=True,
         replace_existing=False,
-        fill=0,
+        fill_value=0,
         **options,
     )
 

@@ -78,7 +78,7 @@ def _seconds_of_interrupted(where: Path, size: int) -> tuple[float, ...]:
     assert len(found) == size
     listed = _seconds_to_list(where, size)
     recovered, results = timed(lambda: lys_storage.recover(where))
-    assert all(result.path is not None for result in results), [r.said for r in results if r.path is None][:3]
+    assert all(result.path is not None for result in results), [r.message for r in results if r.path is None][:3]
     return seconds, listed, recovered
 
 

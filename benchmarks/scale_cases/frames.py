@@ -98,7 +98,7 @@ def _interrupted(folder: Path, total: int, row: Any) -> Figures:
     yield Figure("missing()", seconds, "s", f"{count:,} missing of {total:,}")
     again.suspend()
     seconds, (found,) = timed(lambda: lys_storage.recover(part))
-    assert found.frames_written == total - ROW, found.said
+    assert found.frames_written == total - ROW, found.message
     yield Figure("recover", seconds, "s", at, note="with its syncs")
     yield Figure("recover a frame", seconds / total, "s/frame", at)
     assert found.path is not None
@@ -117,7 +117,7 @@ def _seconds_to_verify(folder: Path, size: int, row: Any) -> float:
     """Seconds to recover a scan of `size` frames with verify=True."""
     part = _suspended(folder, size, row, rows=size // ROW)
     seconds, (found,) = timed(lambda: lys_storage.recover(part, verify=True))
-    assert found.path is not None, found.said
+    assert found.path is not None, found.message
     found.path.unlink()
     return seconds
 

@@ -53,7 +53,7 @@ def measure(task: Task) -> Figures:
     yield Figure("ls of the interrupted scan", seconds, "s", at)
     seconds, (found,) = timed(lambda: lys_storage.recover(part))
     yield Figure("recover", seconds, "s", at, note="holes where nothing came; with its syncs")
-    assert found.path is not None, found.said
+    assert found.path is not None, found.message
     assert found.frames_written == came
     yield from _read(found.path, places, noise[(came - 1) % 4], at)
     yield Figure("space on disk", on_disk(task.path), "bytes", where)

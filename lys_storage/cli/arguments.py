@@ -54,7 +54,7 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
 
 
 class _Commands(click.Group):
-    """All commands. Whatever comes, an output that fails ends none of them, and what is wrong is said in one line."""
+    """All commands. Whatever comes, an output that fails ends none of them, and what is wrong is one line."""
 
     def main(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Any:
         with tolerant_outputs() as is_lost:
@@ -70,14 +70,14 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            said, code = "stopped", INTERRUPTED
+            message, code = "stopped", INTERRUPTED
         except click.UsageError as error:
             if JSON_OPTION in asked:
                 say_json([record("", "", error=error.format_message())])
             raise
-        say_aside(said)
+        say_aside(message)
         if JSON_OPTION in asked:
-            say_json([record("", "", error=said)])
+            say_json([record("", "", error=message)])
         sys.exit(code)
 
 
@@ -180,7 +180,14 @@ _FORCE = click.option(
 @click.option(
     "--verify", is_flag=True, help="Check every frame against its checksum, even if only a process has crashed."
 )
-@click.option("--trim", is_flag=True, help="Cut each scan, and its axes, to the part of its grid that has frames.")
+@click.option(
+    "--incomplete",
+    type=click.Choice(["fill", "trim"]),
+    default="fill",
+    help="What becomes of a scan that lacks frames: fill them with its fill value, or cut it, and its axes, to the part of "
+    "its grid that has frames.",
+)
+@click.option("--trim", "incomplete", flag_value="trim", help="The same as --incomplete trim.", show_default=False)
 @click.option(
     "--keep-doubtful",
     is_flag=True,
@@ -189,7 +196,7 @@ _FORCE = click.option(
 @_FORCE
 @_AS_JSON
 def recover(
-    folder: Path, dry_run: bool, verify: bool, trim: bool, keep_doubtful: bool, force: bool, as_json: bool
+    folder: Path, dry_run: bool, verify: bool, incomplete: str, keep_doubtful: bool, force: bool, as_json: bool
 ) -> None:
     """Export every interrupted scan below FOLDER.
 
@@ -204,8 +211,8 @@ def recover(
     """
     from .commands import run_recover
 
-    how = {"dry_run": dry_run, "verify": verify, "trim": trim, "keep_doubtful": keep_doubtful, "force": force}
-    sys.exit(run_recover(folder, json_output=as_json, **how))
+    how: dict[str, Any] = {"verify": verify, "incomplete": incomplete, "keep_doubtful": keep_doubtful}
+    sys.exit(run_recover(folder, json_output=as_json, dry_run=dry_run, force=force, **how))
 
 
 @main.command()

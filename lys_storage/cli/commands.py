@@ -60,7 +60,7 @@ def _run(work: Callable[[_Records], int], path: Path, stopped: str, *, json_outp
         ended_by, code = describe(error), PROBLEMS
     if ended_by:
         say_aside(ended_by)
-        records.append(record(path, "", said=ended_by, error=ended_by))
+        records.append(record(path, "", message=ended_by, error=ended_by))
     if json_output:
         say_json(records[-1] if one else records)
     return code
@@ -90,7 +90,7 @@ def _progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
 # -- recover -----------------------------------------------------------------------------------------------------------
 
 
-def run_recover(folder: Path, *, json_output: bool, dry_run: bool, force: bool, **how: bool) -> int:
+def run_recover(folder: Path, *, json_output: bool, dry_run: bool, force: bool, **how: Any) -> int:
     """Export the interrupted scans below `folder`; `how`: as recover. After Ctrl-C it can be run again."""
 
     def work(records: _Records) -> int:
@@ -99,14 +99,14 @@ def run_recover(folder: Path, *, json_output: bool, dry_run: bool, force: bool, 
         def tell(result: Recovered) -> None:
             records.append(_of_recovered(result))
             if not json_output:
-                say(with_path(result.path or result.part, result.said))
+                say(with_path(result.path or result.part, result.message))
 
         if force:
             for found in recover(folder, dry_run=True):
                 if found.state == UNKNOWN:
-                    say_aside(with_path(found.part, found.said))
-        with _progress_bar("checking and filling") as progress:
-            results = recover(folder, dry_run, force=force, **how, progress=progress, done=tell)
+                    say_aside(with_path(found.part, found.message))
+        with _progress_bar("checking and filling") as on_progress:
+            results = recover(folder, dry_run=dry_run, force=force, **how, on_progress=on_progress, on_result=tell)
         if not results and not json_output:
             say(f"{folder}: no scan was interrupted here")
         return PROBLEMS if any(result.failed for result in results) else SUCCESS
@@ -122,8 +122,8 @@ def _of_recovered(result: Recovered) -> dict[str, Any]:
         part=str(result.part) if is_scan_file(result.part.name) else None,
         frames_written=result.frames_written if is_known else None,
         frames_expected=result.frames_expected if is_known else None,
-        said=result.said,
-        error=result.said if result.failed else None,
+        message=result.message,
+        error=result.message if result.failed else None,
     )
 
 
@@ -137,12 +137,12 @@ def run_verify(paths: tuple[Path, ...], *, json_output: bool) -> int:
         for path in paths:
             _ensure_exists(path)
         code, looked_at = SUCCESS, []
-        with _progress_bar("checking") as progress:
-            for one in verify_each(paths, progress):
+        with _progress_bar("checking") as on_progress:
+            for one in verify_each(paths, on_progress):
                 looked_at.append(one.entry.path)
                 code = PROBLEMS if one.problems else code
                 error = "; ".join(problem.what for problem in one.problems)
-                records.append(_of_entry(one.entry, one.said, error))
+                records.append(_of_entry(one.entry, one.message, error))
                 if not json_output:
                     _say_verified(one)
         for path in paths:
@@ -157,15 +157,15 @@ def _say_verified(one: Verified) -> None:
     for problem in one.problems:
         say(str(problem))
     if not one.problems:
-        say(with_path(one.entry.path, one.said or "sound"))
+        say(with_path(one.entry.path, one.message or "sound"))
 
 
-def _of_entry(entry: Entry, said: str, error: str) -> dict[str, Any]:
+def _of_entry(entry: Entry, message: str, error: str) -> dict[str, Any]:
     facts = asdict(entry)
     for name in ("path", "state", "problem"):
         facts.pop(name)
     facts |= {"part": str(entry.path) if is_scan_file(entry.path.name) else None, "dtype": entry.dtype or None}
-    return record(entry.path, entry.state, **facts | {"said": said or None, "error": error or None})
+    return record(entry.path, entry.state, **facts | {"message": message or None, "error": error or None})
 
 
 # -- ls ----------------------------------------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ def run_ls(folder: Path, *, json_output: bool) -> int:
     def work(records: _Records) -> int:
         _ensure_exists(folder)
         entries = list(list_scans(folder))
-        records += [_of_entry(entry, entry.said, entry.said if entry.problem else "") for entry in entries]
+        records += [_of_entry(entry, entry.message, entry.message if entry.problem else "") for entry in entries]
         if not json_output:
             _say_table(folder, entries)
         return PROBLEMS if any(entry.problem for entry in entries) else SUCCESS
@@ -205,8 +205,8 @@ def _say_table(folder: Path, entries: list[Entry]) -> None:
     console.print(table, soft_wrap=False)
     say_text("\n".join(line.rstrip() for line in text.getvalue().splitlines()))
     for e in entries:
-        if e.said:
-            say(with_path(e.path, e.said))
+        if e.message:
+            say(with_path(e.path, e.message))
 
 
 def _age(changed: float) -> str:
@@ -228,11 +228,11 @@ def run_info(path: Path, *, json_output: bool) -> int:
         entry = next(list_scans(path), None)
         if entry is None:
             raise FileNotFoundError(errno.ENOENT, "is no file, or has just gone", str(path))
-        error = entry.said if entry.problem else ""
+        error = entry.message if entry.problem else ""
         if error:
             say_aside(with_path(entry.path, error))
         facts = facts_of(entry)
-        records.append(_of_entry(entry, entry.said, error) | json_value(facts))
+        records.append(_of_entry(entry, entry.message, error) | json_value(facts))
         if not json_output and (facts or not error):
             say_text(text_of(entry, facts))
         return PROBLEMS if error else SUCCESS
@@ -253,7 +253,7 @@ def run_resume(path: Path, *, force: bool, json_output: bool) -> int:
         except StorageOSError:
             entry = next(list_scans(path), None)
             if entry is not None and entry.state == FOREIGN:
-                raise BadFileError(f"{with_path(entry.path, entry.said)}: it is no scan") from None
+                raise BadFileError(f"{with_path(entry.path, entry.message)}: it is no scan") from None
             raise
         try:
             missing = list(itertools.islice(scan.missing(), 10))
@@ -261,9 +261,9 @@ def run_resume(path: Path, *, force: bool, json_output: bool) -> int:
             name, part, shape, dtype = scan.path, scan.part_path, scan.shape, str(scan.dtype)
         finally:
             scan.suspend()
-        said = "prepared; this command takes no frames"
+        message = "prepared; this command takes no frames"
         facts = {"shape": shape, "dtype": dtype, "frames_written": written, "frames_expected": expected}
-        records.append(record(part, "interrupted", part=str(part), said=said, **facts, first_missing=missing))
+        records.append(record(part, "interrupted", part=str(part), message=message, **facts, first_missing=missing))
         if json_output:
             return SUCCESS
         say(f"{name}: {written:,} of {expected:,} frames are there, of {dtype} {shape}")

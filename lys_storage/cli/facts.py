@@ -57,7 +57,7 @@ def text_of(entry: Entry, facts: dict[str, Any]) -> str:
     lines |= {
         "frames written": entry.frames_written,
         "frames expected": entry.frames_expected,
-        "said": entry.said or None,
+        "message": entry.message or None,
     }
     known = {name: value for name, value in lines.items() if value is not None}
     width = max(map(len, known))

@@ -22,7 +22,7 @@ _READER_IS_GONE = {errno.EPIPE, *([errno.EINVAL] if os.name == "nt" else [])}
 
 _KEYS = (
     *("part", "shape", "dtype", "frames_written", "frames_expected", "size_bytes", "allocated_bytes", "changed"),
-    *("said", "error"),
+    *("message", "error"),
 )
 
 
@@ -135,6 +135,6 @@ def record(path: object, state: str, **facts: Any) -> dict[str, Any]:
     """The JSON of one file, which has the same keys in every command.
 
     `path`: the file; `part`: the scan file, where it is or was a scan in progress; `size_bytes`: the length of the file;
-    `allocated_bytes`: what it takes on the disk; `said`: in words; `error`: what is wrong, else null.
+    `allocated_bytes`: what it takes on the disk; `message`: in words; `error`: what is wrong, else null.
     """
     return {"path": str(path), "state": state} | dict.fromkeys(_KEYS) | facts

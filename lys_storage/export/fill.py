@@ -10,7 +10,7 @@ _FILL_CHUNK = 1 << 22
 _HOLE_MIN = 1 << 20
 
 
-def fill_missing(store: ScanStore, frames: int, progress: Progress | None = None) -> None:
+def fill_missing(store: ScanStore, frames: int, on_progress: Progress | None = None) -> None:
     """Put the fill value where frames never came. Zeros cost nothing: what has not been written reads as zeros.
 
     A frame whose first write was cut off has bytes of it in the file; these go too.
@@ -33,5 +33,5 @@ def fill_missing(store: ScanStore, frames: int, progress: Progress | None = None
         for at in range(begin, end, len(pattern)):
             store.file.write_at(pattern[: end - at], at)
             done += min(len(pattern), end - at)
-            if progress is not None:
-                progress(done, total)
+            if on_progress is not None:
+                on_progress(done, total)

@@ -49,7 +49,7 @@ class FinalizeReport:
 
 
 def finalize(
-    store: ScanStore, progress: Progress | None = None, *, trim: bool = False, recovering: bool = False
+    store: ScanStore, on_progress: Progress | None = None, *, trim: bool = False, recovering: bool = False
 ) -> FinalizeReport:
     """Turn `store`, which accepts no more frames, into its export.
 
@@ -62,10 +62,10 @@ def finalize(
     replaces nothing. No other thread flushes meanwhile: a frame that a sync was found to have lost would be in the checksum.
     """
     with store.finishing():
-        return _finalize(store, progress, trim, recovering)
+        return _finalize(store, on_progress, trim, recovering)
 
 
-def _finalize(store: ScanStore, progress: Progress | None, trim: bool, recovering: bool) -> FinalizeReport:
+def _finalize(store: ScanStore, on_progress: Progress | None, trim: bool, recovering: bool) -> FinalizeReport:
     begin = time.perf_counter()
     sync_seconds = 0.0
     if not store.find_export():
@@ -73,7 +73,7 @@ def _finalize(store: ScanStore, progress: Progress | None, trim: bool, recoverin
         if trim and not store.complete:
             cut = trimmed(description, store.journal.states.last_written())
             description = cut if layout_of(cut).array_offset == description.array_offset else description
-        sync_seconds = _complete_file(store, description, progress)
+        sync_seconds = _complete_file(store, description, on_progress)
         store.table.ensure_owns_path()
         store.exported_as = description  # from here on another name of the file can be that of its export
         store.file.close_for_rename()
@@ -95,7 +95,7 @@ def _finalize(store: ScanStore, progress: Progress | None, trim: bool, recoverin
     )
 
 
-def _complete_file(store: ScanStore, description: Description, progress: Progress | None) -> float:
+def _complete_file(store: ScanStore, description: Description, on_progress: Progress | None) -> float:
     """Steps 1 to 6; how long the sync took, in seconds. `description` may have fewer frames than the scan."""
     layout, frames = layout_of(description), description.frames
     store.checksum_dirty(all_frames=True)
@@ -103,7 +103,7 @@ def _complete_file(store: ScanStore, description: Description, progress: Progres
         store.split_blocks(frames - 1, frames)
     missing = list(itertools.islice(store.journal.states.missing(frames), MAX_MISSING_RUNS + 1))
     store.invalidate_from(frames)
-    fill_missing(store, frames, progress)
+    fill_missing(store, frames, on_progress)
     array_crc = array_crc32(store, frames)
     member_crc = layout.member_crc(array_crc)
     axes, note = store.journal.read_metadata()

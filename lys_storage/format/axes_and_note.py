@@ -196,7 +196,9 @@ ALLOW_PICKLE_NPY = encode_npy(np.array(False))
 """The member allow_pickle.npy: lys passes the flag to numpy.savez_compressed, which stores it as an array."""
 
 
-def _decode(data: bytes, what: str, trust: bool, refused: list[UnsafeFileError] | None = None) -> np.ndarray[Any, Any]:
+def _decode(
+    data: bytes, what: str, allow_pickle: bool, refused: list[UnsafeFileError] | None = None
+) -> np.ndarray[Any, Any]:
     shape, dtype, is_fortran, start = decode_npy_header(data[: 1 << 20])
     try:
         if not dtype.hasobject:
@@ -206,7 +208,7 @@ def _decode(data: bytes, what: str, trust: bool, refused: list[UnsafeFileError] 
                 return np.zeros(shape, dtype)
             plain = checked_elements(np.frombuffer(data, dtype, offset=start))
             return plain.reshape(shape, order="F" if is_fortran else "C").copy()  # type: ignore[call-overload,no-any-return,unused-ignore]
-        array = pickle.loads(data[start:], encoding="latin1") if trust else load_plain(data[start:], refused)
+        array = pickle.loads(data[start:], encoding="latin1") if allow_pickle else load_plain(data[start:], refused)
         if not isinstance(array, np.ndarray):
             raise BadFileError(f"{what} holds a {type(array).__name__}, expected an array")
         result: np.ndarray[Any, Any] = array.reshape(shape)
@@ -235,15 +237,15 @@ def _is_plain_axis(axis: Any, size: int) -> bool:
     return longest * len(points) <= 16 * size + (1 << 20)
 
 
-def decode_axes(data: bytes, trust: bool = False) -> Axes:
+def decode_axes(data: bytes, allow_pickle: bool = False) -> Axes:
     """The axes as `lys.Wave` loads them: each has the dtype of its first element. None stands for index coordinates.
 
-    `trust`: unpickle whatever `data` holds, which can execute code from the file.
+    `allow_pickle`: unpickle whatever `data` holds, which can execute code from the file.
     """
     result: Axes = []
-    array = _decode(data, "axes.npy", trust)
+    array = _decode(data, "axes.npy", allow_pickle)
     for axis in array[:64] if array.ndim else ():
-        if not trust and not _is_plain_axis(axis, len(data)):
+        if not allow_pickle and not _is_plain_axis(axis, len(data)):
             raise BadFileError("axes.npy has an axis that is no list of coordinates")
         if axis is None or np.ndim(axis) == 0:
             result.append(None)
@@ -252,18 +254,18 @@ def decode_axes(data: bytes, trust: bool = False) -> Axes:
     return result
 
 
-def decode_note(data: bytes, trust: bool = False) -> dict[Any, Any]:
-    """The note. `trust` as in decode_axes."""
-    return _note_in(_decode(data, "note.npy", trust))
+def decode_note(data: bytes, allow_pickle: bool = False) -> dict[Any, Any]:
+    """The note. `allow_pickle` as in decode_axes."""
+    return _note_in(_decode(data, "note.npy", allow_pickle))
 
 
-def decode_note_with_texts(data: bytes, trust: bool = False) -> tuple[dict[Any, Any], UnsafeFileError | None]:
+def decode_note_with_texts(data: bytes, allow_pickle: bool = False) -> tuple[dict[Any, Any], UnsafeFileError | None]:
     """The note, with a text such as `<pathlib.PosixPath('a')>` in the place of what is no plain data; and what was refused.
 
-    Raises BadFileError where no note can be read. `trust` as in decode_axes.
+    Raises BadFileError where no note can be read. `allow_pickle` as in decode_axes.
     """
     refused: list[UnsafeFileError] = []
-    array = _decode(data, "note.npy", trust, refused)
+    array = _decode(data, "note.npy", allow_pickle, refused)
     return _note_in(array), UnsafeFileError(f"note.npy: {refused[0]}") if refused else None
 
 

@@ -154,7 +154,9 @@ class RestrictedUnpickler(pickle._Unpickler):
         if name in allowed:
             return allowed[name]
         stand_in = StandIn(f"{module}.{name}")
-        self.refuse(UnsafeFileError(f"a pickle names {stand_in.name}, which is no plain data; trust=True reads it"))
+        self.refuse(
+            UnsafeFileError(f"a pickle names {stand_in.name}, which is no plain data; allow_pickle=True reads it")
+        )
         return stand_in
 
     def _target(self, place: int, *kinds: type) -> Any:

@@ -30,7 +30,7 @@ log = logging.getLogger("lys_storage")
 class ScanOptions:
     """What the properties of a storage say of its next scan, as of the reservation.
 
-    `partial`: as in create. `dtype`: a numpy dtype, "detector" for that of the first frame, or None: float64, or complex128
+    `incomplete`: as in create. `dtype`: a numpy dtype, "detector" for that of the first frame, or None: float64, or complex128
     where the first frame is complex.
     """
 
@@ -39,7 +39,7 @@ class ScanOptions:
     numbered: bool
     dtype: Any
     flush_interval_s: float | None
-    partial: str
+    incomplete: str
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Acquisition:
         self.faults = FaultReport(path, failed)
         self.scan: Scan | None = None
         self.writer: FrameWriter | None = None  # of `scan`
-        self._partial = "fill"
+        self._incomplete = "fill"
         self.refused = False  # the reservation has failed
         self.stopped = False
         self.awaits_detector = False  # a resumed scan, until a detector goes on with it
@@ -93,29 +93,34 @@ class Acquisition:
             np.float64 if dtype_is_free else options.dtype,
             numbered=options.numbered,
             replace_existing=not options.numbered,
-            fill=None if by_detector else fill,
+            fill_value=None if by_detector else fill,
             axes=None if axes is None else check_axes_leniently(axes, tuple(shape))[0],
             note=self.tag,
             grid_ndim=grid_ndim,
             flush_interval_s=options.flush_interval_s,
             on_error=self.faults.report_error,
             preallocate=not by_detector,
-            partial=options.partial,
+            incomplete=options.incomplete,
         )
         if dtype_is_free:
             frame_writer(scan).infer_dtype_from_first_frame(fill, only_complex=not by_detector)
-        self._open(scan, options.partial)
+        self._open(scan, options.incomplete)
 
     def resume(self, path: str | os.PathLike[str], options: ScanOptions) -> Iterator[tuple[int, ...]]:
         """Go on with the interrupted scan at `path`; the indices of its missing frames. Raises what `resume` raises."""
-        scan = resume_scan(Path(path), flush_interval_s=options.flush_interval_s, partial=options.partial)
+        scan = resume_scan(
+            Path(path),
+            flush_interval_s=options.flush_interval_s,
+            incomplete=options.incomplete,
+            on_error=self.faults.report_error,
+        )
         missing = scan.missing()
-        self._open(scan, options.partial)
+        self._open(scan, options.incomplete)
         self.awaits_detector = True
         return missing
 
-    def _open(self, scan: Scan, partial: str) -> None:
-        self.writer, self._partial = frame_writer(scan), partial
+    def _open(self, scan: Scan, incomplete: str) -> None:
+        self.writer, self._incomplete = frame_writer(scan), incomplete
         self.scan, self.path, self.faults.path = scan, str(scan.path), str(scan.path)
         self._finished = False
 
@@ -221,7 +226,7 @@ class Acquisition:
         if self.scan is not None and self.scan.published:
             return self.save(axes)
         try:
-            self.scan = resume_scan(part_path, partial=self._partial)
+            self.scan = resume_scan(part_path, incomplete=self._incomplete, on_error=self.faults.report_error)
         except Exception as error:
             return SaveResult(self, part_path, axes, None, str(error))
         return self.save(axes)

@@ -51,7 +51,7 @@ class Settings(StorageSignals):
         self._numbered = self._enabled = True
         self._dtype: Any = None
         self._flush_interval_s: float | None = 1.0
-        self._partial = "fill"
+        self._incomplete = "fill"
 
     @property
     def base(self) -> str:
@@ -125,17 +125,17 @@ class Settings(StorageSignals):
         self._flush_interval_s = value
 
     @property
-    def partial(self) -> str:
+    def incomplete(self) -> str:
         """How an incomplete scan is saved: "fill" (default), or "trim": cut to the part of the grid that has frames."""
-        return self._partial
+        return self._incomplete
 
-    @partial.setter
-    def partial(self, value: str) -> None:
+    @incomplete.setter
+    def incomplete(self, value: str) -> None:
         if not isinstance(value, str):
-            raise TypeError(f'partial is {value!r}, of type {type(value).__name__}: give "fill" or "trim"')
+            raise TypeError(f'incomplete is {value!r}, of type {type(value).__name__}: give "fill" or "trim"')
         if value not in ("fill", "trim"):
-            raise ValueError(f'partial is "fill" or "trim", not {value!r}')
-        self._partial = value
+            raise ValueError(f'incomplete is "fill" or "trim", not {value!r}')
+        self._incomplete = value
 
     def _folder_and_stem(self) -> tuple[Path, str]:
         """The folder and the stem of the file that the properties name now."""
@@ -151,7 +151,7 @@ class Settings(StorageSignals):
             numbered=self._numbered,
             dtype=self._dtype if dtype is None else dtype,
             flush_interval_s=self._flush_interval_s,
-            partial=self._partial,
+            incomplete=self._incomplete,
         )
 
     def getNumber(self) -> int | None:

@@ -135,7 +135,7 @@ class StoredWave:
         read = read_fortran_selection if stored.order == "F" else read_selection
         return read(self._file, stored.offset, self.shape, self.dtype, index)
 
-    def check(self, on_progress: Callable[[int], None] = lambda done: None) -> Iterator[str]:
+    def verify(self, on_progress: Callable[[int], None] = lambda done: None) -> Iterator[str]:
         """What is wrong with the bytes of the file, in words: all of them are read. `on_progress(done)`: bytes so far."""
         return check_members(self._file, on_progress)
 
@@ -157,23 +157,23 @@ class StoredWave:
 
 
 def open_wave(
-    path: str | bytes | os.PathLike[str] | os.PathLike[bytes], *, trust: bool = False, check: bool = False
+    path: str | bytes | os.PathLike[str] | os.PathLike[bytes], *, allow_pickle: bool = False, verify: bool = False
 ) -> StoredWave:
-    """Open an export. The data are not read, unless with `check`: the time does not depend on their size.
+    """Open an export. The data are not read, unless with `verify`: the time does not depend on their size.
 
-    `check`: read every byte once, and raise BadFileError where a CRC-32 is not that of its member. `trust`: unpickle
+    `verify`: read every byte once, and raise BadFileError where a CRC-32 is not that of its member. `allow_pickle`: unpickle
     whatever axes and note hold, which can execute code from the file. Without it a text such as `<decimal.Decimal('1')>`
     is in the place of what is no plain data in the note; a note that cannot be read is {}, and a warning is logged.
 
     Raises BadFileError where the file is no sound .npz with an array `data`, and UnsafeFileError where the axes are pickles
-    of anything but plain data and numpy arrays, and `trust` is False.
+    of anything but plain data and numpy arrays, and `allow_pickle` is False.
     """
     where = as_path(path)
     file = open_export(where)
     try:
         with _naming(where, file):
-            wave = _open(where, file, trust)
-            for what in wave.check() if check else ():
+            wave = _open(where, file, allow_pickle)
+            for what in wave.verify() if verify else ():
                 raise BadFileError(what)
         return wave
     except BaseException:
@@ -203,7 +203,7 @@ def _naming(path: Path, file: File | None = None) -> Iterator[None]:
         raise os_error("read", path, error) from error
 
 
-def _open(where: Path, file: File, trust: bool) -> StoredWave:
+def _open(where: Path, file: File, allow_pickle: bool) -> StoredWave:
     with open_stream(file) as whole, zipfile.ZipFile(whole) as archive:
         check_structure(archive, file.size)
         data = find_member(archive, "data")
@@ -211,9 +211,9 @@ def _open(where: Path, file: File, trust: bool) -> StoredWave:
             raise BadFileError(_foreign(archive.namelist()))
         wave = StoredWave(where, file, _find_array(archive, file, data))
         if (axes := find_member(archive, "axes")) is not None:
-            wave._axes = decode_axes(archive.read(check_member_size(axes)), trust)
+            wave._axes = decode_axes(archive.read(check_member_size(axes)), allow_pickle)
         if (note := find_member(archive, "note")) is not None:
-            _read_note(wave, archive, check_member_size(note), trust)
+            _read_note(wave, archive, check_member_size(note), allow_pickle)
         if INFO_MEMBER in archive.namelist():
             info = json.loads(archive.read(check_member_size(archive.getinfo(INFO_MEMBER))))
             wave.info = info if isinstance(info, dict) else {}
@@ -229,10 +229,10 @@ def _foreign(names: list[str]) -> str:
     return f"is no export: it has no array 'data'. It holds {listed}{more}{advice}"
 
 
-def _read_note(wave: StoredWave, archive: zipfile.ZipFile, member: zipfile.ZipInfo, trust: bool) -> None:
+def _read_note(wave: StoredWave, archive: zipfile.ZipFile, member: zipfile.ZipInfo, allow_pickle: bool) -> None:
     """The note alone may be bad: the data are worth more than it."""
     try:
-        wave.note, wave.note_error = decode_note_with_texts(archive.read(member), trust)
+        wave.note, wave.note_error = decode_note_with_texts(archive.read(member), allow_pickle)
     except _BAD_FILE_ERRORS as error:
         what = f"note.npy cannot be read: {type(error).__name__}: {error}"
         # Another exception, without the traceback of this one, which would keep all that was read, and the wave.

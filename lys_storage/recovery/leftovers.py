@@ -26,11 +26,11 @@ _SCAN_NAME = re.compile(rf"(.+?)(?:\.[0-9a-f]{{8}})?{re.escape(PART_SUFFIX)}", r
 
 @dataclass(frozen=True)
 class Leftovers:
-    """`superfluous`: `export` has all that they were for, or nothing is in them. `said`: what they are, and what to do."""
+    """`superfluous`: `export` has all that they were for, or nothing is in them. `message`: what they are, and what to do."""
 
     superfluous: bool
     export: Path | None
-    said: str
+    message: str
 
 
 def judge_leftovers(path: Path) -> Leftovers:
@@ -117,12 +117,12 @@ def _superfluous(export: Path) -> Leftovers:
 
 def _lost(path: Path, sidecar: Path, unfinished: Path | None, incomplete: Path | None = None) -> Leftovers:
     what = "no export of its scan is here" if incomplete is None else f"{incomplete.name} has not all frames that came"
-    said = f"{sidecar} has lost its scan file, and {what}: left as it is; "
+    message = f"{sidecar} has lost its scan file, and {what}: left as it is; "
     if unfinished is not None:
-        said += f"{unfinished.name} was never finished: if it is the scan file, rename it to {path.name}"
+        message += f"{unfinished.name} was never finished: if it is the scan file, rename it to {path.name}"
     else:
-        said += f"move the scan file back as {path.name}, or remove this if its export is elsewhere"
-    return Leftovers(False, None, said)
+        message += f"move the scan file back as {path.name}, or remove this if its export is elsewhere"
+    return Leftovers(False, None, message)
 
 
 def _ensure_is_ours(path: Path, file: File, magic: bytes) -> None:

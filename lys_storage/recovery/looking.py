@@ -53,7 +53,7 @@ class Entry:
     """One file, or the leftovers of a scan whose scan file is gone.
 
     `size_bytes`: the length of the file; `allocated_bytes`: what it takes on the disk, None where the system does not say.
-    `changed`: seconds since the epoch. `said`: what is wrong with it, or not known of it. `problem`: whether something is
+    `changed`: seconds since the epoch. `message`: what is wrong with it, or not known of it. `problem`: whether something is
     wrong; not where it is another's, or may not be read by this user.
     """
 
@@ -66,7 +66,7 @@ class Entry:
     size_bytes: int
     allocated_bytes: int | None
     changed: float
-    said: str = ""
+    message: str = ""
     problem: bool = False
 
 
@@ -77,7 +77,7 @@ class ScanLook:
     state: str
     description: Description | None
     frames_written: int
-    said: str = ""
+    message: str = ""
     is_trusted: bool = True
 
 
@@ -100,8 +100,8 @@ def look_at(found: Found, *, named: bool = False) -> Entry | None:
     """
     path = found.path
     if found.kind is Kind.FOLDER:
-        said = f"{path}: this folder may not be read by this user"
-        return Entry(path, NOT_READABLE, None, "", None, None, 0, None, 0.0, said, problem=named)
+        message = f"{path}: this folder may not be read by this user"
+        return Entry(path, NOT_READABLE, None, "", None, None, 0, None, 0.0, message, problem=named)
     at = path
     if found.kind is Kind.LEFTOVERS:
         at = next((one for one in (journal_path(path), redo_path(path)) if one.exists()), path)
@@ -116,14 +116,14 @@ def look_at(found: Found, *, named: bool = False) -> Entry | None:
         allocated = stat.st_blocks * 512 if hasattr(stat, "st_blocks") else None
     try:
         look = {Kind.SCAN: _scan, Kind.EXPORT: _export, Kind.LEFTOVERS: _leftovers}[found.kind]
-        state, shape, dtype, written, expected, said, problem = look(path, named)
+        state, shape, dtype, written, expected, message, problem = look(path, named)
     except (LysStorageError, OSError) as error:
         if is_gone(at):
             return None
-        state, said = state_of(error), describe(error)
+        state, message = state_of(error), describe(error)
         shape, dtype, written, expected = None, "", None, None
         problem = state == DAMAGED or (named and state == NOT_READABLE)
-    return Entry(at, state, shape, dtype, written, expected, size, allocated, changed, said, problem)
+    return Entry(at, state, shape, dtype, written, expected, size, allocated, changed, message, problem)
 
 
 _Facts = tuple[str, tuple[int, ...] | None, str, int | None, int | None, str, bool]
@@ -133,17 +133,17 @@ def _export(path: Path, named: bool) -> _Facts:
     try:
         with open_wave(path) as wave:
             state, info = FINALIZED if is_ours(wave) else FOREIGN, wave.info
-            said = "" if state == FINALIZED else "a .npz that neither lys_storage nor lys has written"
+            message = "" if state == FINALIZED else "a .npz that neither lys_storage nor lys has written"
             damage = wave.note_error if state == FINALIZED else None
             if damage is not None:
-                state, said = FINALIZED if isinstance(damage, UnsafeFileError) else DAMAGED, str(damage)
-            return state, wave.shape, str(wave.dtype), *_counts(info), said, state == DAMAGED
+                state, message = FINALIZED if isinstance(damage, UnsafeFileError) else DAMAGED, str(damage)
+            return state, wave.shape, str(wave.dtype), *_counts(info), message, state == DAMAGED
     except UnsafeFileError as error:
         return FINALIZED, None, "", None, None, str(error), False
     except BadFileError as error:
         if not is_export(path.name):
-            said = f"{path} is neither an export (.npz) nor a scan in progress (.npz.part)"
-            return FOREIGN, None, "", None, None, said, named
+            message = f"{path} is neither an export (.npz) nor a scan in progress (.npz.part)"
+            return FOREIGN, None, "", None, None, message, named
         if is_foreign_npz(path):
             raise ForeignFileError(f"{error}; neither lys_storage nor lys has written it") from error
         raise
@@ -160,14 +160,14 @@ def _counts(info: dict[str, Any]) -> tuple[int, int] | tuple[None, None]:
 def _scan(path: Path, named: bool) -> _Facts:
     look = look_at_scan(path)
     if look.description is None:
-        return look.state, None, "", look.frames_written, None, look.said, False
+        return look.state, None, "", look.frames_written, None, look.message, False
     d = look.description
-    return look.state, d.shape, str(d.dtype), look.frames_written, d.frames, look.said, False
+    return look.state, d.shape, str(d.dtype), look.frames_written, d.frames, look.message, False
 
 
 def _leftovers(path: Path, named: bool) -> _Facts:
     found = judge_leftovers(path)
-    return LEFTOVER if found.superfluous else DAMAGED, None, "", None, None, found.said, not found.superfluous
+    return LEFTOVER if found.superfluous else DAMAGED, None, "", None, None, found.message, not found.superfluous
 
 
 def look_at_scan(path: Path) -> ScanLook:
@@ -190,10 +190,10 @@ def look_at_scan(path: Path) -> ScanLook:
         finally:
             journal.close()
         final = export_of(path) if state != RUNNING else None
-        said = no_locks(path) if state == UNKNOWN else ""
+        message = no_locks(path) if state == UNKNOWN else ""
         if final is not None:
-            said = f"is {final.name} already, under another name"
-        return ScanLook(state, journal.description, written, said, is_trusted)
+            message = f"is {final.name} already, under another name"
+        return ScanLook(state, journal.description, written, message, is_trusted)
     finally:
         file.close()
 

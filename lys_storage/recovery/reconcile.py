@@ -38,19 +38,19 @@ def reconcile_frames(
     *,
     trust_states: bool,
     keep_doubtful: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Bring every frame to the state ABSENT, WRITING (bytes that are not data), WRITTEN, CHECKSUMMED or BLOCK_CHECKSUMMED.
 
     1. apply the rewrites that the redo log holds; 2. find the states: an interrupted first write is not data; without trust,
     valid are the frames whose bytes match their checksum; after a failed sync, frames with a checksum are verified; 3. make all
-    of it durable; 4. remove the redo log. Can be killed, and run again. `progress(done, total)`: bytes that
+    of it durable; 4. remove the redo log. Can be killed, and run again. `on_progress(done, total)`: bytes that
     have been read.
 
     `keep_doubtful`: without trust, a frame that was written so shortly before that it has no checksum is kept, and marked as
     doubtful. One whose checksum is not that of its bytes never is.
     """
-    sync_failed, tell = journal.file_sync_failed, progress or (lambda done, total: None)
+    sync_failed, tell = journal.file_sync_failed, on_progress or (lambda done, total: None)
     redone = _redo(file, journal, trust_states)
     size, total = journal.description.frame_bytes, journal.description.frames
     held = max(0, file.size - journal.description.array_offset) // size

@@ -15,6 +15,7 @@ from typing import Any
 from ..callbacks import Progress
 from ..errors import BadFileError, LysStorageError, ScanInUseError
 from ..format import journal_path, redo_path
+from ..scan import export_recovered
 from .find import Found, Kind, find_scan_file, is_gone, resolve_link, walk
 from .leftovers import finish_publishing, judge_leftovers, remove_empty, remove_leftovers
 from .looking import Entry, ScanLook, find_named, look_at, look_at_scan
@@ -37,17 +38,17 @@ log = logging.getLogger("lys_storage")
 
 @dataclass(frozen=True)
 class Recovered:
-    """The result for one scan in progress: `part` is its scan file, `path` its export or None, `said` a message.
+    """The result for one scan in progress: `part` is its scan file, `path` its export or None, `message` what there is to say.
 
     `state`: what it is now. `failed`: something is wrong with it, or it could not be exported. `running`: a living process
-    writes it. `settled`: there was nothing to export, and what was left of it is removed.
+    writes it. `cleaned_up`: there was nothing to export, and what was left of it is removed.
     """
 
     part: Path
     path: Path | None
     frames_written: int
     frames_expected: int
-    said: str
+    message: str
     state: str = FINALIZED
     failed: bool = False
 
@@ -56,7 +57,7 @@ class Recovered:
         return self.state == RUNNING
 
     @property
-    def settled(self) -> bool:
+    def cleaned_up(self) -> bool:
         return self.state == REMOVED
 
 
@@ -66,10 +67,10 @@ class _Wanted:
 
     dry_run: bool
     verify: bool
-    trim: bool
+    incomplete: str
     keep_doubtful: bool
     force: bool
-    progress: Progress | None
+    on_progress: Progress | None
 
 
 def find_interrupted(folder: Path) -> list[str]:
@@ -86,28 +87,28 @@ def find_interrupted(folder: Path) -> list[str]:
 
 def recover(
     folder: str | os.PathLike[str],
-    dry_run: bool = False,
     *,
+    dry_run: bool = False,
     verify: bool = False,
-    trim: bool = False,
+    incomplete: str = "fill",
     keep_doubtful: bool = False,
     force: bool = False,
-    progress: Progress | None = None,
-    done: Callable[[Recovered], None] | None = None,
+    on_progress: Progress | None = None,
+    on_result: Callable[[Recovered], None] | None = None,
 ) -> list[Recovered]:
     """Export every interrupted scan below `folder`, or the one that `folder` names. Missing frames hold the fill value.
 
     `verify`: check every frame against its checksum. Without it, that is done where the machine went down after the
-    scan was written, or may have. `trim`: cut each export to the part of the grid that has frames. `keep_doubtful`: where
+    scan was written, or may have. `incomplete`: as in create. `keep_doubtful`: where
     that is done, keep also the frames that came in the last moment before, and have no checksum to be compared with; the
     export's `acquisition.json` lists them. `force`: also export scans on a file system without locks, where nobody can tell
-    whether a living process writes them. `done(result)` is called after each scan.
+    whether a living process writes them. `on_result(result)` is called after each scan.
 
     Scans that a living process writes are left alone. No file is replaced: where a name is taken, the export becomes
-    `<name>.recovered_N.npz`. A scan that cannot be recovered stays as it is: `said` tells why, and no exception
+    `<name>.recovered_N.npz`. A scan that cannot be recovered stays as it is: `message` tells why, and no exception
     is raised for it. It can be killed at any time, and run again.
     """
-    root, wanted = Path(folder), _Wanted(dry_run, verify, trim, keep_doubtful, force, progress)
+    root, wanted = Path(folder), _Wanted(dry_run, verify, incomplete, keep_doubtful, force, on_progress)
     results = []
     if root.is_dir():
         kinds = (Kind.SCAN, Kind.LEFTOVERS, Kind.FOLDER)
@@ -116,8 +117,8 @@ def recover(
         todo = (_recover_named(path, wanted) for path in (root,))
     for result in todo:
         results.append(result)
-        if done is not None:
-            done(result)
+        if on_result is not None:
+            on_result(result)
     return results
 
 
@@ -162,8 +163,8 @@ def _recover_one(found: Found, wanted: _Wanted, *, named: bool = False) -> Recov
         return Recovered(path, None, 0, 0, str(error), RUNNING)
     except UnicodeEncodeError as error:
         name, encoding = error.object, error.encoding
-        said = f"{name!r} is no name of a file in {encoding}, which this system is set to: set LC_ALL=C.UTF-8"
-        return _failed(path, said, INTERRUPTED)
+        message = f"{name!r} is no name of a file in {encoding}, which this system is set to: set LC_ALL=C.UTF-8"
+        return _failed(path, message, INTERRUPTED)
     except (LysStorageError, OSError) as error:
         if is_gone(path) and is_gone(journal_path(path)):
             return Recovered(path, None, 0, 0, f"scan {path} has just been finished by another process", RUNNING)
@@ -177,15 +178,15 @@ def _recover_one(found: Found, wanted: _Wanted, *, named: bool = False) -> Recov
 def _export(path: Path, wanted: _Wanted, had_come: int) -> Recovered:
     exported = finish_publishing(path, wanted.force)
     if exported is not None:
-        said = f"was exported before, as {exported.name}; what was left beside it is removed"
-        return Recovered(path, exported, 0, 0, said, REMOVED)
+        message = f"was exported before, as {exported.name}; what was left beside it is removed"
+        return Recovered(path, exported, 0, 0, message, REMOVED)
     if remove_empty(path, wanted.force):
         return Recovered(path, None, 0, 0, "was only just begun, and held nothing: removed", REMOVED)
-    options: dict[str, Any] = {"force": wanted.force, "progress": wanted.progress}
+    options: dict[str, Any] = {"force": wanted.force, "on_progress": wanted.on_progress}
     scan = resume_scan(path, verify=wanted.verify, keep_doubtful=wanted.keep_doubtful, is_over=True, **options)
     try:
         written = scan.frames_written
-        final = scan.close(wanted.progress, trim=wanted.trim, recovering=True)
+        final = export_recovered(scan, wanted.incomplete, wanted.on_progress)
     except BaseException:
         try:
             scan.suspend()
@@ -195,54 +196,54 @@ def _export(path: Path, wanted: _Wanted, had_come: int) -> Recovered:
     as_given = path.with_name(final.name)
     final = as_given if as_given.exists() else final  # its folder was renamed meanwhile
     expected = scan.report.frames_expected if scan.report else 0
-    said = f"exported with {written} of {expected} frames"
+    message = f"exported with {written} of {expected} frames"
     if had_come > written:
-        said += f"; {had_come - written} more had come, of which nothing tells that they are what came"
+        message += f"; {had_come - written} more had come, of which nothing tells that they are what came"
     if scan.report and scan.report.renumbered:
-        said += f"; its own name was taken, so it is {final.name}"
-    return Recovered(path, final, written, expected, said)
+        message += f"; its own name was taken, so it is {final.name}"
+    return Recovered(path, final, written, expected, message)
 
 
 def _recover_leftovers(path: Path, wanted: _Wanted) -> Recovered:
     found = judge_leftovers(path)
     if not found.superfluous:
-        return _failed(path, found.said, DAMAGED)
+        return _failed(path, found.message, DAMAGED)
     if not os.access(path.parent, os.W_OK):
-        said = f"{found.said} cannot be removed: {path.parent} may not be written by this user"
-        return _failed(path, said, LEFTOVER)
+        message = f"{found.message} cannot be removed: {path.parent} may not be written by this user"
+        return _failed(path, message, LEFTOVER)
     if wanted.dry_run:
-        return Recovered(path, None, 0, 0, f"{found.said} would be removed", LEFTOVER)
+        return Recovered(path, None, 0, 0, f"{found.message} would be removed", LEFTOVER)
     remove_leftovers(path)
-    return Recovered(path, None, 0, 0, f"{found.said} is removed", REMOVED)
+    return Recovered(path, None, 0, 0, f"{found.message} is removed", REMOVED)
 
 
 def _preview(path: Path, look: ScanLook, force: bool) -> Recovered:
     """What `recover` would say of a scan that it may not change, or that it was told not to change."""
     written, expected = look.frames_written, look.description.frames if look.description else 0
     if look.state == RUNNING:
-        said = f"a living process is writing it, {written} of {expected} frames"
-        return Recovered(path, None, written, expected, said, RUNNING)
+        message = f"a living process is writing it, {written} of {expected} frames"
+        return Recovered(path, None, written, expected, message, RUNNING)
     if look.state == UNKNOWN and not force:
-        return Recovered(path, None, written, expected, look.said, UNKNOWN, failed=True)
+        return Recovered(path, None, written, expected, look.message, UNKNOWN, failed=True)
     counts = f"{written} of {expected} frames"
     if not look.is_trusted:
         counts = f"up to {counts}: each is compared with its checksum first, since these files may be a copy, or the machine "
         counts += "was restarted; --keep-doubtful keeps those that have none"
-    said = look.said if look.said and look.state != UNKNOWN else f"would be exported, {counts}"
+    message = look.message if look.message and look.state != UNKNOWN else f"would be exported, {counts}"
     refused = next(
         (at for at in (path, journal_path(path), path.parent) if at.exists() and not os.access(at, os.W_OK)), None
     )
     if refused is not None:
-        said = f"cannot be exported: {refused} may not be written by this user"
-    return Recovered(path, None, written, expected, said, look.state, failed=refused is not None)
+        message = f"cannot be exported: {refused} may not be written by this user"
+    return Recovered(path, None, written, expected, message, look.state, failed=refused is not None)
 
 
 def _of_entry(entry: Entry) -> Recovered:
-    return Recovered(entry.path, None, 0, 0, entry.said, entry.state, entry.problem)
+    return Recovered(entry.path, None, 0, 0, entry.message, entry.state, entry.problem)
 
 
-def _failed(path: Path, said: str, state: str) -> Recovered:
-    return Recovered(path, None, 0, 0, said, state, failed=True)
+def _failed(path: Path, message: str, state: str) -> Recovered:
+    return Recovered(path, None, 0, 0, message, state, failed=True)
 
 
 def inspect(path: Path) -> Recovered:

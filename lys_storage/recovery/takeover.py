@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..callbacks import Progress
+from ..callbacks import ErrorHandler, Progress
 from ..disk import File, Lock, remove_file, sync_folder
 from ..errors import (
     BadFileError,
@@ -38,7 +38,7 @@ def open_store(
     verify: bool = False,
     keep_doubtful: bool = False,
     force: bool = False,
-    progress: Progress | None = None,
+    on_progress: Progress | None = None,
 ) -> ScanStore:
     """Take over an interrupted scan: lock it, and find out which of its frames are data. See reconcile_frames.
 
@@ -58,7 +58,7 @@ def open_store(
         if final is not None:
             hint = f'is {final.name} already: open_wave reads that, and "lys-storage recover" removes this other name of it'
             raise NameTakenError(errno.EEXIST, hint, str(part))
-        return _reconciled(file, verify, keep_doubtful, force, progress)
+        return _reconciled(file, verify, keep_doubtful, force, on_progress)
     except BaseException:
         try:
             file.close()
@@ -110,7 +110,7 @@ def _ensure_is_there(path: Path, part: Path) -> None:
     raise StorageOSError(errno.ENOENT, text, os.fspath(part))
 
 
-def _reconciled(file: File, verify: bool, keep_doubtful: bool, force: bool, progress: Progress | None) -> ScanStore:
+def _reconciled(file: File, verify: bool, keep_doubtful: bool, force: bool, on_progress: Progress | None) -> ScanStore:
     last_write = datetime.fromtimestamp(os.fstat(file.fd).st_mtime, UTC)  # before anything is written here
     journal = Journal.open(journal_path(file.path), writable=True)
     try:
@@ -119,7 +119,7 @@ def _reconciled(file: File, verify: bool, keep_doubtful: bool, force: bool, prog
         if journal.version < JOURNAL_VERSION:
             journal = _in_todays_version(journal)
         trusted = not verify and journal.vouches_for(file) and _syncs(file, journal)
-        reconcile_frames(file, journal, trust_states=trusted, keep_doubtful=keep_doubtful, progress=progress)
+        reconcile_frames(file, journal, trust_states=trusted, keep_doubtful=keep_doubtful, on_progress=on_progress)
         journal.sign(file)  # states and checksums are durable: from now on the death of a process leaves them true
         for stale in (file.path, journal.path):
             remove_file(replacement_path(stale))  # on its way into the old one's place when the process died
@@ -217,20 +217,29 @@ def resume(
     shape: Any = None,
     dtype: Any = None,
     flush_interval_s: float | None = 1.0,
+    incomplete: str = "fill",
     casting: str = "same_value",
     force: bool = False,
-    progress: Progress | None = None,
+    on_progress: Progress | None = None,
+    on_error: ErrorHandler | None = None,
 ) -> Scan:
-    """Go on with an interrupted scan: the same file; `missing()` gives the indices of the frames that are not there.
+    """Continue an interrupted scan in its own file. `missing()` gives the indices of the frames that it lacks.
 
-    `path`: the final name it was made with, or its scan file. Where `shape` or `dtype` are given they have to be the scan's
-    (ScanShapeError). `flush_interval_s`, `casting`: as in create. Raises ScanInUseError where a living process writes it,
-    BadFileError where it is not sound, StorageOSError where there is none. On a file system without locks nobody can tell
-    whether a living process writes it: StorageOSError, unless `force` says that none does.
+    `path`: the final name that create was given, or the scan file (.npz.part). `shape`, `dtype`: what the scan is expected to
+    have; ScanShapeError if it has another. `on_progress(done, total)`: bytes compared with their checksums, where the scan
+    may have lost frames. `flush_interval_s`, `incomplete`, `casting`, `on_error`: as in create.
+
+    Raises ScanInUseError if a living process writes the scan, BadFileError if it is damaged, StorageOSError if there is none.
+    On a file system without locks nobody can tell whether a living process writes it: StorageOSError, unless `force` is
+    True, which says that none does.
     """
-    options: dict[str, Any] = {"flush_interval_s": flush_interval_s, "casting": casting, "progress": progress}
-    options["force"] = force
-    return resume_scan(Path(path), shape=shape, dtype=dtype, **options)
+    options: dict[str, Any] = {
+        "incomplete": incomplete,
+        "casting": casting,
+        "on_progress": on_progress,
+        "on_error": on_error,
+    }
+    return resume_scan(Path(path), shape=shape, dtype=dtype, flush_interval_s=flush_interval_s, force=force, **options)
 
 
 def resume_scan(
@@ -240,17 +249,17 @@ def resume_scan(
     dtype: Any = None,
     flush_interval_s: float | None = 1.0,
     force: bool = False,
-    progress: Progress | None = None,
-    partial: str = "fill",
+    on_progress: Progress | None = None,
+    incomplete: str = "fill",
     verify: bool = False,
     keep_doubtful: bool = False,
     is_over: bool = False,
     casting: str = "same_value",
+    on_error: ErrorHandler | None = None,
 ) -> Scan:
-    """As resume. `partial`: what close() makes of a scan that is not complete, as in create; `is_over`: no more frames will
-    come; the others: as in recover."""
-    interval_s = check_options(flush_interval_s, partial, casting)
-    store = open_store(path, verify=verify, keep_doubtful=keep_doubtful, force=force, progress=progress)
+    """As resume. `is_over`: no more frames will come; `verify`, `keep_doubtful`: as in recover."""
+    interval_s = check_options(flush_interval_s, incomplete, casting, on_error)
+    store = open_store(path, verify=verify, keep_doubtful=keep_doubtful, force=force, on_progress=on_progress)
     try:
         if not is_over:
             store.last_write = None
@@ -259,7 +268,8 @@ def resume_scan(
         if wanted != (d.shape, d.dtype):
             raise ScanShapeError(f"scan {store.path} is of {d.dtype} {d.shape}, not of {wanted[1]} {wanted[0]}")
         grid_is_known = d.grid_ndim > 0 or store.frames_written > 0  # else the first index tells it
-        return Scan(store, flush_interval_s=interval_s, grid_is_known=grid_is_known, partial=partial, casting=casting)
+        options: dict[str, Any] = {"incomplete": incomplete, "casting": casting, "on_error": on_error}
+        return Scan(store, flush_interval_s=interval_s, grid_is_known=grid_is_known, **options)
     except BaseException:
         try:
             store.close()

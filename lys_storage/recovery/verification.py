@@ -38,49 +38,49 @@ class Problem:
 
 @dataclass(frozen=True)
 class Verified:
-    """What verification found of one file: `problems`, and `said`, what is to know where nothing is wrong."""
+    """What verification found of one file: `problems`, and `message`, what is to know where nothing is wrong."""
 
     entry: Entry
     problems: list[Problem]
-    said: str
+    message: str
 
 
 def verify(
     *paths: str | os.PathLike[str],
-    progress: Progress | None = None,
-    looked_at: Callable[[Path, list[Problem]], None] | None = None,
+    on_progress: Progress | None = None,
+    on_file: Callable[[Path, list[Problem]], None] | None = None,
 ) -> list[Problem]:
     """Verify exports (any .npz) and scans in progress, or all of them below a folder; [] where nothing is wrong.
 
     Of an export: structure, axes, note, description, and the CRC-32 of every member. Of a scan in progress: the journal,
     and every frame that has a checksum. The frames of a scan that a living process writes are not read: they may be
-    changing. Files of others are no problem, whatever is in them. `progress(done, total)`: bytes.
-    `looked_at(path, problems)` is called after each file.
+    changing. Files of others are no problem, whatever is in them. `on_progress(done, total)`: bytes.
+    `on_file(path, problems)` is called after each file.
     """
     problems = []
-    for one in verify_each(paths, progress):
+    for one in verify_each(paths, on_progress):
         problems += one.problems
-        if looked_at is not None:
-            looked_at(one.entry.path, one.problems)
+        if on_file is not None:
+            on_file(one.entry.path, one.problems)
     return problems
 
 
-def verify_each(paths: Iterable[str | os.PathLike[str]], progress: Progress | None = None) -> Iterator[Verified]:
+def verify_each(paths: Iterable[str | os.PathLike[str]], on_progress: Progress | None = None) -> Iterator[Verified]:
     """As verify: what it found of each file, also where nothing is wrong."""
     files = [found for path in paths for found in _named_or_below(Path(path))]
     total, done = sum(_size_of(found.path) for found, _ in files), 0
     for found, named in files:
 
-        def on_progress(bytes_done: int, before: int = done) -> None:
-            if progress is not None:
-                progress(min(total, before + bytes_done), total)
+        def advance(bytes_done: int, before: int = done) -> None:
+            if on_progress is not None:
+                on_progress(min(total, before + bytes_done), total)
 
         entry = look_at(found, named=named)
         if entry is None:
             if not named:
                 continue  # a scan that has been published, or was removed meanwhile
             entry = Entry(found.path, DAMAGED, None, "", None, None, 0, None, 0.0, "there is no such file", True)
-        yield _verify_one(entry, on_progress)
+        yield _verify_one(entry, advance)
         done += entry.size_bytes
 
 
@@ -100,24 +100,24 @@ def _size_of(path: Path) -> int:
 
 
 def _verify_one(entry: Entry, on_progress: Callable[[int], None]) -> Verified:
-    path, said = entry.path, entry.said
+    path, message = entry.path, entry.message
     try:
         if entry.problem and entry.shape is None:
-            wrong = [said]
+            wrong = [message]
         elif entry.problem or entry.state == FINALIZED:
             wrong = list(_verify_export(path, on_progress))
         elif entry.state == INTERRUPTED and entry.shape is not None:
-            wrong, said = _verify_scan(path, on_progress)
+            wrong, message = _verify_scan(path, on_progress)
         else:
             wrong = []
             if entry.state == FOREIGN and entry.shape is not None:
-                said = "; ".join([said, *_check_members(path, on_progress)])
+                message = "; ".join([message, *_check_members(path, on_progress)])
             elif entry.state in (RUNNING, UNKNOWN):
-                said = "a living process is writing it: its frames were not read"
-                said = said if entry.state == RUNNING else f"its frames were not read: {entry.said}"
+                message = "a living process is writing it: its frames were not read"
+                message = message if entry.state == RUNNING else f"its frames were not read: {entry.message}"
     except (LysStorageError, OSError) as error:
         wrong = [describe(error)]
-    return Verified(entry, [Problem(path, what) for what in wrong], said)
+    return Verified(entry, [Problem(path, what) for what in wrong], message)
 
 
 def _verify_export(path: Path, on_progress: Callable[[int], None]) -> Iterable[str]:
@@ -129,7 +129,7 @@ def _verify_export(path: Path, on_progress: Callable[[int], None]) -> Iterable[s
             if wave.note_error is not None:
                 is_unsafe = isinstance(wave.note_error, UnsafeFileError)
                 yield f"{'not all of it is looked at: ' * is_unsafe}{wave.note_error}"
-            yield from wave.check(on_progress)
+            yield from wave.verify(on_progress)
     except UnsafeFileError as error:
         yield f"not all of it is looked at: {error}"
         yield from _check_members(path, on_progress)
@@ -150,7 +150,7 @@ def _check_axes(axes: Axes, shape: tuple[int, ...]) -> Iterator[str]:
 
 
 def _verify_scan(path: Path, on_progress: Callable[[int], None]) -> tuple[list[str], str]:
-    """What is wrong with a scan that nobody writes, and what is to be said of it.
+    """What is wrong with a scan that nobody writes, and what there is to say of it.
 
     No lock is held while it is read, so that it can be recovered meanwhile. That is noticed at the end.
     """

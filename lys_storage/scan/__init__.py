@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .creation import begin_scan, create
 from .options import check_options
-from .scan import Scan, frame_writer
+from .scan import Scan, export_recovered, frame_writer
 from .writer import FrameWriter
 
-__all__ = ["FrameWriter", "Scan", "begin_scan", "check_options", "create", "frame_writer"]
+__all__ = ["FrameWriter", "Scan", "begin_scan", "check_options", "create", "export_recovered", "frame_writer"]

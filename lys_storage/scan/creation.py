@@ -61,23 +61,24 @@ def create(
     shape: Any,
     dtype: Any = "float64",
     *,
-    fill: Any = None,
+    fill_value: Any = None,
     axes: Iterable[Any] | None = None,
     note: Mapping[Any, Any] | None = None,
     grid_ndim: int | None = None,
     flush_interval_s: float | None = 1.0,
     overwrite: bool = False,
-    partial: str = "fill",
+    incomplete: str = "fill",
     casting: str = "same_value",
+    on_error: ErrorHandler | None = None,
 ) -> Scan:
     """Begin a scan that becomes `path`, a .npz of `shape` and `dtype`. Use it in a `with` block.
 
-    The space is claimed now: DiskFullError where it is not there, with nothing left behind. `fill` (None: NaN for
+    The space is claimed now: DiskFullError where it is not there, with nothing left behind. `fill_value` (None: NaN for
     floating and complex dtypes, else 0) is what frames that never came hold at the end. `grid_ndim`: how many of the
     first dimensions make the grid; None: the first index tells, and a longer one is refused from then on.
     `flush_interval_s`: how old a frame may be and still be lost to a power cut; 0 flushes after each write, None at the
     end only. An existing `path` raises NameTakenError, with `overwrite` it stays until the new one is complete, and is
-    replaced then. `partial`: what close() makes of a scan that is not complete, "fill" or "trim": cut to the part of the
+    replaced then. `incomplete`: what close() makes of a scan that is not complete, "fill" or "trim": cut to the part of the
     grid that has frames. `casting`: "same_value" refuses a frame of another dtype where a value would change, but for
     rounding in a floating dtype; "unsafe" does not look.
 
@@ -91,13 +92,14 @@ def create(
         dtype,
         numbered=False,
         replace_existing=overwrite,
-        fill=fill,
+        fill_value=fill_value,
         axes=axes,
         note=note,
         grid_ndim=grid_ndim,
         flush_interval_s=flush_interval_s,
-        partial=partial,
+        incomplete=incomplete,
         casting=casting,
+        on_error=on_error,
     )
 
 
@@ -109,25 +111,25 @@ def begin_scan(
     *,
     numbered: bool,
     replace_existing: bool,
-    fill: Any = None,
+    fill_value: Any = None,
     axes: Iterable[Any] | None = None,
     note: Mapping[Any, Any] | None = None,
     grid_ndim: int | None = None,
     flush_interval_s: float | None = 1.0,
     on_error: ErrorHandler | None = None,
     preallocate: bool = True,
-    partial: str = "fill",
+    incomplete: str = "fill",
     casting: str = "same_value",
 ) -> Scan:
-    """Claim a name and its space, and make the files of the scan. `fill`, `partial`, ...: as in create.
+    """Claim a name and its space, and make the files of the scan. `fill_value`, `incomplete`, ...: as in create.
 
     1. everything that can be refused is; 2. a look at the free space; 3. the folder; 4. the name, by exclusive create; 5. the
     journal; 6. the scan file's header; 7. its space. A failure undoes it all. The first flush makes the names durable.
     """
     folder = absolute(folder)  # the process may go to another one
-    interval_s = check_options(flush_interval_s, partial, casting)
+    interval_s = check_options(flush_interval_s, incomplete, casting, on_error)
     check_names(folder, stem, numbered=numbered, replaces=replace_existing)
-    plan = _plan(shape, dtype, fill, axes, note, grid_ndim)
+    plan = _plan(shape, dtype, fill_value, axes, note, grid_ndim)
     plan.check_is_read_again(folder, stem, numbered, note or {})
     if preallocate:
         ensure_free_space(folder, plan.layout.array_end + plan.reserve, folder / export_name(stem))
@@ -150,7 +152,7 @@ def begin_scan(
             grid_is_known=grid_ndim is not None,
             metadata_is_trusted=True,
             note=note if isinstance(note, dict) else None,
-            partial=partial,
+            incomplete=incomplete,
             casting=casting,
         )
     except BaseException as error:

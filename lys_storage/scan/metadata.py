@@ -31,7 +31,7 @@ def warn_of_note(path: Path, note: Mapping[Any, Any], note_npy: bytes) -> None:
     if keys:
         log.warning(
             "%s: note %s is no plain data (numbers, text, times, lists, dicts, numpy arrays): it is stored as it is, for lys; "
-            "open_wave gives its text, or with trust=True itself",
+            "open_wave gives its text, or with allow_pickle=True itself",
             *(path, ", ".join(keys)),
         )
 
@@ -54,7 +54,7 @@ class ScanMetadata:
 
     def axes(self) -> list[np.ndarray[Any, Any]]:
         if self._axes is None:
-            self._axes = decode_axes(self._store.journal.read_metadata()[0], trust=self._is_trusted)
+            self._axes = decode_axes(self._store.journal.read_metadata()[0], allow_pickle=self._is_trusted)
         return with_coordinates(self._axes, self._store.description.shape)
 
     def check_axes(self, axes: Iterable[Any] | None) -> Axes:
@@ -72,7 +72,7 @@ class ScanMetadata:
 
     def note(self) -> dict[Any, Any]:
         if self._note is None:
-            self._note = decode_note(self._store.journal.read_metadata()[1], trust=self._is_trusted)
+            self._note = decode_note(self._store.journal.read_metadata()[1], allow_pickle=self._is_trusted)
         return self._note
 
     def set_note(self, note: Mapping[Any, Any] | None) -> None:

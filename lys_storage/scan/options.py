@@ -11,11 +11,18 @@ import numpy as np
 from ..errors import ScanShapeError
 
 
-def check_options(flush_interval_s: Any, partial: Any, casting: Any) -> float | None:
+def check_options(flush_interval_s: Any, incomplete: Any, casting: Any, on_error: Any = None) -> float | None:
     """`flush_interval_s` as a float, or None. Raises ScanShapeError where one of them is not what `create` says."""
-    _check_choice("partial", partial, "fill", "trim")
+    check_incomplete(incomplete)
     _check_choice("casting", casting, "same_value", "unsafe")
+    if on_error is not None and not callable(on_error):
+        raise ScanShapeError(f"on_error is {on_error!r}: give a function that takes the error, or None")
     return _check_flush_interval(flush_interval_s)
+
+
+def check_incomplete(incomplete: Any) -> None:
+    """Raise ScanShapeError where it is neither "fill" nor "trim"."""
+    _check_choice("incomplete", incomplete, "fill", "trim")
 
 
 def _check_flush_interval(seconds: Any) -> float | None:

@@ -24,6 +24,7 @@ from .background import BackgroundWorkers
 from .lifecycle import DISCARDING, Lifecycle
 from .metadata import ScanMetadata
 from .missing import missing_indices
+from .options import check_incomplete
 from .space import ScanSpace
 from .writer import FrameWriter
 
@@ -45,13 +46,13 @@ class Scan:
         grid_is_known: bool = True,
         metadata_is_trusted: bool = False,
         note: dict[Any, Any] | None = None,
-        partial: str = "fill",
+        incomplete: str = "fill",
         casting: str = "same_value",
     ) -> None:
-        """`metadata_is_trusted`: axes and note are this process's own. `partial`, `casting`: as in create."""
+        """`metadata_is_trusted`: axes and note are this process's own. `incomplete`, `casting`: as in create."""
         on_error = on_error or log_error
         self.report: FinalizeReport | None = None
-        self._store, self._partial, self._is_released = store, partial, False
+        self._store, self._incomplete, self._is_released = store, incomplete, False
         lifecycle = Lifecycle()
         self._space = space or ScanSpace(store, on_error)
         self._workers = BackgroundWorkers(store, lifecycle, flush_interval_s, on_error)
@@ -92,7 +93,7 @@ class Scan:
         return self._store.description.number
 
     @property
-    def fill(self) -> Any:
+    def fill_value(self) -> Any:
         """The value of frames that never came, as a numpy scalar."""
         return np.frombuffer(self._store.description.fill, self.dtype)[0]
 
@@ -218,9 +219,12 @@ class Scan:
         self._raise_if_over()
         self._store.flush()
 
-    def change_dtype(self, dtype: Any, fill: Any = None) -> None:
-        """Change the layout to that of `dtype`. Only while nothing has been written: ScanShapeError otherwise."""
-        self._writer.change_dtype(dtype, fill)
+    def change_dtype(self, dtype: Any, fill_value: Any = None) -> None:
+        """Store frames as `dtype` from now on. Only while no frame has been written: ScanShapeError otherwise.
+
+        `fill_value`: as in create.
+        """
+        self._writer.change_dtype(dtype, fill_value)
 
     # -- the end --------------------------------------------------------------------------------------------------
 
@@ -243,12 +247,16 @@ class Scan:
         self._workers.stop()
         self._space.stop()
 
-    def close(self, progress: Progress | None = None, *, trim: bool = False, recovering: bool = False) -> Path:
-        """Export the scan, with the fill value where frames never came, and return where it is. Twice is harmless.
+    def close(self, *, incomplete: str | None = None, on_progress: Progress | None = None) -> Path:
+        """Export the scan, and return the path of the export. A second call returns the same path.
 
-        `trim` cuts it to the part of its grid that has frames; `recovering` replaces nothing. Where this fails the scan
-        stays in progress on disk, and close() can be called again.
+        `incomplete`: "fill" or "trim", as in create; None: what create was given. `on_progress(done, total)`: bytes of fill
+        value written so far. Where it raises, the scan stays in progress on disk, and close() can be called again.
         """
+        return self._close(incomplete or self._incomplete, on_progress, recovering=False)
+
+    def _close(self, incomplete: str, on_progress: Progress | None, *, recovering: bool) -> Path:
+        check_incomplete(incomplete)
         if self.report is not None:
             self._release()
             return self.report.path
@@ -259,8 +267,8 @@ class Scan:
                 self._lifecycle.raise_if_discarding(self.path)
                 if not self._store.find_export():
                     self._metadata.store_note()
-                trim = trim or self._partial == "trim"
-                self.report = finalize(self._store, progress, trim=trim, recovering=recovering)
+                trim = incomplete == "trim"
+                self.report = finalize(self._store, on_progress, trim=trim, recovering=recovering)
                 self._lifecycle.state = "saved"
                 self._release()
         return self.report.path
@@ -341,6 +349,11 @@ class Scan:
                 f"lys_storage.resume({os.fspath(self.path)!r}) goes on with it; "
                 f'"lys-storage recover {self.part_path.parent}" exports it.'
             )
+
+
+def export_recovered(scan: Scan, incomplete: str, on_progress: Progress | None) -> Path:
+    """As Scan.close, for recovery: no file is replaced, also where create was told to replace one."""
+    return scan._close(incomplete, on_progress, recovering=True)
 
 
 def frame_writer(scan: Scan) -> FrameWriter:

@@ -208,13 +208,13 @@ class FrameWriter:
             self._grid_is_known = True
             self._update_fast_path()
 
-    def change_dtype(self, dtype: Any, fill: Any = None) -> None:
+    def change_dtype(self, dtype: Any, fill_value: Any = None) -> None:
         """Change the layout to that of `dtype`. Only while nothing has been written: ScanShapeError otherwise."""
         with self._lifecycle.lock:
             self._lifecycle.raise_unless_open(self._store.final_path)
             self._space.stop()
             try:
-                change_dtype(self._store, check_dtype(dtype), fill)
+                change_dtype(self._store, check_dtype(dtype), fill_value)
             finally:
                 self._array_map.drop()  # it may have been made of the new file as the old one is laid out
             warn_of_header(self._store.final_path, layout_of(self._store.description).npy_header)
@@ -222,12 +222,12 @@ class FrameWriter:
             self._update_fast_path()
             self._space.preallocate()
 
-    def infer_dtype_from_first_frame(self, fill: Any = None, *, only_complex: bool = False) -> None:
+    def infer_dtype_from_first_frame(self, fill_value: Any = None, *, only_complex: bool = False) -> None:
         """The scan takes its first frame's dtype instead of its own; or complex128, only where that frame is complex.
 
-        `fill` as in create.
+        `fill_value`: as in create.
         """
-        self._infers_dtype, self._inferred_fill, self._only_complex = True, fill, only_complex
+        self._infers_dtype, self._inferred_fill, self._only_complex = True, fill_value, only_complex
         self._update_fast_path()
 
     def _infer_dtype(self, frame: Any, index: Any, expected: tuple[int, ...]) -> None:

@@ -198,7 +198,7 @@ def test_no_command_ends_in_a_traceback_on_a_full_device(
 # -- JSON --------------------------------------------------------------------------------------------------------------
 
 KEYS = {"path", "part", "state", "shape", "dtype", "frames_written", "frames_expected"} | {
-    *("size_bytes", "allocated_bytes", "changed", "said", "error")
+    *("size_bytes", "allocated_bytes", "changed", "message", "error")
 }
 
 
@@ -348,12 +348,15 @@ def test_what_recover_is_asked_for_reaches_the_recovery(tmp_path: Path, monkeypa
 
     asked: list[Any] = []
     monkeypatch.setattr(commands_module, "recover", lambda *args, **options: asked.append((args, options)) or [])
-    names = ["dry_run", "verify", "trim", "keep_doubtful"]
+    names = ["dry_run", "verify", "keep_doubtful"]
     for name in names:
         assert invoke("recover", f"--{name.replace('_', '-')}", tmp_path).exit_code == 0
-        args, options = asked[-1]
-        given = {"dry_run": args[1]} | {name: options[name] for name in names[1:]}
-        assert given == {other: other == name for other in names}
+        options = asked[-1][1]
+        assert {name: options[name] for name in names} == {other: other == name for other in names}
+        assert options["incomplete"] == "fill"
+    for option in ("--trim", "--incomplete=trim"):
+        assert invoke("recover", option, tmp_path).exit_code == 0
+        assert asked[-1][1]["incomplete"] == "trim"
 
 
 # -- Ctrl-C ------------------------------------------------------------------------------------------------------------
@@ -381,7 +384,7 @@ def test_ctrl_c_ends_a_command_in_one_line_and_loses_nothing(
 
     def interrupted(*args: Any, **options: Any) -> Iterator[Any]:
         if function == "recover":
-            options["done"] = stop_after(options["done"])
+            options["on_result"] = stop_after(options["done"])
         elif function == "resume":
             raise KeyboardInterrupt
         found = real(*args, **options)
@@ -467,7 +470,7 @@ def test_counts_of_another_program_end_no_listing(tmp_path: Path, info: str, exp
 def test_a_name_is_printed_as_it_is(tmp_path: Path) -> None:
     """rich would make a picture of a word between colons, and a style of one in brackets."""
     name = "T:100:K:smile:[bold].npz" if os.name != "nt" else "[bold].npz"
-    lys_storage.create(tmp_path / name, (1,), fill=0).close()
+    lys_storage.create(tmp_path / name, (1,), fill_value=0).close()
     assert name in invoke("ls", tmp_path).output
 
 

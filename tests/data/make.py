@@ -44,7 +44,7 @@ def export_incomplete(folder: Path) -> None:
 
 
 def export_trimmed(folder: Path) -> None:
-    with lys_storage.create(folder / "trimmed.npz", SMALL, ">c8", axes=AXES, grid_ndim=2, partial="trim") as scan:
+    with lys_storage.create(folder / "trimmed.npz", SMALL, ">c8", axes=AXES, grid_ndim=2, incomplete="trim") as scan:
         for i, j in np.ndindex(2, 8):
             scan[i, j] = content(SMALL, ">c8")[i, j]
 
@@ -60,7 +60,7 @@ def scan_blocks(folder: Path) -> None:
 
 def scan_large(folder: Path) -> None:
     """Frames that have a checksum each; the grid was refined by the first index. Flushed."""
-    scan = lys_storage.create(folder / "large.npz", LARGE, "<u2", fill=7)
+    scan = lys_storage.create(folder / "large.npz", LARGE, "<u2", fill_value=7)
     for k in (0, 1, 3):
         scan[k] = content(LARGE)[k]
     scan.flush()

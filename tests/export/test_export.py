@@ -91,7 +91,7 @@ def test_a_large_array_begins_as_its_frames_lie_and_a_member_of_zeros_comes_befo
         assert archive.getinfo("alignment.bin").header_offset == 0
     with np.load(large) as stored:
         assert_same_array(stored["data"][100], some((1 << 17,), "u1", seed=100))
-    with lys_storage.open_wave(large, check=True) as wave:
+    with lys_storage.open_wave(large, verify=True) as wave:
         assert_same_array(wave.data[255], some((1 << 17,), "u1", seed=255))
         assert not wave.data[1].any()
     assert lys_storage.verify(large) == []
@@ -116,7 +116,7 @@ def test_a_large_scan_is_recovered_wherever_its_array_begins(
 
 def test_a_large_scan_takes_another_dtype_and_is_cut(tmp_path: Path) -> None:
     """Both lay it out anew: its array may begin elsewhere then, and stays where it is."""
-    with lys_storage.create(tmp_path / "data.npz", (256, 1 << 17), "u1", grid_ndim=1, partial="trim") as scan:
+    with lys_storage.create(tmp_path / "data.npz", (256, 1 << 17), "u1", grid_ndim=1, incomplete="trim") as scan:
         scan.change_dtype("u4")
         scan[0] = some((1 << 17,), "u4")
     assert array_offset(scan.path) == 1 << 19
@@ -142,7 +142,7 @@ def test_a_cut_that_makes_the_header_shorter_leaves_nothing_of_the_longer_one(tm
         for dtype in (np.dtype([(name, "u1")]) for name in names)
         if len({len(encode_npy_header(shape, dtype)) for shape in shapes}) == 2
     )
-    with lys_storage.create(tmp_path / "data.npz", shapes[0], dtype, grid_ndim=1, partial="trim") as scan:
+    with lys_storage.create(tmp_path / "data.npz", shapes[0], dtype, grid_ndim=1, incomplete="trim") as scan:
         for number in range(9):
             scan[number] = some((1 << 17,), dtype, seed=number)
     assert array_offset(scan.path) == 1 << 17

@@ -29,7 +29,7 @@ def running(folder: Path, **options: Any) -> Scan:
     """A scan with all that there can be: a rewritten frame (so a redo file), missing ones, axes, a note."""
     scan = lys_storage.create(
         *(folder / "data.npz", (4, 1000), "u2"),
-        **{"fill": 7, "axes": [range(4)], "note": {"a": 1}, "flush_interval_s": None, **options},
+        **{"fill_value": 7, "axes": [range(4)], "note": {"a": 1}, "flush_interval_s": None, **options},
     )
     for i, value in ((0, 1), (2, 3), (2, 4)):
         scan[i] = np.full(1000, value, "u2")
@@ -96,7 +96,7 @@ def test_what_a_frame_left_that_was_cut_off_does_not_show(tmp_path: Path, faults
     """Its bytes have reached the file, in part; it is missing, and holds the fill."""
     for fill in (0, 5):
         scan = lys_storage.create(
-            tmp_path / f"{fill}.npz", (3, 4, 1 << 17), "f8", fill=fill, grid_ndim=1, flush_interval_s=None
+            tmp_path / f"{fill}.npz", (3, 4, 1 << 17), "f8", fill_value=fill, grid_ndim=1, flush_interval_s=None
         )
         frame = np.full((4, 1 << 18), 9, "f4")[:, ::2]
         faults.fail("write", 2, errno.EIO)
@@ -260,7 +260,7 @@ def test_a_longer_tail_of_a_failed_attempt_leaves_nothing_behind_a_shorter_one(t
 
 RUNNING = """
 def begin(**options):
-    scan = lys_storage.create("data.npz", (4, 1000), "u2", fill=7, axes=[range(4)], flush_interval_s=None, **options)
+    scan = lys_storage.create("data.npz", (4, 1000), "u2", fill_value=7, axes=[range(4)], flush_interval_s=None, **options)
     for i, value in ((0, 1), (2, 3), (2, 4)):
         scan[i] = np.full(1000, value, "u2")
     return scan

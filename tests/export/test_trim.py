@@ -33,7 +33,7 @@ def test_a_trimmed_scan_is_cut_to_the_lines_that_were_begun(
     """Raster order; axes are cut too, and acquisition.json names the shape it was to have."""
     axes = [np.arange(3) * 2.0, np.arange(4) * 3.0, np.arange(2) * 4.0]
     with lys_storage.create(
-        tmp_path / "data.npz", (3, 4, 2), "i4", axes=axes, fill=fill, grid_ndim=2, partial="trim"
+        tmp_path / "data.npz", (3, 4, 2), "i4", axes=axes, fill_value=fill, grid_ndim=2, incomplete="trim"
     ) as scan:
         expected = np.full((12, 2), fill, "i4")
         for k in range(frames):
@@ -53,7 +53,7 @@ def test_frames_that_never_came_hold_nothing_of_a_trimmed_save_that_failed(
     with monkeypatch.context() as patch:
         patch.setattr(finalization_module, "publish", raising(errno.EIO))
         with pytest.raises(StorageOSError):
-            scan.close(trim=True)
+            scan.close(incomplete="trim")
     scan.suspend()
     with lys_storage.resume(tmp_path / "a.npz") as again:
         assert list(again.missing()) == [(k,) for k in range(3, FRAMES)]

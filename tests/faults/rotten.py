@@ -54,7 +54,7 @@ def make_rotten(folder: Path, seed: int = 0) -> Rotten:
     """Frames 0, 1, 3 with a checksum, 5 written only, 2 and 4 never came."""
     folder.mkdir()
     axes = [np.arange(6) / 2, None]
-    options: dict[str, Any] = {"fill": FILL, "grid_ndim": 1, "axes": axes, "note": {"seed": seed}}
+    options: dict[str, Any] = {"fill_value": FILL, "grid_ndim": 1, "axes": axes, "note": {"seed": seed}}
     scan = lys_storage.create(folder / "a.npz", SHAPE, "<u2", flush_interval_s=None, **options)
     random, frames = np.random.default_rng(seed), {}
     for number in (0, 1, 3, 5):

@@ -154,7 +154,7 @@ def test_a_scan_file_that_is_unlinked_while_the_scan_runs_is_an_error_at_its_end
     scan.suspend()
     (found,) = lys_storage.recover(folder)
     assert found.path is None
-    assert "has lost its scan file" in found.said
+    assert "has lost its scan file" in found.message
     assert files(folder) == {"data.npz" + JOURNAL}
 
 
@@ -176,7 +176,7 @@ def test_a_scan_without_its_journal_is_told_and_left_as_it_is(folder: Path) -> N
     scan.suspend()
     (found,) = lys_storage.recover(folder)
     assert found.path is None
-    assert os.strerror(errno.ENOENT) in found.said
+    assert os.strerror(errno.ENOENT) in found.message
     assert files(folder) == {"data.npz" + PART}
 
 
@@ -305,7 +305,7 @@ def test_where_space_cannot_be_preallocated_a_full_disk_refuses_frames_and_what_
 
     monkeypatch.setattr(File, "preallocate", refuse)
     monkeypatch.setattr(File, "punch_hole", refuse)
-    scan = create(folder, fill=0)
+    scan = create(folder, fill_value=0)
     assert calls >= 2
     write(scan, 0, 1, 2)
     disk.breaks("write a frame", code)

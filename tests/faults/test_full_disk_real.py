@@ -219,7 +219,7 @@ def test_a_save_that_finds_no_room_keeps_the_scan_in_progress(run_on_disk: RunOn
     source = """
 syscalls_module.fallocate = lambda *arguments: False
 final = disk / "run" / "data_0.npz"
-scan = lys_storage.create(final, (4, 256, 512), "u2", fill=7, grid_ndim=1, flush_interval_s=None)
+scan = lys_storage.create(final, (4, 256, 512), "u2", fill_value=7, grid_ndim=1, flush_interval_s=None)
 scan[0] = frame(0)
 fill_the_disk()
 try:

@@ -110,7 +110,7 @@ def answer(folder: Path, rotten: Rotten, *, verify: bool) -> dict[int, bytes] | 
             inspect(path)
         except LysStorageError:
             pass
-    told = [(result.path, result.said) for result in recover(folder, verify=verify)]
+    told = [(result.path, result.message) for result in recover(folder, verify=verify)]
     exports = list(folder.glob("*.npz"))
     assert [path for path, _ in told if path is not None] == exports
     assert all(said for _, said in told)
@@ -286,7 +286,7 @@ def test_a_flipped_byte_lets_resume_go_on_or_refuse(rotten: Rotten, folder: Path
         for number in missing:
             scan[number] = np.zeros(8, "u2")
         path = scan.close()
-        with open_wave(path, check=True) as wave:
+        with open_wave(path, verify=True) as wave:
             stored = {number: frame.tobytes() for number, frame in enumerate(wave.data)}
         assert stored == {**rotten.frames, **dict.fromkeys(missing, bytes(FRAME))}, f"byte {at}"
 
@@ -329,7 +329,7 @@ def test_a_truncated_scan_file_has_the_frames_that_are_left(
 ) -> None:
     """How long a file is belongs to its structure: no frame beyond its end is data, on the same boot neither."""
     for n in spots(lengths(len(rotten.part)), range(ARRAY_AT - 1, ARRAY_AT + 6 * FRAME + 2)):
-        rotten.lay(folder, part=rotten.part[:n], journal=rotten.settled if settled else rotten.journal)
+        rotten.lay(folder, part=rotten.part[:n], journal=rotten.cleaned_up if settled else rotten.journal)
         written = answer(folder, rotten, verify=checked)
         if written is not None:
             assert all(ARRAY_AT + (k + 1) * FRAME <= n for k in written), f"cut at {n}"
@@ -364,7 +364,7 @@ def test_the_journal_of_another_form_is_refused(rotten: Rotten, folder: Path, tm
     rotten.lay(folder, journal=journal)
     (result,) = recover(folder)
     assert result.path is None
-    assert "its journal describes float64 (600, 80)" in result.said
+    assert "its journal describes float64 (600, 80)" in result.message
     assert (folder / "a.npz.part.journal").read_bytes() == journal
     assert (folder / "a.npz.part").read_bytes() == rotten.part
 
@@ -381,7 +381,7 @@ def test_a_version_from_the_future_is_refused_and_nothing_is_touched(
     before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
     told = [*recover(folder, verify=True), *recover(folder), *recover(folder, dry_run=True)]
     assert [result.path for result in told] == [None] * 3
-    assert all(f"version {version}" in result.said for result in told)
+    assert all(f"version {version}" in result.message for result in told)
     for ask in (resume, inspect):
         with pytest.raises(BadFileError, match=f"version {version}"):
             ask(folder / "a.npz.part")

@@ -55,9 +55,9 @@ def test_a_recovery_that_fails_says_so_keeps_the_scan_and_can_be_run_again(
     disk.breaks(operation, code)
     for _ in range(2):
         (found,) = lys_storage.recover(folder)
-        assert (found.path, found.running, found.settled) == (None, False, False)
-        assert os.strerror(code) in found.said
-        assert "data.npz" in found.said
+        assert (found.path, found.running, found.cleaned_up) == (None, False, False)
+        assert os.strerror(code) in found.message
+        assert "data.npz" in found.message
         assert files(folder) == IN_PROGRESS
     disk.mended()
     assert lys_storage.verify(folder) == []
@@ -75,7 +75,7 @@ def test_a_recovery_that_fails_after_the_name_is_there_can_be_run_again(
     disk.breaks(operation, code)
     for _ in range(2):
         (found,) = lys_storage.recover(folder)
-        assert os.strerror(code) in found.said
+        assert os.strerror(code) in found.message
         assert files(folder) == {"data.npz", "data.npz" + JOURNAL}
         assert_holds(folder / "data.npz", {0, 1, 2})
     disk.mended()
@@ -130,7 +130,7 @@ def test_an_interrupted_scan_that_cannot_be_locked_is_neither_resumed_nor_recove
     assert_told(caught.value, code, folder)
     (found,) = lys_storage.recover(folder)
     assert found.path is None
-    assert os.strerror(code) in found.said
+    assert os.strerror(code) in found.message
     assert files(folder) == IN_PROGRESS
     disk.mended()
     lys_storage.recover(folder)

@@ -166,7 +166,7 @@ def test_of_an_unknown_version_resume_and_recover_touch_nothing(tmp_path: Path) 
     with pytest.raises(BadFileError, match="update lys_storage"):
         lys_storage.resume(tmp_path / "data.npz")
     (result,) = lys_storage.recover(tmp_path)
-    assert (result.path, "is of version 3" in result.said) == (None, True)
+    assert (result.path, "is of version 3" in result.message) == (None, True)
     assert {name: (tmp_path / name).read_bytes() for name in files(tmp_path)} == before
 
 

@@ -99,12 +99,12 @@ def test_a_save_that_failed_is_finished_by_retry(storage: Any, folder: Path, dis
 
 
 def test_a_partial_scan_is_trimmed_where_the_storage_is_told_to(make_storage: Any, folder: Path) -> None:
-    """partial="trim": the grid is cut to the lines that were begun."""
-    storage = make_storage(partial="trim")
+    """incomplete="trim": the grid is cut to the lines that were begun."""
+    storage = make_storage(incomplete="trim")
     storage.reserve((100, 3))
     storage.update({(0,): np.ones(3), (1,): np.full(3, 2.0)})
     storage.save()
     wait_saved(storage)
     assert_same_array(load_export(folder / "data_0.npz").data, np.array([[1.0] * 3, [2.0] * 3]))
     with pytest.raises(ValueError, match="fill"):
-        storage.partial = "cut"
+        storage.incomplete = "cut"

@@ -82,8 +82,8 @@ REFUSED = [
         for value in ("1s", "1", True, False, np.True_, [1], b"1", 1j, np.array([1.0, 2.0]))
     ),
     *(("flushInterval", value, ValueError) for value in (-1, -0.1, math.nan, math.inf, -math.inf, 1e300, 10**400)),
-    *(("partial", value, TypeError) for value in (42, None, True, b"fill", ["fill"], np.array(["fill"]))),
-    *(("partial", value, ValueError) for value in ("", "cut", "Fill")),
+    *(("incomplete", value, TypeError) for value in (42, None, True, b"fill", ["fill"], np.array(["fill"]))),
+    *(("incomplete", value, ValueError) for value in ("", "cut", "Fill")),
 ]
 
 

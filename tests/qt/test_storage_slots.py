@@ -146,7 +146,7 @@ WRONG = [
     ("base", "None"),
     ("folder", "b'x'"),
     ("flushInterval", "'1s'"),
-    ("partial", "1"),
+    ("incomplete", "1"),
     ("dtype", "42"),
 ]
 

@@ -46,7 +46,7 @@ def npy_with_header(header: str, content: bytes) -> bytes:
 
 
 def assert_read_as(path: Path, data: Any) -> None:
-    with lys_storage.open_wave(path, check=True) as wave:
+    with lys_storage.open_wave(path, verify=True) as wave:
         assert_same_array(wave.data, data)
         assert_same_array(wave.read(), data)
         assert wave.data.flags.f_contiguous == data.flags.f_contiguous
@@ -154,7 +154,7 @@ def test_pickles_that_python_2_wrote(tmp_path: Path, trust: bool) -> None:
     with np.load(tmp_path / "a.npz", allow_pickle=True, encoding="latin1") as members:
         assert members["note"][()] == {"key": "µm", "b": True, "n": 5}
         assert_same_array(members["axes"][0], VALUES)
-    with lys_storage.open_wave(tmp_path / "a.npz", trust=trust) as wave:
+    with lys_storage.open_wave(tmp_path / "a.npz", allow_pickle=trust) as wave:
         assert (wave.note, wave.note_error) == ({"key": "µm", "b": True, "n": 5}, None)
         assert_same_array(wave.axes[0], VALUES)
         assert wave.stored_axes[1] is None

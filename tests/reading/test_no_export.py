@@ -137,6 +137,6 @@ def test_what_is_no_path(path: object) -> None:
 
 
 def test_a_path_of_bytes(tmp_path: Path) -> None:
-    lys_storage.create(tmp_path / "a.npz", (2,), fill=0).close()
+    lys_storage.create(tmp_path / "a.npz", (2,), fill_value=0).close()
     with lys_storage.open_wave(os.fsencode(tmp_path / "a.npz")) as wave:
         assert (wave.path, wave.data.tolist()) == (tmp_path / "a.npz", [0.0, 0.0])

@@ -93,7 +93,7 @@ def note_npy(note: Any, protocol: int = 4) -> bytes:
 def test_what_is_no_plain_data_is_a_text_of_its_name_and_arguments(
     tmp_path: Path, export: Path, value: Any, text: str, protocol: int
 ) -> None:
-    """Its neighbours are as they were, in any place of the note; axes, shape and data too; trust=True gives the object."""
+    """Its neighbours are as they were, in any place of the note; axes, shape and data too; allow_pickle=True gives the object."""
     note = {"before": np.arange(3), "it": value, "nested": [{"it": (value, 1)}], "after": "µ"}
     path = with_members(tmp_path / "a.npz", {"note.npy": note_npy(note, protocol)}, export)
     with lys_storage.open_wave(path) as wave:
@@ -103,7 +103,7 @@ def test_what_is_no_plain_data_is_a_text_of_its_name_and_arguments(
         assert_same_array(wave.data, some((4, 5, 2, 3), "i4"))
         assert (wave.shape, wave.axes[0].tolist()) == ((4, 5, 2, 3), [1.5, 2, 3, 4])
         assert isinstance(wave.note_error, UnsafeFileError)
-    with lys_storage.open_wave(path, trust=True) as wave:
+    with lys_storage.open_wave(path, allow_pickle=True) as wave:
         assert (type(wave.note["it"]), wave.note_error) == (type(value), None)
 
 
@@ -156,7 +156,7 @@ def test_a_note_that_cannot_be_read_is_empty_and_the_data_are_handed_out(
         f"{path}: {said}; its data are read, its note is taken for empty"
     ]
     assert [problem.what.endswith(said) for problem in lys_storage.verify(path)] == [True]
-    with lys_storage.open_wave(path, trust=True) as wave:
+    with lys_storage.open_wave(path, allow_pickle=True) as wave:
         assert_same_array(wave.data, some((4, 5, 2, 3), "i4"))
 
 
@@ -165,7 +165,7 @@ def test_a_note_of_a_class_that_is_not_here_leaves_the_data(tmp_path: Path, expo
     """As a note is that was written where another package was installed."""
     pickled = pickle.dumps(np.array({"k": decimal.Decimal(1)}, object), 2).replace(b"decimal\n", b"elsewhere\n")
     path = with_members(tmp_path / "a.npz", {"note.npy": npy(np.array({}, object), pickled)}, export)
-    with lys_storage.open_wave(path, trust=trust) as wave:
+    with lys_storage.open_wave(path, allow_pickle=trust) as wave:
         assert wave.note == ({} if trust else {"k": "<elsewhere.Decimal('1')>"})
         assert_same_array(wave.data, some((4, 5, 2, 3), "i4"))
 
@@ -185,5 +185,5 @@ def test_the_note_of_a_scan_that_is_resumed_is_not_replaced_by_texts(tmp_path: P
     where = pathlib.PurePosixPath("a")
     lys_storage.create(tmp_path / "a.npz", (2,), note={"where": where}).suspend()
     lys_storage.resume(tmp_path / "a.npz").close()
-    with lys_storage.open_wave(tmp_path / "a.npz", trust=True) as wave:
+    with lys_storage.open_wave(tmp_path / "a.npz", allow_pickle=True) as wave:
         assert wave.note == {"where": where}

@@ -42,7 +42,11 @@ def numbers(wave: lys_storage.StoredWave) -> set[Any]:
     shape, dtype = {1: ((3, 4), "u1"), 2: ((30, 40), "f8")}[wave.note["number"]]
     assert (wave.shape, wave.dtype) == (shape, dtype)
     found = [np.unique(wave.data), np.unique(wave.read(0)), np.unique(wave.axes[0])]
-    return {wave.note["number"], *map(float, np.concatenate(found)), *([] if list(wave.check()) == [] else ["damaged"])}
+    return {
+        wave.note["number"],
+        *map(float, np.concatenate(found)),
+        *([] if list(wave.verify()) == [] else ["damaged"]),
+    }
 
 
 @contextmanager

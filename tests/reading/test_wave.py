@@ -258,7 +258,7 @@ def test_with_check_every_byte_is_read_and_a_wrong_one_is_a_bad_file(tmp_path: P
     path = tmp_path / "data.npz"
     with lys_storage.create(path, (3000,), "<u2", grid_ndim=0) as scan:
         scan[()] = np.arange(3000, dtype="<u2")
-    with lys_storage.open_wave(path, check=True) as wave:
+    with lys_storage.open_wave(path, verify=True) as wave:
         place = wave._offset + at % 6000
         assert wave.data.tolist() == list(range(3000))
     content = bytearray(path.read_bytes())
@@ -267,13 +267,13 @@ def test_with_check_every_byte_is_read_and_a_wrong_one_is_a_bad_file(tmp_path: P
     with lys_storage.open_wave(path) as wave:
         assert wave.data.tolist() != list(range(3000))
     with pytest.raises(BadFileError, match=r"data\.npz: Bad CRC-32 for file 'data\.npy'"):
-        lys_storage.open_wave(path, check=True)
+        lys_storage.open_wave(path, verify=True)
 
 
 def test_with_check_compressed_members_are_checked_too(tmp_path: Path) -> None:
     path = tmp_path / "data.npz"
     np.savez_compressed(path, data=np.arange(3000), axes=np.array([None]), note=np.array({}, object))
-    lys_storage.open_wave(path, check=True).close()
+    lys_storage.open_wave(path, verify=True).close()
     assert lys_storage.verify(path) == []
 
 

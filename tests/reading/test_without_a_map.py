@@ -47,7 +47,7 @@ def test_where_maps_are_refused_all_but_data_is_read(
 @pytest.mark.skipif(os.name != "posix" or not Path("/proc/self/statm").exists(), reason="limits as Linux has them")
 def test_under_a_limit_of_memory_a_larger_file_is_read(tmp_path: Path, run_child: Callable[..., Any]) -> None:
     """`ulimit -v`, as batch systems set it."""
-    lys_storage.create(tmp_path / "a.npz", (256, 1 << 20), "u1", grid_ndim=1, fill=0).close()
+    lys_storage.create(tmp_path / "a.npz", (256, 1 << 20), "u1", grid_ndim=1, fill_value=0).close()
     child = run_child(
         """
 import os, resource, sys, lys_storage, lys_storage.cli
@@ -94,7 +94,7 @@ def test_a_compressed_array_that_has_rotten_is_a_bad_file_when_it_is_asked_for(t
     with lys_storage.open_wave(tmp_path / "a.npz") as wave, pytest.raises(BadFileError, match=r"a\.npz"):
         _ = wave.data
     with pytest.raises(BadFileError, match=r"a\.npz"):
-        lys_storage.open_wave(tmp_path / "a.npz", check=True)
+        lys_storage.open_wave(tmp_path / "a.npz", verify=True)
 
 
 def test_data_is_one_map_however_often_it_is_asked_for(export: Path) -> None:

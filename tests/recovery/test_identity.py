@@ -36,7 +36,7 @@ def value(k: int) -> np.ndarray[Any, Any]:
 
 def begin(folder: Path, **options: Any) -> lys_storage.Scan:
     folder.mkdir(exist_ok=True)
-    options = {"fill": 0, "grid_ndim": 1, "flush_interval_s": None, **options}
+    options = {"fill_value": 0, "grid_ndim": 1, "flush_interval_s": None, **options}
     return lys_storage.create(folder / "x_0.npz", (FRAMES, *SHAPE), "u2", **options)
 
 
@@ -58,7 +58,7 @@ def assert_nothing_is_passed_off(export: Path, *, has: set[int] = frozenset()) -
 
 def recovered(folder: Path, **options: Any) -> Path:
     (result,) = lys_storage.recover(folder, **options)
-    assert result.path is not None, result.said
+    assert result.path is not None, result.message
     assert lys_storage.verify(folder) == []
     return result.path
 
@@ -190,7 +190,7 @@ def test_with_trust_withheld_each_byte_is_read_and_the_progress_is_told(tmp_path
     scan.suspend()
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     told: list[tuple[int, int]] = []
-    recovered(tmp_path / "b", progress=lambda done, total: told.append((done, total)))
+    recovered(tmp_path / "b", on_progress=lambda done, total: told.append((done, total)))
     size = 60 * 2048
     assert {total for _, total in told} == {size}
     assert told[-1] == (size, size)
@@ -408,7 +408,7 @@ def test_frames_without_a_checksum_are_kept_on_request_and_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: bool
 ) -> None:
     monkeypatch.setattr(checksum_thread_module, "LATEST_S", 3600.0)
-    scan = begin(tmp_path / "a", fill=9)
+    scan = begin(tmp_path / "a", fill_value=9)
     write(scan, *range(20))
     scan.flush()
     write(scan, *range(30, 40))

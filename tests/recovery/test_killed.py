@@ -28,7 +28,7 @@ def value(frame: int, version: int) -> int:
 LIFE = """
 def scenario(arm, say):
     arm()
-    scan = lys_storage.create("data.npz", (3, 4, 3000), "u1", fill=255, flush_interval_s=interval, note={"a": 1})
+    scan = lys_storage.create("data.npz", (3, 4, 3000), "u1", fill_value=255, flush_interval_s=interval, note={"a": 1})
     say("begun")
 
     def write(index, frames, version):
@@ -104,7 +104,7 @@ def test_a_recovery_that_is_killed_anywhere_can_be_run_again(tmp_path: Path, run
     """As after the death of the process with a rewrite under way, and as after a power cut."""
     scenario = """
 def die_in_a_rewrite():
-    scan = lys_storage.create("data.npz", (4, 1000), "u1", fill=9, grid_ndim=1, flush_interval_s=None)
+    scan = lys_storage.create("data.npz", (4, 1000), "u1", fill_value=9, grid_ndim=1, flush_interval_s=None)
     for i, value in ((0, 1), (1, 2), (1, 3)):
         scan[i] = np.full(1000, value, "u1")
     scan.flush()

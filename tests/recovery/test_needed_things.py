@@ -89,9 +89,9 @@ def test_the_journal_of_a_scan_that_was_never_exported_stays(tmp_path: Path, los
     lose(part)
     before = content(folder)
     for dry_run in (False, True, False):
-        found = {result.part.name: result for result in lys_storage.recover(folder, dry_run)}["data.npz.part"]
-        assert (found.path, found.failed, found.settled, found.state) == (None, True, False, "damaged")
-        assert "has lost its scan file" in found.said
+        found = {result.part.name: result for result in lys_storage.recover(folder, dry_run=dry_run)}["data.npz.part"]
+        assert (found.path, found.failed, found.cleaned_up, found.state) == (None, True, False, "damaged")
+        assert "has lost its scan file" in found.message
         assert content(folder) == before
     (listed,) = (entry for entry in list_scans(folder) if entry.path == journal_path(part))
     assert (listed.state, listed.problem) == ("damaged", True)
@@ -102,7 +102,7 @@ def test_a_scan_file_that_was_renamed_to_an_export_is_named_and_recovered_once_i
     part = interrupt(tmp_path / "data.npz")
     part.rename(tmp_path / "data.npz")
     (found,) = lys_storage.recover(tmp_path)
-    assert "data.npz was never finished: if it is the scan file, rename it to data.npz.part" in found.said
+    assert "data.npz was never finished: if it is the scan file, rename it to data.npz.part" in found.message
     (tmp_path / "data.npz").rename(part)
     (found,) = lys_storage.recover(tmp_path)
     assert (found.path, found.frames_written) == (tmp_path / "data.npz", 2)
@@ -125,8 +125,8 @@ def test_leftovers_go_where_the_export_of_their_scan_is_under_whatever_name(tmp_
     (found,) = lys_storage.recover(tmp_path, dry_run=True)
     assert (found.state, found.failed) == ("leftover", False)
     (found,) = lys_storage.recover(tmp_path)
-    assert (found.settled, found.failed) == (True, False)
-    assert name in found.said
+    assert (found.cleaned_up, found.failed) == (True, False)
+    assert name in found.message
     assert files(tmp_path) == {name, "a.npz", "b.npz"}
 
 
@@ -137,7 +137,7 @@ def test_a_journal_that_cannot_be_read_stays_beside_any_export(tmp_path: Path) -
     another_export(tmp_path / "data.npz")
     (tmp_path / "data.npz.part.journal").write_bytes(b"rubbish" * 100)
     (found,) = lys_storage.recover(tmp_path)
-    assert (found.failed, found.settled) == (True, False)
+    assert (found.failed, found.cleaned_up) == (True, False)
     assert files(tmp_path) == {"data.npz", "data.npz.part.journal"}
 
 
@@ -154,7 +154,7 @@ def test_a_journal_that_never_reached_the_disk_goes_where_an_export_is(tmp_path:
     assert (found.failed, journal_path(part).exists()) == (True, True)
     another_export(tmp_path / "data.npz")
     (found,) = lys_storage.recover(tmp_path)
-    assert found.settled
+    assert found.cleaned_up
     assert files(tmp_path) == {"data.npz", "kept.bak"}
 
 
@@ -168,7 +168,7 @@ def test_a_damaged_journal_stays_even_where_an_export_is(tmp_path: Path) -> None
     part.rename(tmp_path / "kept.bak")
     another_export(tmp_path / "data.npz")
     (found,) = lys_storage.recover(tmp_path)
-    assert (found.failed, found.settled) == (True, False)
+    assert (found.failed, found.cleaned_up) == (True, False)
     assert files(tmp_path) == {"data.npz", "data.npz.part.journal", "kept.bak"}
 
 
@@ -196,8 +196,8 @@ def test_a_redo_file_alone_goes_only_where_the_export_of_its_scan_is(tmp_path: P
         path.rename(path.with_suffix(".bak"))
     another_export(tmp_path / "data.npz")
     for dry_run in (True, False):
-        (found,) = lys_storage.recover(tmp_path, dry_run)
-        assert (found.failed, found.settled) == (True, False)
+        (found,) = lys_storage.recover(tmp_path, dry_run=dry_run)
+        assert (found.failed, found.cleaned_up) == (True, False)
         assert redo_path(part).read_bytes() == redo
     redo_path(part).unlink()
     (tmp_path / "data.npz").unlink()
@@ -206,7 +206,7 @@ def test_a_redo_file_alone_goes_only_where_the_export_of_its_scan_is(tmp_path: P
     lys_storage.recover(tmp_path)
     redo_path(part).write_bytes(redo)
     (found,) = lys_storage.recover(tmp_path)
-    assert found.settled
+    assert found.cleaned_up
     assert files(tmp_path) == {"data.npz"}
 
 
@@ -219,9 +219,9 @@ def test_a_hard_link_of_an_unfinished_scan_file_is_not_its_export(tmp_path: Path
     """Though it is called so: it opens as none. The scan is recovered as any other."""
     part = interrupt(tmp_path / "data.npz")
     os.link(part, tmp_path / name)
-    assert inspect(part).said == "would be exported, 2 of 4 frames"
+    assert inspect(part).message == "would be exported, 2 of 4 frames"
     (found,) = lys_storage.recover(tmp_path)
-    assert (found.path, found.frames_written, found.settled) == (tmp_path / "data.npz", 2, False)
+    assert (found.path, found.frames_written, found.cleaned_up) == (tmp_path / "data.npz", 2, False)
     assert load_export(tmp_path / "data.npz").data[:, 0].tolist() == [1, 0, 3, 0]
     assert lys_storage.verify(tmp_path) == []
 
@@ -236,9 +236,9 @@ def test_a_scan_file_that_is_its_export_already_loses_its_other_name_only(tmp_pa
     journal_path(part).write_bytes(journal)
     with pytest.raises(lys_storage.NameTakenError, match=r"is data\.npz already: open_wave reads that"):
         lys_storage.resume(tmp_path / "data.npz")
-    assert "is data.npz already" in lys_storage.recover(tmp_path, dry_run=True)[0].said
+    assert "is data.npz already" in lys_storage.recover(tmp_path, dry_run=True)[0].message
     (found,) = lys_storage.recover(tmp_path)
-    assert (found.path, found.settled, found.failed) == (tmp_path / "data.npz", True, False)
+    assert (found.path, found.cleaned_up, found.failed) == (tmp_path / "data.npz", True, False)
     assert files(tmp_path) == {"data.npz"}
 
 
@@ -259,9 +259,9 @@ def test_an_empty_scan_file_whose_journal_tells_of_frames_is_not_removed_with_it
     part.write_bytes(b"")
     before = content(tmp_path)
     for dry_run in (True, False):
-        (found,) = lys_storage.recover(tmp_path, dry_run)
-        assert (found.failed, found.settled) == (True, False)
-        assert "its journal tells of frames that have come" in found.said
+        (found,) = lys_storage.recover(tmp_path, dry_run=dry_run)
+        assert (found.failed, found.cleaned_up) == (True, False)
+        assert "its journal tells of frames that have come" in found.message
         assert content(tmp_path) == before
 
 
@@ -278,9 +278,9 @@ def test_recover_says_of_each_name_what_it_is(tmp_path: Path, dry_run: bool) -> 
     before = content(tmp_path)
     told = {}
     for name in ("misspelt", "text.txt", "good.npz"):
-        (result,) = lys_storage.recover(tmp_path / name, dry_run)
-        assert (result.settled, result.running) == (False, False)
-        told[name] = (result.said.removeprefix(f"{tmp_path / name} "), result.failed)
+        (result,) = lys_storage.recover(tmp_path / name, dry_run=dry_run)
+        assert (result.cleaned_up, result.running) == (False, False)
+        told[name] = (result.message.removeprefix(f"{tmp_path / name} "), result.failed)
     assert told == {
         "misspelt": ("there is no folder, export or scan in progress of this name", True),
         "text.txt": ("is neither an export (.npz) nor a scan in progress (.npz.part)", True),

@@ -17,7 +17,7 @@ from tests.helpers import files, load_export
 
 def begin(path: Path, frames: int, base: int = 0, **options: Any) -> Scan:
     path.parent.mkdir(exist_ok=True)
-    scan = lys_storage.create(path, (8, 16, 16), "u2", grid_ndim=1, fill=0, **options)
+    scan = lys_storage.create(path, (8, 16, 16), "u2", grid_ndim=1, fill_value=0, **options)
     for k in range(frames):
         scan[k] = np.full((16, 16), base + k + 1, "u2")
     return scan
@@ -62,7 +62,7 @@ def test_a_scan_file_beside_the_journal_of_another_scan_is_not_filled_up(swapped
     if deed == "recover":
         results = lys_storage.recover(swapped)
         assert [(r.path, r.failed) for r in results] == [(None, True)] * 2
-        assert all("the journal is that of another scan" in r.said for r in results)
+        assert all("the journal is that of another scan" in r.message for r in results)
     else:
         with pytest.raises(BadFileError, match="nothing was changed"):
             lys_storage.resume(swapped / "a.npz")
@@ -87,7 +87,7 @@ def test_a_copy_that_has_nothing_yet_is_no_other_scan(tmp_path: Path) -> None:
     scan.close()
     (result,) = lys_storage.recover(tmp_path / "b")
     assert (result.frames_written, load_export(tmp_path / "b" / "x.npz").data.any()) == (0, False)
-    assert "8 more had come" in result.said
+    assert "8 more had come" in result.message
 
 
 @pytest.mark.parametrize("deed", ["resume", "recover --trim"])
@@ -103,7 +103,7 @@ def test_a_finished_export_in_a_backup_of_hard_links_is_not_changed(tmp_path: Pa
         with pytest.raises(BadFileError, match="hard link"):
             lys_storage.resume(tmp_path / "run" / "x.npz")
     else:
-        (refused,) = lys_storage.recover(tmp_path / "run", trim=True)
+        (refused,) = lys_storage.recover(tmp_path / "run", incomplete="trim")
         assert (refused.path, refused.failed) == (None, True)
     assert result.path.read_bytes() == before
 
@@ -112,5 +112,5 @@ def test_a_dry_run_of_a_copy_promises_no_frame(tmp_path: Path) -> None:
     begin(tmp_path / "a" / "x.npz", 8).suspend()
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     (own,), (copy,) = (lys_storage.recover(tmp_path / name, dry_run=True) for name in "ab")
-    assert "would be exported, up to 8 of 8 frames: each is compared" in copy.said
-    assert own.said == "would be exported, 8 of 8 frames"
+    assert "would be exported, up to 8 of 8 frames: each is compared" in copy.message
+    assert own.message == "would be exported, 8 of 8 frames"

@@ -46,7 +46,7 @@ def copied(scan: lys_storage.Scan, folder: Path) -> Path:
 
 def flushed_scan(tmp_path: Path, **options: Any) -> tuple[lys_storage.Scan, np.ndarray[Any, Any]]:
     scan = lys_storage.create(
-        tmp_path / "data.npz", (6, 1000), "u2", **{"fill": 9, "grid_ndim": 1, "flush_interval_s": None, **options}
+        tmp_path / "data.npz", (6, 1000), "u2", **{"fill_value": 9, "grid_ndim": 1, "flush_interval_s": None, **options}
     )
     frames = some((6, 1000), "u2")
     for k in range(5):
@@ -196,7 +196,7 @@ def test_after_a_power_cut_a_frame_is_data_only_where_its_checksum_says_so(tmp_p
     """Bytes that did not all reach the disk are reported missing, and hold the fill value."""
     with pytest.MonkeyPatch.context() as same_boot:
         same_boot.setattr(syscalls_module, "read_boot_id", lambda: "the boot of the scan")
-        part = interrupt(tmp_path / "data.npz", frames=(0, 1, 2, 3), fill=9)
+        part = interrupt(tmp_path / "data.npz", frames=(0, 1, 2, 3), fill_value=9)
     with open(part, "r+b") as file:
         file.seek(4096 + 6)
         file.write(b"\xff")

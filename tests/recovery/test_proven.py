@@ -42,16 +42,16 @@ def test_an_export_of_an_early_copy_does_not_prove_that_the_journal_is_superfluo
     copy_of(scan.part_path, tmp_path / "b")
     fill(scan, range(10, 40))
     scan.suspend()
-    (early,) = lys_storage.recover(tmp_path / "b", trim=trim)
+    (early,) = lys_storage.recover(tmp_path / "b", incomplete="trim" if trim else "fill")
     assert early.frames_written == 10
     shutil.copy(tmp_path / "b" / "x_0.npz", folder / "preview.npz")
     scan.part_path.rename(tmp_path / "aside")
     journal = journal_path(scan.part_path)
     before = journal.read_bytes()
     for dry_run in (True, False):
-        (found,) = lys_storage.recover(folder, dry_run)
-        assert (found.failed, found.settled) == (True, False)
-        assert "preview.npz has not all frames that came: left as it is" in found.said
+        (found,) = lys_storage.recover(folder, dry_run=dry_run)
+        assert (found.failed, found.cleaned_up) == (True, False)
+        assert "preview.npz has not all frames that came: left as it is" in found.message
         assert journal.read_bytes() == before
     (tmp_path / "aside").rename(scan.part_path)
     (found,) = lys_storage.recover(folder)
@@ -70,11 +70,11 @@ def test_an_export_with_every_frame_does_also_where_it_is_cut(tmp_path: Path, tr
     if later:
         scan[0, 0] = np.ones(3, "u2")
     scan.suspend()
-    lys_storage.recover(copy, trim=trim)
+    lys_storage.recover(copy, incomplete="trim" if trim else "fill")
     scan.part_path.unlink()
     (tmp_path / "b" / "x.npz").rename(tmp_path / "x.npz")
     (found,) = lys_storage.recover(journal_path(scan.part_path))
-    assert (found.settled, found.failed) == (not later, later)
+    assert (found.cleaned_up, found.failed) == (not later, later)
     assert journal_path(scan.part_path).exists() == later
 
 
@@ -94,7 +94,7 @@ def test_an_export_with_more_missing_runs_than_it_lists_is_compared_frame_by_fra
     scan.part_path.unlink()
     (tmp_path / "b" / "x.npz").rename(tmp_path / "x.npz")
     (found,) = lys_storage.recover(journal_path(scan.part_path))
-    assert (found.settled, found.failed) == (not later, later)
+    assert (found.cleaned_up, found.failed) == (not later, later)
 
 
 # -- journals that cannot be read --------------------------------------------------------------------------------------
@@ -120,8 +120,8 @@ def test_a_journal_that_is_damaged_stays_beside_the_export_of_another_scan(tmp_p
     assert left != whole
     journal_path(part).write_bytes(left)
     for dry_run in (True, False):
-        (found,) = lys_storage.recover(folder, dry_run)
-        assert (found.failed, found.settled) == (True, False)
+        (found,) = lys_storage.recover(folder, dry_run=dry_run)
+        assert (found.failed, found.cleaned_up) == (True, False)
         assert journal_path(part).read_bytes() == left
 
 
@@ -132,7 +132,7 @@ def test_a_journal_that_is_cut_short_stays_beside_an_export_of_its_name(tmp_path
     (tmp_path / "big.npz").rename(part.with_name("big.npz"))
     os.truncate(journal_path(part), 1700)
     (found,) = lys_storage.recover(part.parent)
-    assert (found.failed, found.settled, found.state) == (True, False, "damaged")
+    assert (found.failed, found.cleaned_up, found.state) == (True, False, "damaged")
     assert files(part.parent) == {"big.npz", "big.npz.part.journal"}
 
 
@@ -143,12 +143,12 @@ def test_a_journal_that_was_never_filled_goes_with_true_words(tmp_path: Path, si
     kept = tmp_path / "big.npz.part.bak"
     kept.touch()
     (found,) = lys_storage.recover(tmp_path)
-    assert (found.failed, found.settled) == (True, False)
+    assert (found.failed, found.cleaned_up) == (True, False)
     kept.unlink()
     (found,) = lys_storage.recover(tmp_path)
-    assert found.settled
-    assert "was never filled: nothing was promised of it" in found.said
-    assert "exported" not in found.said
+    assert found.cleaned_up
+    assert "was never filled: nothing was promised of it" in found.message
+    assert "exported" not in found.message
     assert files(tmp_path) == {"x.npz"}
 
 
@@ -156,7 +156,7 @@ def test_an_empty_file_that_only_ends_as_a_journal_of_ours_is_not_removed(tmp_pa
     an_export(tmp_path / "x.npz")
     (tmp_path / "setup.exe.part.journal").touch()
     (found,) = lys_storage.recover(tmp_path)
-    assert (found.state, found.failed, found.settled) == ("foreign", False, False)
+    assert (found.state, found.failed, found.cleaned_up) == ("foreign", False, False)
     assert files(tmp_path) == {"x.npz", "setup.exe.part.journal"}
 
 
@@ -164,9 +164,9 @@ def test_an_empty_file_that_only_ends_as_a_journal_of_ours_is_not_removed(tmp_pa
 def test_an_empty_scan_file_without_a_journal_can_be_anothers_and_stays(tmp_path: Path, dry_run: bool) -> None:
     """A browser makes one for each download. A `create` that was killed before its journal leaves the same."""
     (tmp_path / "download.npz.part").touch()
-    (found,) = lys_storage.recover(tmp_path, dry_run)
-    assert (found.state, found.failed, found.settled) == ("foreign", False, False)
-    assert "is empty and has no journal: nothing to recover" in found.said
+    (found,) = lys_storage.recover(tmp_path, dry_run=dry_run)
+    assert (found.state, found.failed, found.cleaned_up) == ("foreign", False, False)
+    assert "is empty and has no journal: nothing to recover" in found.message
     (listed,) = list_scans(tmp_path)
     assert (listed.state, listed.problem) == ("foreign", False)
     assert files(tmp_path) == {"download.npz.part"}
@@ -176,7 +176,7 @@ def test_an_empty_scan_file_with_a_journal_of_no_frames_goes(tmp_path: Path) -> 
     part = interrupt(tmp_path / "data.npz", frames=())
     part.write_bytes(b"")
     (found,) = lys_storage.recover(tmp_path)
-    assert found.settled
+    assert found.cleaned_up
     assert files(tmp_path) == set()
 
 
@@ -220,7 +220,7 @@ def test_a_scan_file_whose_journal_is_a_link_is_left_as_it_is(tmp_path: Path, li
     before = journal_path(linked).read_bytes()
     (found,) = lys_storage.recover(tmp_path / "v")
     assert (found.failed, found.path) == (True, None)
-    assert "is a link" in found.said
+    assert "is a link" in found.message
     with pytest.raises(lys_storage.BadFileError, match="is a link"):
         lys_storage.resume(copy)
     assert journal_path(linked).read_bytes() == before
@@ -228,7 +228,7 @@ def test_a_scan_file_whose_journal_is_a_link_is_left_as_it_is(tmp_path: Path, li
 
 def test_a_name_that_no_file_can_have_is_said_not_to_be_there(tmp_path: Path) -> None:
     (found,) = lys_storage.recover(tmp_path / "a\0b.npz.part")
-    assert (found.failed, found.said) == (True, "there is no folder, export or scan in progress of this name")
+    assert (found.failed, found.message) == (True, "there is no folder, export or scan in progress of this name")
 
 
 # -- what this user may not look at, or change -------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from tests.scan.scans import begin
 def test_an_interrupted_scan_becomes_its_export_and_nothing_else_is_left(tmp_path: Path) -> None:
     """Frames that arrived, the fill value elsewhere, axes and note as last known, and what is missing is listed."""
     axes, note = [np.arange(4) * 0.5, np.arange(3)], {"sample": "é"}
-    part = interrupt(tmp_path / "data.npz", axes=axes, note=note, fill=7)
+    part = interrupt(tmp_path / "data.npz", axes=axes, note=note, fill_value=7)
     (found,) = lys_storage.recover(tmp_path)
     assert (found.part, found.path, found.frames_written, found.frames_expected) == (part, tmp_path / "data.npz", 2, 4)
     export = load_export(tmp_path / "data.npz")
@@ -56,7 +56,7 @@ def test_a_final_file_is_never_replaced_by_recovery(tmp_path: Path, overwrite: b
     before = (tmp_path / "data.npz").read_bytes()
     (found,) = lys_storage.recover(tmp_path)
     assert found.path == tmp_path / "data.recovered_0.npz"
-    assert "data.recovered_0.npz" in found.said
+    assert "data.recovered_0.npz" in found.message
     assert (tmp_path / "data.npz").read_bytes() == before
     assert files(tmp_path) == {"data.npz", "data.recovered_0.npz"}
 
@@ -69,7 +69,7 @@ def test_what_a_crash_left_beside_a_finished_export_is_removed(tmp_path: Path) -
     journal_path(part).write_bytes(journal)
     redo_path(part).write_bytes(b"")
     (found,) = lys_storage.recover(tmp_path)
-    assert found.settled
+    assert found.cleaned_up
     assert files(tmp_path) == {"data.npz"}
 
 
@@ -77,7 +77,7 @@ def test_a_scan_that_was_only_just_begun_leaves_no_trace(tmp_path: Path) -> None
     """Between the exclusive create of its file and the first byte in it, no frame can have come."""
     (tmp_path / "data_0.npz.part").touch()
     (tmp_path / "data_0.npz.part.journal").write_bytes(b"half a jour")
-    assert [found.settled for found in lys_storage.recover(tmp_path)] == [True]
+    assert [found.cleaned_up for found in lys_storage.recover(tmp_path)] == [True]
     assert files(tmp_path) == set()
 
 
@@ -88,7 +88,7 @@ def test_a_damaged_scan_is_told_and_left_as_it_is_while_the_others_are_recovered
     journal_path(broken).write_bytes(b"rubbish")
     first, second = lys_storage.recover(tmp_path)
     assert (first.path, second.path) == (None, tmp_path / "b.npz")
-    assert "does not begin as a journal does" in first.said
+    assert "does not begin as a journal does" in first.message
     assert files(tmp_path) == {"a.npz.part", "a.npz.part.journal", "b.npz"}
 
 
@@ -98,7 +98,7 @@ def test_a_damaged_scan_is_told_and_left_as_it_is_while_the_others_are_recovered
 def test_recover_trims_where_it_is_told_to(tmp_path: Path) -> None:
     """A scan that was stopped at a hundredth of it is a file of a hundredth."""
     interrupt(tmp_path / "data.npz", shape=(1000, 4096), frames=tuple(range(10)))
-    (found,) = lys_storage.recover(tmp_path, trim=True)
+    (found,) = lys_storage.recover(tmp_path, incomplete="trim")
     assert found.path is not None
     assert (load_export(found.path).data.shape, found.frames_expected) == ((10, 4096), 10)
     assert found.path.stat().st_size < 200_000
@@ -109,7 +109,7 @@ def test_recover_trims_where_it_is_told_to(tmp_path: Path) -> None:
 
 def test_frames_behind_the_end_of_a_scan_file_that_was_cut_are_missing(tmp_path: Path) -> None:
     """Their marks are true and their bytes are gone: no export may have a checksum of what is not in it."""
-    part = interrupt(tmp_path / "data.npz", frames=(0, 1, 2, 3), fill=7)
+    part = interrupt(tmp_path / "data.npz", frames=(0, 1, 2, 3), fill_value=7)
     os.truncate(part, 4096 + 2 * 6 + 5)
     (found,) = lys_storage.recover(tmp_path)
     assert (found.frames_written, found.frames_expected) == (2, 4)
@@ -125,13 +125,13 @@ def test_frames_behind_the_end_of_a_scan_file_that_was_cut_are_missing(tmp_path:
 def test_recover_exports_every_interrupted_scan_below_a_folder(tmp_path: Path) -> None:
     """With the fill where frames never came; running ones are left alone; what cannot be recovered stays."""
     for k, name in enumerate(["a", "b/c"]):
-        scan = lys_storage.create(tmp_path / name, (2, 3), fill=-1, grid_ndim=1)
+        scan = lys_storage.create(tmp_path / name, (2, 3), fill_value=-1, grid_ndim=1)
         scan[k] = np.full(3, float(k))
         scan.suspend()
     (tmp_path / "b" / "junk.npz.part").write_bytes(b"junk")
     with lys_storage.create(tmp_path / "running", (2,)) as running:
         told: list[Any] = []
-        results = lys_storage.recover(tmp_path, done=told.append)
+        results = lys_storage.recover(tmp_path, on_result=told.append)
         by_name = {result.part.name: result for result in results}
         assert told == results
         assert by_name["a.npz.part"] == lys_storage.Recovered(
@@ -153,7 +153,7 @@ def test_a_dry_run_of_recover_changes_nothing(tmp_path: Path) -> None:
     before = {name: (tmp_path / name).read_bytes() for name in files(tmp_path)}
     (result,) = lys_storage.recover(tmp_path, dry_run=True)
     assert (result.path, result.frames_written, result.frames_expected) == (None, 1, 2)
-    assert result.said == "would be exported, 1 of 2 frames"
+    assert result.message == "would be exported, 1 of 2 frames"
     assert {name: (tmp_path / name).read_bytes() for name in files(tmp_path)} == before
 
 

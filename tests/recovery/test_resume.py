@@ -20,7 +20,10 @@ from tests.scan.scans import begin
 
 def test_a_suspended_scan_goes_on_where_it_was(tmp_path: Path) -> None:
     """Frames, rewrites, grid, fill, axes and note; as often as one likes, by any of its names."""
-    scan, expected = begin(tmp_path, (4, 3), "i4", fill=-7, axes=[range(4)], note={"n": 0}), np.full((4, 3), -7, "i4")
+    scan, expected = (
+        begin(tmp_path, (4, 3), "i4", fill_value=-7, axes=[range(4)], note={"n": 0}),
+        np.full((4, 3), -7, "i4"),
+    )
     for k, name in enumerate(["data.npz", "data.npz.part", "data.npz.part.journal", "data.npz"]):
         scan[0] = expected[0] = [k] * 3
         if k < 3:
@@ -31,7 +34,12 @@ def test_a_suspended_scan_goes_on_where_it_was(tmp_path: Path) -> None:
         scan = lys_storage.resume(tmp_path / name)
         assert scan.written.tolist() == [True, k > 0, k > 1, False]
         assert_same_array(scan.array, np.where(expected == -7, 0, expected).astype("i4"))
-    assert (scan.note, scan.axes[0].tolist(), scan.fill, scan.path.name) == ({"n": 4}, [0, 1, 2, 3], -7, "data.npz")
+    assert (scan.note, scan.axes[0].tolist(), scan.fill_value, scan.path.name) == (
+        {"n": 4},
+        [0, 1, 2, 3],
+        -7,
+        "data.npz",
+    )
     assert_same_array(load_export(scan.close()).data, expected)
     assert files(tmp_path) == {"data.npz"}
 
@@ -130,5 +138,5 @@ def test_a_resumed_scan_runs_nothing_that_its_journal_says(tmp_path: Path) -> No
     with pytest.raises(lys_storage.UnsafeFileError, match="pathlib"):
         _ = scan.note
     scan.close()
-    with lys_storage.open_wave(tmp_path / "data.npz", trust=True) as wave:
+    with lys_storage.open_wave(tmp_path / "data.npz", allow_pickle=True) as wave:
         assert wave.note == {"where": Path("a")}

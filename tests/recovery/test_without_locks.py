@@ -43,10 +43,10 @@ def test_nothing_is_taken_over_where_nobody_can_tell_whether_it_is_written(tmp_p
     with lys_storage.create(tmp_path / "data.npz", (3, 2), "u2", grid_ndim=1) as scan:
         scan[0] = np.full(2, 7, "u2")
         for dry_run in (True, False):
-            (found,) = lys_storage.recover(tmp_path, dry_run)
+            (found,) = lys_storage.recover(tmp_path, dry_run=dry_run)
             assert (found.path, found.state, found.failed) == (None, "unknown", True)
-            assert "process 4711 on host microscope-3" in found.said
-            assert "--force" in found.said
+            assert "process 4711 on host microscope-3" in found.message
+            assert "--force" in found.message
         with pytest.raises(lys_storage.StorageOSError, match="process 4711 on host microscope-3") as caught:
             lys_storage.resume(tmp_path / "data.npz")
         assert caught.value.errno == errno.ENOLCK

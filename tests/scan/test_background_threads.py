@@ -48,7 +48,7 @@ def test_where_no_checksum_thread_can_be_started_flushes_take_checksums(
         for number in range(20, 40):
             scan[number] = frames[number]
         assert wait_until(lambda: CHECKSUM_THREAD in threads())  # one can be started again
-    with lys_storage.open_wave(scan.path, check=True) as wave:
+    with lys_storage.open_wave(scan.path, verify=True) as wave:
         assert_same_array(wave.data, frames)
 
 
@@ -74,7 +74,7 @@ def test_where_the_flush_thread_has_nothing_to_flush_it_is_no_error_that_it_cann
         if interval is not None:
             assert scan._store.journal.states.of(0, 3) == bytes((CHECKSUMMED,)) * 3
     assert caplog.text.count("can't start new thread") == 1
-    with lys_storage.open_wave(scan.path, check=True) as wave:
+    with lys_storage.open_wave(scan.path, verify=True) as wave:
         assert wave.data[:, 0].tolist() == [1, 2, 3]
 
 
@@ -89,7 +89,7 @@ def test_where_no_flush_thread_can_be_started_the_writer_is_told_and_the_frame_i
                     scan[number] = np.full(8, number + 1, "u1")
         assert scan.frames_written == 2
         scan[2] = np.full(8, 3, "u1")
-    with lys_storage.open_wave(scan.path, check=True) as wave:
+    with lys_storage.open_wave(scan.path, verify=True) as wave:
         assert wave.data[:, 0].tolist() == [1, 2, 3]
 
 
@@ -111,7 +111,7 @@ def test_an_interrupt_while_a_thread_starts_leaves_none_behind(tmp_path: Path, m
         assert wait_until(lambda: FLUSH_THREAD not in threads())
         scan[1] = np.full(8, 2, "u1")
         assert FLUSH_THREAD in threads()
-    with lys_storage.open_wave(scan.path, check=True) as wave:
+    with lys_storage.open_wave(scan.path, verify=True) as wave:
         assert wave.data[:, 0].tolist() == [1, 2, 0]
 
 

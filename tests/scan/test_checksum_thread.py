@@ -54,7 +54,7 @@ def test_while_a_flush_waits_for_the_disk_frames_come_and_get_their_checksums(
             lambda: sum(state in (CHECKSUMMED, BLOCK_CHECKSUMMED) for state in states.of(0, count)) > count // 2
         )
         disk.let_go.set()
-    with lys_storage.open_wave(scan.path, check=True) as wave:
+    with lys_storage.open_wave(scan.path, verify=True) as wave:
         assert wave.data[:count, 0].tolist() == [number % 250 for number in range(count)]
 
 

@@ -58,7 +58,7 @@ def test_an_interrupted_scan_of_any_name_is_read_resumed_and_recovered(
         scan[1] = np.full(3, 2, "u2")
     assert scan.path.name == (f"{stem}_0.npz" if numbered else f"{stem}.npz")
     assert load_export(scan.path).data.tolist() == [[1] * 3, [2] * 3]
-    lys_storage.open_wave(scan.path, check=True).close()
+    lys_storage.open_wave(scan.path, verify=True).close()
     begin() if numbered or replaces else None
     (recovered,) = lys_storage.recover(tmp_path) if numbered or replaces else [None]
     assert recovered is None or (recovered.path is not None and recovered.path.exists()), recovered

@@ -50,7 +50,7 @@ def test_a_first_frame_that_is_refused_chooses_nothing(tmp_path: Path) -> None:
 
 def test_without_any_frame_the_dtype_stays(tmp_path: Path) -> None:
     with begin(tmp_path, (2,)) as scan:
-        frame_writer(scan).infer_dtype_from_first_frame(fill=3)
+        frame_writer(scan).infer_dtype_from_first_frame(fill_value=3)
     assert_same_array(load_export(scan.path).data, np.full(2, np.nan))
 
 
@@ -138,7 +138,7 @@ def test_a_frame_that_waits_while_the_dtype_changes_is_stored_in_the_new_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, comes: str
 ) -> None:
     """Grid and dtype are taken in one: bytes of the old dtype under the new layout would pass as data, with a right CRC."""
-    scan = lys_storage.create(tmp_path / "data.npz", (2, 8), "f8", fill=0, grid_ndim=1, flush_interval_s=None)
+    scan = lys_storage.create(tmp_path / "data.npz", (2, 8), "f8", fill_value=0, grid_ndim=1, flush_interval_s=None)
     entered, begin, switch_journal = threading.Event(), FrameTable.begin, ScanStore.switch_journal
     writer = threading.Thread(target=lambda: scan.write(0, np.full(8, 1.5)))
     tried: list[str] = []
@@ -173,7 +173,7 @@ def test_a_frame_that_comes_while_the_dtype_changes_is_not_dropped(
 ) -> None:
     """Whether the scan is empty is looked at once no more frames come in: what was acknowledged is kept."""
     without_accelerator(monkeypatch)  # write_one is what is patched
-    scan = lys_storage.create(tmp_path / "data.npz", (2, 8), "f8", fill=0, grid_ndim=1, flush_interval_s=None)
+    scan = lys_storage.create(tmp_path / "data.npz", (2, 8), "f8", fill_value=0, grid_ndim=1, flush_interval_s=None)
     write_one, quiesce, stored = FrameTable.write_one, ScanStore.quiesce, threading.Event()
     writer = threading.Thread(target=lambda: scan.write(0, np.full(8, 1.5)))
 

@@ -51,7 +51,7 @@ def test_the_report_says_what_became_of_the_scan(tmp_path: Path) -> None:
 
 def test_close_tells_how_far_the_fill_has_come(tmp_path: Path) -> None:
     """A fill that is not zero costs bytes, with progress."""
-    scan, told = begin(tmp_path, (3, 3_000_000), "u1", fill=1, grid_ndim=1), []
+    scan, told = begin(tmp_path, (3, 3_000_000), "u1", fill_value=1, grid_ndim=1), []
     scan[1] = np.zeros(3_000_000, "u1")
     scan.close(lambda done, total: told.append((done, total)))
     assert told[-1] == (6_000_000, 6_000_000)

@@ -50,9 +50,9 @@ from tests.scan.scans import begin
 def test_frames_that_never_came_hold_the_fill(tmp_path: Path, dtype: Any, fill: Any, stored: Any) -> None:
     """For each dtype its default; the frames that came are what they were."""
     frame = some((3,), dtype)
-    with begin(tmp_path, (4, 3), dtype, fill=fill) as scan:
+    with begin(tmp_path, (4, 3), dtype, fill_value=fill) as scan:
         scan[2] = frame
-        assert_same_array(np.array(scan.fill, dtype), np.array(stored, dtype))
+        assert_same_array(np.array(scan.fill_value, dtype), np.array(stored, dtype))
     expected = np.full((4, 3), np.array(stored, dtype))
     expected[2] = frame
     assert_same_array(load_export(scan.path).data, expected)
@@ -90,7 +90,7 @@ def test_frames_that_never_came_hold_the_fill(tmp_path: Path, dtype: Any, fill: 
 )
 def test_a_fill_that_the_dtype_cannot_hold_is_refused(tmp_path: Path, dtype: str, fill: Any) -> None:
     with pytest.raises(ScanShapeError) as caught:
-        begin(tmp_path, (2,), dtype, fill=fill)
+        begin(tmp_path, (2,), dtype, fill_value=fill)
     assert isinstance(caught.value, ValueError)
     assert files(tmp_path) == set()
 
@@ -98,13 +98,13 @@ def test_a_fill_that_the_dtype_cannot_hold_is_refused(tmp_path: Path, dtype: str
 @pytest.mark.parametrize("fill", [0, 5], ids=["zero", "not zero"])
 def test_a_scan_of_which_nothing_came_is_all_fill(tmp_path: Path, fill: int) -> None:
     """Large ones too: more than one piece of fill, and holes."""
-    with begin(tmp_path, (3, 2_000_000), "u1", fill=fill) as scan:
+    with begin(tmp_path, (3, 2_000_000), "u1", fill_value=fill) as scan:
         pass
     assert_same_array(load_export(scan.path).data, np.full((3, 2_000_000), fill, "u1"))
 
 
 def test_the_fill_is_written_when_the_scan_ends_not_before(tmp_path: Path) -> None:
-    with begin(tmp_path, (3, 2), fill=9) as scan:
+    with begin(tmp_path, (3, 2), fill_value=9) as scan:
         scan[0] = np.ones(2)
         assert scan.array.tolist() == [[1, 1], [0, 0], [0, 0]]
 
@@ -134,9 +134,9 @@ def leave() -> Iterator[Callable[[lys_storage.Scan], lys_storage.Scan]]:
 )
 def test_a_fill_that_would_be_cut_is_refused(tmp_path: Path, dtype: str, fill: Any, leave: Any) -> None:
     with pytest.raises(lys_storage.ScanShapeError):
-        leave(lys_storage.create(tmp_path / "data.npz", (2,), dtype, fill=fill))
+        leave(lys_storage.create(tmp_path / "data.npz", (2,), dtype, fill_value=fill))
     assert files(tmp_path) == set()
 
 
 def test_a_big_whole_number_can_fill_a_float(tmp_path: Path, leave: Any) -> None:
-    assert leave(lys_storage.create(tmp_path / "data.npz", (2,), "f8", fill=10**20)).fill == 1e20
+    assert leave(lys_storage.create(tmp_path / "data.npz", (2,), "f8", fill_value=10**20)).fill_value == 1e20

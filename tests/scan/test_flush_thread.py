@@ -56,7 +56,7 @@ def test_a_layout_changes_after_a_flush_that_is_under_way(tmp_path: Path, disk: 
         assert scan.dtype == "f8"
         assert scan._store.journal is not journal
         scan[1] = np.full(8, 2.5)
-    with lys_storage.open_wave(scan.path, check=True) as wave:
+    with lys_storage.open_wave(scan.path, verify=True) as wave:
         assert wave.data[:, 0].tolist() == [0, 2.5, 0]
 
 
@@ -154,7 +154,7 @@ def test_a_flush_that_fails_while_the_scan_ends_is_made_good_by_its_end(
     ending.join(DEADLINE_S)
     assert len(told) == 1
     assert offset in written
-    with lys_storage.open_wave(scan.path, check=True) as wave:
+    with lys_storage.open_wave(scan.path, verify=True) as wave:
         assert wave.data[:, 0].tolist() == [1, 0, 0]
 
 

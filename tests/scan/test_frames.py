@@ -210,7 +210,7 @@ BAD = [
 def test_of_a_bad_frame_nothing_is_stored_and_the_scan_goes_on(
     tmp_path: Path, index: Any, frame: Any, kind: type[Exception], before: bool
 ) -> None:
-    scan, expected = begin(tmp_path, (2, 3), fill=0), np.zeros((2, 3))
+    scan, expected = begin(tmp_path, (2, 3), fill_value=0), np.zeros((2, 3))
     if before:
         scan[1] = expected[1] = [7.0, 8.0, 9.0]
     with pytest.raises(kind):
@@ -224,7 +224,7 @@ def test_of_a_bad_frame_nothing_is_stored_and_the_scan_goes_on(
 def test_a_list_of_complex_numbers_is_no_frame_of_a_real_scan(tmp_path: Path) -> None:
     """FrameTypeError, not numpy's warning (nor its exception, where warnings are errors)."""
     with (
-        lys_storage.create(tmp_path / "data.npz", (2, 2), "f8", fill=0) as scan,
+        lys_storage.create(tmp_path / "data.npz", (2, 2), "f8", fill_value=0) as scan,
         pytest.raises(lys_storage.FrameTypeError),
     ):
         scan[0] = [1 + 2j, 1]

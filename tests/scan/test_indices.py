@@ -44,7 +44,7 @@ WHOLE = some((3, 4, 5), "i4")
 )
 def test_any_index_of_ints_slices_and_ellipsis_stores_what_numpy_would(tmp_path: Path, indices: list[Any]) -> None:
     """`scan[index] = frame` is `array[index] = frame`, whatever lengths of index one scan mixes."""
-    scan, expected = begin(tmp_path, WHOLE.shape, "i4", fill=-1), np.full(WHOLE.shape, -1, "i4")
+    scan, expected = begin(tmp_path, WHOLE.shape, "i4", fill_value=-1), np.full(WHOLE.shape, -1, "i4")
     for index in indices:
         scan[index] = WHOLE[index]
         expected[index] = WHOLE[index]
@@ -75,7 +75,7 @@ def test_an_index_that_names_a_part_of_a_frame_is_refused_and_the_grid_stays(
     tmp_path: Path, options: Any, first: Any, index: Any
 ) -> None:
     """It would make a frame of each pixel without a word: a journal of 40 million frames."""
-    scan = begin(tmp_path, (3, 4, 5), fill=0, **options)
+    scan = begin(tmp_path, (3, 4, 5), fill_value=0, **options)
     expected = np.zeros((3, 4, 5))
     if first is not None:
         scan[first] = expected[first] = np.ones(expected[first].shape)

@@ -112,7 +112,9 @@ def test_a_close_that_was_interrupted_past_the_rename_is_ended_by_the_next_call(
     else:
         if kind == "a file that it replaces":
             (tmp_path / "a.npz").write_bytes(b"of somebody else")
-        scan = begun(tmp_path, overwrite=kind == "a file that it replaces", partial="trim" if kind == "cut" else "fill")
+        scan = begun(
+            tmp_path, overwrite=kind == "a file that it replaces", incomplete="trim" if kind == "cut" else "fill"
+        )
     scan[0, 0] = frame(0)
     real = finalization.publish
 
@@ -132,7 +134,7 @@ def test_a_close_that_was_interrupted_past_the_rename_is_ended_by_the_next_call(
     else:
         scan.suspend()
         (found,) = lys_storage.recover(tmp_path)
-        assert found.settled
+        assert found.cleaned_up
     assert load_export(tmp_path / name).data[0, 0].tolist() == frame(0).tolist()
     assert {each for each in files(tmp_path) if each != "a_0.npz"} == {name}
 
@@ -152,7 +154,7 @@ def test_an_end_that_was_interrupted_is_ended_by_suspend(tmp_path: Path, end: st
         scan.suspend()
         assert not scan.part_path.exists() or is_free(scan.part_path)
         for found in lys_storage.recover(tmp_path):
-            assert found.path is not None or found.settled, found.said
+            assert found.path is not None or found.cleaned_up, found.message
         (tmp_path / "a.npz").unlink(missing_ok=True)
         assert files(tmp_path) == set()
     lys_storage.recover(tmp_path)
@@ -199,7 +201,7 @@ def test_a_create_that_was_interrupted_lets_the_lock_go(
             patch.undo()
             assert all(is_free(part) for part in tmp_path.glob("*.part"))
             for found in lys_storage.recover(tmp_path):
-                assert found.path is not None or found.settled, found.said
+                assert found.path is not None or found.cleaned_up, found.message
     assert files(tmp_path) <= {"a.npz"}
     assert (files(tmp_path) == {"a.npz"}) == (again == "set_size")
 

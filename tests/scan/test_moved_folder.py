@@ -20,7 +20,7 @@ def frame(k: int) -> np.ndarray[Any, Any]:
 
 
 def begin(path: Path | str, *frames: int, **options: Any) -> Scan:
-    options = {"grid_ndim": 1, "fill": 0, "flush_interval_s": None, **options}
+    options = {"grid_ndim": 1, "fill_value": 0, "flush_interval_s": None, **options}
     scan = lys_storage.create(path, (6, 8, 8), "u2", **options)
     for k in frames:
         scan[k] = frame(k)

@@ -69,10 +69,10 @@ def test_any_number_of_seconds_will_do(tmp_path: Path, interval: Any, monkeypatc
     assert crashed == []
 
 
-@pytest.mark.parametrize("partial", ["cut", None, 5, ["fill"], np.array(["fill", "trim"])])
-def test_another_way_with_an_incomplete_scan_is_refused(tmp_path: Path, partial: Any) -> None:
-    with pytest.raises(ScanShapeError, match="partial is 'fill' or 'trim', not "):
-        begin(tmp_path, partial=partial)
+@pytest.mark.parametrize("incomplete", ["cut", None, 5, ["fill"], np.array(["fill", "trim"])])
+def test_another_way_with_an_incomplete_scan_is_refused(tmp_path: Path, incomplete: Any) -> None:
+    with pytest.raises(ScanShapeError, match="incomplete is 'fill' or 'trim', not "):
+        begin(tmp_path, incomplete=incomplete)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -121,8 +121,8 @@ def test_the_grid_may_be_numpys_int(tmp_path: Path) -> None:
         pytest.param({"axes": "xy"}, "axes is 'xy': give a list", id="text as the axes"),
         pytest.param({"axes": [5]}, "axis 0 is the single value 5", id="a number as an axis"),
         pytest.param({"axes": [[[1], [2, 3]]]}, "axis 0 is no array", id="a ragged axis"),
-        pytest.param({"fill": [[1], [2, 3]]}, "cannot be held", id="a ragged fill"),
-        pytest.param({"fill": object()}, "cannot be held", id="an object as the fill"),
+        pytest.param({"fill_value": [[1], [2, 3]]}, "cannot be held", id="a ragged fill"),
+        pytest.param({"fill_value": object()}, "cannot be held", id="an object as the fill"),
     ],
 )
 def test_what_is_of_a_wrong_kind_is_refused_in_words_that_say_what_to_give(

@@ -150,7 +150,7 @@ def test_where_warnings_are_errors_an_overflow_is_still_a_type_error(tmp_path: P
 
 @pytest.mark.skipif(not hasattr(np, "dtypes") or not hasattr(np.dtypes, "StringDType"), reason="numpy 2 has it")
 def test_text_of_any_length_is_stored_where_it_fits(tmp_path: Path) -> None:
-    scan = begin(tmp_path, (2, 2), "U3", grid_ndim=1, fill="")
+    scan = begin(tmp_path, (2, 2), "U3", grid_ndim=1, fill_value="")
     with pytest.raises(FrameTypeError, match=r"abcd at \(1,\) cannot be kept"):
         scan[0] = np.array(["abc", "abcd"], np.dtypes.StringDType())
     scan[1] = np.array(["abc", "ä"], np.dtypes.StringDType())
@@ -204,7 +204,7 @@ def test_a_camera_that_changes_its_depth_is_refused_where_its_values_are_too_lar
 @pytest.mark.parametrize(("stored", "given"), [("u2", np.array([70000, 1], "u4")), ("f4", np.array([1e39, 1]))])
 def test_the_check_can_be_left_out(tmp_path: Path, stored: str, given: Any) -> None:
     """Of a new scan and of a resumed one. What needs more than same_kind is refused all the same."""
-    scan = begin(tmp_path, (3, 2), stored, grid_ndim=1, fill=0, casting="unsafe")
+    scan = begin(tmp_path, (3, 2), stored, grid_ndim=1, fill_value=0, casting="unsafe")
     scan[0] = given
     scan.suspend()
     scan = lys_storage.resume(tmp_path / "data.npz")

@@ -48,7 +48,12 @@ class ScanAgainstArray(RuleBasedStateMachine):
         fill = data.draw(st.sampled_from(FILLS[dtype]))
         ndim = data.draw(st.none() | st.integers(0, len(shape)))
         self.scan = lys_storage.create(
-            self.folder / "data.npz", shape, dtype, fill=fill, grid_ndim=ndim, flush_interval_s=data.draw(INTERVALS)
+            self.folder / "data.npz",
+            shape,
+            dtype,
+            fill_value=fill,
+            grid_ndim=ndim,
+            flush_interval_s=data.draw(INTERVALS),
         )
         self.knows_grid = ndim is not None
         self.array, self.came = np.zeros(shape, dtype), np.zeros(shape, bool)

@@ -16,7 +16,7 @@ from tests.store.one_block import SIZE, assert_export, begun, value
 
 
 def test_update_stores_the_good_frames_and_raises_for_the_bad_ones(tmp_path: Path) -> None:
-    scan = begin(tmp_path, (4, 2), fill=0)
+    scan = begin(tmp_path, (4, 2), fill_value=0)
     with pytest.raises(FrameShapeError) as caught:
         scan.update({(0,): [1.0, 1.0], (1,): [0.0], (2,): [2.0, 2.0], (9,): [3.0, 3.0], (3,): [4.0, 4.0]})
     assert caught.value.__notes__ == ["1 more frames of this update could not be stored"]

@@ -49,7 +49,7 @@ def after_a_cut(folder: Path, monkeypatch: pytest.MonkeyPatch, journal: bytes | 
     with monkeypatch.context() as patch:
         patch.setattr(syscalls_module, "read_boot_id", lambda: "another boot")
         (result,) = lys_storage.recover(copy)
-    assert result.path is not None, result.said
+    assert result.path is not None, result.message
     return result.path
 
 

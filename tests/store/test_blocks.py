@@ -213,7 +213,7 @@ def test_a_trim_may_cut_a_block(tmp_path: Path, last: int) -> None:
     scan.flush()
     for k in range(last + 1, 8):  # the rest of the first block had come, and is cut off by a lie of the states
         scan._store.journal.states.raw[k] = ABSENT
-    path = scan.close(trim=True)
+    path = scan.close(incomplete="trim")
     with lys_storage.open_wave(path) as wave:
         assert wave.shape == (last + 1, SIZE)
     assert_is(path, {k: frame(k) for k in range(last + 1)})
@@ -229,7 +229,7 @@ def test_a_cut_within_a_block_that_shares_a_checksum_splits_it(tmp_path: Path) -
     assert states(scan)[:16] == [BLOCK_CHECKSUMMED] * 16
     scan._store.journal.states._set(10, 20, ABSENT)
     scan._store.table.frames_written = 10
-    path = scan.close(trim=True)
+    path = scan.close(incomplete="trim")
     with lys_storage.open_wave(path) as wave:
         assert wave.shape == (2, 5, SIZE)
         assert np.array_equal(wave.data.reshape(10, SIZE), [frame(k) for k in range(10)])

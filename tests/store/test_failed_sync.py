@@ -58,7 +58,7 @@ def test_a_failed_sync_is_not_forgotten_by_one_that_succeeds(tmp_path: Path, mon
 
 def test_a_frame_that_a_failed_sync_lost_is_missing_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page may have gone from memory with it: what is read again is not what came."""
-    scan = lys_storage.create(tmp_path / "data.npz", (2, 4), "u1", grid_ndim=1, fill=9, flush_interval_s=None)
+    scan = lys_storage.create(tmp_path / "data.npz", (2, 4), "u1", grid_ndim=1, fill_value=9, flush_interval_s=None)
     scan[0] = np.full(4, 1, "u1")
     real_sync = File.sync
 

@@ -137,7 +137,7 @@ def assert_same(tmp_path: Path, steps: list[tuple[Any, Any, bool]]) -> None:
             told.append(outcome(call).replace(scan.path.name, ""))
         assert told[0] == told[1], (index, value)
         assert state(scans[0]) == state(scans[1]), (index, value)
-    exported = [lys_storage.open_wave(scan.close(), check=True).data for scan in scans]
+    exported = [lys_storage.open_wave(scan.close(), verify=True).data for scan in scans]
     np.testing.assert_array_equal(exported[0], exported[1])
     for name in names:
         name.unlink()
@@ -173,7 +173,7 @@ def test_each_index_of_a_grid_is_the_frame_that_it_is_for_numpy(tmp_path: Path, 
     assert put is not None
     for index in np.ndindex(shape[:-2]):
         assert put({index: expected[index]}) == STORED_WAKE  # the checksum thread has been told of none
-    np.testing.assert_array_equal(lys_storage.open_wave(scan.close(), check=True).data, expected)
+    np.testing.assert_array_equal(lys_storage.open_wave(scan.close(), verify=True).data, expected)
 
 
 @needs_it
@@ -238,7 +238,7 @@ def test_a_write_that_fails_leaves_what_python_leaves(
         scan[0, 1] = frame(2)
     assert state(scans[0]) == state(scans[1])
     for scan in scans:
-        with lys_storage.open_wave(scan.close(), check=True) as wave:
+        with lys_storage.open_wave(scan.close(), verify=True) as wave:
             np.testing.assert_array_equal(wave.data[0, 1], frame(2))
 
 
@@ -255,7 +255,7 @@ def test_a_short_write_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.Monke
         scan[0, 0] = frame(7)
     assert sizes == [12, 12, 12, 7, 2]  # compiled, Python's short way, Python's long way
     assert scan.frames_written == 1
-    np.testing.assert_array_equal(lys_storage.open_wave(scan.close(), check=True).data[0, 0], frame(7))
+    np.testing.assert_array_equal(lys_storage.open_wave(scan.close(), verify=True).data[0, 0], frame(7))
 
 
 @needs_it
@@ -345,7 +345,7 @@ def test_a_write_that_the_system_cuts_short_is_no_frame(tmp_path: Path) -> None:
     assert store.journal.states.array.tolist() == [WRITTEN, WRITING, ABSENT, ABSENT]
     assert (scan.frames_written, store.table.in_flight) == (1, [])
     scan[1] = np.full(size, 3, "u1")
-    assert lys_storage.open_wave(scan.close(), check=True).data[:, 0].tolist() == [1, 3, 0, 0]
+    assert lys_storage.open_wave(scan.close(), verify=True).data[:, 0].tolist() == [1, 3, 0, 0]
 
 
 @needs_it
@@ -397,7 +397,7 @@ def test_an_interrupt_while_it_waits_for_the_lock_leaves_a_frame_that_can_be_wri
         text=True,
     )
     assert run.stdout.split() == ["done"], run.stdout + run.stderr
-    assert lys_storage.open_wave(tmp_path / "a.npz", check=True).data[0].tolist() == [6] * 4
+    assert lys_storage.open_wave(tmp_path / "a.npz", verify=True).data[0].tolist() == [6] * 4
 
 
 # -- threads and memory ------------------------------------------------------------------------------------------------
@@ -423,7 +423,7 @@ def test_threads_that_write_at_once_lose_and_leak_nothing(tmp_path: Path) -> Non
         thread.join(DEADLINE_S)
     assert not failed
     assert (scan.frames_written, scan._store.table.in_flight, scan.complete) == (2000, [], True)
-    data = lys_storage.open_wave(scan.close(), check=True).data
+    data = lys_storage.open_wave(scan.close(), verify=True).data
     np.testing.assert_array_equal(data, np.stack([frame(k) for k in range(2000)]))
 
 

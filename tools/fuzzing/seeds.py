@@ -26,7 +26,7 @@ def small_scan() -> tuple[bytes, bytes, int]:
     """(journal, scan file, key) of six frames of eight <u2: 0, 1, 3, 5 have come."""
     with tempfile.TemporaryDirectory(prefix="lys_fuzz_") as name:
         path = Path(name) / "a.npz"
-        options: dict[str, Any] = {"fill": 9, "grid_ndim": 1, "axes": [np.arange(6) / 2], "note": {"k": 1}}
+        options: dict[str, Any] = {"fill_value": 9, "grid_ndim": 1, "axes": [np.arange(6) / 2], "note": {"k": 1}}
         scan = lys_storage.create(path, (6, 8), "<u2", flush_interval_s=None, **options)
         for k in (0, 1, 3, 5):
             scan[k] = np.arange(8, dtype="<u2") + 1000 * k

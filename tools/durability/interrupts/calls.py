@@ -46,13 +46,13 @@ class Trial:
 
     def create(self, grid_ndim: int | None = 2, **options: Any) -> lys_storage.Scan:
         shape = (ROWS, COLUMNS, ELEMENTS)
-        options = {"fill": FILL, "note": {"version": 0}, "flush_interval_s": None, **options}
+        options = {"fill_value": FILL, "note": {"version": 0}, "flush_interval_s": None, **options}
         self.scan = lys_storage.create(self.path, shape, DTYPE, grid_ndim=grid_ndim, **options)
         return self.scan
 
     def create_numbered(self) -> None:
         shape = (ROWS, COLUMNS, ELEMENTS)
-        options = {"fill": FILL, "note": {"version": 0}, "grid_ndim": 2, "flush_interval_s": None}
+        options = {"fill_value": FILL, "note": {"version": 0}, "grid_ndim": 2, "flush_interval_s": None}
         self.scan = begin_scan(
             self.folder, self.path.stem, shape, DTYPE, numbered=True, replace_existing=False, **options
         )
@@ -168,7 +168,7 @@ def _set_axes(trial: Trial) -> None:
 
 
 def _open_wave(trial: Trial) -> None:
-    with lys_storage.open_wave(trial.path, check=True) as wave:
+    with lys_storage.open_wave(trial.path, verify=True) as wave:
         np.asarray(wave.data[0]).sum()
 
 
@@ -211,7 +211,7 @@ CALLS: dict[str, Call] = {
     "array": Call(lambda trial: _begin(trial, 0), lambda trial: _scan(trial).array),
     "seal": Call(lambda trial: _begin(trial, 0), lambda trial: _scan(trial).seal()),
     "close": Call(lambda trial: _begin(trial, 0, 1, (0, 1), (2, 2)), _export),
-    "close(trim)": Call(lambda trial: _begin(trial, 0, (1, 1)), lambda trial: _export(trial, trim=True), True),
+    "close(trim)": Call(lambda trial: _begin(trial, 0, (1, 1)), lambda trial: _export(trial, incomplete="trim"), True),
     "close, replacing": Call(_begin_replacing, _export),
     "suspend": Call(lambda trial: _begin(trial, 0, 1, (0, 1)), lambda trial: _scan(trial).suspend()),
     "discard": Call(_begin, lambda trial: trial.discard()),

@@ -53,7 +53,7 @@ def _end_and_look(name: str, trial: Trial, end: str) -> list[str]:
     try:
         faults = _end(trial, end) if trial.scan is not None else []
         faults += _not_free(trial.folder)
-        said = [result.said for result in lys_storage.recover(trial.folder)]
+        said = [result.message for result in lys_storage.recover(trial.folder)]
         faults += [f"{fault}; recover said {said}" for fault in _look(name, trial)]
     except Exception as error:
         faults = [f"afterwards: {type(error).__name__}: {error}"]

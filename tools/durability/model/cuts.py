@@ -112,7 +112,7 @@ class Cut:
             earlier = {name: its_digest for name, its_digest in self.run.earlier.items() if name in left}
             self._check(folder, ledger, earlier, outcome)
             if outcome.faults:
-                outcome.faults.append(f"recover said: {[f'{r.part.name}: {r.said}' for r in results]}")
+                outcome.faults.append(f"recover said: {[f'{r.part.name}: {r.message}' for r in results]}")
         except Exception:
             outcome.faults.append(traceback.format_exc())
         finally:

@@ -225,7 +225,7 @@ def trimmed(w: World) -> None:
         w.write(scan, cell)
         if w.rng.random() < 0.3:
             w.flush(scan)
-    w.close(scan, trim=True)
+    w.close(scan, incomplete="trim")
 
 
 def a_number_that_is_taken_meanwhile(w: World) -> None:

@@ -34,7 +34,7 @@ CELLS = GRID[0] * GRID[1]
 DTYPE = "<u2"
 FIRST_DTYPE = "<u4"  # of a scan whose dtype is changed
 FLUSH = 0  # only one thread flushes at a time
-EARLIER: dict[str, Any] = {"note": {"older": True}, "shape": (2, 3), "dtype": "u1", "fill": 1}
+EARLIER: dict[str, Any] = {"note": {"older": True}, "shape": (2, 3), "dtype": "u1", "fill_value": 1}
 
 
 class Broken(Exception):  # noqa: N818
@@ -139,7 +139,7 @@ class World:
     def _options(self) -> dict[str, Any]:
         form = self.form
         return {
-            "fill": form.fill,
+            "fill_value": form.fill,
             "grid_ndim": form.grid_ndim,
             "note": {"version": 0},
             "flush_interval_s": None,
@@ -264,13 +264,13 @@ class World:
             self.rec.mark("flush begun", FLUSH)
             before = self.sync_errors
             (result,) = lys_storage.recover(self.root)
-            if result.path is not None or result.settled:
+            if result.path is not None or result.cleaned_up:
                 self.rec.mark("flushed", FLUSH)
                 if result.path is not None:
                     self.rec.mark("saved", result.path.relative_to(self.root).as_posix())
                 return
             if self.sync_errors == before:
-                raise Broken(f"recover: {result.said}")
+                raise Broken(f"recover: {result.message}")
 
     # -- what happens to it -----------------------------------------------------------------------------------------
 

@@ -117,7 +117,9 @@ def _write_scan(folder: Path, plan: Plan, chance: random.Random, numbers: dict[s
     tell_of(number, "scan begun", described)
     scan = _begin(folder, plan)
     numbers[scan_id(scan)] = number
-    tell_of(number, "reserved", {"path": str(scan.path), "fill": scan.fill.tobytes().hex(), "numbered": plan.numbered})
+    tell_of(
+        number, "reserved", {"path": str(scan.path), "fill": scan.fill_value.tobytes().hex(), "numbered": plan.numbered}
+    )
     try:
         _write_frames(scan, plan, chance)
         if chance.random() < 0.75:
@@ -234,4 +236,4 @@ def recover_all(folder: Path, verify: bool, same_boot: bool) -> None:
         set_boot_id("the boot after the power cut")
     tell(["begins"])
     for result in lys_storage.recover(folder, verify=verify):
-        tell([str(result.part), None if result.path is None else str(result.path), result.said])
+        tell([str(result.part), None if result.path is None else str(result.path), result.message])

@@ -54,7 +54,7 @@ class Child:
     def begin(self) -> lys_storage.Scan:
         life = self.life
         common: dict[str, Any] = {
-            "fill": life.fill,
+            "fill_value": life.fill,
             "note": {"version": 0},
             "flush_interval_s": life.flush_interval_s,
             "grid_ndim": 2 if life.grid_is_known else None,
@@ -145,8 +145,8 @@ class Child:
     def end(self, scan: lys_storage.Scan) -> None:
         how = self.rng.random()
         if how < 0.6:
-            self.steps.phase, trim = ("trim", True) if how < 0.15 else ("save", False)
-            self.tell("saved", scan.close(trim=trim).name)
+            self.steps.phase, incomplete = ("trim", "trim") if how < 0.15 else ("save", "fill")
+            self.tell("saved", scan.close(incomplete=incomplete).name)
         elif how < 0.8:
             self.steps.phase = "suspend"
             scan.suspend()

@@ -74,7 +74,7 @@ def look(life: Life, told: Told, earlier: dict[str, bytes], tally: Tally) -> lis
         with booted_as(f"boot {told.boot}"), copies_are_trusted():
             results = lys_storage.recover(copy)
             found = check(life, copy, told, earlier, verdict)
-            faults += [f"{fault}; recover said: {[r.said for r in results]}" for fault in found]
+            faults += [f"{fault}; recover said: {[r.message for r in results]}" for fault in found]
     except Exception:
         faults.append(traceback.format_exc())
         verdict.add(Kind.LOST, "nothing could be compared", len(told.ledger.promised()))
