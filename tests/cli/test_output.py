@@ -384,7 +384,7 @@ def test_ctrl_c_ends_a_command_in_one_line_and_loses_nothing(
 
     def interrupted(*args: Any, **options: Any) -> Iterator[Any]:
         if function == "recover":
-            options["on_result"] = stop_after(options["done"])
+            options["on_result"] = stop_after(options["on_result"])
         elif function == "resume":
             raise KeyboardInterrupt
         found = real(*args, **options)
