@@ -78,9 +78,11 @@ def test_what_has_come_in_order_is_written_back_up_to_the_piece_that_is_being_fi
     assert covered[offset : ranges[-1][1]].all()
 
 
+@pytest.mark.usefixtures("no_early_checksums")
 def test_frames_that_come_far_apart_are_left_to_the_kernel(
     scan: lys_storage.Scan, written_back: list[tuple[int, int]], checksummed: list[tuple[int, int]]
 ) -> None:
+    """Each batch has several frames. A frame that is checksummed alone is adjacent to nothing, and is written back."""
     frame = np.ones(FRAME, "u1")
     for number in range(0, 96, 5):
         scan[number] = frame
