@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,16 @@ if TYPE_CHECKING:
 
 _MAX_DIMENSIONS = 32
 """The limit of numpy 1."""
+
+
+class _UserPath(click.Path):
+    """A path. `~` is expanded: the shell of Windows does not do it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(os.path.expanduser(value), param, ctx)
+
+
+_PATH = _UserPath(readable=False, path_type=Path)  # each command says itself what it cannot read
 
 
 def _parse_lengths(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
@@ -126,7 +137,7 @@ def main() -> None:
 )
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=_UserPath(file_okay=False, path_type=Path),
     default="lys_storage_demo",
     help="The folder for the file and its picture; it is created if missing. Each run takes the next free number: "
     "data_0.npz, data_1.npz, ...; no file is replaced.",
@@ -165,7 +176,6 @@ def demo(
     sys.exit(run(Demo(grid, frame, dtype, out, rate, seed)))
 
 
-_PATH = click.Path(readable=False, path_type=Path)  # each command says itself what it cannot read
 _AS_JSON = click.option(JSON_OPTION, "as_json", is_flag=True, help="Print machine-readable JSON.")
 _FORCE = click.option(
     "--force",

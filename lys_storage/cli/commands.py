@@ -23,7 +23,7 @@ from rich.table import Table
 
 from ..disk import check_disk
 from ..errors import BadFileError, LysStorageError, StorageOSError
-from ..format import is_scan_file
+from ..format import is_scan_file, recover_command
 from ..recovery import (
     FOREIGN,
     UNKNOWN,
@@ -273,7 +273,7 @@ def run_resume(path: Path, *, force: bool, json_output: bool) -> int:
         say(f"a script goes on with it:    scan = lys_storage.resume({str(path)!r})")
         say("                             for index in scan.missing(): scan[index] = ...")
         say(f"a detector goes on with it:  storage.resume({str(path)!r}), then start the detector")
-        say(f"or export it as it is:       lys-storage recover {path}")
+        say(f"or export it as it is:       {recover_command(path)}")
         return SUCCESS
 
     return _run(work, path, "the scan stays in progress, and nothing is lost", json_output=json_output, one=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 from ..errors import UnsafeFileError
@@ -21,27 +22,37 @@ def facts_of(entry: Entry) -> dict[str, Any]:
     if is_scan_file(entry.path.name):
         found = details_of(entry.path)
         d = found.description
-        axes, shape = _axes_in_words(found.axes, d.shape), d.shape
-        facts = {"grid_shape": shape[: d.grid_ndim], "axes": axes, "note": found.note, "started": d.started}
-        return facts | {"writer": found.writer, "software": d.software, "becomes": d.final}
+        facts = {"grid_shape": d.shape[: d.grid_ndim], **_facts_of_axes(found.axes, d.shape, d.axis_names, d.units)}
+        facts |= {"note": found.note, "started": d.started, "writer": found.writer}
+        return facts | {"software": d.software, "becomes": d.final}
     if entry.state == FOREIGN:
         return {}
     try:
         with open_wave(entry.path) as wave:
-            facts = {"axes": _axes_in_words(wave.stored_axes, wave.shape), "note": wave.note}
+            facts = _facts_of_axes(wave.stored_axes, wave.shape, wave.axis_names, wave.units)
+            facts["note"] = wave.note
             return facts | {name: wave.info[name] for name in _OF_EXPORT if name in wave.info}
     except UnsafeFileError as error:
         return {"note": str(error)}
 
 
-def _axes_in_words(axes: Axes, shape: tuple[int, ...]) -> list[str]:
+def _facts_of_axes(
+    axes: Axes, shape: tuple[int, ...], names: Sequence[str | None], units: Sequence[str | None]
+) -> dict[str, Any]:
+    """`axes`: the range of each one in words. Names and units are None where no dimension has one."""
     words = []
-    for axis, n in itertools.zip_longest(axes, shape):
+    for axis, n, unit in itertools.zip_longest(axes, shape, units):
+        of_unit = f" {unit}" if unit else ""
         if axis is None:
-            words.append(f"0.0 ... {n - 1}.0 ({n} points)" if n else "")
+            words.append(f"0.0 ... {n - 1}.0{of_unit} ({n} points)" if n else "")
         else:
-            words.append(f"{axis[0]} ... {axis[-1]} ({axis.size} points)" if axis.ndim == 1 and axis.size else "")
-    return words
+            ends = f"{axis[0]} ... {axis[-1]}{of_unit}" if axis.ndim == 1 and axis.size else ""
+            words.append(f"{ends} ({axis.size} points)" if ends else "")
+    return {
+        "axes": words,
+        "axis_names": list(names) if any(names) else None,
+        "units": list(units) if any(units) else None,
+    }
 
 
 def text_of(entry: Entry, facts: dict[str, Any]) -> str:
@@ -51,8 +62,10 @@ def text_of(entry: Entry, facts: dict[str, Any]) -> str:
     lines |= {"shape": entry.shape, "dtype": entry.dtype or None}
     for name, value in facts.items():
         if name == "axes":
-            lines |= {f"axis {k}": words for k, words in enumerate(value) if words}
-        else:
+            names = facts.get("axis_names") or itertools.repeat(None)
+            named = [f"{label}: {words}" if label else words for label, words in zip(names, value, strict=False)]
+            lines |= {f"axis {k}": words for k, words in enumerate(named) if words}
+        elif name not in ("axis_names", "units"):
             lines[name.replace("_", " ")] = value
     lines |= {
         "frames written": entry.frames_written,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import signal
 import threading
 import time
@@ -13,9 +12,8 @@ from typing import Any, Self
 
 from rich.console import Console
 
-from lys_storage.errors import LysStorageError, NameTakenError
+from lys_storage.errors import LysStorageError
 from lys_storage.export import FinalizeReport
-from lys_storage.format import numbered_name
 from lys_storage.scan import Scan, create
 
 from ._progress import Meter
@@ -71,7 +69,17 @@ def acquire_without_qt(
     """Take all frames through `lys_storage.create`; what came before an interrupt or a failure is saved or kept."""
     outcome = Outcome()
     try:
-        scan = _create_next(measurement, folder)
+        scan = create(
+            folder / NAME,
+            measurement.shape,
+            measurement.dtype,
+            axes=measurement.axes,
+            axis_names=measurement.axis_names,
+            units=measurement.units,
+            note=measurement.note,
+            grid_ndim=len(measurement.grid_shape),
+            numbered=True,
+        )
         start = time.monotonic()
         try:
             with scan, Meter(console, "scanning", measurement.frame_count, measurement.frame_bytes) as meter:
@@ -83,23 +91,6 @@ def acquire_without_qt(
     except (LysStorageError, OSError) as error:
         outcome.failures += [str(error), *getattr(error, "__notes__", ())]
     return outcome
-
-
-def _create_next(measurement: SimulatedMeasurement, folder: Path) -> Scan:
-    """A scan of the first number that is free."""
-    for number in itertools.count():
-        try:
-            return create(
-                folder / numbered_name(NAME, number),
-                measurement.shape,
-                measurement.dtype,
-                axes=measurement.axes,
-                note=measurement.note,
-                grid_ndim=len(measurement.grid_shape),
-            )
-        except NameTakenError:
-            continue
-    raise AssertionError("unreachable")
 
 
 def _take_frames(

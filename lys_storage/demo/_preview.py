@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from lys_storage.format import axis_label
+
 from ._glance import Frames, Glance, expect_scattered_reads, glance
 
 if TYPE_CHECKING:
@@ -76,10 +78,12 @@ def write_preview(wave: StoredWave, path: str | os.PathLike[str]) -> Path:
 
 
 def _dimensions(wave: StoredWave) -> list[Dimension]:
-    labels = [str(label) for label in wave.note.get("Axes", ())]
+    labels = [str(label) for label in wave.note.get("Axes", ())]  # of a storage, which knows no names
     found = []
     for k, length in enumerate(wave.shape):
-        label = labels[k] if len(labels) == len(wave.shape) else f"dimension {k}"
+        label = axis_label(wave.axis_names[k], wave.units[k], k)
+        if wave.axis_names[k] is None and len(labels) == len(wave.shape):
+            label = labels[k]
         axis = np.asarray(wave.axes[k]) if k < len(wave.axes) and wave.axes[k] is not None else np.zeros(0)
         found.append(Dimension(label, axis if axis.shape == (length,) else np.arange(length)))
     return found

@@ -138,6 +138,14 @@ class SimulatedMeasurement:
         return ()
 
     @property
+    def axis_names(self) -> list[str | None]:
+        return [name for name, _, _ in (*self._grid_axes(), *self._frame_axes())]
+
+    @property
+    def units(self) -> list[str | None]:
+        return [unit for _, unit, _ in (*self._grid_axes(), *self._frame_axes())]
+
+    @property
     def labels(self) -> list[str]:
         """Name and unit of each dimension of the data, as "scan x (µm)"."""
         return [f"{name} ({unit})" for name, unit, _ in (*self._grid_axes(), *self._frame_axes())]

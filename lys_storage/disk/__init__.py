@@ -17,6 +17,7 @@ from .folder import (
 from .forks import call_in_forked_child, fork_generation, process_id, register_for_forks
 from .lock import Lock
 from .numbering import LOCK_NAME, claim_number, claim_path, free_number, give_back
+from .paths import AnyPath, user_path
 from .pieces import FileCutError, range_crc32, read_pieces, rewrite_range, units_crc32
 from .preallocation import Preallocation
 from .probe import check_disk
@@ -25,6 +26,7 @@ from .syscalls import boot_id
 __all__ = [
     "LOCK_NAME",
     "WRITES_BACK",
+    "AnyPath",
     "Buffer",
     "File",
     "FileCutError",
@@ -56,4 +58,5 @@ __all__ = [
     "rewrite_range",
     "sync_folder",
     "units_crc32",
+    "user_path",
 ]

@@ -21,7 +21,7 @@ from pathlib import Path
 import filelock
 
 from ..errors import NameTakenError, StorageOSError
-from ..format import journal_path, numbered_name, numbered_names, part_path, redo_path
+from ..format import journal_path, numbered_name, numbered_names, part_path, recover_command, redo_path
 from .file import File
 from .folder import remove_file
 from .forks import call_in_forked_child
@@ -163,7 +163,7 @@ def claim_path(final: Path, *, unique: bool = False) -> File:
         file = File.create(part)
     except NameTakenError as error:
         hint = (
-            f'a scan in progress is there: lys_storage.resume goes on with it, "lys-storage recover {part.parent}" '
+            f"a scan in progress is there: lys_storage.resume continues it, and {recover_command(part.parent)} "
             "exports it; or choose another name"
         )
         if _is_empty(part) and not os.path.lexists(journal_path(part)):
@@ -183,7 +183,7 @@ def claim_path(final: Path, *, unique: bool = False) -> File:
         left = next((path for path in (journal_path(part), redo_path(part)) if os.path.lexists(path)), None)
         if not unique and left is not None:
             remove_file(part)
-            hint = f'is left of an earlier scan: "lys-storage recover {part.parent}" says what to do; or choose another name'
+            hint = f"is left of an earlier scan: {recover_command(part.parent)} says what to do; or choose another name"
             raise NameTakenError(errno.EEXIST, hint, os.fspath(left))
     except NameTakenError:
         file.close()

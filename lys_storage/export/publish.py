@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..disk import claim_number, publish_new, remove_file, replace_file
 from ..errors import NameTakenError
-from ..format import Description, export_name, export_stem, numbered_name
+from ..format import Description, export_name, export_stem, numbered_name, recover_command
 
 _MANY = 1_000_000
 
@@ -30,7 +30,10 @@ def publish(part: Path, d: Description, *, recovering: bool) -> Path:
         if recovering:
             return _publish_recovered(part, final)
         if d.number is None:
-            hint = f'exists already, and is not replaced: move it away, or "lys-storage recover {part.parent}"'
+            hint = (
+                f"exists already, and is not replaced: move it away and close the scan again, or let "
+                f"{recover_command(part.parent)} export the scan under another name"
+            )
             raise NameTakenError(17, hint, os.fspath(final)) from error
     return _publish_under_next_number(part, d.stem)
 

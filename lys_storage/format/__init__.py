@@ -35,9 +35,11 @@ from .axes_and_note import (
     encode_axes,
     with_coordinates,
 )
+from .axis_labels import Labels, axis_label, check_axis_names, check_units, decode_labels
 from .checksum import CRC32_ADDRESS, combine, crc32, crc32_repeated, fold, fold_rows
 from .description import MAX_FRAMES, Description, decode_description, encode_description
 from .geometry import FrameLayout, Grid, LayoutChanged
+from .hints import quoted, recover_command, resume_call
 from .names import (
     EXPORT_SUFFIX,
     PART_SUFFIX,
@@ -80,19 +82,24 @@ __all__ = [
     "Description",
     "FrameLayout",
     "Grid",
+    "Labels",
     "LayoutChanged",
+    "axis_label",
     "begins_as_scan_file",
     "check_axes",
     "check_axes_leniently",
+    "check_axis_names",
     "check_dtype",
     "check_info",
     "check_note",
     "check_shape",
+    "check_units",
     "combine",
     "crc32",
     "crc32_repeated",
     "decode_axes",
     "decode_description",
+    "decode_labels",
     "decode_note",
     "decode_note_with_texts",
     "decode_npy_header",
@@ -124,8 +131,11 @@ __all__ = [
     "plain_note",
     "plan_data_member",
     "quick_check",
+    "quoted",
+    "recover_command",
     "redo_path",
     "replacement_path",
+    "resume_call",
     "scan_file_name",
     "select",
     "tail_reserve",

@@ -53,6 +53,9 @@ def encode_acquisition(
         "missing_complete": len(missing) <= MAX_MISSING_RUNS,
         "array_crc32": array_crc,
     }
+    for name, labels in (("axis_names", description.axis_names), ("units", description.units)):
+        if labels:
+            info[name] = labels
     if doubtful:
         info["doubtful"], info["doubtful_complete"] = doubtful[:MAX_MISSING_RUNS], len(doubtful) <= MAX_MISSING_RUNS
     if description.shape != scan_shape:

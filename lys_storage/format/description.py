@@ -17,6 +17,7 @@ from numpy.lib import format as npy_format
 
 from ..errors import BadFileError
 from .alignment import PAGE
+from .axis_labels import Labels, check_axis_names, check_units
 from .names import export_name, is_export, is_file_name
 from .npy import LITERAL_ERRORS, check_dtype, check_shape
 
@@ -26,7 +27,10 @@ MAX_FRAMES = 1 << 31
 
 @dataclass(frozen=True)
 class Description:
-    """What a scan is. `fill`: the bytes of one element. `started`: UTC in ISO 8601. `number`: None where it has none."""
+    """What a scan is. `fill`: the bytes of one element. `started`: UTC in ISO 8601. `number`: None where it has none.
+
+    `axis_names`, `units`: one for each dimension, or () where none were given.
+    """
 
     scan_id: str
     shape: tuple[int, ...]
@@ -40,6 +44,8 @@ class Description:
     replace: bool
     started: str
     software: str
+    axis_names: Labels = ()
+    units: Labels = ()
 
     @property
     def frames(self) -> int:
@@ -54,6 +60,9 @@ def encode_description(description: Description) -> bytes:
     fields = asdict(description)
     fields["dtype"] = repr(npy_format.dtype_to_descr(description.dtype))
     fields["fill"] = description.fill.hex()
+    for name in ("axis_names", "units"):
+        if not fields[name]:
+            del fields[name]
     return json.dumps(fields, ensure_ascii=True).encode()
 
 
@@ -64,6 +73,9 @@ def decode_description(data: bytes) -> Description:
         fields["dtype"] = check_dtype(npy_format.descr_to_dtype(ast.literal_eval(fields["dtype"])))
         fields["shape"] = check_shape(fields["shape"], fields["dtype"])
         fields["fill"] = bytes.fromhex(fields["fill"])
+        ndim = len(fields["shape"])
+        fields["axis_names"] = check_axis_names(fields.get("axis_names") or None, ndim)
+        fields["units"] = check_units(fields.get("units") or None, ndim)
         description = Description(**{name: fields[name] for name in Description.__dataclass_fields__})
         texts = ("scan_id", "started", "software")
         if any(

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import LysStorageError, ScanClosedError, ScanShapeError
 from ..export import FinalizeReport
-from ..format import check_axes_leniently
+from ..format import check_axes_leniently, recover_command
 from ..recovery import resume_scan
 from ..scan import FrameWriter, Scan, begin_scan, frame_writer
 from ..store import NOT_STORED
@@ -241,5 +241,5 @@ class Acquisition:
             scan.suspend()
         except Exception as second:
             log.error("%s: %s", scan.part_path, second)
-        kept = f'the scan is kept in progress: retry(), or "lys-storage recover {scan.part_path.parent}", exports it'
+        kept = f"the scan is kept in progress: retry(), or {recover_command(scan.part_path.parent)}, exports it"
         return SaveResult(self, scan.part_path, axes, None, f"{error}; {kept}")

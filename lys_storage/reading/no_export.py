@@ -7,15 +7,15 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..disk import File
+from ..disk import File, user_path
 from ..errors import BadFileError, StorageOSError, os_error
-from ..format import EXPORT_SUFFIX, is_scan_file, is_sidecar, journal_path, scan_file_name
+from ..format import EXPORT_SUFFIX, is_scan_file, is_sidecar, journal_path, recover_command, scan_file_name
 
 
 def as_path(path: Any) -> Path:
     """Raises BadFileError where `path` is no path."""
     try:
-        return Path(os.fsdecode(path))
+        return user_path(path)
     except TypeError as error:
         raise BadFileError(f"{path!r} is no path: give the name of an export, such as 'run/data_0.npz'") from error
 
@@ -29,7 +29,7 @@ def open_export(path: Path) -> File:
         raise StorageOSError(errno.EINVAL, text, ascii(os.fspath(path))) from error
     except StorageOSError as error:
         if os.path.isdir(path):
-            text = f'is a folder, expected an export: name one of its files ("lys-storage ls {path}" lists them)'
+            text = "is a folder, expected an export: name one of its files, which lys-storage ls lists"
             raise StorageOSError(errno.EISDIR, text, os.fspath(path)) from error
         if error.errno != errno.ENOENT:
             raise
@@ -52,7 +52,7 @@ def why_no_export(path: Path, size: int) -> str | None:
 def _what_to_do(scan: Path) -> str:
     return (
         "while it is written, its Scan reads it; if it was interrupted, "
-        f'"lys-storage recover {scan.parent}" exports it, and lys_storage.resume({os.fspath(scan)!r}) goes on with it'
+        f"{recover_command(scan.parent)} exports it, and lys_storage.resume continues it"
     )
 
 

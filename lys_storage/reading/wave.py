@@ -33,6 +33,7 @@ from ..format import (
     combine,
     crc32,
     decode_axes,
+    decode_labels,
     decode_note_with_texts,
     decode_npy_header,
     with_coordinates,
@@ -86,6 +87,16 @@ class StoredWave:
         self.note: dict[Any, Any] = {}
         self.note_error: BadFileError | None = None
         self.info: dict[str, Any] = {}
+
+    @property
+    def axis_names(self) -> list[str | None]:
+        """The name of each dimension; None where the file has none."""
+        return list(decode_labels(self.info.get("axis_names"), len(self.shape)))
+
+    @property
+    def units(self) -> list[str | None]:
+        """The unit of each dimension; None where the file has none."""
+        return list(decode_labels(self.info.get("units"), len(self.shape)))
 
     @property
     def stored_axes(self) -> Axes:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
+from ..disk import user_path
 from .find import Kind, walk
 from .looking import Entry, find_named, look_at
 
@@ -21,7 +21,7 @@ def list_scans(folder: str | os.PathLike[str]) -> Iterator[Entry]:
     Listed too: other files of such names, what is left of scans, and folders that may not be read. A scan is running where
     a process holds the lock of its scan file; clocks and process ids are not asked.
     """
-    root = Path(folder)
+    root = user_path(folder)
     if root.is_dir():
         looks = (look_at(found, named=found.path == root) for found in walk(root, kinds=_KINDS))
     else:

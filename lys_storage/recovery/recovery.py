@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..callbacks import Progress
+from ..disk import user_path
 from ..errors import BadFileError, LysStorageError, ScanInUseError
 from ..format import journal_path, redo_path
 from ..scan import export_recovered
@@ -108,7 +109,7 @@ def recover(
     `<name>.recovered_N.npz`. A scan that cannot be recovered stays as it is: `message` tells why, and no exception
     is raised for it. It can be killed at any time, and run again.
     """
-    root, wanted = Path(folder), _Wanted(dry_run, verify, incomplete, keep_doubtful, force, on_progress)
+    root, wanted = user_path(folder), _Wanted(dry_run, verify, incomplete, keep_doubtful, force, on_progress)
     results = []
     if root.is_dir():
         kinds = (Kind.SCAN, Kind.LEFTOVERS, Kind.FOLDER)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..callbacks import ErrorHandler, Progress
-from ..disk import File, Lock, remove_file, sync_folder
+from ..disk import File, Lock, remove_file, sync_folder, user_path
 from ..errors import (
     BadFileError,
     LysStorageError,
@@ -21,7 +21,7 @@ from ..errors import (
     ScanShapeError,
     StorageOSError,
 )
-from ..format import decode_npy_header, is_scan_file, journal_path, layout_of, replacement_path
+from ..format import decode_npy_header, is_scan_file, journal_path, layout_of, quoted, recover_command, replacement_path
 from ..journal import JOURNAL_VERSION, Journal
 from ..scan import Scan, check_options
 from ..store import ScanStore
@@ -56,7 +56,10 @@ def open_store(
             raise ScanInUseError(f"scan {part} has just been finished by another process")
         final = export_of(part)
         if final is not None:
-            hint = f'is {final.name} already: open_wave reads that, and "lys-storage recover" removes this other name of it'
+            hint = (
+                f"is {final.name} already: open_wave reads that, and {recover_command(part.parent)} removes this other "
+                "name of it"
+            )
             raise NameTakenError(errno.EEXIST, hint, str(part))
         return _reconciled(file, verify, keep_doubtful, force, on_progress)
     except BaseException:
@@ -106,7 +109,7 @@ def _ensure_is_there(path: Path, part: Path) -> None:
     elif path.is_file() and not is_scan_file(path.name):
         text = f"is not there: the scan is finished; open_wave reads {path.name}, and create begins another one"
     else:
-        text = 'there is no scan in progress of this name: "lys-storage ls" lists those that there are'
+        text = f"there is no scan in progress of this name; lys-storage ls {quoted(part.parent)} lists those that there are"
     raise StorageOSError(errno.ENOENT, text, os.fspath(part))
 
 
@@ -239,7 +242,9 @@ def resume(
         "on_progress": on_progress,
         "on_error": on_error,
     }
-    return resume_scan(Path(path), shape=shape, dtype=dtype, flush_interval_s=flush_interval_s, force=force, **options)
+    return resume_scan(
+        user_path(path), shape=shape, dtype=dtype, flush_interval_s=flush_interval_s, force=force, **options
+    )
 
 
 def resume_scan(

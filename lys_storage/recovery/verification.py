@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..callbacks import Progress
-from ..disk import File
+from ..disk import File, user_path
 from ..errors import LysStorageError, UnsafeFileError
 from ..format import Axes, check_info, journal_path
 from ..journal import BLOCK_CHECKSUMMED, CHECKSUMMED, Journal, frames_crc
@@ -67,7 +67,7 @@ def verify(
 
 def verify_each(paths: Iterable[str | os.PathLike[str]], on_progress: Progress | None = None) -> Iterator[Verified]:
     """As verify: what it found of each file, also where nothing is wrong."""
-    files = [found for path in paths for found in _named_or_below(Path(path))]
+    files = [found for path in paths for found in _named_or_below(user_path(path))]
     total, done = sum(_size_of(found.path) for found, _ in files), 0
     for found, named in files:
 

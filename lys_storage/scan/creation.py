@@ -30,10 +30,13 @@ from ..format import (
     DataLayout,
     Description,
     Grid,
+    Labels,
     check_axes,
+    check_axis_names,
     check_dtype,
     check_note,
     check_shape,
+    check_units,
     decode_description,
     encode_axes,
     encode_description,
@@ -63,37 +66,57 @@ def create(
     *,
     fill_value: Any = None,
     axes: Iterable[Any] | None = None,
+    axis_names: Iterable[str | None] | None = None,
+    units: Iterable[str | None] | None = None,
     note: Mapping[Any, Any] | None = None,
     grid_ndim: int | None = None,
     flush_interval_s: float | None = 1.0,
+    numbered: bool = False,
     overwrite: bool = False,
     incomplete: str = "fill",
     casting: str = "same_value",
     on_error: ErrorHandler | None = None,
 ) -> Scan:
-    """Begin a scan that becomes `path`, a .npz of `shape` and `dtype`. Use it in a `with` block.
+    """Begin a scan of `shape` and `dtype` that becomes the export `path`, a .npz. Use it in a `with` block.
 
-    The space is claimed now: DiskFullError where it is not there, with nothing left behind. `fill_value` (None: NaN for
-    floating and complex dtypes, else 0) is what frames that never came hold at the end. `grid_ndim`: how many of the
-    first dimensions make the grid; None: the first index tells, and a longer one is refused from then on.
-    `flush_interval_s`: how old a frame may be and still be lost to a power cut; 0 flushes after each write, None at the
-    end only. An existing `path` raises NameTakenError, with `overwrite` it stays until the new one is complete, and is
-    replaced then. `incomplete`: what close() makes of a scan that is not complete, "fill" or "trim": cut to the part of the
-    grid that has frames. `casting`: "same_value" refuses a frame of another dtype where a value would change, but for
-    rounding in a floating dtype; "unsafe" does not look.
+    Args:
+        path: The name of the export; ".npz" is added if it is missing, and a leading `~` is the home folder.
+        shape: The lengths of all dimensions: first those of the grid, then those of a frame.
+        dtype: Any numpy dtype without Python objects.
+        fill_value: What the export holds where no frame has come. None: NaN for floating and complex dtypes, else 0.
+        axes: One array of coordinates, or None, for each dimension; None: index coordinates.
+        axis_names, units: One text, or None, for each dimension. Names are unique.
+        note: A dict. What is no plain data in it is stored for lys, with a warning.
+        grid_ndim: How many of the first dimensions make the grid. None: as many as the first index that is written has.
+        flush_interval_s: A frame that is older (seconds) survives a power cut. 0: flush after each write; None: at the end.
+        numbered: Append the next free number, as DataStorage does: data_0.npz, data_1.npz, ...
+        overwrite: Replace an existing export, when the new one is complete. Not together with `numbered`.
+        incomplete: What close() does if frames are missing: "fill" them with `fill_value`, or "trim" the array to the part
+            of the grid that has frames.
+        casting: "same_value" refuses a frame of another dtype if a value would change, except by rounding in a floating
+            dtype; "unsafe" converts without a check.
+        on_error: Called with the error if a background flush or checksum fails; in the thread of that. None: it is logged.
 
-    An axis that could not be read again is refused. What of `note` is no plain data is stored for lys, with a warning.
+    Raises NameTakenError if `path`, or a scan in progress of that name, exists; DiskFullError if there is not enough space,
+    which is claimed now; ScanShapeError and AxisLengthError for values that no scan can have; StorageOSError if the system
+    refuses. Nothing is left on disk then.
     """
     final = as_export_path(path)
+    if numbered and overwrite:
+        raise ScanShapeError(
+            "numbered and overwrite are both True: a numbered scan replaces no file; choose one of them"
+        )
     return begin_scan(
         final.parent,
         export_stem(final.name),
         shape,
         dtype,
-        numbered=False,
+        numbered=numbered,
         replace_existing=overwrite,
         fill_value=fill_value,
         axes=axes,
+        axis_names=axis_names,
+        units=units,
         note=note,
         grid_ndim=grid_ndim,
         flush_interval_s=flush_interval_s,
@@ -113,6 +136,8 @@ def begin_scan(
     replace_existing: bool,
     fill_value: Any = None,
     axes: Iterable[Any] | None = None,
+    axis_names: Iterable[str | None] | None = None,
+    units: Iterable[str | None] | None = None,
     note: Mapping[Any, Any] | None = None,
     grid_ndim: int | None = None,
     flush_interval_s: float | None = 1.0,
@@ -129,16 +154,12 @@ def begin_scan(
     folder = absolute(folder)  # the process may go to another one
     interval_s = check_options(flush_interval_s, incomplete, casting, on_error)
     check_names(folder, stem, numbered=numbered, replaces=replace_existing)
-    plan = _plan(shape, dtype, fill_value, axes, note, grid_ndim)
+    plan = _plan(shape, dtype, fill_value, axes, axis_names, units, note, grid_ndim)
     plan.check_is_read_again(folder, stem, numbered, note or {})
     if preallocate:
         ensure_free_space(folder, plan.layout.array_end + plan.reserve, folder / export_name(stem))
     make_folder(folder)
-    number: int | None = None
-    if numbered:
-        number, file = claim_number(folder, stem)
-    else:
-        file = claim_path(folder / export_name(stem), unique=replace_existing)
+    number, file = _claim(folder, stem, numbered, replace_existing)
     store: ScanStore | None = None
     try:
         final = export_name(stem) if number is None else numbered_name(stem, number)
@@ -165,6 +186,12 @@ def begin_scan(
         raise
 
 
+def _claim(folder: Path, stem: str, numbered: bool, replaces: bool) -> tuple[int | None, File]:
+    if numbered:
+        return claim_number(folder, stem)
+    return None, claim_path(folder / export_name(stem), unique=replaces)
+
+
 @dataclass(frozen=True)
 class _Plan:
     """What a scan is to be: everything has been checked, and nothing is on disk yet."""
@@ -174,6 +201,7 @@ class _Plan:
     fill: bytes
     grid: Grid
     layout: DataLayout
+    labels: tuple[Labels, Labels]
     metadata: tuple[bytes, bytes]
     started: datetime
 
@@ -212,13 +240,18 @@ class _Plan:
             replace=replaces,
             started=self.started.isoformat(timespec="milliseconds"),
             software=f"lys_storage {VERSION}",
+            axis_names=self.labels[0],
+            units=self.labels[1],
         )
 
 
-def _plan(shape: Any, dtype: Any, fill: Any, axes: Any, note: Any, grid_ndim: int | None) -> _Plan:
+def _plan(
+    shape: Any, dtype: Any, fill: Any, axes: Any, axis_names: Any, units: Any, note: Any, grid_ndim: int | None
+) -> _Plan:
     checked_dtype = check_dtype(dtype)
     dims = check_shape(shape, checked_dtype)
     fill_bytes = check_fill(fill, checked_dtype)
+    labels = check_axis_names(axis_names, len(dims)), check_units(units, len(dims))
     metadata = encode_axes(check_axes(axes, dims), dims), encode_note(check_note(note))
     if grid_ndim is not None:
         is_whole = isinstance(grid_ndim, int | np.integer) and not isinstance(grid_ndim, bool)
@@ -231,7 +264,7 @@ def _plan(shape: Any, dtype: Any, fill: Any, axes: Any, note: Any, grid_ndim: in
     layout = plan_data_member(dims, checked_dtype, now.timestamp(), frame_bytes=frame_bytes)
     if grid.frames > MAX_FRAMES:
         raise ScanShapeError(f"a grid of {grid.frames:,} frames: at most {MAX_FRAMES:,}; make the frames larger")
-    return _Plan(dims, checked_dtype, fill_bytes, grid, layout, metadata, now)
+    return _Plan(dims, checked_dtype, fill_bytes, grid, layout, labels, metadata, now)
 
 
 def _make_files(

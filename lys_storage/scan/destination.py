@@ -18,7 +18,7 @@ _MOST_NUMBER = 999_999
 def as_export_path(path: Any) -> Path:
     """The export that `path` names: the suffix is added where it is missing. Raises where it can name no file."""
     try:
-        text = os.fsdecode(path)
+        text = os.path.expanduser(os.fsdecode(path))
     except TypeError as error:
         raise ScanShapeError(f"{path!r} is no path: give the name of the file, such as 'run/data_0.npz'") from error
     final = Path(text)

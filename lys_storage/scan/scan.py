@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import logging
 import sys
 import warnings
 import weakref
@@ -26,7 +26,10 @@ from .metadata import ScanMetadata
 from .missing import missing_indices
 from .options import check_incomplete
 from .space import ScanSpace
+from .unclosed import kept_in_progress, unclosed, warn_at_exit
 from .writer import FrameWriter
+
+log = logging.getLogger("lys_storage")
 
 
 class Scan:
@@ -66,6 +69,7 @@ class Scan:
         )
         self._finalizer = weakref.finalize(self, self._workers.drop, weakref.ref(self))
         self._lifecycle = lifecycle  # last: __del__ finds a scan that is whole, or none
+        warn_at_exit(self)
 
     # -- what it is -----------------------------------------------------------------------------------------------
 
@@ -91,6 +95,16 @@ class Scan:
     @property
     def number(self) -> int | None:
         return self._store.description.number
+
+    @property
+    def axis_names(self) -> list[str | None]:
+        """The name of each dimension, as given to create; None where it has none."""
+        return list(self._store.description.axis_names) or [None] * len(self.shape)
+
+    @property
+    def units(self) -> list[str | None]:
+        """The unit of each dimension, as given to create; None where it has none."""
+        return list(self._store.description.units) or [None] * len(self.shape)
 
     @property
     def fill_value(self) -> Any:
@@ -323,9 +337,9 @@ class Scan:
         lifecycle = getattr(self, "_lifecycle", None)
         if lifecycle is None or lifecycle.is_over or sys.is_finalizing():
             return
-        warnings.warn(
-            f"{self!r} was dropped: it is kept in progress at {self.part_path}", ResourceWarning, stacklevel=2
-        )
+        message = unclosed(self)
+        log.warning("%s", message)  # a ResourceWarning is not shown by default
+        warnings.warn(message, ResourceWarning, stacklevel=2)
 
     def __enter__(self) -> Scan:
         return self
@@ -344,11 +358,7 @@ class Scan:
         except LysStorageError as second:
             error.add_note(f"And the last flush failed: {second}")
         if self.report is None:
-            error.add_note(
-                f"The scan is kept in progress: {self.part_path} ({self.frames_written} of {self.frames_expected} frames). "
-                f"lys_storage.resume({os.fspath(self.path)!r}) goes on with it; "
-                f'"lys-storage recover {self.part_path.parent}" exports it.'
-            )
+            error.add_note(kept_in_progress(self))
 
 
 def export_recovered(scan: Scan, incomplete: str, on_progress: Progress | None) -> Path:

@@ -30,7 +30,7 @@ def test_a_scan_in_progress(tmp_path: Path, running: bool) -> None:
             scan.suspend()
         advice = (
             "while it is written, its Scan reads it; if it was interrupted, "
-            f'"lys-storage recover {tmp_path}" exports it, and lys_storage.resume({os.fspath(part)!r}) goes on with it'
+            f"lys-storage recover '{tmp_path}' exports it, and lys_storage.resume continues it"
         )
         assert said(part) == f"{part} is a scan in progress, and no export yet; {advice}"
         journal = tmp_path / "a.npz.part.journal"
@@ -53,7 +53,7 @@ def test_a_scan_in_progress_that_will_replace_an_export(tmp_path: Path) -> None:
 
 
 def test_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(StorageOSError, match=f'is a folder.*"lys-storage ls {tmp_path}" lists them') as caught:
+    with pytest.raises(StorageOSError, match=r"is a folder.*which lys-storage ls lists") as caught:
         lys_storage.open_wave(tmp_path)
     assert (caught.value.errno, caught.value.filename) == (errno.EISDIR, str(tmp_path))
 

@@ -378,7 +378,7 @@ def test_after_an_orderly_restart_everything_acknowledged_is_there(
     scan.close()
 
 
-@pytest.mark.filterwarnings("ignore:.*was dropped:ResourceWarning")
+@pytest.mark.filterwarnings("ignore:a scan was not closed:ResourceWarning")
 def test_a_scan_that_is_dropped_is_flushed_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checksum_thread_module, "LATEST_S", 3600.0)
     scan = begin(tmp_path / "a", flush_interval_s=3600.0)
@@ -389,7 +389,7 @@ def test_a_scan_that_is_dropped_is_flushed_once_more(tmp_path: Path, monkeypatch
     assert assert_nothing_is_passed_off(recovered(tmp_path / "a")) == set(range(50))
 
 
-@pytest.mark.filterwarnings("ignore:.*was dropped:ResourceWarning")
+@pytest.mark.filterwarnings("ignore:a scan was not closed:ResourceWarning")
 def test_a_scan_that_a_script_forgets_is_flushed_at_its_exit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv[2]); from pathlib import Path\n"

@@ -53,7 +53,7 @@ def test_close_tells_how_far_the_fill_has_come(tmp_path: Path) -> None:
     """A fill that is not zero costs bytes, with progress."""
     scan, told = begin(tmp_path, (3, 3_000_000), "u1", fill_value=1, grid_ndim=1), []
     scan[1] = np.zeros(3_000_000, "u1")
-    scan.close(lambda done, total: told.append((done, total)))
+    scan.close(on_progress=lambda done, total: told.append((done, total)))
     assert told[-1] == (6_000_000, 6_000_000)
     assert [done for done, _ in told] == sorted(done for done, _ in told)
 
@@ -138,7 +138,7 @@ def test_a_scan_with_frames_is_not_discarded(tmp_path: Path) -> None:
 def test_a_scan_that_is_dropped_warns_and_is_kept(tmp_path: Path) -> None:
     scan = begin(tmp_path)
     scan[0] = np.ones(3)
-    with pytest.warns(ResourceWarning, match=r"was dropped: it is kept in progress at .*data\.npz\.part"):
+    with pytest.warns(ResourceWarning, match=r"a scan was not closed\. .*data\.npz'\) continues it"):
         del scan
     for thread in threading.enumerate():
         if thread.name.startswith("lys_storage"):
@@ -157,11 +157,10 @@ def test_an_exception_keeps_the_scan_and_says_how_to_go_on(tmp_path: Path) -> No
         scan.note["b"] = 2
         raise ZeroDivisionError
     (said,) = caught.value.__notes__
-    part = tmp_path / "data.npz.part"
     assert said == (
-        f"The scan is kept in progress: {part} (1 of 2 frames). "
-        f"lys_storage.resume({str(tmp_path / 'data.npz')!r}) goes on with it; "
-        f'"lys-storage recover {tmp_path}" exports it.'
+        "The scan is kept in progress: 1 of 2 frames. "
+        f"lys_storage.resume({str(tmp_path / 'data.npz')!r}) continues it; "
+        f"lys-storage recover '{tmp_path}' exports it."
     )
     assert files(tmp_path) == IN_PROGRESS
     with lys_storage.resume(tmp_path / "data.npz") as scan:

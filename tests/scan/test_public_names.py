@@ -7,9 +7,21 @@ from pathlib import Path
 import lys_storage
 
 PUBLIC = {
-    *("array", "axes", "change_dtype", "close", "closed", "complete", "discard", "dtype", "fill", "flush"),
+    *(
+        "array",
+        "axes",
+        "axis_names",
+        "change_dtype",
+        "close",
+        "closed",
+        "complete",
+        "discard",
+        "dtype",
+        "fill_value",
+        "flush",
+    ),
     *("frame_shape", "frames_expected", "frames_written", "grid_shape", "missing", "note", "number", "part_path"),
-    *("path", "published", "read", "report", "seal", "shape", "suspend", "update", "write", "written"),
+    *("path", "published", "read", "report", "seal", "shape", "suspend", "units", "update", "write", "written"),
 }
 
 
