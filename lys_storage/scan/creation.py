@@ -91,11 +91,10 @@ def create(
         flush_interval_s: A frame that is older (seconds) survives a power cut. 0: flush after each write; None: at the end.
         numbered: Append the next free number, as DataStorage does: data_0.npz, data_1.npz, ...
         overwrite: Replace an existing export, when the new one is complete. Not together with `numbered`.
-        incomplete: What close() does if frames are missing: "fill" them with `fill_value`, or "trim" the array to the part
-            of the grid that has frames.
-        casting: "same_value" refuses a frame of another dtype if a value would change, except by rounding in a floating
-            dtype; "unsafe" converts without a check.
-        on_error: Called with the error if a background flush or checksum fails; in the thread of that. None: it is logged.
+        incomplete: If frames are missing at the end: "fill" them with `fill_value`, or "trim" the grid to what has come.
+        casting: "same_value" refuses a frame of another dtype if a value would change (floating dtypes may round);
+            "unsafe" converts without a check.
+        on_error: Called, in a background thread, with the error of a flush or checksum that fails. None: it is logged.
 
     Raises NameTakenError if `path`, or a scan in progress of that name, exists; DiskFullError if there is not enough space,
     which is claimed now; ScanShapeError and AxisLengthError for values that no scan can have; StorageOSError if the system
@@ -106,24 +105,16 @@ def create(
         raise ScanShapeError(
             "numbered and overwrite are both True: a numbered scan replaces no file; choose one of them"
         )
-    return begin_scan(
-        final.parent,
-        export_stem(final.name),
-        shape,
-        dtype,
-        numbered=numbered,
-        replace_existing=overwrite,
-        fill_value=fill_value,
-        axes=axes,
-        axis_names=axis_names,
-        units=units,
-        note=note,
-        grid_ndim=grid_ndim,
-        flush_interval_s=flush_interval_s,
-        incomplete=incomplete,
-        casting=casting,
-        on_error=on_error,
-    )
+    given: dict[str, Any] = {
+        "fill_value": fill_value,
+        "axes": axes,
+        "axis_names": axis_names,
+        "units": units,
+        "note": note,
+    }
+    how: dict[str, Any] = {"flush_interval_s": flush_interval_s, "incomplete": incomplete, "casting": casting}
+    how |= {"grid_ndim": grid_ndim, "on_error": on_error, "numbered": numbered, "replace_existing": overwrite}
+    return begin_scan(final.parent, export_stem(final.name), shape, dtype, **given, **how)
 
 
 def begin_scan(
