@@ -77,18 +77,23 @@ class _Commands(click.Group):
                 raise
 
     def invoke(self, ctx: click.Context) -> Any:
-        asked = [*ctx.args, *getattr(ctx, "_protected_args", ())]
+        asked = [*getattr(ctx, "_protected_args", ()), *ctx.args]
+
+        def say_error(text: str) -> None:
+            """As JSON, if that was asked for: a list, or one object of a command that prints one object."""
+            if JSON_OPTION in asked:
+                found = record("", "", error=text)
+                say_json(found if asked[0] in ("info", "resume") else [found])
+
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             message, code = "stopped", INTERRUPTED
         except click.UsageError as error:
-            if JSON_OPTION in asked:
-                say_json([record("", "", error=error.format_message())])
+            say_error(error.format_message())
             raise
         say_aside(message)
-        if JSON_OPTION in asked:
-            say_json([record("", "", error=message)])
+        say_error(message)
         sys.exit(code)
 
 

@@ -290,7 +290,8 @@ def run_check_disk(folder: Path, *, json_output: bool) -> int:
             raise click.UsageError(f"{printable(str(folder))}: there is no folder of this name; it is not made here")
         code = SUCCESS
         for finding in check_disk(folder):
-            records.append(asdict(finding))
+            state, error = ("holds", None) if finding.holds else ("fails", finding.follows)
+            records.append(record(folder, state, probe=finding.what, message=finding.seen, error=error))
             code = code if finding.holds else PROBLEMS
             if not json_output:
                 say(f"{'holds' if finding.holds else 'FAILS'}  {finding.what}: {finding.seen}")

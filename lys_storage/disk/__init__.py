@@ -17,7 +17,7 @@ from .folder import (
 from .forks import call_in_forked_child, fork_generation, process_id, register_for_forks
 from .lock import Lock
 from .numbering import LOCK_NAME, claim_number, claim_path, free_number, give_back
-from .paths import AnyPath, user_path
+from .paths import AnyPath, absolute, user_path
 from .pieces import FileCutError, range_crc32, read_pieces, rewrite_range, units_crc32
 from .preallocation import Preallocation
 from .probe import check_disk
@@ -34,6 +34,7 @@ __all__ = [
     "Identity",
     "Lock",
     "Preallocation",
+    "absolute",
     "boot_id",
     "call_in_forked_child",
     "check_disk",

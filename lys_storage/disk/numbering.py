@@ -25,6 +25,7 @@ from ..format import journal_path, numbered_name, numbered_names, part_path, rec
 from .file import File
 from .folder import remove_file
 from .forks import call_in_forked_child
+from .paths import absolute
 
 log = logging.getLogger("lys_storage")
 LOCK_NAME = ".lys_storage.lock"
@@ -116,7 +117,7 @@ call_in_forked_child(_after_fork_in_child)
 
 
 def _cache_of(folder: Path, stem: str) -> _NumberCache:
-    key = (os.path.abspath(folder), stem)
+    key = (str(absolute(folder)), stem)
     if key not in _known:
         while len(_known) >= 64:
             _known.pop(next(iter(_known)))

@@ -11,6 +11,7 @@ import os
 import re
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,10 @@ def describe(error: LysStorageError | OSError) -> str:
 
 def with_path(path: Path, text: str) -> str:
     """`text` with the path that it is about in front, unless it names that itself, as it is or from the root on."""
-    names = "|".join(re.escape(name) for name in (str(path), os.path.abspath(path)))
+    spellings = [str(path)]
+    with suppress(OSError):  # the working directory is gone
+        spellings.append(os.path.abspath(path))
+    names = "|".join(map(re.escape, spellings))
     names_it = re.search(rf"(?:^|\s)(?:{names})(?!\w)", text)
     return text if names_it else f"{path}: {text}"
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..callbacks import ErrorHandler, Progress
-from ..disk import File, Lock, remove_file, sync_folder, user_path
+from ..disk import File, Lock, absolute, remove_file, sync_folder, user_path
 from ..errors import (
     BadFileError,
     LysStorageError,
@@ -45,7 +45,7 @@ def open_store(
     Raises ScanInUseError where a living process writes it, BadFileError where it is not sound, StorageOSError where there
     is none, or, without `force`, where the file system has no locks: there nobody can tell whether a process writes it.
     """
-    part = find_scan_file(Path(os.path.abspath(path)))
+    part = find_scan_file(absolute(path))
     _ensure_is_there(path, part)
     ensure_is_scan(part)
     file = File.open(part, writable=True)
@@ -107,7 +107,9 @@ def _ensure_is_there(path: Path, part: Path) -> None:
     if journal_path(part).exists():
         text = f"this scan file is gone, and its journal is here: move it back to {part.parent}"
     elif path.is_file() and not is_scan_file(path.name):
-        text = f"is not there: the scan is finished; open_wave reads {path.name}, and create begins another one"
+        text = f"is not there, and {path.name} is no export of lys_storage that can be opened"
+        if opened_scan_id(path) is not None:
+            text = f"is not there: the scan is finished; open_wave reads {path.name}, and create begins another one"
     else:
         text = f"there is no scan in progress of this name; lys-storage ls {quoted(part.parent)} lists those that there are"
     raise StorageOSError(errno.ENOENT, text, os.fspath(part))

@@ -17,6 +17,7 @@ from .._version import VERSION
 from ..callbacks import ErrorHandler, log_error
 from ..disk import (
     File,
+    absolute,
     claim_number,
     claim_path,
     ensure_free_space,
@@ -50,7 +51,7 @@ from ..format import (
 )
 from ..journal import Journal
 from ..store import ScanStore
-from .destination import absolute, as_export_path, check_names
+from .destination import as_export_path, check_names
 from .frame_input import check_fill
 from .metadata import warn_of_note
 from .options import check_options

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..disk import check_name_length
-from ..errors import ScanShapeError, StorageOSError, os_error
+from ..errors import ScanShapeError, StorageOSError
 from ..format import EXPORT_SUFFIX, export_name, longest_name, numbered_name
 
 _MOST_NUMBER = 999_999
@@ -27,14 +27,6 @@ def as_export_path(path: Any) -> Path:
         inside = os.path.join(text, "data_0.npz")
         raise StorageOSError(errno.EISDIR, f"is a folder: name a file, such as {inside!r} in it", text)
     return final if final.suffix == EXPORT_SUFFIX else final.with_name(export_name(final.name))
-
-
-def absolute(folder: Path) -> Path:
-    """Raises StorageOSError where `folder` is in a working directory that is gone."""
-    try:
-        return Path(os.path.abspath(folder))
-    except OSError as error:
-        raise os_error("find the working directory", folder, error, "go to another one, or give a full path") from error
 
 
 def check_names(folder: Path, stem: str, *, numbered: bool, replaces: bool) -> None:

@@ -223,7 +223,7 @@ def test_the_json_of_each_command_has_the_same_keys(tmp_path: Path) -> None:
     (recovered,) = the_json(invoke("recover", "--json", tmp_path))
     export = the_json(invoke("info", "--json", tmp_path / "data.npz"))
     assert set(listed) == set(verified) == set(tried) == set(recovered) == KEYS
-    for one in (shown, resumed, export):
+    for one in (shown, resumed, export, *the_json(invoke("check-disk", "--json", tmp_path))):
         assert set(one) > KEYS
     for one in (listed, verified, tried, shown, resumed):
         assert (one["path"], one["part"], one["state"]) == (str(part), str(part), "interrupted")
@@ -294,6 +294,7 @@ def test_a_command_that_fails_prints_json_with_the_error_all_the_same(
     (one,) = found if isinstance(found, list) else [found]
     assert set(one) >= KEYS
     assert one["error"]
+    assert isinstance(found, dict) == (words[0] in ("info", "resume"))
     plain = invoke(*(word.format(tmp_path) for word in words))
     assert plain.exit_code == code
     assert "Traceback" not in plain.output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage import FrameIndexError, ScanClosedError, ScanInUseError
+from lys_storage import FrameIndexError, ScanClosedError, ScanInUseError, StorageOSError
 from tests.helpers import assert_same_array, files, interrupt, load_export
 from tests.scan.scans import begin
 
@@ -140,3 +141,29 @@ def test_a_resumed_scan_runs_nothing_that_its_journal_says(tmp_path: Path) -> No
     scan.close()
     with lys_storage.open_wave(tmp_path / "data.npz", allow_pickle=True) as wave:
         assert wave.note == {"where": Path("a")}
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"notes of today", b"PK\x03\x04"], ids=["empty", "text", "the beginning of a ZIP"]
+)
+def test_a_file_that_is_no_export_is_not_called_a_finished_scan(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_bytes(content)
+    with pytest.raises(StorageOSError, match=r"and notes\.txt is no export of lys_storage that can be opened"):
+        lys_storage.resume(path)
+
+
+def test_a_finished_scan_is_said_to_be_finished(tmp_path: Path) -> None:
+    with lys_storage.create(tmp_path / "data.npz", (2,)) as scan:
+        scan[...] = [1, 2]
+    with pytest.raises(StorageOSError, match=r"the scan is finished; open_wave reads data\.npz"):
+        lys_storage.resume(tmp_path / "data.npz")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows removes no working directory")
+def test_a_working_directory_that_is_gone_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(StorageOSError, match="go to another one, or give a full path"):
+        lys_storage.resume("data.npz")
