@@ -14,7 +14,7 @@ GRID, FRAME = (3, 4), (8, 9)
 @pytest.fixture
 def make_detector(qtbot):
     """Detectors that have come to rest when the test is over."""
-    from lys_storage.demo._detector import SimulatedDetector
+    from lys_storage.demo import SimulatedDetector
 
     made = []
 
