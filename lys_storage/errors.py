@@ -46,6 +46,10 @@ class FrameIndexError(LysStorageError, IndexError):
     """An index is outside the grid, names a part of a frame, or is of a kind that names no frames."""
 
 
+class MissingFrameError(LysStorageError, LookupError):
+    """An operator, or `np.asarray`, needs a frame that has not come. `read` gives the fill value in its place."""
+
+
 class ScanShapeError(LysStorageError, ValueError):
     """A shape, dtype, fill, grid, note or option that no scan can have."""
 

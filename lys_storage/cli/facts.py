@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import UnsafeFileError
-from ..format import Axes, is_scan_file
+from ..format import Axes, axes_in_words, is_scan_file
 from ..reading import open_wave
 from ..recovery import FOREIGN, Entry, details_of
 from .output import printable
@@ -40,16 +40,8 @@ def _facts_of_axes(
     axes: Axes, shape: tuple[int, ...], names: Sequence[str | None], units: Sequence[str | None]
 ) -> dict[str, Any]:
     """`axes`: the range of each one in words. Names and units are None where no dimension has one."""
-    words = []
-    for axis, n, unit in itertools.zip_longest(axes, shape, units):
-        of_unit = f" {unit}" if unit else ""
-        if axis is None:
-            words.append(f"0.0 ... {n - 1}.0{of_unit} ({n} points)" if n else "")
-        else:
-            ends = f"{axis[0]} ... {axis[-1]}{of_unit}" if axis.ndim == 1 and axis.size else ""
-            words.append(f"{ends} ({axis.size} points)" if ends else "")
     return {
-        "axes": words,
+        "axes": axes_in_words(axes, shape, units),
         "axis_names": list(names) if any(names) else None,
         "units": list(units) if any(units) else None,
     }

@@ -59,7 +59,7 @@ def check_frames(path: Path, measurement: SimulatedMeasurement, console: Console
                     return Finding(None, f"interrupted after {compared:,} frames, {len(wrong):,} of them wrong")
                 if frames.came(index):
                     compared += 1
-                    if not identical(wave.read(*index), measurement.frame(index, buffer)):
+                    if not identical(wave.read(index), measurement.frame(index, buffer)):
                         wrong.append(index)
                 meter.update(done)
         if wrong:

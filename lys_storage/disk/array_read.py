@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import os_error
-from ..format import Grid, select
+from ..format import Grid, Selection
 from .file import File
 
 
 def read_selection(
-    file: File, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], index: Any
+    file: File, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], selection: Selection
 ) -> np.ndarray[Any, Any]:
-    """What `index` names in an array stored in C order at `offset` of `file`, by reads that raise."""
-    selection = select(index, shape)
+    """What `selection` selects in an array of `shape` that is stored in C order at `offset` of `file`, by reads that raise."""
     result = np.empty(selection.shape, dtype)
     grid = Grid(shape, selection.depth)
     size = grid.frame_elements * dtype.itemsize
@@ -30,10 +29,9 @@ def read_selection(
 
 
 def read_fortran_selection(
-    file: File, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], index: Any
+    file: File, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], selection: Selection
 ) -> np.ndarray[Any, Any]:
     """As read_selection, of an array that is stored in Fortran order. Reads one index of the last dimension at a time."""
-    selection = select(index, shape)
     *inner, last = selection.entries + tuple(range(n) for n in shape[selection.depth :])
     result = np.empty(selection.shape, dtype)
     slab = np.empty(shape[:-1], dtype, order="F")

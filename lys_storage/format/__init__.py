@@ -26,6 +26,8 @@ from .archive import (
 from .axes_and_note import (
     ALLOW_PICKLE_NPY,
     Axes,
+    axes_in_a_line,
+    axes_in_words,
     check_axes,
     check_axes_leniently,
     check_note,
@@ -61,7 +63,7 @@ from .names import (
 from .note import encode_note, plain_note, unreadable_keys
 from .npy import MAX_NPY_HEADER, check_dtype, check_shape, decode_npy_header, encode_npy_header
 from .same_value import first_changed, has_same_fields, is_masked, quick_check
-from .selection import select
+from .selection import Selection, select, shown_index
 
 __all__ = [
     "ALLOW_PICKLE_NPY",
@@ -84,6 +86,9 @@ __all__ = [
     "Grid",
     "Labels",
     "LayoutChanged",
+    "Selection",
+    "axes_in_a_line",
+    "axes_in_words",
     "axis_label",
     "begins_as_scan_file",
     "check_axes",
@@ -138,6 +143,7 @@ __all__ = [
     "resume_call",
     "scan_file_name",
     "select",
+    "shown_index",
     "tail_reserve",
     "unreadable_keys",
     "with_coordinates",

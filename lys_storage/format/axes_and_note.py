@@ -11,6 +11,7 @@ import datetime
 import io
 import pickle
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from math import prod
 from typing import Any
 
@@ -149,6 +150,24 @@ def with_coordinates(axes: Sequence[np.ndarray[Any, Any] | None], shape: tuple[i
     """`axes`, with index coordinates for each None and for axes missing at the end."""
     known = list(axes) + [None] * (len(shape) - len(axes))
     return [index_axis(n) if axis is None else axis for axis, n in zip(known, shape, strict=False)]
+
+
+def axes_in_words(axes: Axes, shape: tuple[int, ...], units: Sequence[str | None]) -> list[str]:
+    """Begin, end, unit and number of points of each axis; "" where these do not describe it."""
+    words = []
+    for axis, n, unit in zip_longest(axes, shape, units):
+        of_unit = f" {unit}" if unit else ""
+        if axis is None:
+            words.append(f"0.0 ... {n - 1}.0{of_unit} ({n} points)" if n else "")
+        else:
+            ends = f"{axis[0]} ... {axis[-1]}{of_unit}" if axis.ndim == 1 and axis.size else ""
+            words.append(f"{ends} ({axis.size} points)" if ends else "")
+    return words
+
+
+def axes_in_a_line(axes: Axes, shape: tuple[int, ...], names: Sequence[str | None], units: Sequence[str | None]) -> str:
+    words = axes_in_words(axes, shape, units)
+    return "; ".join(f"{name}: {word}" if name else word for name, word in zip(names, words, strict=True))
 
 
 def encode_axes(axes: Axes, shape: tuple[int, ...]) -> bytes:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from math import prod
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from ..errors import FrameIndexError
 from .geometry import Grid
 
 Entry = int | slice
+_ADVICE = "frames are written by ints, slices and '...'"
+_MOST_CHARACTERS = 100
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,11 @@ class Selection:
     def blocks(self, grid: Grid, most: int = 1 << 62) -> Iterator[tuple[tuple[int | slice, ...], int, int]]:
         """(index into the result, first frame, number of frames) of each contiguous block, in C order.
 
-        Needs depth <= grid.ndim. A slice in the last dimension is split into blocks of about `most` frames at most.
+        An index that is longer than the grid: of the frames of which it selects a part. A slice in the last dimension is
+        split into blocks of about `most` frames at most.
         """
         count = prod(grid.shape[self.depth : grid.ndim])
-        outer: tuple[int | range, ...] = self.entries
+        outer: tuple[int | range, ...] = self.entries[: grid.ndim]
         last = outer[-1] if outer else None
         if isinstance(last, range) and last.step == 1:
             outer = outer[:-1]
@@ -58,18 +62,20 @@ class Selection:
                 yield place + inner, (block + at) * count, n * count
 
 
-def select(index: Any, shape: tuple[int, ...]) -> Selection:
+def select(index: Any, shape: tuple[int, ...], advice: str = _ADVICE) -> Selection:
     """What `index`, an int, a slice, an Ellipsis or a tuple of them, selects in an array of `shape`.
 
-    Raises FrameIndexError where it is out of range, or anything else.
+    Raises FrameIndexError where it is out of range, or anything else, which `advice` is for.
     """
     given = index if isinstance(index, tuple) else (index,)
     dots = [k for k, e in enumerate(given) if e is Ellipsis]
     if len(dots) > 1 or len(given) - len(dots) > len(shape):
-        raise FrameIndexError(f"index {index!r} has more entries than the {len(shape)} dimensions of shape {shape}")
+        raise FrameIndexError(
+            f"index {shown_index(index)} has more entries than the {len(shape)} dimensions of shape {shape}"
+        )
     for k in dots:
         given = given[:k] + (slice(None),) * (len(shape) - len(given) + 1) + given[k + 1 :]
-    entries = [_entry(e, n, index, shape) for e, n in zip(given, shape, strict=False)]
+    entries = [_entry(e, n, index, shape, advice) for e, n in zip(given, shape, strict=False)]
     while entries and isinstance(entries[-1], range) and entries[-1] == range(shape[len(entries) - 1]):
         entries.pop()  # a whole dimension at the end belongs to the blocks
     depth = len(entries)
@@ -77,15 +83,28 @@ def select(index: Any, shape: tuple[int, ...]) -> Selection:
     return Selection(tuple(entries), depth, left_over)
 
 
-def _entry(entry: Any, n: int, index: Any, shape: tuple[int, ...]) -> int | range:
-    if isinstance(entry, slice):
-        return range(*entry.indices(n))
+def shown_index(index: Any) -> str:
+    """`index` for a message, in one line of about 100 characters at most: a mask can be long."""
+    return shorten(repr(index), _MOST_CHARACTERS, placeholder=" ...")
+
+
+def _entry(entry: Any, n: int, index: Any, shape: tuple[int, ...], advice: str) -> int | range:
     if isinstance(entry, bool | np.bool_):
-        raise FrameIndexError(f"index {index!r}: a mask cannot name frames; use ints or slices")
+        raise _refused(entry, index, advice)
     try:
+        if isinstance(entry, slice):
+            return range(*entry.indices(n))
         i = operator.index(entry)
-    except TypeError:
-        raise FrameIndexError(f"index {index!r}: {entry!r} is no int, slice or Ellipsis") from None
+    except (TypeError, ValueError) as error:
+        if isinstance(entry, slice):
+            raise FrameIndexError(f"index {shown_index(index)}: {error}") from None
+        raise _refused(entry, index, advice) from None
     if not -n <= i < n:
-        raise FrameIndexError(f"index {index!r} is out of range for shape {shape}")
+        raise FrameIndexError(f"index {shown_index(index)} is out of range for shape {shape}")
     return i + n if i < 0 else i
+
+
+def _refused(entry: Any, index: Any, advice: str) -> FrameIndexError:
+    is_mask = isinstance(entry, bool) or getattr(entry, "dtype", None) == np.bool_
+    what = "is or holds a mask" if is_mask else f"has {shown_index(entry)}, which is no int, slice or '...'"
+    return FrameIndexError(f"index {shown_index(index)} {what}; {advice}")

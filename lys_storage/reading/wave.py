@@ -24,18 +24,21 @@ from typing import Any
 
 import numpy as np
 
+from ..array_like import ArrayLike, Facts, keys_in_words, one_index
 from ..disk import File, read_fortran_selection, read_selection
 from ..errors import BadFileError, LysStorageError, ScanClosedError, StorageOSError, os_error
 from ..format import (
     INFO_MEMBER,
     MAX_NPY_HEADER,
     Axes,
+    axes_in_a_line,
     combine,
     crc32,
     decode_axes,
     decode_labels,
     decode_note_with_texts,
     decode_npy_header,
+    select,
     with_coordinates,
 )
 from .no_export import as_path, open_export, why_no_export
@@ -45,6 +48,7 @@ from .zip_check import check_member_size, check_members, check_structure, find_m
 log = logging.getLogger("lys_storage")
 
 _STEP = 1 << 20
+_ADVICE = "read takes ints, slices and '...'; wave.data[index] takes masks and lists as well"
 _BAD_FILE_ERRORS = (
     *(zipfile.BadZipFile, ValueError, EOFError, KeyError, IndexError, TypeError, RuntimeError, RecursionError),
     *(MemoryError, OverflowError, SyntaxError, struct.error, zlib.error, lzma.LZMAError, tokenize.TokenError),
@@ -67,8 +71,10 @@ class _Data:
         return prod(self.shape) * self.dtype.itemsize
 
 
-class StoredWave:
+class StoredWave(ArrayLike):
     """An export. `data` is a read-only np.memmap; of a compressed file, as lys writes them, an array in memory.
+
+    `wave[index]` is `wave.read(index)`; `np.asarray(wave)` is `wave.data`.
 
     `axes`: one array for each dimension; `note`: a dict; `info`: the content of `acquisition.json`, {} where there is none.
     All of it is of the one file that was opened, also where another file gets its name meanwhile.
@@ -77,12 +83,13 @@ class StoredWave:
     BadFileError: the note cannot be read, and is {}.
     """
 
+    _whole = "wave.data"
+
     def __init__(self, path: Path, file: File, data: _Data) -> None:
         self.path = path
         self._file, self._stored = file, data
         self._data: np.ndarray[Any, Any] | None = None
-        self._offset, self._is_closed = data.offset, False
-        self.shape, self.dtype = data.shape, data.dtype
+        self._is_closed = False
         self._axes: Axes = []
         self.note: dict[Any, Any] = {}
         self.note_error: BadFileError | None = None
@@ -97,6 +104,14 @@ class StoredWave:
     def units(self) -> list[str | None]:
         """The unit of each dimension; None where the file has none."""
         return list(decode_labels(self.info.get("units"), len(self.shape)))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._stored.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._stored.dtype
 
     @property
     def stored_axes(self) -> Axes:
@@ -114,8 +129,7 @@ class StoredWave:
 
         Raises StorageOSError where the system refuses the map: `read` needs none.
         """
-        if self._is_closed:
-            raise ScanClosedError(f"{self.path} is closed")
+        self._raise_if_closed()
         data = self._data
         if data is None:
             data = self._load()
@@ -136,15 +150,32 @@ class StoredWave:
             reason = error if isinstance(error, OSError) else OSError(errno.EINVAL, str(error))
             raise os_error("map", self.path, reason, "wave.read(index) reads without a map") from error
 
-    def read(self, *index: Any) -> np.ndarray[Any, Any]:
-        """A copy of what `index` selects. A disk error raises StorageOSError here; through `data` it kills the process."""
-        stored = self._stored
+    def read(self, index: Any = ..., *more: Any) -> Any:
+        """A copy of what `index` names: ints, slices, Ellipsis, or a tuple of them. The default is the whole.
+
+        An array of the dtype of the wave, or a numpy scalar where the index names one element. Raises FrameIndexError where
+        the index is out of range, or has a mask or a list. A disk error raises StorageOSError here; through `data` it kills the
+        process.
+        """
+        one_index("wave.read", index, more)
+        self._raise_if_closed()
+        stored, selection = self._stored, select(index, self.shape, _ADVICE)
         if stored.offset is None or stored.size_bytes == 0:
-            return np.array(self.data[index])
+            result = np.array(self.data[index])
+        else:
+            read = read_fortran_selection if stored.order == "F" else read_selection
+            result = read(self._file, stored.offset, self.shape, self.dtype, selection)
+        return result if result.ndim else result[()]
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.read(index)
+
+    def _as_array(self) -> np.ndarray[Any, Any]:
+        return self.data
+
+    def _raise_if_closed(self) -> None:
         if self._is_closed:
-            raise ScanClosedError(f"{self.path} is closed")
-        read = read_fortran_selection if stored.order == "F" else read_selection
-        return read(self._file, stored.offset, self.shape, self.dtype, index)
+            raise ScanClosedError(f"{self.path} is closed; open_wave opens it again")
 
     def verify(self, on_progress: Callable[[int], None] = lambda done: None) -> Iterator[str]:
         """What is wrong with the bytes of the file, in words: all of them are read. `on_progress(done)`: bytes so far."""
@@ -165,6 +196,18 @@ class StoredWave:
 
     def __repr__(self) -> str:
         return f"<StoredWave {self.path} {self.shape} {self.dtype}>"
+
+    def _facts(self) -> Facts:
+        written, expected = (self.info.get(f"frames_{what}") for what in ("written", "expected"))
+        return {
+            "path": lambda: self.path,
+            "shape": lambda: self.shape,
+            "dtype": lambda: self.dtype,
+            "frames": lambda: None if written is None else f"{written} of {expected} written",
+            "state": lambda: "closed" if self._is_closed else "open, read-only",
+            "axes": lambda: axes_in_a_line(self.stored_axes, self.shape, self.axis_names, self.units),
+            "note": lambda: keys_in_words(self.note),
+        }
 
 
 def open_wave(

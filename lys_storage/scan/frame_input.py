@@ -12,6 +12,8 @@ from ..errors import FrameShapeError, FrameTypeError, ScanShapeError
 from ..format import first_changed, has_same_fields, is_masked, quick_check
 from ..journal import Chunk
 
+NUMBERS = (bool, int, float, complex, np.generic)
+"""What a script may fill many frames with."""
 SLAB_BYTES = 1 << 20
 """What a cast, or a frame that is not contiguous, takes of memory at a time."""
 _MOST_OF_ELEMENT = 1 << 22
@@ -92,7 +94,8 @@ def as_array(frame: Any) -> np.ndarray[Any, Any]:
 def as_frame(frame: Any, dtype: np.dtype[Any], index: Any) -> np.ndarray[Any, Any]:
     """`frame` as an array that can be cast to `dtype` by `same_kind`. Copies nothing that is an array already.
 
-    Lists and Python numbers have no dtype of their own: they pass where `dtype` holds their values.
+    Lists and Python numbers have no dtype of their own: they pass where `dtype` holds their values. So does a numpy scalar:
+    numpy 1 makes an int64 of `scan[i] + 1`.
     Raises FrameTypeError.
     """
     array = as_array(frame)
@@ -101,7 +104,7 @@ def as_frame(frame: Any, dtype: np.dtype[Any], index: Any) -> np.ndarray[Any, An
     has_dtype = isinstance(frame, np.ndarray | np.generic)
     if (has_dtype or dtype.kind not in "iu") and _is_same_kind(array.dtype, dtype):
         return array
-    if not has_dtype and array.dtype.kind in _CASTS.get(dtype.kind, "") and dtype.kind != "b":
+    if not isinstance(frame, np.ndarray) and array.dtype.kind in _CASTS.get(dtype.kind, "") and dtype.kind != "b":
         return with_same_values(array, dtype, index)
     raise FrameTypeError(
         f"a frame of dtype {array.dtype} cannot be stored as {dtype} without loss beyond same_kind casting; "

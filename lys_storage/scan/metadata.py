@@ -53,9 +53,13 @@ class ScanMetadata:
         return self._note is not None
 
     def axes(self) -> list[np.ndarray[Any, Any]]:
+        return with_coordinates(self.stored_axes(), self._store.description.shape)
+
+    def stored_axes(self) -> Axes:
+        """None stands for index coordinates."""
         if self._axes is None:
             self._axes = decode_axes(self._store.journal.read_metadata()[0], allow_pickle=self._is_trusted)
-        return with_coordinates(self._axes, self._store.description.shape)
+        return self._axes
 
     def check_axes(self, axes: Iterable[Any] | None) -> Axes:
         """Raises AxisLengthError."""

@@ -1,4 +1,7 @@
-"""One acquisition in progress, as scripts see it: frames by index, axes and note, and the export at the end."""
+"""One acquisition in progress, as scripts see it: frames by index, axes and note, and the export at the end.
+
+How it is looked at, and read, is in `scan_view`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import logging
 import sys
 import warnings
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,17 +17,16 @@ from typing import Any
 import numpy as np
 
 from ..callbacks import ErrorHandler, Progress, log_error
-from ..disk import give_back, read_selection, sync_folder
+from ..disk import give_back, sync_folder
 from ..errors import LysStorageError, ScanClosedError
-from ..export import FinalizeReport, finalize
-from ..journal import WRITTEN
+from ..export import finalize
 from ..store import ScanStore
 from .array_map import ArrayMap
 from .background import BackgroundWorkers
 from .lifecycle import DISCARDING, Lifecycle
 from .metadata import ScanMetadata
-from .missing import missing_indices
 from .options import check_incomplete
+from .scan_view import ScanView
 from .space import ScanSpace
 from .unclosed import kept_in_progress, unclosed, warn_at_exit
 from .writer import FrameWriter
@@ -32,7 +34,7 @@ from .writer import FrameWriter
 log = logging.getLogger("lys_storage")
 
 
-class Scan:
+class Scan(ScanView):
     """A scan that is being written. Made by `create` or `resume`; frames may be written from several threads.
 
     `path` is the final name; until it is published the scan is at `part_path`. A frame whose write has returned survives
@@ -54,7 +56,7 @@ class Scan:
     ) -> None:
         """`metadata_is_trusted`: axes and note are this process's own. `incomplete`, `casting`: as in create."""
         on_error = on_error or log_error
-        self.report: FinalizeReport | None = None
+        self.report = None
         self._store, self._incomplete, self._is_released = store, incomplete, False
         lifecycle = Lifecycle()
         self._space = space or ScanSpace(store, on_error)
@@ -70,113 +72,6 @@ class Scan:
         self._finalizer = weakref.finalize(self, self._workers.drop, weakref.ref(self))
         self._lifecycle = lifecycle  # last: __del__ finds a scan that is whole, or none
         warn_at_exit(self)
-
-    # -- what it is -----------------------------------------------------------------------------------------------
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._store.description.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self._store.layout.dtype
-
-    @property
-    def path(self) -> Path:
-        """The final name; after close() where the export really is."""
-        if self.report is not None:
-            return self.report.path
-        return self.part_path.with_name(self._store.description.final)
-
-    @property
-    def part_path(self) -> Path:
-        return self._store.path
-
-    @property
-    def number(self) -> int | None:
-        return self._store.description.number
-
-    @property
-    def axis_names(self) -> list[str | None]:
-        """The name of each dimension, as given to create; None where it has none."""
-        return list(self._store.description.axis_names) or [None] * len(self.shape)
-
-    @property
-    def units(self) -> list[str | None]:
-        """The unit of each dimension, as given to create; None where it has none."""
-        return list(self._store.description.units) or [None] * len(self.shape)
-
-    @property
-    def fill_value(self) -> Any:
-        """The value of frames that never came, as a numpy scalar."""
-        return np.frombuffer(self._store.description.fill, self.dtype)[0]
-
-    @property
-    def grid_shape(self) -> tuple[int, ...]:
-        return self._store.grid.grid_shape
-
-    @property
-    def frame_shape(self) -> tuple[int, ...]:
-        return self._store.grid.frame_shape
-
-    @property
-    def frames_expected(self) -> int:
-        return self._store.frames
-
-    @property
-    def frames_written(self) -> int:
-        return self._store.frames_written
-
-    @property
-    def complete(self) -> bool:
-        """Whether every frame has been written."""
-        return self._store.complete
-
-    @property
-    def published(self) -> bool:
-        """Whether it has its final name already; what a close() that failed then has left to do is not much."""
-        return self._store.published is not None
-
-    @property
-    def closed(self) -> bool:
-        return not self._lifecycle.is_open
-
-    @property
-    def written(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """Which frames have arrived: bool of shape `grid_shape`, as of now."""
-        self._raise_if_over()
-        return (self._store.journal.states.array >= WRITTEN).reshape(self.grid_shape)
-
-    def missing(self) -> Iterator[tuple[int, ...]]:
-        """The grid indices of the frames that have not arrived, as of now, in C order.
-
-        Frames that arrive while they are gone through change nothing; nor does the end of the scan.
-        """
-        with self._lifecycle.lock:
-            self._raise_if_over()
-            return missing_indices(self._store.journal.states.missing_bits(self.frames_expected), self._store.grid)
-
-    @property
-    def array(self) -> np.memmap[Any, Any]:
-        """The scan as a read-only map of `shape` and `dtype`; zeros where nothing has come yet, `written` tells.
-
-        It does not wait for an export that is under way in another thread.
-        """
-        if not self._map.is_made:
-            self._raise_if_over()
-        return self._map.get()
-
-    def read(self, *index: Any) -> np.ndarray[Any, Any]:
-        """What `index` names, read from the file: trouble of the disk is an exception here, and a signal in a map."""
-        self._raise_if_over()
-        d = self._store.description
-        return read_selection(self._store.file, d.array_offset, d.shape, d.dtype, index)
-
-    def __repr__(self) -> str:
-        return (
-            f"<Scan {self.path} {self.shape} {self.dtype}: {self.frames_written} of {self.frames_expected} frames, "
-            f"{self._lifecycle.state}>"
-        )
 
     # -- axes and note --------------------------------------------------------------------------------------------
 
@@ -216,17 +111,21 @@ class Scan:
 
         `index`: ints, slices, Ellipsis, as for numpy, without masks and lists; in range, and of whole frames
         (FrameIndexError). The frame's shape is exactly what the index leaves over (FrameShapeError), its dtype casts by
-        same_kind and keeps each value (FrameTypeError); otherwise nothing of it is stored, and the scan goes on.
+        same_kind and keeps each value (FrameTypeError); otherwise nothing of it is stored, and the scan goes on. A Python
+        number or a numpy scalar fills all that the index names; an array is never broadcast, also not one of shape ().
         DiskFullError, StorageOSError: the system refused; the frame is missing. ScanClosedError: it came too late.
         """
-        self._writer.write(index, frame)
+        self._writer.write(index, frame, True)
 
     def update(self, data: Mapping[Any, Any]) -> None:
-        """Store every frame of `{index: frame}`. A bad one does not keep the others out: it is raised afterwards."""
+        """Store every frame of `{index: frame}`, each as `write` does.
+
+        A bad one does not keep the others out: it is raised afterwards.
+        """
         self._writer.update(data)
 
     def __setitem__(self, index: Any, frame: Any) -> None:
-        self._writer.write(index, frame)
+        self._writer.write(index, frame, True)
 
     def flush(self) -> None:
         """Make every frame written so far survive a power cut."""
@@ -241,9 +140,6 @@ class Scan:
         self._writer.change_dtype(dtype, fill_value)
 
     # -- the end --------------------------------------------------------------------------------------------------
-
-    def _raise_if_over(self) -> None:
-        self._lifecycle.raise_if_over(self.path)
 
     def seal(self) -> None:
         """Refuse further frames and wait for those in flight. What is left to do is close()."""

@@ -18,7 +18,7 @@ from ..format import MAX_FRAMES, FrameLayout, Grid, LayoutChanged, check_dtype, 
 from ..store import NOT_STORED, STORED_WAKE, ScanStore
 from .array_map import ArrayMap
 from .background import BackgroundWorkers
-from .frame_input import as_array, as_frame, check_frame_shape, chunks, with_same_values
+from .frame_input import NUMBERS, as_array, as_frame, check_frame_shape, chunks, with_same_values
 from .lifecycle import Lifecycle
 from .relayout import change_dtype, refine
 from .space import ScanSpace
@@ -58,14 +58,8 @@ class FrameWriter:
         """A fast path for {index: frame}: see store/hotpath.py. What it does not store goes to store()."""
         self._update_fast_path()
 
-    def write(self, index: Any, frame: Any) -> None:
-        """Store `frame` at `index`; when this returns it survives the death of the process, and may be reused.
-
-        `index`: ints, slices, Ellipsis, as for numpy, without masks and lists; in range, and of whole frames
-        (FrameIndexError). The frame's shape is exactly what the index leaves over (FrameShapeError), its dtype casts by
-        same_kind and keeps each value (FrameTypeError); otherwise nothing of it is stored, and the scan goes on.
-        DiskFullError, StorageOSError: the system refused; the frame is missing. ScanClosedError: it came too late.
-        """
+    def write(self, index: Any, frame: Any, fills: bool = False) -> None:
+        """As Scan.write. `fills`: a number fills all that the index names; without, it is a frame of the wrong shape."""
         table, write_fast = self._table, self._write_fast
         if write_fast is not None and (stored := write_fast(index, frame)):
             if stored == STORED_WAKE:
@@ -79,7 +73,7 @@ class FrameWriter:
                 frame = np.float64(frame)
             number = self._fast_path_index(layout, index, frame)
         if number is None:
-            self._write_general(index, frame)
+            self._write_general(index, frame, fills)
         elif not table.write_one(layout, number, frame):
             self._rewrite_one(layout, number, index, frame)
         if table.dirty_bytes >= table.wake_at_bytes:
@@ -94,16 +88,16 @@ class FrameWriter:
 
     def update(self, data: Mapping[Any, Any]) -> None:
         """Store every frame of `{index: frame}`. A bad one does not keep the others out: it is raised afterwards."""
-        faults = self.store(data)
+        faults = self.store(data, fills=True)
         if faults:
             if len(faults) > 1:
                 faults[0].add_note(f"{len(faults) - 1} more frames of this update could not be stored")
             raise faults[0]
 
-    def store(self, data: Mapping[Any, Any], stored: int = NOT_STORED) -> list[LysStorageError]:
+    def store(self, data: Mapping[Any, Any], stored: int = NOT_STORED, *, fills: bool = False) -> list[LysStorageError]:
         """Store every frame of `{index: frame}`; what could not be stored, and why.
 
-        `stored`: what write_item_fast has returned for them.
+        `stored`: what write_item_fast has returned for them. `fills`: as in write.
         """
         faults: list[LysStorageError] = []
         if stored != NOT_STORED:
@@ -113,7 +107,7 @@ class FrameWriter:
         if len(data) == 1 or type(data) is not dict:  # another mapping may hand out one buffer again and again
             for index, frame in data.items():
                 try:
-                    self.write(index, frame)
+                    self.write(index, frame, fills)
                 except LysStorageError as error:
                     faults.append(error)
             return faults
@@ -130,7 +124,7 @@ class FrameWriter:
                 adjacent.begin(layout, number, frame)
                 continue
             try:
-                self._write_general(index, frame)
+                self._write_general(index, frame, fills)
             except LysStorageError as error:
                 faults.append(error)
         self._write_adjacent(adjacent, faults)
@@ -165,7 +159,7 @@ class FrameWriter:
             except LysStorageError as error:
                 faults.append(error)
 
-    def _write_general(self, index: Any, frame: Any) -> None:
+    def _write_general(self, index: Any, frame: Any, fills: bool = False) -> None:
         store = self._store
         while True:
             selection = select(index, store.description.shape)
@@ -173,13 +167,14 @@ class FrameWriter:
                 self._infer_dtype(frame, index, selection.shape)
             layout = store.layout
             array = as_frame(frame, layout.dtype, index)
+            if fills and isinstance(frame, NUMBERS):
+                array = np.broadcast_to(self._kept(array, layout.dtype, index), selection.shape)
             check_frame_shape(array, index, selection.shape)
             if self._grid_is_known and selection.depth > layout.grid.ndim:
                 raise _too_long(index, layout.grid)
             if not array.size:
                 return  # an empty slice names no frame, and tells no grid
-            if self._checks_values and array.dtype is not layout.dtype:
-                array = with_same_values(array, layout.dtype, index)
+            array = self._kept(array, layout.dtype, index)
             if not self._grid_is_known:
                 self._set_grid(selection.depth)
                 continue
@@ -190,6 +185,11 @@ class FrameWriter:
                 return
             except LayoutChanged:
                 continue
+
+    def _kept(self, array: np.ndarray[Any, Any], dtype: np.dtype[Any], index: Any) -> np.ndarray[Any, Any]:
+        if self._checks_values and array.dtype is not dtype:
+            return with_same_values(array, dtype, index)
+        return array
 
     # -- what the first frames can still change ---------------------------------------------------------------------
 

@@ -74,7 +74,7 @@ def test_a_scan_is_saved_checked_and_drawn(tmp_path, way, no_lys, grid, frame, d
         assert archive.testzip() is None
     with lys_storage.open_wave(path) as wave:
         for index in expected.indices():
-            assert identical(wave.read(*index), expected.frame(index))
+            assert identical(wave.read(index), expected.frame(index))
         assert all(map(np.array_equal, wave.axes, expected.axes))
         assert expected.note.items() <= wave.note.items()
         assert wave.info["grid_shape"] == list(grid)
@@ -325,7 +325,7 @@ def test_ctrl_c_saves_what_came(tmp_path, qt):
         count = wave.info["frames_written"]
         assert 10 <= count < 1000
         for number, index in enumerate(expected.indices()):
-            assert identical(wave.read(*index), expected.frame(index) if number < count else np.zeros((12, 12), "u2"))
+            assert identical(wave.read(index), expected.frame(index) if number < count else np.zeros((12, 12), "u2"))
 
 
 SIZES = {0: "0 bytes", 1023: "1023 bytes", 1024: "1.00 KiB", 8 << 30: "8.00 GiB", 5 << 40: "5.00 TiB"}

@@ -52,7 +52,7 @@ def assert_read_as(path: Path, data: Any) -> None:
         assert wave.data.flags.f_contiguous == data.flags.f_contiguous
         assert (wave.data.flags.writeable, wave.note, wave.note_error) == (False, {}, None)
         for index in [np.s_[0], np.s_[-1:], np.s_[..., 0], np.s_[::-2, ..., 0]] if data.ndim > 1 and data.size else []:
-            assert_same_array(wave.read(*(index if isinstance(index, tuple) else (index,))), data[index])
+            assert_same_array(wave.read(index), data[index])
     assert lys_storage.verify(path) == []
 
 

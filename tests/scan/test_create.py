@@ -90,7 +90,7 @@ def test_the_running_scan_can_be_looked_at_and_not_changed(tmp_path: Path) -> No
         scan[1] = np.array([1, 2, 3], "i4")
         assert view.tolist() == [[0, 0, 0], [1, 2, 3]], "the map shows what comes later"
         assert scan.read(1).tolist() == [1, 2, 3]
-        assert scan.read(slice(None), 1).tolist() == [0, 2]
+        assert scan.read((slice(None), 1)).tolist() == [0, 2]
         del view
 
 

@@ -25,7 +25,7 @@ from tests.scan.scans import begin, saved
         pytest.param((3, 4), 0, np.zeros(5), (4,), id="too long"),
         pytest.param((3, 4), 0, np.zeros(1), (4,), id="numpy would broadcast it"),
         pytest.param((3, 4), 0, np.zeros((1, 4)), (4,), id="a leading 1, which numpy drops"),
-        pytest.param((3, 4), 0, 7.0, (4,), id="a scalar for a row"),
+        pytest.param((3, 4), 0, np.array(7.0), (4,), id="an array of shape () for a row"),
         pytest.param((3, 4), (), np.zeros(12), (3, 4), id="flat"),
         pytest.param((3, 4), (), np.zeros((4, 3)), (3, 4), id="transposed"),
         pytest.param((3, 4), (0, 0), np.zeros(1), (), id="an array of one for a scalar"),
@@ -37,7 +37,7 @@ from tests.scan.scans import begin, saved
 def test_a_frame_of_another_shape_is_a_value_error_with_both_shapes(
     tmp_path: Path, shape: Any, index: Any, frame: Any, left_over: tuple[int, ...]
 ) -> None:
-    """Nothing is broadcast: a wrong frame would pass silently."""
+    """No array is broadcast: a wrong frame would pass silently."""
     with begin(tmp_path, shape) as scan:
         with pytest.raises(FrameShapeError) as caught:
             scan[index] = frame

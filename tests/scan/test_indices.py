@@ -139,7 +139,7 @@ def test_a_first_index_that_makes_more_frames_than_a_journal_holds_is_refused_an
     with pytest.raises(ScanShapeError, match="4,294,967,296 frames"):
         scan[1, 2] = np.ones(4, "u1")
     scan[1] = np.full((1 << 16, 4), 2, "u1")
-    assert (scan.frames_written, scan.grid_shape, scan.read(1, -1).tolist()) == (1, (1 << 16,), [2] * 4)
+    assert (scan.frames_written, scan.grid_shape, scan.read((1, -1)).tolist()) == (1, (1 << 16,), [2] * 4)
     scan.suspend()
 
 

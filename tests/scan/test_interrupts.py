@@ -88,7 +88,7 @@ def test_an_interrupt_while_the_layout_is_swapped_leaves_the_old_one_or_the_new_
             scan.suspend()
             scan = lys_storage.resume(scan.path, flush_interval_s=None)
             scan[1, 1] = frame(5, scan.dtype)
-        assert scan.read(1, 1).tolist() == frame(5).tolist()
+        assert scan.read((1, 1)).tolist() == frame(5).tolist()
         export = load_export(scan.close())
         assert export.data.dtype == scan.dtype
         assert export.data[1, 1].tolist() == frame(5).tolist()

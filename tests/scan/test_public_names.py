@@ -21,6 +21,7 @@ PUBLIC = {
         "flush",
     ),
     *("frame_shape", "frames_expected", "frames_written", "grid_shape", "missing", "note", "number", "part_path"),
+    *("nbytes", "ndim", "size"),
     *("path", "published", "read", "report", "seal", "shape", "suspend", "units", "update", "write", "written"),
 }
 

@@ -160,12 +160,15 @@ class ScanAgainstArray(RuleBasedStateMachine):
         else:
             self.scan.note[f"n{n}"] = self.count
 
+    def _with_fill(self) -> np.ndarray[Any, Any]:
+        return np.where(self.came, self.array, self.fill).astype(self.array.dtype)
+
     @invariant()
     def they_agree(self) -> None:
         if self.scan is None:
             return
         scan, shape = self.scan, self.array.shape
-        assert_same_array(scan.read(), self.array)
+        assert_same_array(scan.read(), self._with_fill())
         assert_same_array(scan.array, self.array)
         assert scan.complete == bool(self.came.all())
         grid = scan.written.reshape(scan.grid_shape + (1,) * len(scan.frame_shape))
@@ -181,7 +184,7 @@ class ScanAgainstArray(RuleBasedStateMachine):
             if self.scan is not None:
                 written = self.scan.written
                 export = load_export(self.scan.close())
-                assert_same_array(export.data, np.where(self.came, self.array, self.fill).astype(self.array.dtype))
+                assert_same_array(export.data, self._with_fill())
                 assert [axis.tolist() for axis in export.axes] == [axis.tolist() for axis in self.axes]
                 assert export.note == self.note
                 assert [k for a, b in export.info["missing"] for k in range(a, b)] == np.flatnonzero(~written).tolist()

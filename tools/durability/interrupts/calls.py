@@ -207,7 +207,7 @@ CALLS: dict[str, Call] = {
     "axes": Call(lambda trial: _begin(trial, 0), _set_axes),
     "note": Call(lambda trial: _begin(trial, 0), lambda trial: trial.set_note()),
     "missing": Call(lambda trial: _begin(trial, 0), lambda trial: list(_scan(trial).missing())),
-    "read": Call(lambda trial: _begin(trial, 0), lambda trial: _scan(trial).read(0, slice(None, None, 2))),
+    "read": Call(lambda trial: _begin(trial, 0), lambda trial: _scan(trial).read((0, slice(None, None, 2)))),
     "array": Call(lambda trial: _begin(trial, 0), lambda trial: _scan(trial).array),
     "seal": Call(lambda trial: _begin(trial, 0), lambda trial: _scan(trial).seal()),
     "close": Call(lambda trial: _begin(trial, 0, 1, (0, 1), (2, 2)), _export),

@@ -305,7 +305,7 @@ class World:
         found: dict[int, int] = {}
         for cell in np.flatnonzero(np.repeat(scan.written.reshape(-1), CELLS // scan.written.size)).tolist():
             allowed = ledger.allowed(cell)
-            version = find_version(scan.read(*divmod(cell, GRID[1])).tobytes(), 0, cell, allowed)
+            version = find_version(scan.read(divmod(cell, GRID[1])).tobytes(), 0, cell, allowed)
             if version is None:
                 raise Broken(f"resume: cell {cell} is none of the versions {sorted(allowed)}")
             found[cell] = version

@@ -1,0 +1,121 @@
+"""What a person tries on anything that holds an array: `len`, iteration, `np.asarray`, a table in Jupyter, a copy.
+
+Each of them works as for numpy, or is refused in words. Never reads a frame itself.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from math import prod
+from typing import Any, NoReturn, SupportsIndex
+
+import numpy as np
+
+Facts = Mapping[str, Callable[[], Any]]
+"""Rows of a table: what each is, and what tells its text. A row is left out where that is None."""
+_MOST_CHARACTERS, _MOST_KEYS = 300, 20
+
+
+class ArrayLike(ABC):
+    """`shape`, `dtype` and indexing, and what follows from them. Its truth value is always True, also of length 0."""
+
+    _whole = ""
+    """How a person spells the whole array."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    @abstractmethod
+    def dtype(self) -> np.dtype[Any]: ...
+
+    @abstractmethod
+    def __getitem__(self, index: Any) -> Any: ...
+
+    @abstractmethod
+    def _as_array(self) -> np.ndarray[Any, Any]:
+        """The whole array, read-only, without a copy."""
+
+    @abstractmethod
+    def _facts(self) -> Facts:
+        """The rows of the table in Jupyter. None of them reads data or waits."""
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """The size of the array in bytes; not that of the file."""
+        return self.size * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError(f"a {type(self).__name__} of shape () has no length")
+        return self.shape[0]
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[Any]:
+        """What each index of the first dimension names, in order."""
+        return (self[k] for k in range(len(self)))
+
+    def __contains__(self, value: object) -> NoReturn:
+        raise TypeError(f"'in' would compare every element of the file; use (value == {self._whole}).any()")
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        array = self._as_array()
+        wanted = array.dtype if dtype is None else np.dtype(dtype)
+        if copy or wanted != array.dtype:
+            if copy is False:
+                raise ValueError(f"an array of {array.dtype} becomes {wanted} by a copy only, and copy is False")
+            return np.array(array, wanted)
+        return array
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError(
+            f"a {type(self).__name__} holds an open file, and can be neither copied nor pickled. Pass its path, or "
+            f"np.array({self._whole}), instead"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = ((name, _text(value)) for name, value in self._facts().items())
+        cells = "".join(f"<tr><th>{_escaped(name)}</th><td>{_escaped(text)}</td></tr>" for name, text in rows if text)
+        return f"<table><caption>{type(self).__name__}</caption>{cells}</table>"
+
+
+def one_index(method: str, index: Any, more: tuple[Any, ...]) -> None:
+    """Raise TypeError where an index of several dimensions was given as several arguments."""
+    if more:
+        given = ", ".join(map(repr, (index, *more)))
+        raise TypeError(f"{method} takes one index, expected a tuple for several dimensions: {method}(({given}))")
+
+
+def keys_in_words(note: Mapping[Any, Any]) -> str:
+    keys = [str(key) for key, _ in zip(note, range(_MOST_KEYS), strict=False)]
+    more = len(note) - len(keys)
+    return ", ".join(keys) + (f" and {more} more" if more else "")
+
+
+def _text(value: Callable[[], Any]) -> str:
+    try:
+        found = value()
+        text = "" if found is None else str(found)
+    except Exception as error:  # a table never raises: the scan may be closed, the file gone
+        text = f"not known: {type(error).__name__}"
+    return text if len(text) <= _MOST_CHARACTERS else text[:_MOST_CHARACTERS] + " ..."
+
+
+def _escaped(text: str) -> str:
+    import html  # a notebook alone needs it
+
+    return html.escape(text.encode("utf-8", "backslashreplace").decode())  # Jupyter sends UTF-8
