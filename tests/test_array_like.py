@@ -269,16 +269,7 @@ def test_a_notebook_shows_a_table_of_a_scan_and_reads_no_data(tmp_path: Path, fa
         "axis_names": ["x", "y", "<z>"],
         "units": ["mm", None, None],
     }
-    scan = lys_storage.create(
-        tmp_path / "<a>&b.npz",
-        (2, 3, 4),
-        "u2",
-        axes=axes,
-        note=NOTE,
-        grid_ndim=2,
-        axis_names=["x", "y", "<z>"],
-        units=["mm", None, None],
-    )
+    scan = lys_storage.create(tmp_path / "<a>&b.npz", (2, 3, 4), "u2", note=NOTE, grid_ndim=2, **axes)
     scan[0] = 7
     assert len(scan.axes) == 3, "read from the journal, once"
     faults.calls.clear()

@@ -169,7 +169,7 @@ def claim_path(final: Path, *, unique: bool = False) -> File:
         )
         if _is_empty(part) and not os.path.lexists(journal_path(part)):
             hint = "an empty file is there: delete it, if nothing is about to write it; or choose another name"
-        raise NameTakenError(error.errno, hint, os.fspath(part)) from error
+        raise NameTakenError(error.errno, hint, os.fspath(part)) from None
     try:
         file.hold_folder()
         is_locked = _lock_new_file(file)

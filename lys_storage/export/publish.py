@@ -26,7 +26,7 @@ def publish(part: Path, d: Description, *, recovering: bool) -> Path:
     try:
         publish_new(part, final)
         return final
-    except NameTakenError as error:
+    except NameTakenError:
         if recovering:
             return _publish_recovered(part, final)
         if d.number is None:
@@ -34,7 +34,7 @@ def publish(part: Path, d: Description, *, recovering: bool) -> Path:
                 f"exists already, and is not replaced: move it away and close the scan again, or let "
                 f"{recover_command(part.parent)} export the scan under another name"
             )
-            raise NameTakenError(17, hint, os.fspath(final)) from error
+            raise NameTakenError(17, hint, os.fspath(final)) from None
     return _publish_under_next_number(part, d.stem)
 
 

@@ -233,7 +233,7 @@ def _decode(
         result: np.ndarray[Any, Any] = array.reshape(shape)
         return result
     except UnsafeFileError as error:
-        raise UnsafeFileError(f"{what}: {error}") from error
+        raise UnsafeFileError(f"{what}: {error}") from None
     except BadFileError:
         raise
     except Exception as error:  # a damaged pickle can raise anything

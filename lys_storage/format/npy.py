@@ -32,7 +32,7 @@ def check_dtype(dtype: Any) -> np.dtype[Any]:
     except Exception as error:  # numpy raises five kinds
         raise ScanShapeError(
             f"{dtype!r} is no numpy dtype ({error}): give one, such as 'float64' or 'uint16'"
-        ) from error
+        ) from None
     if result.hasobject or result.subdtype is not None or result.itemsize <= 0 or result.kind == "T":
         raise ScanShapeError(f"a scan cannot be of dtype {result}: its elements need a fixed, non-zero size in bytes")
     try:
@@ -50,8 +50,8 @@ def check_shape(shape: Any, dtype: np.dtype[Any]) -> tuple[int, ...]:
         if isinstance(shape, str | bytes | bytearray | Mapping | Set):
             raise TypeError("its type has no order, or is text")
         dims = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
-    except TypeError as error:
-        raise ScanShapeError(f"{shape!r} is no shape: give a tuple of whole numbers, such as (10, 256, 256)") from error
+    except TypeError:
+        raise ScanShapeError(f"{shape!r} is no shape: give a tuple of whole numbers, such as (10, 256, 256)") from None
     if any(isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1 for n in dims):
         raise ScanShapeError(f"shape {tuple(dims)} cannot be a scan: every dimension is a whole number of at least 1")
     dims = tuple(int(n) for n in dims)

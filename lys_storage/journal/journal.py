@@ -160,7 +160,7 @@ class Journal:
             journal = cls(file, description, layout, writable=writable)
         except BadFileError as error:
             file.close()
-            raise BadFileError(f"journal {path}: {error}") from error
+            raise BadFileError(f"journal {path}: {error}") from None
         except BaseException:
             file.close()
             raise

@@ -16,8 +16,8 @@ def as_path(path: Any) -> Path:
     """Raises BadFileError where `path` is no path."""
     try:
         return user_path(path)
-    except TypeError as error:
-        raise BadFileError(f"{path!r} is no path: give the name of an export, such as 'run/data_0.npz'") from error
+    except TypeError:
+        raise BadFileError(f"{path!r} is no path: give the name of an export, such as 'run/data_0.npz'") from None
 
 
 def open_export(path: Path) -> File:
@@ -26,14 +26,14 @@ def open_export(path: Path) -> File:
         return File.open_for_reading(path)
     except ValueError as error:  # a NUL, or characters that the system cannot write
         text = f"no file can have this name: {error}; check the path"
-        raise StorageOSError(errno.EINVAL, text, ascii(os.fspath(path))) from error
+        raise StorageOSError(errno.EINVAL, text, ascii(os.fspath(path))) from None
     except StorageOSError as error:
         if os.path.isdir(path):
             text = "is a folder, expected an export: name one of its files, which lys-storage ls lists"
-            raise StorageOSError(errno.EISDIR, text, os.fspath(path)) from error
+            raise StorageOSError(errno.EISDIR, text, os.fspath(path)) from None
         if error.errno != errno.ENOENT:
             raise
-        raise os_error("open", path, OSError(errno.ENOENT, os.strerror(errno.ENOENT)), _instead(path)) from error
+        raise os_error("open", path, OSError(errno.ENOENT, os.strerror(errno.ENOENT)), _instead(path)) from None
 
 
 def why_no_export(path: Path, size: int) -> str | None:

@@ -241,14 +241,14 @@ def _naming(path: Path, file: File | None = None) -> Iterator[None]:
     try:
         yield
     except BadFileError as error:
-        raise type(error)(f"{path}: {error}") from error
+        raise type(error)(f"{path}: {error}") from error.__cause__
     except _BAD_FILE_ERRORS as error:
         if isinstance(error, LysStorageError):
             raise
         known = why_no_export(path, file.size) if file is not None else None
-        raise BadFileError(
-            f"{path} {known}" if known else f"{path} is no sound .npz: {type(error).__name__}: {error}"
-        ) from error
+        if known:
+            raise BadFileError(f"{path} {known}") from None
+        raise BadFileError(f"{path} is no sound .npz: {type(error).__name__}: {error}") from error
     except StorageOSError:
         raise
     except OSError as error:

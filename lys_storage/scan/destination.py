@@ -19,13 +19,12 @@ def as_export_path(path: Any) -> Path:
     """The export that `path` names: the suffix is added where it is missing. Raises where it can name no file."""
     try:
         text = os.path.expanduser(os.fsdecode(path))
-    except TypeError as error:
-        raise ScanShapeError(f"{path!r} is no path: give the name of the file, such as 'run/data_0.npz'") from error
+    except TypeError:
+        raise ScanShapeError(f"{path!r} is no path: give the name of the file, such as 'run/data_0.npz'") from None
     final = Path(text)
     is_folder = text.endswith((os.sep, os.altsep or os.sep)) or final.name in ("", "..")
     if is_folder or (final.suffix != EXPORT_SUFFIX and os.path.isdir(text)):
-        inside = os.path.join(text, "data_0.npz")
-        raise StorageOSError(errno.EISDIR, f"is a folder: name a file, such as {inside!r} in it", text)
+        raise StorageOSError(errno.EISDIR, "is a folder: name a file in it, such as data_0.npz", text)
     return final if final.suffix == EXPORT_SUFFIX else final.with_name(export_name(final.name))
 
 

@@ -83,7 +83,7 @@ def as_array(frame: Any) -> np.ndarray[Any, Any]:
         if not is_masked(given):
             return np.asarray(given)
     except ValueError as error:
-        raise FrameShapeError(f"a frame given as {type(frame).__name__} is no array: {error}") from error
+        raise FrameShapeError(f"a frame given as {type(frame).__name__} is no array: {error}") from None
     except Exception as error:  # whatever the frame's own __array__ raises
         raise FrameTypeError(f"a frame given as {type(frame).__name__} is no array: {error!r}") from error
     raise FrameTypeError(
@@ -106,6 +106,10 @@ def as_frame(frame: Any, dtype: np.dtype[Any], index: Any) -> np.ndarray[Any, An
         return array
     if not isinstance(frame, np.ndarray) and array.dtype.kind in _CASTS.get(dtype.kind, "") and dtype.kind != "b":
         return with_same_values(array, dtype, index)
+    if array.dtype.hasobject:
+        raise FrameTypeError(
+            f"frame at index {index!r} holds Python objects: give numbers, or an array of dtype {dtype}"
+        )
     raise FrameTypeError(
         f"a frame of dtype {array.dtype} cannot be stored as {dtype} without loss beyond same_kind casting; "
         f"convert it, or make the scan with dtype={array.dtype.name!r}"

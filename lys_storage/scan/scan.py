@@ -144,7 +144,7 @@ class Scan(ScanView):
     def seal(self) -> None:
         """Refuse further frames and wait for those in flight. What is left to do is close()."""
         self._raise_if_over()
-        self._store.stop_accepting("it is being saved")
+        self._store.stop_accepting("it accepts no more frames: seal, close, suspend or discard has ended it")
         with self._lifecycle.lock:
             if self._lifecycle.is_open:
                 self._lifecycle.state = "sealed"

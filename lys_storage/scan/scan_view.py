@@ -153,8 +153,8 @@ class ScanView(ArrayLike):
         self._raise_if_over()
         if not self.complete:
             raise MissingFrameError(
-                f"scan {self.path} has {self.frames_written} of {self.frames_expected} frames, and an array of it would hold "
-                "others. scan.read() gives the fill value for them; scan.array is the map of the file, zeros for them"
+                f"scan {self.path} is not complete: {self.frames_written} of {self.frames_expected} frames have come. "
+                "scan.read() gives the fill value for the others; scan.array is a map of the file, with zeros there"
             )
         return self.array
 

@@ -114,7 +114,8 @@ def test_numpy_is_given_the_map_of_a_complete_scan_and_a_refusal_before(tmp_path
         scan[0] = 1
         for take in (np.asarray, np.array, np.sum):
             with pytest.raises(
-                MissingFrameError, match=r"has 1 of 2 frames.*scan\.read\(\) gives the fill value"
+                MissingFrameError,
+                match=r"is not complete: 1 of 2 frames have come\..*scan\.read\(\) gives the fill value",
             ) as caught:
                 take(scan)
             assert str(caught.value).count(str(scan.path)) == 1

@@ -156,7 +156,7 @@ def test_a_path_of_which_a_sidecar_is_too_long_is_refused(tmp_path: Path) -> Non
         pytest.param("", "is a folder: name a file", id="nothing"),
         pytest.param(".", "is a folder: name a file", id="the folder itself"),
         pytest.param("..", "is a folder: name a file", id="the folder above"),
-        pytest.param("there", "is a folder: name a file, such as 'there", id="a folder"),
+        pytest.param("there", "is a folder: name a file in it, such as data_0.npz: 'there", id="a folder"),
         pytest.param("there/", "is a folder: name a file", id="a folder with a slash"),
         pytest.param("new/", "is a folder: name a file", id="a folder that is not there"),
         pytest.param("taken.npz", "is a folder, and no file can take its name", id="a folder of the final name"),

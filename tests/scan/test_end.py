@@ -92,7 +92,7 @@ def test_after_sealing_frames_are_refused_and_it_can_still_be_looked_at(tmp_path
     scan = begin(tmp_path)
     scan[0] = np.ones(3)
     scan.seal()
-    with pytest.raises(ScanClosedError, match="being saved"):
+    with pytest.raises(ScanClosedError, match="accepts no more frames"):
         scan[1] = np.ones(3)
     assert (scan.frames_written, scan.written.tolist(), scan.read(0).tolist()) == (1, [True, False], [1.0] * 3)
     scan.note["late"] = True
