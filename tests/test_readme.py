@@ -23,15 +23,14 @@ for snippet in SNIPPETS * 2:
 """
 
 
-@pytest.mark.xfail(strict=True, reason="wave[index] of open_wave is not there yet")
 def test_every_snippet_can_be_pasted_after_the_one_before_and_all_of_them_twice(
     tmp_path: Path, run_child: Callable[..., Finished]
 ) -> None:
     """All go line by line into one prompt of Python, in a new folder; warnings are errors."""
     assert len(SNIPPETS) == 6
     child = run_child(PASTE.replace("SNIPPETS", repr(SNIPPETS)))
-    assert (child.returncode, child.stderr) == (0, "")
-    assert "NOT STORED" not in child.stdout
+    assert (child.code, child.err) == (0, "")
+    assert "NOT STORED" not in child.out
     made = {path.name for path in (tmp_path / "run").iterdir() if path.suffix != ".lock"}
     assert made == {
         f"{name}.npz" for name in ("data_0", "data_1", "map_0", "map_1", *(f"broken_{n}" for n in range(4)))

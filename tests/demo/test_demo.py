@@ -129,11 +129,11 @@ def test_a_disk_that_fails_on_the_way_is_exit_code_1(tmp_path, way, no_lys, monk
     """The detector is stopped, and what came before is on disk: saved, or as a scan in progress that recover finds."""
     write, written = FrameWriter.write, []
 
-    def failing(self, index, frame):
+    def failing(self, index, frame, *fills):
         if len(written) == 5:
             raise StorageOSError(5, "input/output error", "data_0.npz.part")
         written.append(index)
-        write(self, index, frame)
+        write(self, index, frame, *fills)
 
     monkeypatch.setattr(FrameWriter, "write", failing)
     code, log = demo(tmp_path, grid=(30, 30))

@@ -11,6 +11,7 @@ import pytest
 
 import lys_storage
 from lys_storage import FrameIndexError, FrameShapeError, FrameTypeError, MissingFrameError, Scan
+from lys_storage.scan import frame_reader
 from tests.helpers import assert_same_array, some
 from tests.scan.scans import begin, saved
 
@@ -68,6 +69,34 @@ def test_a_frame_of_which_a_write_failed_or_goes_on_is_missing(tmp_path: Path, m
         assert (scan.read(1).tolist(), scan.array[1].tolist()) == ([9, 9, 9], [5, 5, 5])
         scan._store.table.states.end_write(1, 2)
         assert scan.read(1).tolist() == [5, 5, 5]
+
+
+def test_a_frame_that_comes_while_others_are_read_is_missing_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part of it could have been read before it was written."""
+    real = frame_reader.read_selection
+    with begin(tmp_path, (2, 3), "u1", fill_value=9, grid_ndim=1) as scan:
+
+        def read(*args: Any) -> Any:
+            result = real(*args)
+            scan[1] = 5
+            return result
+
+        monkeypatch.setattr(frame_reader, "read_selection", read)
+        assert scan.read().tolist() == [[9] * 3] * 2
+        monkeypatch.undo()
+        assert scan.read().tolist() == [[9] * 3, [5] * 3]
+
+
+def test_a_scan_is_read_while_its_dtype_changes(tmp_path: Path) -> None:
+    """Dtype, states and file of one look are of one layout."""
+    with begin(tmp_path, (2, 3), "u1", fill_value=1, grid_ndim=1) as scan:
+        assert_same_array(scan.read(0), np.full(3, 1, "u1"))
+        scan.change_dtype("f8", fill_value=2)
+        assert_same_array(scan.read(0), np.full(3, 2.0))
+        scan[1] = 0.5
+        assert_same_array(scan.read(), np.array([[2.0] * 3, [0.5] * 3]))
 
 
 def test_adding_to_a_frame_that_never_came_is_refused_in_words_and_changes_nothing(tmp_path: Path) -> None:
