@@ -67,6 +67,7 @@ def whole(held: Kind) -> np.ndarray[Any, Any]:
 def test_an_index_reads_what_numpy_would_and_read_takes_the_same(held: Kind, index: Any) -> None:
     assert_same_array(held[index], DATA[index])
     assert_same_array(held.read(index), DATA[index])
+    assert type(held.read(index)) is np.ndarray
     assert type(held[index]) is (np.ndarray if DATA[index].ndim else np.int32)
     assert DATA[index].ndim == 0 or held[index].flags.writeable, "a copy"
 
@@ -125,6 +126,17 @@ def test_several_arguments_are_a_type_error_that_shows_the_tuple(held: Kind, giv
     with pytest.raises(TypeError) as caught:
         held.read(*given)
     assert shown in str(caught.value)
+
+
+@KINDS
+@pytest.mark.parametrize("dtype", [">i2", "S5", ">M8[s]", [("a", "f4"), ("b", ">u2")]], ids=str)
+def test_read_keeps_the_dtype_of_one_element_and_an_operator_gives_what_numpy_gives(
+    make: Callable[..., Kind], tmp_path: Path, dtype: Any
+) -> None:
+    data = some((2, 3), dtype)
+    with make(tmp_path / "data.npz", data) as held:
+        assert_same_array(held.read((1, 2)), data[1:, 2:].reshape(()))
+        assert (type(held[1, 2]), held[1, 2]) == (type(data[1, 2]), data[1, 2])
 
 
 # -- sizes, iteration, truth -------------------------------------------------------------------------------------------

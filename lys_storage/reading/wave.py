@@ -74,7 +74,7 @@ class _Data:
 class StoredWave(ArrayLike):
     """An export. `data` is a read-only np.memmap; of a compressed file, as lys writes them, an array in memory.
 
-    `wave[index]` is `wave.read(index)`; `np.asarray(wave)` is `wave.data`.
+    `wave[index]` reads as `wave.read(index)` does; `np.asarray(wave)` is `wave.data`.
 
     `axes`: one array for each dimension; `note`: a dict; `info`: the content of `acquisition.json`, {} where there is none.
     All of it is of the one file that was opened, also where another file gets its name meanwhile.
@@ -150,10 +150,10 @@ class StoredWave(ArrayLike):
             reason = error if isinstance(error, OSError) else OSError(errno.EINVAL, str(error))
             raise os_error("map", self.path, reason, "wave.read(index) reads without a map") from error
 
-    def read(self, index: Any = ..., *more: Any) -> Any:
+    def read(self, index: Any = ..., *more: Any) -> np.ndarray[Any, Any]:
         """A copy of what `index` names: ints, slices, Ellipsis, or a tuple of them. The default is the whole.
 
-        An array of the dtype of the wave, or a numpy scalar where the index names one element. Raises FrameIndexError where
+        Always an array of the dtype of the wave, also of one element. Raises FrameIndexError where
         the index is out of range, or has a mask or a list. A disk error raises StorageOSError here; through `data` it kills the
         process.
         """
@@ -161,14 +161,13 @@ class StoredWave(ArrayLike):
         self._raise_if_closed()
         stored, selection = self._stored, select(index, self.shape, _ADVICE)
         if stored.offset is None or stored.size_bytes == 0:
-            result = np.array(self.data[index])
-        else:
-            read = read_fortran_selection if stored.order == "F" else read_selection
-            result = read(self._file, stored.offset, self.shape, self.dtype, selection)
-        return result if result.ndim else result[()]
+            return np.array(self.data[index], self.dtype)
+        read = read_fortran_selection if stored.order == "F" else read_selection
+        return read(self._file, stored.offset, self.shape, self.dtype, selection)
 
     def __getitem__(self, index: Any) -> Any:
-        return self.read(index)
+        """As `read`; one element is a numpy scalar."""
+        return self.read(index)[()]
 
     def _as_array(self) -> np.ndarray[Any, Any]:
         return self.data

@@ -18,7 +18,7 @@ from ..store import ScanStore
 _ADVICE = "reading takes ints, slices and '...'; scan.array[index] takes masks and lists as well"
 
 
-def read_frames(store: ScanStore, index: Any, *, fill: bool) -> Any:
+def read_frames(store: ScanStore, index: Any, *, fill: bool) -> np.ndarray[Any, Any]:
     """What `index` names, with the fill value where no frame has come; without `fill`, MissingFrameError there."""
     table = store.table
     while True:
@@ -44,7 +44,7 @@ def read_frames(store: ScanStore, index: Any, *, fill: bool) -> Any:
     for place, absent in missing:
         block = result[(*place, ...)]
         block.reshape(len(absent), block.size // len(absent))[absent] = value
-    return result if result.ndim else result[()]
+    return result
 
 
 def _first_missing(states: FrameStates, first: int, stop: int) -> int | None:

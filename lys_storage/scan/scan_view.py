@@ -128,10 +128,10 @@ class ScanView(ArrayLike):
             self._raise_if_over()
         return self._map.get()
 
-    def read(self, index: Any = ..., *more: Any) -> Any:
+    def read(self, index: Any = ..., *more: Any) -> np.ndarray[Any, Any]:
         """A copy of what `index` names, read from the file; the fill value where no frame has come, as in the export.
 
-        An array of the dtype of the scan, or a numpy scalar where the index names one element.
+        Always an array of the dtype of the scan, also of one element.
 
         `index`: ints, slices, Ellipsis, or a tuple of them, as `write` takes it, and also of parts of frames; in range, and
         without masks and lists (FrameIndexError). The default is the whole.
@@ -142,12 +142,12 @@ class ScanView(ArrayLike):
         return read_frames(self._store, index, fill=True)
 
     def __getitem__(self, index: Any) -> Any:
-        """As `read`, of frames that have come: MissingFrameError where one has not.
+        """As `read`, of frames that have come: MissingFrameError where one has not. One element is a numpy scalar.
 
         So `scan[i] += x` is refused there: it would add to a value that nobody measured.
         """
         self._raise_if_over()
-        return read_frames(self._store, index, fill=False)
+        return read_frames(self._store, index, fill=False)[()]
 
     def _as_array(self) -> np.ndarray[Any, Any]:
         self._raise_if_over()
