@@ -40,14 +40,15 @@ def read_frames(store: ScanStore, index: Any, *, fill: bool) -> np.ndarray[Any, 
                 )
             missing.append((place, states.array[first : first + count] < WRITTEN))
     result = read_selection(file, d.array_offset, d.shape, d.dtype, selection)
-    value = np.frombuffer(d.fill, d.dtype)[0]
     for place, absent in missing:
         block = result[(*place, ...)]
-        block.reshape(len(absent), block.size // len(absent))[absent] = value
+        block.reshape(len(absent), block.size // len(absent))[absent] = np.frombuffer(d.fill, d.dtype)[0]
     return result
 
 
 def _first_missing(states: FrameStates, first: int, stop: int) -> int | None:
+    if stop - first == 1:
+        return None if states.is_data(first) else first
     for at in range(first, stop, TABLE_STEP):
         absent = states.array[at : min(at + TABLE_STEP, stop)] < WRITTEN
         if absent.any():
