@@ -6,7 +6,7 @@ import logging
 import weakref
 
 from ..callbacks import ErrorHandler
-from ..errors import LysStorageError
+from ..errors import LysStorageError, ScanClosedError
 from ..store import ScanStore
 from .checksum_thread import ChecksumThread
 from .flush_thread import FlushThread
@@ -95,6 +95,8 @@ class BackgroundWorkers:
     def _flush_at_exit(self) -> None:
         try:
             self._store.flush()
+        except ScanClosedError:
+            log.debug("scan %s: another thread has ended it meanwhile, and synced it", self._store.path)
         except LysStorageError as error:
             log.error("scan %s: what came last may not survive a restart: %s", self._store.path, error)
 

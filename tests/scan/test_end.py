@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -218,3 +219,22 @@ def test_a_scan_that_is_closed_while_its_first_write_returns_starts_no_thread(
     scan[0] = np.arange(8, dtype="u1")
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("lys_storage")] == []
     assert_same_array(load_export(scan.path).data, np.arange(8, dtype="u1")[None])
+
+
+def test_a_scan_that_another_thread_closes_while_the_interpreter_exits_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As the save thread of a storage does. The last flush comes too late, and has nothing to do."""
+    scan = begin(tmp_path)
+    scan[0] = np.ones(3)
+    flush = scan._store.flush
+
+    def close_first() -> None:
+        monkeypatch.undo()
+        scan.close()
+        flush()
+
+    monkeypatch.setattr(scan._store, "flush", close_first)
+    scan._workers.drop(weakref.ref(scan))
+    assert caplog.records == []
+    assert scan.report is not None
