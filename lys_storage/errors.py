@@ -27,7 +27,7 @@ class ScanClosedError(LysStorageError, RuntimeError):
 
 
 class NothingReservedError(LysStorageError, RuntimeError):
-    """A frame or a save came while no scan was reserved."""
+    """A frame came while no scan was reserved."""
 
 
 class ScanInUseError(LysStorageError, RuntimeError):

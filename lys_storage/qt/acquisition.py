@@ -5,6 +5,7 @@ This is the only module of the package that uses what `Scan` does not promise to
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -15,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import LysStorageError, ScanClosedError, ScanShapeError
+from ..errors import AxisLengthError, LysStorageError, ScanClosedError, ScanShapeError
 from ..export import FinalizeReport
-from ..format import check_axes_leniently, recover_command
+from ..format import check_axes, check_axes_leniently, recover_command
 from ..recovery import resume_scan
 from ..scan import FrameWriter, Scan, begin_scan, frame_writer
 from ..store import NOT_STORED
@@ -74,14 +75,16 @@ class Acquisition:
         self.refused = False  # the reservation has failed
         self.stopped = False
         self.awaits_detector = False  # a resumed scan, until a detector goes on with it
-        self.known_axes: Any = None
+        self.known_axes: Any = None  # to save with, where no others are given
+        self.axes_are_known = False  # the last frame saves the scan at once
+        self.awaits_axes = False  # complete; save(axes) may still come
         self._lock = threading.Lock()  # guards _finished
         self._finished = True
 
     # -- the beginning --------------------------------------------------------------------------------------------
 
     def reserve(self, options: ScanOptions, shape: Any, fill: Any, axes: Any, grid_ndim: int | None) -> None:
-        """Create the scan on disk. Raises what `begin_scan` raises, with nothing left behind."""
+        """Create the scan on disk, with `axes` if they are known. Raises what `begin_scan` raises, with nothing left behind."""
         if not options.stem:
             raise ValueError('the file has no name: set the name of the storage, such as "scan"')
         by_detector = is_detector_dtype(options.dtype)
@@ -94,7 +97,7 @@ class Acquisition:
             numbered=options.numbered,
             replace_existing=not options.numbered,
             fill_value=None if by_detector else fill,
-            axes=None if axes is None else check_axes_leniently(axes, tuple(shape))[0],
+            axes=axes,
             note=self.tag,
             grid_ndim=grid_ndim,
             flush_interval_s=options.flush_interval_s,
@@ -105,6 +108,7 @@ class Acquisition:
         if dtype_is_free:
             frame_writer(scan).infer_dtype_from_first_frame(fill, only_complex=not by_detector)
         self._open(scan, options.incomplete)
+        self.axes_are_known = axes is not None
 
     def resume(self, path: str | os.PathLike[str], options: ScanOptions) -> Iterator[tuple[int, ...]]:
         """Go on with the interrupted scan at `path`; the indices of its missing frames. Raises what `resume` raises."""
@@ -118,6 +122,12 @@ class Acquisition:
         self._open(scan, options.incomplete)
         self.awaits_detector = True
         return missing
+
+    def assume_axes(self, axes: Any) -> None:
+        """Save with `axes`, where no others are given; only if they fit."""
+        if axes is not None and self.scan is not None:
+            with contextlib.suppress(AxisLengthError):
+                self.known_axes = check_axes(axes, self.scan.shape)
 
     def _open(self, scan: Scan, incomplete: str) -> None:
         self.writer, self._incomplete = frame_writer(scan), incomplete

@@ -1,6 +1,6 @@
 """The Qt binding that this process uses.
 
-All other modules take `QtCore`, `Signal`, `QtGui` and `QtWidgets` from here. Importing this module never creates a
+All other modules take `QtCore`, `Signal`, `Slot`, `QtGui` and `QtWidgets` from here. Importing this module never creates a
 QApplication, never imports lys, needs no display, and leaves the environment unchanged (a child process, such as a dask
 worker of lys, makes its own choice). QtGui and QtWidgets are loaded when they are first named.
 
@@ -25,8 +25,9 @@ from ..errors import BindingError
 if TYPE_CHECKING:
     from PyQt6 import QtCore, QtGui, QtWidgets
     from PyQt6.QtCore import pyqtSignal as Signal
+    from PyQt6.QtCore import pyqtSlot as Slot
 
-__all__ = ["API_NAME", "SYSTEM_PACKAGES", "QtCore", "QtGui", "QtWidgets", "Signal", "candidates", "is_deleted"]
+__all__ = ["API_NAME", "SYSTEM_PACKAGES", "QtCore", "QtGui", "QtWidgets", "Signal", "Slot", "candidates", "is_deleted"]
 
 #: The Debian packages that PyQt6 and lys need on a minimal system.
 SYSTEM_PACKAGES = "libglib2.0-0 libgl1 libegl1 libxkbcommon0 libdbus-1-3 libfontconfig1"
@@ -139,7 +140,7 @@ def is_deleted(thing: Any) -> bool:
 
 if not TYPE_CHECKING:
     QtCore = _module("QtCore")
-    Signal = QtCore.Signal
+    Signal, Slot = QtCore.Signal, QtCore.Slot
 
     def __getattr__(name: str) -> ModuleType:
         if name in ("QtGui", "QtWidgets"):

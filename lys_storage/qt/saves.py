@@ -130,7 +130,7 @@ class Saves:
                 self.finish_soon([running], detector_is_gone=False)
             self.closed = True
             self._save_thread.end()
-            if running is not None:
+            if running is not None and not running.awaits_axes:
                 log.warning("%s: its storage is gone; what has come is saved", running.path)
         except Exception as error:
             log_safely("the storage of a scan is gone", error)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..disk import free_number
+from ..disk import free_number, user_path
 from ..format import check_dtype, export_name, export_stem
 from .acquisition import ScanOptions, is_detector_dtype
 from .signals import StorageSignals
@@ -55,7 +55,7 @@ class Settings(StorageSignals):
 
     @property
     def base(self) -> str:
-        """The folder that contains `folder`. Default "."."""
+        """The folder that contains `folder`. A leading `~` is the home folder. Default "."."""
         return self._base
 
     @base.setter
@@ -137,9 +137,14 @@ class Settings(StorageSignals):
             raise ValueError(f'incomplete is "fill" or "trim", not {value!r}')
         self._incomplete = value
 
+    @property
+    def _data_folder(self) -> Path:
+        """`folder` below `base`."""
+        return user_path(self._base) / self._folder
+
     def _folder_and_stem(self) -> tuple[Path, str]:
         """The folder and the stem of the file that the properties name now."""
-        whole = Path(self._base, self._folder, export_name(self._name))
+        whole = self._data_folder / export_name(self._name)
         return whole.parent, export_stem(whole.name)
 
     def _scan_options(self, dtype: Any = None) -> ScanOptions:

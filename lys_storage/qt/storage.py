@@ -6,46 +6,55 @@ import logging
 import os
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import numpy as np
-
 from ..errors import LysStorageError, NothingReservedError, ScanClosedError
-from ..export import FinalizeReport
-from ..format import check_axes, export_name, plain_note
+from ..format import check_axes, check_axes_leniently, export_name, plain_note
 from ..store import NOT_STORED, STORED
 from .acquisition import Acquisition
-from .binding import QtCore
+from .axes_wait import AxesWait
+from .binding import QtCore, Slot
 from .detector_link import DetectorLink, axes_at_end, axes_at_start
 from .interrupted_search import InterruptedSearch
-from .save_thread import SaveThread
-from .saves import Saves
-from .settings import Settings
 from .slots import guarded
+from .state import State
 
 log = logging.getLogger("lys_storage")
 
 _PROGRESS_INTERVAL_S = 0.05
 
 
-class DataStorage(Settings):
+class DataStorage(State):
     """Stores the frames of a detector as they arrive, and saves each scan as a .npz that lys.Wave loads.
 
-    It has the properties, signals and methods of lys_instr's storage, and `dtype`, `array`, `written`, `saved`, `failed`,
-    `frameWritten`, `waitForSaved`, `close`. update() may be called in any thread; all else in the storage's own thread.
+    It has the properties, signals and methods of lys_instr's storage, and `dtype`, `flushInterval`, `incomplete`, `array`,
+    `written`, `report`, `saved`, `failed`, `frameWritten`, `resume`, `retry`, `waitForSaved`, `close`. The arguments set the
+    properties of the same names. update() may be called in any thread; all else in the storage's own thread.
     """
 
-    def __init__(self, **properties: Any) -> None:
+    def __init__(
+        self,
+        *,
+        base: str | os.PathLike[str] = ".",
+        folder: str | os.PathLike[str] = "folder",
+        name: str | os.PathLike[str] = "data",
+        numbered: bool = True,
+        enabled: bool = True,
+        dtype: Any = None,
+        flushInterval: float | None = 1.0,
+        incomplete: str = "fill",
+    ) -> None:
         super().__init__()
-        self._save_thread = SaveThread()
-        self._saves = Saves(self._save_thread)
-        self._known_axes: Any = None
+        self.base, self.folder, self.name, self.numbered, self.enabled = base, folder, name, numbered, enabled
+        self.dtype, self.flushInterval, self.incomplete = dtype, flushInterval, incomplete
+        self._detector_axes: Any = None  # of the detector that was the last to become busy
+        self._saved_without_axes: str | None = None  # the latest scan, if no save(axes) came for it
         self._links: weakref.WeakKeyDictionary[Any, DetectorLink] = weakref.WeakKeyDictionary()
         self._progress_due_s = 0.0
-        self._report: FinalizeReport | None = None
         self._waits_at_quit = False
+        self._axes_wait = AxesWait(self, self._saves)
+        self._axes_wait.timedOut.connect(self._on_axes_timeout)
         self._interrupted_search = InterruptedSearch(self._save_thread.submit)
         queued = QtCore.Qt.ConnectionType.QueuedConnection
         self._save_thread.jobDone.connect(self._deliver_results, queued)  # type: ignore[call-arg]
@@ -53,10 +62,6 @@ class DataStorage(Settings):
         self._atEventLoop.connect(self._on_event_loop, queued)  # type: ignore[call-arg]
         self._folderChanged.connect(self._search_for_interrupted)
         self._connect_to_application()
-        for name, value in properties.items():
-            if not isinstance(getattr(type(self), name, None), property):
-                raise TypeError(f"DataStorage has no property {name!r}")
-            setattr(self, name, value)
         weakref.finalize(self, self._saves.abandon)
         self.destroyed.connect(self._saves.abandon)  # by Qt, while Python still holds it: the detector's link does
         self._search_for_interrupted()
@@ -66,45 +71,6 @@ class DataStorage(Settings):
         if application is not None and not self._waits_at_quit:
             application.aboutToQuit.connect(self._on_about_to_quit)
             self._waits_at_quit = True
-
-    # -- state ---------------------------------------------------------------------------------------------------
-
-    @property
-    def saving(self) -> bool:
-        """True from a reservation until the last file is in place."""
-        return self._saves.active
-
-    @property
-    def array(self) -> np.memmap[Any, Any] | None:
-        """The running scan as a read-only map, or None. Frames that are not `written` are zeros."""
-        acquisition = self._saves.running
-        return None if acquisition is None else acquisition.array
-
-    @property
-    def written(self) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
-        """Which frames of the running scan have been written (bool, of the grid's shape), or None."""
-        acquisition = self._saves.running
-        return None if acquisition is None else acquisition.written
-
-    @property
-    def report(self) -> FinalizeReport | None:
-        """The latest export: path, size, frames, seconds with and without sync. None before the first export."""
-        return self._report
-
-    @property
-    def _arr(self) -> np.memmap[Any, Any] | None:
-        return self.array
-
-    @property
-    def _paths(self) -> list[str]:
-        """The files that are reserved, for lys_instr's panel."""
-        acquisition = self._saves.running
-        return [] if acquisition is None else [acquisition.path]
-
-    @property
-    def _threads(self) -> list[str]:
-        """The files that are being saved, for lys_instr's panel."""
-        return self._saves.paths
 
     def _new_acquisition(self, tag: dict[str, Any] | None = None) -> Acquisition:
         """An acquisition that has no scan yet. Its faults are emitted as `failed` while the storage lives."""
@@ -119,13 +85,14 @@ class DataStorage(Settings):
 
     # -- scans ----------------------------------------------------------------------------------------------------
 
-    def reserve(self, shape: Any, fillValue: Any = None, dtype: Any = None) -> None:
+    def reserve(self, shape: Any, fillValue: Any = None, dtype: Any = None, axes: Iterable[Any] | None = None) -> None:
         """Begin a scan of `shape`. Path, tag and number are fixed now. A running scan that has frames is saved first.
 
-        Missing frames will hold `fillValue` (None: NaN for floating and complex dtypes, else 0). Raises ScanShapeError
-        for an impossible shape, dtype or fill, DiskFullError and StorageOSError; then nothing is left on disk.
+        Missing frames will hold `fillValue` (None: NaN for floating and complex dtypes, else 0). `axes`: one for each
+        dimension, as for save(); the last frame then saves the scan at once. Raises ScanShapeError for an impossible shape,
+        dtype or fill, AxisLengthError, DiskFullError and StorageOSError; then nothing is left on disk.
         """
-        self._begin(shape, fillValue, dtype, None, None)
+        self._begin(shape, fillValue, dtype, None, axes)
 
     def _begin(self, shape: Any, fill: Any, dtype: Any, grid_ndim: int | None, axes: Any) -> Acquisition:
         if self._saves.closed:
@@ -140,7 +107,8 @@ class DataStorage(Settings):
         self._emit("tagRequest", tag)
         tag.update(plain_note(tag))
         acquisition.reserve(options, shape, fill, axes, grid_ndim)
-        acquisition.known_axes = self._known_axes if axes is None else axes
+        if axes is None:
+            acquisition.assume_axes(self._detector_axes)  # as lys_instr does
         self._saves.begin(acquisition)
         if options.numbered:
             self._emit("numberChanged")
@@ -172,9 +140,12 @@ class DataStorage(Settings):
     def update(self, data: Mapping[Any, Any], detector: Any = None) -> None:
         """Store `{index: frame}`. When it returns, the frames survive the death of the process, and may be reused.
 
-        The last missing frame saves the scan, with `detector.axes` or the axes known so far. An invalid frame is not
-        stored; its error is raised after the other frames are stored: FrameShapeError, FrameTypeError, FrameIndexError.
-        Raises NothingReservedError if no scan is running, StorageOSError if the system refuses to write.
+        The last missing frame saves the scan, with `detector.axes` or those of reserve(). Where neither is given, the
+        complete scan waits for save(axes): until the next reserve() or resume(), waitForSaved(), retry(), close(), the end of
+        the application or of the storage, or half a second of the event loop. Until then a frame that comes again replaces
+        the one before. An invalid frame is not stored; its error is raised after the other frames are stored:
+        FrameShapeError, FrameTypeError, FrameIndexError. Raises NothingReservedError if no scan is running, StorageOSError
+        if the system refuses to write.
         """
         acquisition = self._saves.running
         if acquisition is None or acquisition.writer is None or not data:
@@ -205,11 +176,13 @@ class DataStorage(Settings):
         return errors
 
     def _after_frames(self, acquisition: Acquisition, detector: Any) -> None:
-        """Emit the progress if that is due, and finish a complete acquisition."""
+        """Emit the progress if that is due. Finish a complete acquisition, or have it wait for its axes."""
         complete, now_s = acquisition.complete, monotonic()
         if complete or now_s >= self._progress_due_s:
             self._emit_progress(acquisition, now_s)
-        if complete:
+        if complete and detector is None and not acquisition.axes_are_known:
+            self._axes_wait.begin(acquisition)
+        elif complete:
             self._finish(acquisition, axes_at_end(detector, acquisition))
 
     def _emit_progress(self, acquisition: Acquisition, now_s: float) -> None:
@@ -219,19 +192,33 @@ class DataStorage(Settings):
             self._emit("frameWritten", scan.frames_written, scan.frames_expected)
 
     def save(self, axes: Iterable[Any] | None = None) -> None:
-        """Save the running scan now. Missing frames hold the fill value.
+        """Save the running scan now, with `axes`. Missing frames hold the fill value. No effect if no scan is running.
 
-        Raises AxisLengthError if an axis does not fit; the scan then goes on, and save() can be called again.
+        `axes`: an array, or None for index coordinates, for each dimension, of its length. None: those of reserve() or of the
+        detector. Raises AxisLengthError if an axis does not fit; the scan then goes on, and save() can be called again.
         """
         acquisition = self._saves.running
-        if acquisition is None or acquisition.scan is None:
-            if self._enabled and not self._saves.closed:
-                raise NothingReservedError("there is no scan to save: call reserve() first")
-            return
-        axes = self._known_axes if axes is None else list(axes)
-        checked = check_axes(axes, acquisition.scan.shape)
-        self._known_axes = axes
-        self._finish(acquisition, checked)
+        if acquisition is not None and acquisition.scan is not None:
+            checked = acquisition.known_axes if axes is None else check_axes(axes, acquisition.scan.shape)
+            acquisition.awaits_axes = False
+            self._finish(acquisition, checked)
+        elif self._saved_without_axes is not None and axes is not None and len(list(axes)):
+            log.warning(
+                "%s was saved before save(axes) was called: these axes are not stored. Call save(axes) right after the last "
+                "frame, or give reserve() the axes",
+                self._saved_without_axes,
+            )
+
+    @Slot()
+    @guarded
+    def _on_axes_timeout(self) -> None:
+        self._end_wait()
+
+    def _end_wait(self) -> None:
+        """Save the running scan if nothing can come but its axes, or the late frame after its stop."""
+        acquisition = self._saves.running
+        if acquisition is not None and (acquisition.awaits_axes or acquisition.stopped):
+            self._finish(acquisition, acquisition.known_axes)
 
     def _finish(self, acquisition: Acquisition, axes: Any, *, keep_empty: bool = True) -> None:
         """Seal the acquisition and have it saved. May be called in any thread; only the first call has an effect.
@@ -240,6 +227,7 @@ class DataStorage(Settings):
         """
         if not self._saves.finish(acquisition, axes, keep_empty=keep_empty):
             return
+        self._saved_without_axes = acquisition.path if acquisition.awaits_axes else None
         if self._is_in_own_thread:
             self._emit_state()
         else:
@@ -270,6 +258,7 @@ class DataStorage(Settings):
 
     def retry(self) -> int:
         """Save again the scans that could not be saved; return their number. `saved` or `failed` follows for each."""
+        self._end_wait()
         count = self._saves.retry()
         if count:
             self._emit_state()
@@ -277,7 +266,7 @@ class DataStorage(Settings):
 
     @guarded
     def _search_for_interrupted(self) -> None:
-        if self._interrupted_search.schedule(Path(self._base, self._folder)):
+        if self._interrupted_search.schedule(self._data_folder):
             self._emit("_atEventLoop")
 
     @guarded
@@ -312,7 +301,11 @@ class DataStorage(Settings):
             if running is not None and running.attach_detector(shape):
                 return running
             grid = getattr(detector, "indexShape", None)
-            return self._begin(shape, None, None, None if grid is None else len(grid), axes_at_start(detector))
+            self._detector_axes = axes = axes_at_start(detector)
+            fitting = None if axes is None else check_axes_leniently(axes, shape)[0]
+            acquisition = self._begin(shape, None, None, None if grid is None else len(grid), fitting)
+            acquisition.known_axes = axes  # what does not fit is reported when they are saved
+            return acquisition
         except Exception as error:
             acquisition = self._new_acquisition()
             acquisition.refused = True
@@ -326,10 +319,11 @@ class DataStorage(Settings):
     # -- the end --------------------------------------------------------------------------------------------------
 
     def waitForSaved(self, timeout_s: float | None = None) -> bool:
-        """Wait until all saves have ended, a stopped scan's included (None: without a limit); False at the timeout."""
-        acquisition = self._saves.running
-        if acquisition is not None and acquisition.stopped:
-            self._finish(acquisition, acquisition.known_axes)
+        """Save a scan that waits for its axes or was stopped, and wait until all saves have ended; False at the timeout.
+
+        `timeout_s`: None waits without a limit.
+        """
+        self._end_wait()
         done = self._save_thread.wait_idle(timeout_s)
         if self._is_in_own_thread:
             self._deliver_results()

@@ -26,10 +26,11 @@ for name in ("fsync", "fdatasync"):
 from lys_storage import DataStorage
 from lys_storage.qt import QtCore
 app = QtCore.QCoreApplication([])
+AXES = None if "waits" in sys.argv else []
 
 def saving():
     storage = DataStorage(base=sys.argv[1])
-    storage.reserve((2, 3))
+    storage.reserve((2, 3), axes=AXES)
     storage.update({(): np.ones((2, 3))})
     assert storage.saving
     return storage
@@ -39,7 +40,7 @@ ENDS = {
     "the event loop is left": "storage = saving(); QtCore.QTimer.singleShot(0, app.quit); app.exec()",
     "quit in the slot that begins the save": """
 storage = DataStorage(base=sys.argv[1])
-QtCore.QTimer.singleShot(0, lambda: (storage.reserve((2, 3)), storage.update({(): np.ones((2, 3))}), app.quit()))
+QtCore.QTimer.singleShot(0, lambda: (storage.reserve((2, 3), axes=AXES), storage.update({(): np.ones((2, 3))}), app.quit()))
 app.exec()
 """,
     "the script ends without an event loop": "storage = saving()",
@@ -64,13 +65,15 @@ gc.collect()
 }
 
 
+@pytest.mark.parametrize("state", ["is being saved", "waits for save(axes)"])
 @pytest.mark.parametrize("how", ENDS.values(), ids=ENDS)
-def test_the_end_waits_for_the_file_that_is_being_saved(run_child: Any, tmp_path: Path, how: str) -> None:
+def test_the_end_waits_for_the_file_of_a_complete_scan(run_child: Any, tmp_path: Path, how: str, state: str) -> None:
     """Exit code 0, the file complete, and no "QThread: Destroyed while thread is still running"."""
-    child = run_child(BEGIN + how, str(tmp_path))
+    child = run_child(BEGIN + how, str(tmp_path), *state.split())
     assert (child.code, child.out) == (0, ""), child.err
     assert "QThread" not in child.err
     assert "Traceback" not in child.err
+    assert "is gone" not in child.err, "nothing is missing"
     count = 3 if how.startswith("storages") else 1
     assert files(tmp_path) == {f"folder/data_{k}.npz" for k in range(count)}
     for k in range(count):

@@ -34,7 +34,7 @@ def look(storage: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("frames", [1, 3])
 def test_a_viewer_polls_from_the_scan_to_its_export(storage: Any, disk: Any, looked_before: bool, frames: int) -> None:
     """The map and the states while it runs, None from its end on, while the syncs of the export are held back."""
-    storage.reserve((3, 4))
+    storage.reserve((3, 4), axes=[])
     if looked_before:
         assert look(storage)["array"].shape == (3, 4)
     storage.update({(k,): np.full(4, k + 1.0) for k in range(min(frames, 2))})

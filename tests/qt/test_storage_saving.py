@@ -24,7 +24,7 @@ AXES = [np.array([0.5, 1.5]), np.array([2.0, 3.0, 4.0])]
 
 def complete(storage: Any, data: np.ndarray[Any, Any] = DATA) -> None:
     """Reserve, and write every frame: the save has been started when this returns."""
-    storage.reserve(data.shape)
+    storage.reserve(data.shape, axes=[])
     storage.update({(): data})
 
 
@@ -47,18 +47,10 @@ def test_a_complete_scan_is_saved_with_the_axes_of_the_detector(storage: Any, fo
 
 def test_without_a_detector_the_axes_are_index_coordinates(storage: Any, folder: Path) -> None:
     """As lys makes them: 0.0, 1.0, ..."""
-    complete(storage)
+    storage.reserve(DATA.shape)
+    storage.update({(): DATA})
     wait_saved(storage)
     assert_same_axes(load_export(folder / "data_0.npz").axes, [np.arange(2.0), np.arange(3.0)])
-
-
-def test_the_axes_of_the_last_save_serve_the_next_scan(storage: Any, folder: Path) -> None:
-    """Where no detector tells others."""
-    storage.reserve(DATA.shape)
-    storage.save(AXES)
-    complete(storage)
-    wait_saved(storage)
-    assert_same_axes(load_export(folder / "data_1.npz").axes, AXES)
 
 
 def test_save_saves_what_there_is_now(storage: Any, folder: Path) -> None:

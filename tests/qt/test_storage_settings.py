@@ -49,6 +49,9 @@ def test_a_new_storage_has_the_defaults_of_lys_instr(qapp: Any) -> None:
         ("numbered", False),
         ("enabled", False),
         ("dtype", "detector"),
+        ("flushInterval", None),
+        ("flushInterval", 2.5),
+        ("incomplete", "trim"),
     ],
 )
 def test_every_setting_is_readable_and_writable_and_a_keyword(make_storage: Any, name: str, value: Any) -> None:

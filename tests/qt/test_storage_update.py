@@ -63,7 +63,7 @@ UPDATES = {
 @pytest.mark.parametrize("updates", UPDATES.values(), ids=UPDATES)
 def test_whatever_the_indices_the_file_holds_every_frame(storage: Any, folder: Path, updates: Any) -> None:
     """Saved by itself when the last missing frame has come, and not before."""
-    storage.reserve(WHOLE.shape)
+    storage.reserve(WHOLE.shape, axes=[])
     for update in updates[:-1]:
         storage.update(update)
         assert storage.array is not None, "not complete yet"
@@ -313,7 +313,7 @@ def test_update_with_nothing_reserved_is_an_error_of_the_family(storage: Any, fo
     """By hand; also after the scan is complete."""
     with pytest.raises(lys_storage.NothingReservedError):
         storage.update({(0,): np.zeros(2)})
-    storage.reserve((2,))
+    storage.reserve((2,), axes=[])
     storage.update({(): np.zeros(2)})
     with pytest.raises(lys_storage.NothingReservedError):
         storage.update({(): np.ones(2)})
