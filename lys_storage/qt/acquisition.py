@@ -1,6 +1,6 @@
-"""One acquisition of a storage: its scan, from the reservation to the end of its save. It knows no Qt and no storage.
+"""One acquisition of a storage: its scan, from the reservation to the end of its save. It uses neither Qt nor the storage.
 
-This is the only module of the package that uses what `Scan` does not promise to scripts.
+This is the only module of the package that uses the internals of `Scan`.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ class Acquisition:
         if self.scan.shape != shape:
             raise ScanShapeError(
                 f"the resumed scan {self.path} is of shape {self.scan.shape}, the detector delivers {shape}: set the "
-                "detector as it was, or save the scan as it is"
+                "detector to the shape of the scan, or call save() to save the scan as it is"
             )
         self.awaits_detector = False
         return True
@@ -154,7 +154,7 @@ class Acquisition:
         try:
             return None if self.scan is None else self.scan.array
         except (LysStorageError, OSError, ValueError) as error:
-            log.debug("%s: no map of it now: %s", self.path, error)
+            log.debug("%s: it cannot be mapped now: %s", self.path, error)
             return None
 
     @property
@@ -245,7 +245,7 @@ class Acquisition:
         """Suspend a scan whose export has failed, so that retry() or a recovery can export it."""
         log.error("%s could not be saved: %s", self.path, error, exc_info=not isinstance(error, LysStorageError))
         if scan.published:
-            message = f"{error}; the export is there: retry() makes it durable"
+            message = f"{error}; the export is in place, but may not survive a power cut: call retry()"
             return SaveResult(self, scan.part_path, axes, None, message)
         try:
             scan.suspend()

@@ -62,10 +62,11 @@ class _Runs:
             finish_soon(acquisitions)
             for acquisition in ended:
                 log.warning(
-                    "%s: its detector was destroyed while it was busy; what has come is saved", acquisition.path
+                    "%s: the detector was destroyed while it was busy; the frames that have arrived are saved",
+                    acquisition.path,
                 )
         except Exception as error:
-            log_safely("the detector of a scan was destroyed", error)
+            log_safely("a scan could not be saved after its detector was destroyed", error)
 
 
 class DetectorLink(QtCore.QObject):
@@ -113,8 +114,8 @@ class DetectorLink(QtCore.QObject):
         self._attach(detector, runs)
 
     def _attach(self, detector: Any, runs: _Runs) -> None:
-        """Live where the detector lives and as long as it does, and hear of its end. It need not be a QObject itself."""
-        # Two ways: a garbage collection cuts connections first, and Qt may destroy what Python still holds.
+        """Move to the thread of the detector, live as long as it, and learn of its end. It need not be a QObject."""
+        # Two ways: a garbage collection cuts connections first, and Qt may destroy an object to which Python still refers.
         weakref.finalize(detector, runs.end).atexit = False  # at exit the storage saves what has come
         if isinstance(detector, QtCore.QObject):
             direct = QtCore.Qt.ConnectionType.DirectConnection
@@ -153,7 +154,7 @@ class DetectorLink(QtCore.QObject):
         try:
             return getattr(self._detector(), "isBusy", False) is True
         except Exception as error:
-            log.info("the detector does not tell whether it is busy: %s", error)
+            log.info("isBusy of the detector cannot be read: %s", error)
             return False
 
     @guarded
@@ -172,7 +173,7 @@ class DetectorLink(QtCore.QObject):
         if current is None:
             self._stray_frames += len(data)
             if self._stray_frames == len(data):
-                log.warning("frames came outside of any acquisition; they are not stored")
+                log.warning("frames came while the detector was not busy; they are not stored")
         elif current.refused:
             current.faults.frames_refused += len(data)
         elif current.finished:

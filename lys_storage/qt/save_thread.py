@@ -1,4 +1,4 @@
-"""The thread that saves scans, one after another. It knows neither scans nor the storage that feeds it."""
+"""The thread that saves scans, one after another. It depends neither on scans nor on the storage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .slots import log_safely
 log = logging.getLogger("lys_storage")
 
 Job = Callable[[], Any]
-"""It puts its result where its submitter looks for it; what it returns is dropped."""
+"""A job hands its result to its submitter itself; its return value is ignored."""
 
 
 class SaveThread(QtCore.QThread):

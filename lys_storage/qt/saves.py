@@ -1,6 +1,6 @@
-"""The running acquisition of a storage and its saves. Knows no signals: the storage emits them for what is returned here.
+"""The running acquisition of a storage and its saves. It emits no signals: the storage does so for the results.
 
-It holds no reference to the storage, so that it can save what the storage leaves when that is dropped.
+It holds no reference to the storage, so that it can save the running scan after the storage has been deleted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Saves:
         self._lock = threading.Lock()  # guards changes of running and _saving
         self.running: Acquisition | None = None
         self.closed = False  # no more acquisitions begin
-        self._abandoned = False  # nobody asks for results any more
+        self._abandoned = False  # the storage is gone, and takes no more results
         self._saving: list[Acquisition] = []
         self._ended: deque[SaveResult] = deque()  # the save thread appends, the storage's thread pops
         self._unsaved: list[SaveResult] = []  # used in the storage's thread only
@@ -73,7 +73,7 @@ class Saves:
         else:
             try:
                 acquisition.discard()
-            except Exception as error:  # empty files stay behind: the next scan is none the worse for it
+            except Exception as error:  # empty files stay behind, which does not affect the next scan
                 acquisition.faults.report_error(error)
         return True
 
@@ -82,7 +82,7 @@ class Saves:
         while self._ended:
             try:
                 result = self._ended.popleft()
-            except IndexError:  # of a storage that is gone: another thread has looked, too
+            except IndexError:  # the storage is gone, and another thread takes them, too
                 return
             with self._lock:
                 self._saving.remove(result.acquisition)
@@ -131,12 +131,15 @@ class Saves:
             self.closed = True
             self._save_thread.end()
             if running is not None and not running.awaits_axes:
-                log.warning("%s: its storage is gone; what has come is saved", running.path)
+                log.warning(
+                    "%s: the storage was deleted while the scan ran; the frames that have arrived are saved",
+                    running.path,
+                )
         except Exception as error:
-            log_safely("the storage of a scan is gone", error)
+            log_safely("a scan could not be saved after its storage was deleted", error)
 
     def _drop_results_if_abandoned(self) -> None:
-        """Nobody else takes them any more."""
+        """The storage, which takes them otherwise, is gone."""
         if self._abandoned:
             for _ in self.take_results():
                 pass
@@ -148,7 +151,7 @@ class Saves:
         def job() -> None:
             try:
                 result = save()
-            except BaseException as error:  # a save that has no result would be under way for ever
+            except BaseException as error:  # a save without a result would count as being saved for ever
                 log_safely(f"{acquisition.path} could not be saved", error)
                 result = SaveResult(acquisition, part_path, axes, None, repr(error))
             self._ended.append(result)

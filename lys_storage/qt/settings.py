@@ -1,4 +1,4 @@
-"""The properties of a storage: where its scans go, and how they are stored. A change applies to the next scan."""
+"""The writable properties of a storage: the path of a scan, and how it is stored. A change applies to the next scan."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .signals import StorageSignals
 
 
 def _check_path(name: str, value: Any) -> str:
-    """`value` as text that a file system can take for a part of a path. `name` is that of the property."""
+    """`value` as text that a file system accepts as a part of a path. `name`: of the property."""
     text = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(text, str):
         raise TypeError(f"{name} is {value!r}, of type {type(value).__name__}: give text or a pathlib.Path")
@@ -28,7 +28,7 @@ def _check_path(name: str, value: Any) -> str:
             f"{name} {text!r} cannot be encoded as a file name: {error.reason}; give another one"
         ) from None
     if b"\0" in encoded:
-        raise ValueError(f"{name} {text!r} contains a null character, which no file system takes: leave it out")
+        raise ValueError(f"{name} {text!r} contains a null character, which no file system accepts: remove it")
     return str(text)
 
 
@@ -41,8 +41,8 @@ def _check_bool(name: str, value: Any) -> bool:
 class Settings(StorageSignals):
     """The writable properties of `DataStorage`, and the file name that they make.
 
-    A value of a wrong type is refused when it is set. An empty name, as of a text field before it is filled in, and one that the
-    disk does not take, are refused when a scan is reserved.
+    A value of a wrong type is refused when it is set. An empty name, and one that the file system refuses, are refused when a
+    scan is reserved: a text field may set them while it is edited.
     """
 
     def __init__(self) -> None:
@@ -120,7 +120,7 @@ class Settings(StorageSignals):
             if isinstance(value, bool) or not isinstance(value, Real):
                 raise TypeError(f"flushInterval is {value!r}, of type {type(value).__name__}: give seconds, or None")
             if not 0 <= value <= threading.TIMEOUT_MAX:
-                raise ValueError(f"flushInterval {value!r} is no time to wait: give seconds from 0 on, or None")
+                raise ValueError(f"flushInterval is {value!r}, expected a number of seconds from 0 on, or None")
             value = float(value)
         self._flush_interval_s = value
 
@@ -162,6 +162,6 @@ class Settings(StorageSignals):
     def getNumber(self) -> int | None:
         """The smallest number that neither an export nor a scan in progress has, or None if not `numbered`.
 
-        It claims nothing: another process can take the number first.
+        The number is not claimed: another process may claim it first.
         """
         return free_number(*self._folder_and_stem()) if self._numbered else None

@@ -8,7 +8,7 @@ from .binding import QtCore, Signal, is_deleted
 
 
 class StorageSignals(QtCore.QObject):
-    """What a storage tells. Emitted by `_emit`, in any thread."""
+    """The signals of a storage. They are emitted by `_emit`, in any thread."""
 
     #: (bool) whether a scan is reserved or being saved. False comes through the event loop, or in waitForSaved().
     savingStateChanged = Signal(bool)
@@ -32,7 +32,7 @@ class StorageSignals(QtCore.QObject):
     _atEventLoop = Signal()
 
     def _emit(self, signal: str, *args: Any) -> None:
-        """Emit `signal`. Nothing happens where Qt has deleted the storage: a detector that goes on may still hold it."""
+        """Emit `signal`. It has no effect if Qt has deleted the storage, to which a detector may still refer."""
         try:
             getattr(self, signal).emit(*args)
         except RuntimeError:

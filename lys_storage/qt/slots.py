@@ -1,4 +1,4 @@
-"""Slots that let no exception out: PyQt aborts the process where one leaves a slot, and there is no sys.excepthook."""
+"""Slots that do not raise: PyQt aborts the process if an exception leaves a slot and there is no sys.excepthook."""
 
 from __future__ import annotations
 
@@ -33,6 +33,6 @@ def guarded(slot: Callable[..., None]) -> Callable[..., None]:
 
 
 def log_safely(message: str, error: BaseException) -> None:
-    """Log `error` with its traceback. A log handler that raises is left alone."""
+    """Log `error` with its traceback. An error of a log handler is ignored."""
     with contextlib.suppress(Exception):
         log.error("%s", message, exc_info=error)

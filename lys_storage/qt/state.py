@@ -1,4 +1,4 @@
-"""What a storage tells of its scans: the running one, those that are being saved, the latest export. It changes nothing."""
+"""The state of a storage, which can only be read: the running scan, those that are being saved, the latest export."""
 
 from __future__ import annotations
 

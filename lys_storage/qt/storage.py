@@ -14,7 +14,7 @@ from ..format import check_axes, check_axes_leniently, export_name, plain_note
 from ..store import NOT_STORED, STORED
 from .acquisition import Acquisition
 from .axes_wait import AxesWait
-from .binding import QtCore, Slot
+from .binding import QtCore
 from .detector_link import DetectorLink, axes_at_end, axes_at_start
 from .interrupted_search import InterruptedSearch
 from .slots import guarded
@@ -63,7 +63,7 @@ class DataStorage(State):
         self._folderChanged.connect(self._search_for_interrupted)
         self._connect_to_application()
         weakref.finalize(self, self._saves.abandon)
-        self.destroyed.connect(self._saves.abandon)  # by Qt, while Python still holds it: the detector's link does
+        self.destroyed.connect(self._saves.abandon)  # by Qt; the link of a detector may still refer to it
         self._search_for_interrupted()
 
     def _connect_to_application(self) -> None:
@@ -163,11 +163,13 @@ class DataStorage(State):
             raise errors[0]
 
     def _check_unreserved(self, data: Mapping[Any, Any]) -> None:
-        """No scan is running: raise unless `data` is empty, or the storage is not enabled."""
+        """No scan is running. Raise, unless `data` is empty or the storage is not enabled."""
         if data and self._saves.closed:
             raise ScanClosedError("the storage is closed")
         if data and self._enabled:
-            raise NothingReservedError("a frame came while no scan is reserved: call reserve() first, or connect()")
+            raise NothingReservedError(
+                "a frame came, but no scan is reserved: call reserve() first, or connect() a detector"
+            )
 
     def _store(self, acquisition: Acquisition, data: Mapping[Any, Any], detector: Any) -> Sequence[LysStorageError]:
         """Store frames of a detector's acquisition that has a scan; return an error for each frame that is not stored."""
@@ -209,7 +211,6 @@ class DataStorage(State):
                 self._saved_without_axes,
             )
 
-    @Slot()
     @guarded
     def _on_axes_timeout(self) -> None:
         self._end_wait()
@@ -252,7 +253,11 @@ class DataStorage(State):
                 self._report = result.report
                 self._emit("saved", str(result.report.path))
                 if result.report.renumbered:
-                    log.warning("%s was taken meanwhile: saved as %s", result.acquisition.path, result.report.path)
+                    log.warning(
+                        "%s was created by another program meanwhile: saved as %s",
+                        result.acquisition.path,
+                        result.report.path,
+                    )
                     self._emit("numberChanged")
             self._emit_state()
 
@@ -271,7 +276,7 @@ class DataStorage(State):
 
     @guarded
     def _on_event_loop(self) -> None:
-        self._connect_to_application()  # it was not there yet where the storage was made first
+        self._connect_to_application()  # the storage may have been made before it
         self._interrupted_search.search()
 
     # -- detectors ------------------------------------------------------------------------------------------------
@@ -294,7 +299,7 @@ class DataStorage(State):
             )
 
     def _begin_for(self, detector: Any) -> Acquisition:
-        """The acquisition of a detector that has become busy. Never raises: a failed reservation is emitted as `failed`."""
+        """The acquisition of a detector that has become busy. It never raises. A failed reservation is emitted as `failed`."""
         try:
             shape = tuple(detector.dataShape)
             running = self._saves.running

@@ -73,7 +73,7 @@ def test_the_end_waits_for_the_file_of_a_complete_scan(run_child: Any, tmp_path:
     assert (child.code, child.out) == (0, ""), child.err
     assert "QThread" not in child.err
     assert "Traceback" not in child.err
-    assert "is gone" not in child.err, "nothing is missing"
+    assert "was deleted" not in child.err, "nothing is missing"
     count = 3 if how.startswith("storages") else 1
     assert files(tmp_path) == {f"folder/data_{k}.npz" for k in range(count)}
     for k in range(count):

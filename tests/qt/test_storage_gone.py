@@ -195,7 +195,7 @@ def test_the_scan_of_a_detector_that_goes_while_it_is_busy_is_saved_as_on_a_stop
     assert_same_array(export.data, FIRST_ONLY if frames else np.full((3, 4), np.nan))
     assert export.axes[0].tolist() == [0.0, 7.0, 14.0]
     (message,) = errors()
-    assert "its detector was destroyed" in message
+    assert "the detector was destroyed" in message
     storage.reserve((3, 4))
     storage.update({(): FRAMES})
     wait_saved(storage)
