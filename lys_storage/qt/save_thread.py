@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from ..disk import fork_generation
-from .binding import QtCore, Signal
+from .binding import QtCore, Signal, is_deleted
 from .slots import log_safely
 
 log = logging.getLogger("lys_storage")
@@ -37,6 +37,7 @@ class SaveThread(QtCore.QThread):
         self._changed = threading.Condition()  # guards _outstanding and _ending
         self._outstanding = 0
         self._ending = False
+        self._substitute: threading.Thread | None = None  # runs the jobs if Qt has deleted this object
         self._ended = threading.Event()  # works without Qt, whose part of this object may be gone at exit
 
     def submit(self, job: Job) -> None:
@@ -45,13 +46,17 @@ class SaveThread(QtCore.QThread):
             self._outstanding += 1
             restarts, self._ending = self._ending, False
         if restarts:
-            self.wait()
+            self._wait()
             self._ended.clear()
             self._jobs = queue.SimpleQueue()  # in a thread that never ran, the old queue still holds end()'s None
         self._jobs.put(job)
-        if not self.isRunning():
+        if is_deleted(self):  # PyQt5 deletes the objects in any order when the application object is deleted
+            if self._substitute is None or not self._substitute.is_alive():
+                self._substitute = threading.Thread(target=self.run, name="lys_storage save")
+                self._substitute.start()
+        elif not self.isRunning():
             for thread in list(SaveThread._started):
-                if thread.isFinished():
+                if is_deleted(thread) or thread.isFinished():
                     SaveThread._started.discard(thread)
             SaveThread._started.add(self)
             self.start()
@@ -67,7 +72,11 @@ class SaveThread(QtCore.QThread):
             with self._changed:
                 self._outstanding -= 1
                 self._changed.notify_all()
-            self.jobDone.emit()
+            try:
+                self.jobDone.emit()
+            except RuntimeError:
+                if not is_deleted(self):
+                    raise
             del job  # it refers to a scan, and the next job may not come for hours
         self._ended.set()
 
@@ -86,9 +95,14 @@ class SaveThread(QtCore.QThread):
 
     def join(self) -> None:
         """Wait for the thread to end. Call end() first."""
-        if self.isRunning():
-            self.wait()
+        self._wait()
         SaveThread._started.discard(self)
+
+    def _wait(self) -> None:
+        if not is_deleted(self):
+            self.wait()
+        elif self._substitute is not None:
+            self._substitute.join()
 
     @property
     def is_of_parent_process(self) -> bool:

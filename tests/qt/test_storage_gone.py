@@ -14,7 +14,7 @@ import pytest
 
 import lys_storage
 from lys_storage import ScanClosedError
-from lys_storage.qt import QtCore
+from lys_storage.qt import QtCore, binding
 from tests.helpers import assert_same_array, files, load_export
 from tests.qt.detector import BareDetector, in_another_thread, process_events
 from tests.qt.helpers import listen_to, wait_saved, wait_until
@@ -110,6 +110,22 @@ def test_a_save_of_a_deleted_storage_that_fails_is_logged_and_keeps_the_scan(
     disk.error = None
     lys_storage.recover(folder)
     assert_same_array(load_export(folder / "data_0.npz").data, FIRST_ONLY)
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_a_save_thread_that_qt_deletes_before_its_storage_is_replaced(
+    storage: Any, folder: Path, errors: Any, frames: int
+) -> None:
+    """As PyQt5 does, in any order, when the application object is deleted. The storage can still be asked, and closed."""
+    storage.reserve((3, 4))
+    storage.update({(k,): FRAMES[k] for k in range(frames)})
+    binding._sip.delete(storage._save_thread)
+    delete_now(storage)
+    assert storage.waitForSaved(20)
+    assert_same_array(load_export(folder / "data_0.npz").data, FIRST_ONLY if frames == 1 else FRAMES)
+    assert [message for message in errors() if "was deleted while" not in message] == []
+    assert (storage.saving, storage.retry()) == (False, 0)
+    storage.close()
 
 
 @pytest.mark.parametrize("how", ["storage.deleteLater()", "storage.setParent(parent); parent.deleteLater()", ""])
