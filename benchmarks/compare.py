@@ -4,7 +4,8 @@
 The limit is `os.pwrite` of each frame into a file whose space is claimed. It runs twice in each round; where the two
 disagree, the round says nothing and is played again. Everybody runs in a process of its own, on memory that was warmed
 right before, in an order that is shuffled anew each round; ratios are to the limit of the same round. Peers that are not
-installed are left out: `pip install -e '.[bench]'` installs them. It writes below DIR only, and removes that again.
+installed are left out: `pip install --group bench` (pip 25.1 or later) installs them. It writes below DIR only, and
+removes that again.
 
 \b
 W1   2048 frames of 256x256 float64          W3b  W3 with 64 frames a call

@@ -70,6 +70,11 @@ class BindingError(LysStorageError, ImportError):
     """Qt cannot be used in this process; the message says why and what to do."""
 
 
+def install_command(extra: str) -> str:
+    """The command that installs an optional part of lys_storage: "qt", "lys", "plot" or "lab"."""
+    return f"pip install 'lys_storage[{extra}]'"
+
+
 def os_error(operation: str, path: str | os.PathLike[str], reason: OSError, hint: str = "") -> StorageOSError:
     """`reason` as an error of the family that names the operation and the file, with errno and filename kept."""
     full = reason.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -16,6 +16,7 @@ import pytest
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")  # before any test makes an application: no display is needed
 from hypothesis import HealthCheck, settings
 
+from tests.extras import HAS_QT, NEEDS_QT
 from tests.fixtures import (  # noqa: F401
     faults,
     no_early_checksums,
@@ -35,6 +36,26 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("here")
+
+
+# -- without an extra --------------------------------------------------------------------------------------------------
+
+
+def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
+    """pytest-qt ends the run where there is no Qt."""
+    if not HAS_QT:
+        pluginmanager.set_blocked("pytest-qt")
+
+
+class _NeedsQt(pytest.File):  # a pytest.Directory would load the conftest.py in it
+    def collect(self) -> Any:
+        pytest.skip(f"tests/qt: {NEEDS_QT}")
+
+
+def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """The tests of Qt are one skipped folder where there is no Qt."""
+    is_skipped = path == ROOT / "tests" / "qt" and not HAS_QT
+    return _NeedsQt.from_parent(parent, path=path) if is_skipped else None
 
 
 def pytest_collection_finish() -> None:

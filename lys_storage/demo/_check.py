@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
+from lys_storage.errors import install_command
 from lys_storage.reading import open_wave
 
 from ._acquire import Interrupt
@@ -74,7 +75,7 @@ def check_with_lys(path: Path, measurement: SimulatedMeasurement) -> Finding:
     lys makes a QApplication, and ends the process where it cannot: that must not end the demo.
     """
     if importlib.util.find_spec("lys") is None:
-        return Finding(None, "not tried: lys is not installed (lys-python can be for Python < 3.13)")
+        return Finding(None, f"not tried: lys is not installed{_how_to_get_lys(sys.version_info[:2])}")
     size, free = path.stat().st_size, available_bytes()
     if size > (_LOAD_UNASKED_BYTES if free is None else free // 4):
         limit = "256 MiB (free memory unknown)" if free is None else f"a quarter of the {free / 2**30:.1f} GiB free"
@@ -106,6 +107,13 @@ def check_with_lys(path: Path, measurement: SimulatedMeasurement) -> Finding:
         except subprocess.TimeoutExpired:
             return Finding(False, f"lys.Wave had not loaded it after {_LYS_TIMEOUT_S} s")
     return _child_finding(child.stdout, child.stderr, child.returncode)
+
+
+def _how_to_get_lys(python: tuple[int, int]) -> str:
+    """What follows "lys is not installed" on this version of Python."""
+    if python < (3, 13):
+        return f": {install_command('lys')} (with numpy 1.26)"
+    return f"; it needs numpy < 2, which Python {python[0]}.{python[1]} does not have: use Python 3.11 or 3.12 for it"
 
 
 def _child_finding(output: str, complaint: str, code: int) -> Finding:

@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from lys_storage.errors import BindingError
+from lys_storage.errors import BindingError, install_command
 from lys_storage.reading import open_wave
 
 from ._acquire import Interrupt, Outcome, acquire_without_qt
@@ -92,7 +92,7 @@ def _draw(path: Path) -> Finding:
         with open_wave(path) as wave:
             picture = write_preview(wave, path.with_suffix(".png"))
     except ModuleNotFoundError as reason:
-        return Finding(None, f"not drawn: {reason.name} is not installed")
+        return Finding(None, f"not drawn: {reason.name} is not installed: {install_command('plot')}")
     return Finding(True, f"{picture} ({time.monotonic() - start:.1f} s)")
 
 

@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BindingError
+from ..errors import BindingError, install_command
 
 if TYPE_CHECKING:
     from PyQt6 import QtCore, QtGui, QtWidgets
@@ -33,6 +33,7 @@ __all__ = ["API_NAME", "SYSTEM_PACKAGES", "QtCore", "QtGui", "QtWidgets", "Signa
 SYSTEM_PACKAGES = "libglib2.0-0 libgl1 libegl1 libxkbcommon0 libdbus-1-3 libfontconfig1"
 
 _SUPPORTED = {"pyqt6": "PyQt6", "pyqt5": "PyQt5"}
+_INSTALL = {"PyQt6": install_command("qt"), "PyQt5": "pip install PyQt5 qtpy"}
 _KNOWN = ("PyQt6", "PyQt5", "PySide6", "PySide2")
 
 
@@ -89,7 +90,10 @@ def _load() -> str:
         else:
             return name
     asked = f"QT_API={requested}, but " if requested else ""
-    raise BindingError(f"{asked}{' and '.join(names)} cannot be found in this Python: pip install {names[0]}")
+    raise BindingError(
+        f"{asked}{' and '.join(names)} cannot be found in this Python: {_INSTALL[names[0]]}. "
+        "lys_storage.create() needs no Qt"
+    )
 
 
 @contextlib.contextmanager
@@ -110,7 +114,14 @@ def _environment(**values: str) -> Iterator[None]:
 def _import_qtpy(name: str) -> None:
     # FORCE_QT_API: otherwise qtpy takes PyQt5 if the bare package is in sys.modules, whichever QtCore is loaded.
     with _environment(QT_API=name.lower(), FORCE_QT_API="1"):
-        qtpy = importlib.import_module("qtpy")
+        try:
+            qtpy = importlib.import_module("qtpy")
+        except ModuleNotFoundError as reason:
+            if reason.name != "qtpy":
+                raise
+            raise BindingError(
+                f"{name} is installed, but qtpy cannot be found in this Python: {_INSTALL[name]}"
+            ) from None
     if name != qtpy.API_NAME:
         raise BindingError(
             f"qtpy has settled on {qtpy.API_NAME}, but {name} is loaded in this process: "

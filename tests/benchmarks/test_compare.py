@@ -30,6 +30,7 @@ from benchmarks import (
     compare,
 )
 from benchmarks._candidates import AGAIN, CANDIDATES, LIMIT
+from tests.extras import needs_qt
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the runner reads /proc, as Linux has it")
 
@@ -202,7 +203,12 @@ def test_what_the_disk_has_no_room_for_is_cut_and_says_so():
 
 @pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize(
-    "name", [n for n, c in CANDIDATES.items() if c.package in ("numpy", "lys_storage") and n != AGAIN]
+    "name",
+    [
+        pytest.param(name, marks=needs_qt if name == "ours" else ())
+        for name, candidate in CANDIDATES.items()
+        if candidate.package in ("numpy", "lys_storage") and name != AGAIN
+    ],
 )
 def test_a_candidate_keeps_what_is_put_into_it(name: str, tmp_path: Path):
     """The child compares what it reads back with what was put, and fails where that differs."""
@@ -213,6 +219,7 @@ def test_a_candidate_keeps_what_is_put_into_it(name: str, tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+@needs_qt
 @pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize(
     "changed",

@@ -24,7 +24,7 @@ WITHOUT_QT = "no Qt here: libEGL.so.1 is missing"
 
 
 @pytest.fixture(params=["with Qt", "without Qt"])
-def way(request, qapp, monkeypatch):
+def way(request, monkeypatch):
     """Both ways through the demo; without Qt, `_acquire_qt` cannot be imported."""
     if request.param == "without Qt":
 
@@ -36,6 +36,8 @@ def way(request, qapp, monkeypatch):
         monkeypatch.delitem(sys.modules, "lys_storage.demo._acquire_qt", raising=False)
         monkeypatch.delattr("lys_storage.demo._acquire_qt", raising=False)
         monkeypatch.setattr(sys, "meta_path", [NoQt(), *sys.meta_path])
+    else:
+        request.getfixturevalue("qapp")
     return request.param
 
 
@@ -218,11 +220,19 @@ def test_a_file_too_big_for_the_memory_is_not_loaded(tmp_path, monkeypatch, free
     assert words in finding.text
 
 
-def test_without_lys_it_is_said(tmp_path, monkeypatch):
+PYTHONS = {
+    (3, 12): "not tried: lys is not installed: pip install 'lys_storage[lys]' (with numpy 1.26)",
+    (3, 13): "not tried: lys is not installed; it needs numpy < 2, which Python 3.13 does not have: "
+    "use Python 3.11 or 3.12 for it",
+}
+
+
+@pytest.mark.parametrize(("python", "text"), PYTHONS.items(), ids=["Python 3.12", "Python 3.13"])
+def test_without_lys_it_is_said(tmp_path, monkeypatch, python, text):
     """lys cannot be installed everywhere; that is no fault of the file."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    finding = check_with_lys(tmp_path / "data_0.npz", SimulatedMeasurement((2,), (2,)))
-    assert (finding.well, finding.text.startswith("not tried: lys is not installed")) == (None, True)
+    monkeypatch.setattr(sys, "version_info", python)
+    assert check_with_lys(tmp_path / "data_0.npz", SimulatedMeasurement((2,), (2,))) == Finding(None, text)
 
 
 CHILDREN = {
@@ -265,7 +275,7 @@ def test_without_matplotlib_it_is_said_and_all_is_well(tmp_path, way, no_lys, mo
     monkeypatch.setattr(sys, "meta_path", [NoMatplotlib(), *sys.meta_path])
     code, log = demo(tmp_path)
     assert code == 0
-    assert "not drawn: matplotlib" in log
+    assert "not drawn: matplotlib is not installed: pip install 'lys_storage[plot]'" in log
 
 
 # -- as a program --------------------------------------------------------------------------------------------------

@@ -160,7 +160,18 @@ def test_a_binding_that_is_not_installed_is_told_with_the_pip_command(
     hide = "import sys\n" + "".join(f"sys.modules[{name!r}] = None\n" for name in missing)
     child = run_child(hide + FAIL, binding=None, env={"QT_API": env})
     assert child.out.startswith(expected)
-    assert "BindingError" not in expected or f"pip install {missing[0]}" in child.out
+    command = "pip install PyQt5 qtpy" if env else "pip install 'lys_storage[qt]'"
+    assert ("BindingError" in expected) == (command in child.out), child.out
+
+
+def test_a_missing_qtpy_is_told_with_the_pip_command(run_child: Any) -> None:
+    """A PyQt6 that was installed by hand lacks it; a qtpy that is broken is another error."""
+    hide = "import sys; sys.modules['qtpy'] = None\n"
+    child = run_child(hide + FAIL, binding=None)
+    expected = (
+        "BindingError PyQt6 is installed, but qtpy cannot be found in this Python: pip install 'lys_storage[qt]'\n"
+    )
+    assert child.out == expected, child.err
 
 
 WITHOUT_LIBRARY = """
