@@ -48,7 +48,7 @@ class _Runs:
         self.awaiting_busy_false: deque[Acquisition] = deque()
         self._finish_soon = weakref.WeakMethod(finish_soon)
 
-    def end(self) -> None:
+    def end(self, *_: Any) -> None:
         """The detector has been destroyed: save what has come, as at a stop. It raises nothing."""
         finish_soon = self._finish_soon()
         acquisitions = [*self.awaiting_busy_false]
@@ -119,7 +119,8 @@ class DetectorLink(QtCore.QObject):
         weakref.finalize(detector, runs.end).atexit = False  # at exit the storage saves what has come
         if isinstance(detector, QtCore.QObject):
             direct = QtCore.Qt.ConnectionType.DirectConnection
-            detector.destroyed.connect(lambda *_: runs.end(), direct)  # type: ignore[call-arg]
+            # No lambda: a garbage collection may clear it before the signal comes, and Python 3.14 crashes in such a call.
+            detector.destroyed.connect(runs.end, direct)  # type: ignore[call-arg]
             self.moveToThread(detector.thread())
             if detector.thread() == QtCore.QThread.currentThread():
                 self.setParent(detector)
