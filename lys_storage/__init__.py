@@ -34,13 +34,13 @@ from .scan import Scan, create
 __version__ = VERSION
 
 if TYPE_CHECKING:
-    from .qt import DataStorage
+    from .qt import DataStorage as DataStorage
 
+# Not DataStorage: a star import would load Qt, or fail without it.
 __all__ = [
     "AxisLengthError",
     "BadFileError",
     "BindingError",
-    "DataStorage",
     "DiskFullError",
     "FinalizeReport",
     "FrameIndexError",
@@ -70,7 +70,11 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "DataStorage":
-        from .qt import DataStorage
+        from .qt import DataStorage as DataStorage
 
         return DataStorage
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), "DataStorage"})

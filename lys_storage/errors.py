@@ -72,7 +72,7 @@ class BindingError(LysStorageError, ImportError):
 
 def install_command(extra: str) -> str:
     """The command that installs an optional part of lys_storage: "qt", "lys", "plot" or "lab"."""
-    return f"pip install 'lys_storage[{extra}]'"
+    return f'pip install "lys_storage[{extra}]"'  # these quotes work in each shell
 
 
 def os_error(operation: str, path: str | os.PathLike[str], reason: OSError, hint: str = "") -> StorageOSError:

@@ -118,7 +118,7 @@ def try_qt() -> None:
         lys_storage.DataStorage  # noqa: B018
     except lys_storage.BindingError as error:
         expect(is_there("PyQt6"), False)
-        expect_part("pip install 'lys_storage[qt]'", str(error))
+        expect_part('pip install "lys_storage[qt]"', str(error))
     else:
         expect(is_there("PyQt6") or is_there("PyQt5"), True)
 

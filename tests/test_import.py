@@ -27,7 +27,7 @@ def test_every_public_name_is_there(run_child: Callable[..., Any]) -> None:
     child = run_child("""
 import sys
 import lys_storage
-names = [name for name in lys_storage.__all__ if name != "DataStorage"]
+names = lys_storage.__all__
 print(all(getattr(lys_storage, name) for name in names), "qtpy" in sys.modules)
 try:
     lys_storage.nothing
@@ -35,6 +35,16 @@ except AttributeError as error:
     print(error)
 """)
     assert child.out.splitlines() == ["True False", "module 'lys_storage' has no attribute 'nothing'"]
+
+
+def test_a_star_import_loads_no_qt(run_child: Callable[..., Any]) -> None:
+    child = run_child("""
+import sys
+from lys_storage import *
+import lys_storage
+print(create is lys_storage.create, "qtpy" in sys.modules, "DataStorage" in dir(lys_storage))
+""")
+    assert child.out.splitlines() == ["True False True"], child.err
 
 
 def test_importing_loads_little_beyond_numpy(run_child: Callable[..., Any]) -> None:

@@ -60,10 +60,10 @@ def test_without_the_extras_the_demo_runs_and_names_them(run_child: Callable[...
     )
     assert (child.code, "all is well" in child.out) == (0, True), child.out + child.err
     assert (
-        "Qt cannot be used: PyQt6 and PyQt5 cannot be found in this Python: pip install 'lys_storage[qt]'" in child.out
+        'Qt cannot be used: PyQt6 and PyQt5 cannot be found in this Python: pip install "lys_storage[qt]"' in child.out
     )
-    assert "not drawn: matplotlib is not installed: pip install 'lys_storage[plot]'" in child.out
-    how = "pip install 'lys_storage[lys]'" if sys.version_info < (3, 13) else "it needs numpy < 2"
+    assert 'not drawn: matplotlib is not installed: pip install "lys_storage[plot]"' in child.out
+    how = 'pip install "lys_storage[lys]"' if sys.version_info < (3, 13) else "it needs numpy < 2"
     assert f"not tried: lys is not installed{':' if 'pip' in how else ';'} {how}" in child.out
 
 
@@ -79,7 +79,7 @@ except lys_storage.BindingError as error:
 """
     )
     assert child.out == (
-        "PyQt6 and PyQt5 cannot be found in this Python: pip install 'lys_storage[qt]'. "
+        'PyQt6 and PyQt5 cannot be found in this Python: pip install "lys_storage[qt]". '
         "lys_storage.create() needs no Qt\n"
     ), child.err
 

@@ -221,7 +221,7 @@ def test_a_file_too_big_for_the_memory_is_not_loaded(tmp_path, monkeypatch, free
 
 
 PYTHONS = {
-    (3, 12): "not tried: lys is not installed: pip install 'lys_storage[lys]' (with numpy 1.26)",
+    (3, 12): 'not tried: lys is not installed: pip install "lys_storage[lys]" (with numpy 1.26)',
     (3, 13): "not tried: lys is not installed; it needs numpy < 2, which Python 3.13 does not have: "
     "use Python 3.11 or 3.12 for it",
 }
@@ -275,7 +275,7 @@ def test_without_matplotlib_it_is_said_and_all_is_well(tmp_path, way, no_lys, mo
     monkeypatch.setattr(sys, "meta_path", [NoMatplotlib(), *sys.meta_path])
     code, log = demo(tmp_path)
     assert code == 0
-    assert "not drawn: matplotlib is not installed: pip install 'lys_storage[plot]'" in log
+    assert 'not drawn: matplotlib is not installed: pip install "lys_storage[plot]"' in log
 
 
 # -- as a program --------------------------------------------------------------------------------------------------

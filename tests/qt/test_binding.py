@@ -160,7 +160,7 @@ def test_a_binding_that_is_not_installed_is_told_with_the_pip_command(
     hide = "import sys\n" + "".join(f"sys.modules[{name!r}] = None\n" for name in missing)
     child = run_child(hide + FAIL, binding=None, env={"QT_API": env})
     assert child.out.startswith(expected)
-    command = "pip install PyQt5 qtpy" if env else "pip install 'lys_storage[qt]'"
+    command = "pip install PyQt5 qtpy" if env else 'pip install "lys_storage[qt]"'
     assert ("BindingError" in expected) == (command in child.out), child.out
 
 
@@ -169,7 +169,7 @@ def test_a_missing_qtpy_is_told_with_the_pip_command(run_child: Any) -> None:
     hide = "import sys; sys.modules['qtpy'] = None\n"
     child = run_child(hide + FAIL, binding=None)
     expected = (
-        "BindingError PyQt6 is installed, but qtpy cannot be found in this Python: pip install 'lys_storage[qt]'\n"
+        'BindingError PyQt6 is installed, but qtpy cannot be found in this Python: pip install "lys_storage[qt]"\n'
     )
     assert child.out == expected, child.err
 
