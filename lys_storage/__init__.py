@@ -70,7 +70,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "DataStorage":
-        from .qt import DataStorage as DataStorage
+        from .qt import DataStorage
 
         return DataStorage
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
