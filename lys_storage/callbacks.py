@@ -14,12 +14,12 @@ ErrorHandler = Callable[[LysStorageError], None]
 
 
 def log_error(error: LysStorageError) -> None:
-    """The default error handler: the error has been logged, and is raised at the end."""
+    """The default error handler does nothing: the error is already logged, and is raised when the scan ends."""
 
 
 def notify_error(failed: ErrorHandler, error: Exception) -> None:
-    """Call `failed` with `error`, in the thread of which it is. What that raises is logged, and ends no thread."""
+    """Call `failed` with `error`, in the caller's thread. An exception from `failed` is logged and not propagated."""
     try:
         failed(error if isinstance(error, LysStorageError) else LysStorageError(repr(error)))
     except Exception:
-        log.exception("the error handler has failed")
+        log.exception("the error handler raised an exception")

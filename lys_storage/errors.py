@@ -11,11 +11,11 @@ class LysStorageError(Exception):
 
 
 class StorageOSError(LysStorageError, OSError):
-    """The operating system refused an operation on a file of ours; `errno` and `filename` are set."""
+    """An operating system call on a file failed; `errno` and `filename` are set."""
 
 
 class DiskFullError(StorageOSError):
-    """There is not enough space for what was asked (ENOSPC, EDQUOT)."""
+    """There is not enough space (ENOSPC, EDQUOT)."""
 
 
 class NameTakenError(LysStorageError, FileExistsError):
@@ -23,27 +23,27 @@ class NameTakenError(LysStorageError, FileExistsError):
 
 
 class ScanClosedError(LysStorageError, RuntimeError):
-    """The scan takes no more frames: it has been closed, suspended, or is being finalized."""
+    """The scan accepts no more frames: it is closed, suspended, or being finalized."""
 
 
 class NothingReservedError(LysStorageError, RuntimeError):
-    """A frame came while no scan was reserved."""
+    """A frame was received while no scan was reserved."""
 
 
 class ScanInUseError(LysStorageError, RuntimeError):
-    """A living process is writing this scan."""
+    """A running process is writing this scan."""
 
 
 class FrameShapeError(LysStorageError, ValueError):
-    """A frame's shape is not what its index leaves over."""
+    """A frame does not have the shape that its index requires."""
 
 
 class FrameTypeError(LysStorageError, TypeError):
-    """A frame cannot be stored as what it is: its dtype needs more than `same_kind`, a value would change, or it has a mask."""
+    """A frame cannot be cast to the scan's dtype: the cast is not `same_kind`, a value would change, or elements are masked."""
 
 
 class FrameIndexError(LysStorageError, IndexError):
-    """An index is outside the grid, names a part of a frame, or is of a kind that names no frames."""
+    """An index is out of range, selects part of a frame, or is of an unsupported type."""
 
 
 class MissingFrameError(LysStorageError, LookupError):
@@ -51,19 +51,19 @@ class MissingFrameError(LysStorageError, LookupError):
 
 
 class ScanShapeError(LysStorageError, ValueError):
-    """A shape, dtype, fill, grid, note or option that no scan can have."""
+    """A shape, dtype, fill value, grid, note or option is invalid."""
 
 
 class AxisLengthError(LysStorageError, ValueError):
-    """An axis has not the length of its dimension, or cannot be stored as what it is; or there are too many axes."""
+    """An axis has the wrong length or cannot be stored unchanged; there are too many axes; or a name or unit is invalid."""
 
 
 class BadFileError(LysStorageError, ValueError):
-    """A file is not what its name says: damaged, cut short, or of an unknown version."""
+    """A file is damaged, truncated, or of an unknown kind or version."""
 
 
 class UnsafeFileError(BadFileError):
-    """A file's pickled part names something that is not plain data; reading it could run code."""
+    """A pickle in a file names an object that is not on the allow-list; loading it could run code."""
 
 
 class BindingError(LysStorageError, ImportError):
@@ -76,7 +76,7 @@ def install_command(extra: str) -> str:
 
 
 def os_error(operation: str, path: str | os.PathLike[str], reason: OSError, hint: str = "") -> StorageOSError:
-    """`reason` as an error of the family that names the operation and the file, with errno and filename kept."""
+    """`reason` as a StorageOSError that names the operation and the file; errno and filename are kept."""
     full = reason.errno in (errno.ENOSPC, errno.EDQUOT)
     kind = DiskFullError if full else StorageOSError
     text = f"{operation}: {reason.strerror or reason}"

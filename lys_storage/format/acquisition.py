@@ -1,6 +1,6 @@
 """`acquisition.json` and `missing.npy`: the members of an export that describe the acquisition. Pure encode and check.
 
-Never asks a scan or a clock: shapes, counts, runs and times are passed in. docs/format.md names the fields.
+Never reads a scan or a clock: shapes, counts, runs and times are passed in. docs/format.md describes the fields.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ INFO_MEMBER = "acquisition.json"
 INFO_FORMAT, INFO_VERSION = "lys_storage acquisition", 2
 MISSING_MEMBER = "missing.npy"
 MAX_MISSING_RUNS = 10_000
-"""Runs of missing frames that `acquisition.json` lists. An export with more of them has `missing.npy` as well."""
+"""Most runs of missing frames that `acquisition.json` lists. An export with more of them also has `missing.npy`."""
 
 
 def encode_acquisition(
@@ -36,8 +36,8 @@ def encode_acquisition(
 
     `scan_shape`: the shape of the scan, which may have been cut to that of `description`. `missing`: the runs
     [first, stop) of missing frames in order, at least the first MAX_MISSING_RUNS + 1 of them. `array_crc`: the CRC-32 of
-    the array alone. `ended`: when the last frame came, in UTC. `doubtful`: the runs of frames that are kept though nothing
-    vouches for them, as `missing`.
+    the array alone. `ended`: when the last frame was written, in UTC. `doubtful`: the runs of unverified frames that were
+    kept, in the form of `missing`.
     """
     info: dict[str, Any] = {
         "format": INFO_FORMAT,
@@ -64,14 +64,14 @@ def encode_acquisition(
 
 
 def encode_missing(bits: bytes, frames: int) -> bytes:
-    """`missing.npy` of a grid of `frames`. `bits`: a bit a frame, 1 where it is missing, as numpy.packbits packs them."""
+    """`missing.npy` of a grid of `frames`. `bits`: one bit for each frame, 1 for missing, packed as by numpy.packbits."""
     return encode_npy_header((-(-frames // 8),), np.dtype(np.uint8)) + bits
 
 
 def check_info(shape: tuple[int, ...], info: dict[str, Any]) -> Iterator[str]:
-    """What contradicts itself in `info`, the content of `acquisition.json`, or contradicts the `shape` of the array.
+    """Contradictions in `info`, the content of `acquisition.json`, and between it and the `shape` of the array.
 
-    Nothing is said of one in another format.
+    Content of another format is not checked.
     """
     if info.get("format") != INFO_FORMAT:
         return
@@ -79,8 +79,8 @@ def check_info(shape: tuple[int, ...], info: dict[str, Any]) -> Iterator[str]:
         grid, expected, written = tuple(info["grid_shape"]), info["frames_expected"], info["frames_written"]
         missing = sum(stop - first for first, stop in info["missing"])
         if grid != shape[: len(grid)] or expected != int(np.prod(grid, dtype=object)):
-            yield f"{INFO_MEMBER} tells of a grid {grid} of {expected} frames, the array is {shape}"
+            yield f"{INFO_MEMBER} has a grid {grid} of {expected} frames, which does not fit the array of shape {shape}"
         if info["missing_complete"] and written + missing != expected:
-            yield f"{INFO_MEMBER} tells of {expected} frames, {written} written and {missing} missing"
+            yield f"{INFO_MEMBER} counts {written} frames written and {missing} missing, expected {expected} in all"
     except (KeyError, TypeError, ValueError) as error:
-        yield f"{INFO_MEMBER} cannot be understood: {error!r}"
+        yield f"{INFO_MEMBER} has a missing or invalid field: {error!r}"

@@ -1,15 +1,15 @@
-"""The bytes of the ZIP archive that a scan file is: pure encode. Of an archive it reads
-the first header only, by which it tells a scan file. Never touches a disk.
+"""The ZIP archive of a scan file: pure encode. Decodes only the first header, which identifies a scan file.
+Never touches a disk.
 
-A scan file is a ZIP archive from its first byte on. Its member `data.npy` is stored without compression, and its local
-header is padded so that the array begins on a page:
+A scan file is a ZIP archive from its first byte on. Its member `data.npy` is stored without compression. Its local
+header is padded so that the array begins at a page boundary:
 
     local ZIP header (ZIP64) | alignment field | .npy header | ARRAY | further members | central directory
 
-A member of zeros comes first where the array begins farther from the start than a header can be padded.
+If the array begins farther from the start than a header can be padded, a member of zeros comes first.
 
 ZIP: PKWARE APPNOTE 6.3.10, sections 4.3.7 (local header), 4.3.12 (central directory), 4.3.14-16 (ends), 4.5.3 (ZIP64).
-The alignment field is the one of Android's zipalign (0xD935).
+The alignment field (0xD935) is that of Android's zipalign.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _LOCATOR64 = struct.Struct("<4sIQI")
 _END = struct.Struct("<4s4H2IH")
 _ZIP64_ID, _ALIGN_ID = 0x0001, 0xD935
 _ALIGN_AT = _LOCAL.size + len(DATA_MEMBER) + 20
-"""Offset of the alignment field of `data.npy` where that comes first: behind its name and the ZIP64 field."""
+"""Offset of the alignment field of `data.npy` if that is the first member: after its name and the ZIP64 field."""
 _VERSION_ZIP64 = 45
 _UTF8_FLAG = 0x800
 _U32 = 0xFFFFFFFF
@@ -50,10 +50,10 @@ _U32 = 0xFFFFFFFF
 
 @dataclass(frozen=True)
 class DataLayout:
-    """The bytes in front of the array of a scan, and where the array begins.
+    """The bytes before the array of a scan, and the offset of the array.
 
-    `head`: local header and .npy header of `data.npy`. It begins at `head_offset`, which is 0, or the end of the member of
-    zeros in front. It ends at `array_offset`, a multiple of 4096. `padding`: local header of the member of zeros, or empty.
+    `head`: local header and .npy header of `data.npy`. It begins at `head_offset`: 0, or the end of the member of zeros.
+    It ends at `array_offset`, a multiple of 4096. `padding`: local header of the member of zeros, or empty.
     """
 
     shape: tuple[int, ...]
@@ -68,7 +68,7 @@ class DataLayout:
         return self.head_offset + len(self.head)
 
     def heads(self, member_crc: int = 0) -> list[tuple[int, bytes]]:
-        """The bytes in front of the array as (offset, bytes), with `member_crc` in the header. All others are zeros."""
+        """The bytes before the array as (offset, bytes), with `member_crc` in the header. All others are zeros."""
         crc = member_crc.to_bytes(4, "little")
         head = self.head[:_CRC_OFFSET] + crc + self.head[_CRC_OFFSET + 4 :]
         return [*([(0, self.padding)] if self.padding else []), (self.head_offset, head)]
@@ -111,12 +111,15 @@ def plan_data_member(
 ) -> DataLayout:
     """The layout of a scan of `shape` and `dtype` that began at `when` (seconds since the epoch). Its CRC-32 is zero.
 
-    `array_offset`: where the array begins, if the headers fit in front of it. Without it, and where they do not fit, the
-    array is aligned for frames of `frame_bytes`.
+    `array_offset`: offset of the array, if the headers fit before it. Without it, or if they do not fit, the array is
+    aligned for frames of `frame_bytes`.
     """
     npy_header = encode_npy_header(shape, dtype)
     if len(npy_header) > MAX_NPY_HEADER:
-        raise ScanShapeError(f"a dtype that takes {len(npy_header):,} bytes to describe: at most {MAX_NPY_HEADER:,}")
+        raise ScanShapeError(
+            f"the .npy header of this dtype takes {len(npy_header):,} bytes, expected at most {MAX_NPY_HEADER:,}: use fewer "
+            "or shorter field names"
+        )
     array_size = int(np.prod(shape, dtype=object)) * dtype.itemsize
     size = len(npy_header) + array_size
     name, extra = DATA_MEMBER.encode(), _zip64(size, size)
@@ -142,7 +145,7 @@ def _crc_of_zeros(size: int) -> int:
 
 
 def encode_tail(layout: DataLayout, member_crc: int, members: Sequence[tuple[str, bytes]], when: float) -> list[bytes]:
-    """Everything behind the array, in pieces: further members, the central directory, and its end records.
+    """Everything after the array, in pieces: further members, the central directory, and its end records.
 
     A large member is a piece of its own, so that it is not copied.
     """
@@ -192,14 +195,14 @@ def layout_of(description: Description) -> DataLayout:
 
 
 def begins_as_scan_file(raw: bytes) -> bool:
-    """Whether `raw`, the first 64 bytes of a file, begin as those of a scan file do, or of its export."""
+    """Whether `raw`, the first 64 bytes of a file, are those of a scan file or of its export."""
     name = local_member_name(raw)
     aligned = raw[_ALIGN_AT : _ALIGN_AT + 2] == _ALIGN_ID.to_bytes(2, "little")
     return name == PADDING_MEMBER or (name == DATA_MEMBER and aligned)
 
 
 def local_member_name(raw: bytes) -> str:
-    """The name in the local ZIP header with which `raw` begins, as far as it goes; "" where there is no such header."""
+    """The name in the local ZIP header at the start of `raw`, as far as `raw` holds it; "" if there is no such header."""
     if len(raw) < _LOCAL.size or raw[:4] != b"PK\3\4":
         return ""
     size = int.from_bytes(raw[26:28], "little")
@@ -207,5 +210,5 @@ def local_member_name(raw: bytes) -> str:
 
 
 def tail_reserve(frames: int) -> int:
-    """Bytes to reserve behind the array of `frames` for the tail: a bit a frame for `missing.npy`, and 64 KiB."""
+    """Bytes to reserve after the array of `frames` for the tail: one bit for each frame for `missing.npy`, and 64 KiB."""
     return (1 << 16) + frames // 8

@@ -1,8 +1,8 @@
 """Axes and note: to and from bytes, exactly as `lys.Wave.export` stores them.
 
 lys stores `axes` as an object array (2-d where all axes have one length: numpy stacks those), `note` as a 0-d object
-array, and a flag named `allow_pickle`. Object arrays are pickles. Never runs code that a pickle names, unless the caller
-trusts the file: they are read by an unpickler of plain data.
+array, and a flag named `allow_pickle`. Object arrays are pickles. An unpickler for plain data reads them. Never runs code
+that a pickle names, except with `allow_pickle=True`.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ Axes = list[np.ndarray[Any, Any] | None]
 """One for each dimension; None stands for index coordinates."""
 _TABLE_POINTS = 1 << 16
 _PYTHON_DTYPES = {"f": "f8", "i": "i8", "u": "i8", "c": "c16"}
-"""The dtypes that numpy gives Python's numbers, by kind (but for unsigned ones beyond int64)."""
+"""The dtypes that numpy gives Python's numbers, by kind (except unsigned ones beyond int64)."""
 _KINDS: dict[str, Any] = {
     "U": str,
     "S": bytes,
     "M": (np.datetime64, datetime.date),
     "m": (np.timedelta64, datetime.timedelta),
 }
-"""The types of points, by the kind of array that numpy makes of them. Of numbers beside them it would make text or times."""
+"""The types of points, by the kind of array that numpy makes of them. It would convert numbers among them to that kind."""
 
 
 def encode_npy(array: np.ndarray[Any, Any]) -> bytes:
-    """`array` as a whole .npy. An object array is pickled."""
+    """`array` as a complete .npy. An object array is pickled."""
     buffer = io.BytesIO()
     np.lib.format.write_array(buffer, array, allow_pickle=True)
     return buffer.getvalue()
@@ -52,25 +52,31 @@ def index_axis(n: int) -> np.ndarray[Any, Any]:
 def check_axes(axes: Iterable[Any] | None, shape: tuple[int, ...]) -> Axes:
     """One array for each dimension. None, also for axes missing at the end, stands for index coordinates.
 
-    Raises AxisLengthError where the length of an axis is not that of its dimension: lys would pad or cut it silently.
+    Raises AxisLengthError if the length of an axis is not that of its dimension: lys would pad or cut it silently.
     """
     given = _listed(axes)
     if len(given) > len(shape):
-        raise AxisLengthError(f"{len(given)} axes for the {len(shape)} dimensions of shape {shape}")
+        raise AxisLengthError(_too_many(given, shape))
     result: Axes = []
     for k, n in enumerate(shape):
         axis = _as_axis(given[k], k) if k < len(given) else np.array(None)
         if axis.ndim == 0 and axis[()] is not None:
-            raise AxisLengthError(f"axis {k} is the single value {axis}, dimension {k} of shape {shape} has {n} points")
+            raise AxisLengthError(
+                f"axis {k} is the single value {axis}, expected {n} points (dimension {k} of shape {shape})"
+            )
         if axis.ndim and len(axis) != n:
-            raise AxisLengthError(f"axis {k} has {len(axis)} points, dimension {k} of shape {shape} has {n}")
+            raise AxisLengthError(f"axis {k} has {len(axis)} points, expected {n} (dimension {k} of shape {shape})")
         if axis.ndim and not _is_read_again(axis):
             raise AxisLengthError(
-                f"axis {k}, of dtype {axis.dtype}, could not be read again as what it is: give numbers, text or times, all of "
-                "one kind (NaN where there is no value)"
+                f"axis {k} of dtype {axis.dtype} cannot be stored unchanged: give numbers, text or times, all of one kind "
+                "(NaN for no value)"
             )
         result.append(axis if axis.ndim else None)
     return result
+
+
+def _too_many(given: list[Any], shape: tuple[int, ...]) -> str:
+    return f"got {len(given)} axes, expected at most {len(shape)} (one for each dimension of shape {shape})"
 
 
 def _listed(axes: Any) -> list[Any]:
@@ -81,7 +87,7 @@ def _listed(axes: Any) -> list[Any]:
             return list(axes)
     except TypeError:
         pass
-    raise AxisLengthError(f"axes is {axes!r}: give a list with one axis, or None, for each dimension")
+    raise AxisLengthError(f"axes is {axes!r}, expected a list with one axis, or None, for each dimension")
 
 
 def _as_axis(axis: Any, k: int) -> np.ndarray[Any, Any]:
@@ -90,20 +96,21 @@ def _as_axis(axis: Any, k: int) -> np.ndarray[Any, Any]:
         has_mask = is_masked(given)
         array = np.array(None if has_mask else given)
     except Exception as error:  # whatever the axis's own __array__ raises
-        raise AxisLengthError(f"axis {k} is no array: {error}") from error
+        raise AxisLengthError(f"axis {k} cannot be converted to an array ({error}): give a list of numbers") from error
     if has_mask:
         raise AxisLengthError(
-            f"axis {k} has masked points, and a file has no mask: give axis.filled(value), with NaN for instance"
+            f"axis {k} has masked points, which a file cannot store: give axis.filled(value), for example with NaN"
         )
     if not _is_of_one_kind(given, array.dtype.kind):
         raise AxisLengthError(
-            f"axis {k} has points of several kinds, which numpy would make {array.dtype}: give numbers, text or times alone"
+            f"axis {k} mixes kinds of points, which numpy would convert to {array.dtype}: give only numbers, only text or "
+            "only times"
         )
     return array
 
 
 def _is_of_one_kind(given: Any, kind: str) -> bool:
-    """Whether nested lists `given`, of which numpy makes an array of `kind`, hold what is text, or a time, already."""
+    """Whether each point of `given`, which numpy converts to an array of `kind`, is of that kind already, if it is in _KINDS."""
     if kind not in _KINDS or hasattr(given, "dtype"):
         return kind not in _KINDS or given.dtype.kind == kind
     if isinstance(given, Sequence) and not isinstance(given, str | bytes):
@@ -112,14 +119,14 @@ def _is_of_one_kind(given: Any, kind: str) -> bool:
 
 
 def _is_read_again(axis: np.ndarray[Any, Any]) -> bool:
-    """Whether `axis` is stored, and read by decode_axes, with the same values."""
+    """Whether decode_axes would return the values of `axis`."""
     if axis.ndim == 1 and axis.dtype.kind in "biufc":
         return True
     stored = np.empty(1, dtype=object)
     stored[0] = axis
     try:
         (read,) = decode_axes(encode_npy(stored))
-    except Exception:  # also what pickle raises for a point
+    except Exception:  # pickling a point can raise anything
         return False
     if read is None or read.shape != axis.shape or (axis.dtype.kind not in (read.dtype.kind, "O") and axis.ndim == 1):
         return False
@@ -128,14 +135,14 @@ def _is_read_again(axis: np.ndarray[Any, Any]) -> bool:
 
 
 def check_axes_leniently(axes: Any, shape: tuple[int, ...]) -> tuple[Axes, list[str]]:
-    """As check_axes, but an axis that does not fit becomes index coordinates. Also returns what was wrong, in words."""
+    """As check_axes, but index coordinates replace an axis that does not fit. Also returns a message for each fault."""
     faults = []
     try:
         given = _listed(axes)
     except AxisLengthError as error:
         given, faults = [], [str(error)]
     if len(given) > len(shape):
-        faults.append(f"{len(given)} axes for the {len(shape)} dimensions of shape {shape}")
+        faults.append(_too_many(given, shape))
     fitting: Axes = []
     for k, axis in enumerate(given[: len(shape)]):
         try:
@@ -171,12 +178,12 @@ def axes_in_a_line(axes: Axes, shape: tuple[int, ...], names: Sequence[str | Non
 
 
 def encode_axes(axes: Axes, shape: tuple[int, ...]) -> bytes:
-    """axes.npy from which lys.Wave loads the same axes, of the same dtypes, as from its own export of them.
+    """axes.npy, from which lys.Wave loads the same axes, with the same dtypes, as from its own export of them.
 
     For axes of one length numpy stores Python numbers, which take 100 bytes a point. Axes of many points are stored as
-    arrays instead, in the dtypes that lys would give those numbers; so are axes of which Python's numbers would be others:
-    lys itself makes whole numbers of times then. Index coordinates of many points are stored as None, and lys makes them when
-    it loads: no memory is allocated for them.
+    arrays instead, in the dtypes that lys would give those numbers. So are axes whose values Python numbers cannot hold: lys
+    itself would convert times to integers. Index coordinates of many points are stored as None: no memory is allocated for
+    them, and lys creates them when it loads the file.
     """
     stacked = len({axis.shape if axis is not None else (n,) for axis, n in zip(axes, shape, strict=True)}) == 1
     if sum(shape) <= _TABLE_POINTS:
@@ -196,18 +203,18 @@ def encode_axes(axes: Axes, shape: tuple[int, ...]) -> bytes:
 
 
 def _is_kept_as_python(axis: np.ndarray[Any, Any]) -> bool:
-    """Whether Python's own numbers are its values: those have no unit of time and no fields, and lys reads them as int64."""
+    """Whether Python's numbers hold its values: they have no time unit and no fields, and lys reads integers as int64."""
     if axis.dtype.kind == "u":
         return axis.size == 0 or int(axis.max()) < 1 << 63
     return axis.dtype.kind not in "mMV" and axis.dtype.char not in "gG"
 
 
 def check_note(note: Any) -> Mapping[Any, Any]:
-    """`note`, {} for None. Raises ScanShapeError where it is no mapping."""
+    """`note`, {} for None. Raises ScanShapeError if it is not a mapping."""
     if note is None:
         return {}
     if not isinstance(note, Mapping):
-        raise ScanShapeError(f"a note is a dict, not {note!r}: give {{'Notes': {note!r}}}, or None")
+        raise ScanShapeError(f"note is {note!r}, expected a dict: give {{'Notes': {note!r}}}, or None")
     return note
 
 
@@ -222,7 +229,8 @@ def _decode(
     try:
         if not dtype.hasobject:
             if len(data) - start != prod(shape) * dtype.itemsize:
-                raise BadFileError(f"{what} has {len(data) - start} bytes, its shape {shape} needs another number")
+                expected = prod(shape) * dtype.itemsize
+                raise BadFileError(f"{what} has {len(data) - start} bytes, expected {expected} for shape {shape}")
             if len(data) == start:
                 return np.zeros(shape, dtype)
             plain = checked_elements(np.frombuffer(data, dtype, offset=start))
@@ -244,7 +252,7 @@ _COORDINATES = (bool, int, float, complex, str, bytes, type(None), datetime.date
 
 
 def _is_plain_axis(axis: Any, size: int) -> bool:
-    """Whether numpy makes an array of `axis` that is no larger than a file of `size` bytes can have meant."""
+    """Whether `axis` is one list of coordinates, whose array is not too large for a file of `size` bytes."""
     if isinstance(axis, (*_COORDINATES, np.generic)) or (isinstance(axis, np.ndarray) and not axis.dtype.hasobject):
         return True
     if not isinstance(axis, np.ndarray | list | tuple):
@@ -265,7 +273,7 @@ def decode_axes(data: bytes, allow_pickle: bool = False) -> Axes:
     array = _decode(data, "axes.npy", allow_pickle)
     for axis in array[:64] if array.ndim else ():
         if not allow_pickle and not _is_plain_axis(axis, len(data)):
-            raise BadFileError("axes.npy has an axis that is no list of coordinates")
+            raise BadFileError("axes.npy has an axis that is not a list of coordinates")
         if axis is None or np.ndim(axis) == 0:
             result.append(None)
         else:
@@ -279,9 +287,10 @@ def decode_note(data: bytes, allow_pickle: bool = False) -> dict[Any, Any]:
 
 
 def decode_note_with_texts(data: bytes, allow_pickle: bool = False) -> tuple[dict[Any, Any], UnsafeFileError | None]:
-    """The note, with a text such as `<pathlib.PosixPath('a')>` in the place of what is no plain data; and what was refused.
+    """The note, and the error for the first object in it that is not plain data, or None.
 
-    Raises BadFileError where no note can be read. `allow_pickle` as in decode_axes.
+    A text such as `<pathlib.PosixPath('a')>` replaces each such object. Raises BadFileError if the note cannot be read.
+    `allow_pickle` as in decode_axes.
     """
     refused: list[UnsafeFileError] = []
     array = _decode(data, "note.npy", allow_pickle, refused)

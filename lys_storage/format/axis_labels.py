@@ -1,4 +1,4 @@
-"""Names and units of the dimensions of a scan: checked when a scan is made, and when a file is read. Pure."""
+"""Names and units of the dimensions of a scan: checked when a scan is created and when a file is read. Pure."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from ..errors import AxisLengthError
 
 Labels = tuple[str | None, ...]
-"""One for each dimension; None where a dimension has none."""
+"""One for each dimension; None for a dimension without one."""
 
 
 def check_axis_names(names: Iterable[str | None] | None, ndim: int) -> Labels:
-    """A name, or None, for each of `ndim` dimensions; () for None. Raises AxisLengthError, also where a name comes twice."""
+    """A name, or None, for each of `ndim` dimensions; () for None. Raises AxisLengthError, also for a repeated name."""
     checked = _check("axis_names", names, ndim)
     given = [name for name in checked if name is not None]
     for name in given:
@@ -34,9 +34,11 @@ def _check(what: str, labels: Any, ndim: int) -> Labels:
     except TypeError:
         given = None
     if given is None:
-        raise AxisLengthError(f"{what} is {labels!r}: give a list with one text, or None, for each dimension")
+        raise AxisLengthError(f"{what} is {labels!r}, expected a list with one text, or None, for each dimension")
     if len(given) != ndim:
-        raise AxisLengthError(f"{what} has {len(given)} entries, the scan has {ndim} dimensions: give one for each")
+        raise AxisLengthError(
+            f"{what} has {len(given)} entries, expected {ndim}: give one for each dimension of the scan"
+        )
     return tuple(_check_one(f"{what}[{k}]", label) for k, label in enumerate(given))
 
 
@@ -54,7 +56,7 @@ def _check_one(what: str, label: Any) -> str | None:
 
 
 def decode_labels(labels: Any, ndim: int) -> Labels:
-    """What a file says, or None for each dimension where that is not what the checks above take."""
+    """The labels in a file; None for each dimension if they do not pass the checks above."""
     try:
         return _check("labels", labels, ndim) or (None,) * ndim
     except AxisLengthError:

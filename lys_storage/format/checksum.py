@@ -1,7 +1,7 @@
-"""CRC-32 (that of ZIP, ISO-HDLC) and its combination: the checksum of a whole from those of its parts.
+"""CRC-32 (that of ZIP, ISO-HDLC), and the CRC-32 of a sequence from those of its parts. Never reads the data again.
 
 The combination is linear over GF(2): crc(A B) = shift(crc(A), len(B)) xor crc(B) (Adler's zlib, crc32_combine). numpy
-therefore folds the checksums of ten million frames pairwise, without a call for each. Never reads the data again.
+therefore folds the checksums of ten million frames pairwise, without a call for each.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ crc32 = isal_zlib.crc32
 
 
 def _address() -> int | None:
-    """Address of crc32_gzip_refl(init, data, size) in the library of isal (ISA-L, crc.h); None where it is not usable."""
+    """Address of crc32_gzip_refl(init, data, size) in the library of isal (ISA-L, crc.h); None if it cannot be used."""
     if sys.byteorder != "little":
         return None  # the tables of the journal are little-endian
     try:
@@ -40,7 +40,7 @@ def combine(crc_a: int, crc_b: int, size_b: int) -> int:
 
 
 def crc32_repeated(pattern: bytes, count: int) -> int:
-    """CRC-32 of `pattern` repeated `count` times. Takes a time of log(count)."""
+    """CRC-32 of `pattern` repeated `count` times, in O(log(count)) steps."""
     total, crc, size = 0, crc32(pattern), len(pattern)
     while count:
         if count & 1:
@@ -51,7 +51,7 @@ def crc32_repeated(pattern: bytes, count: int) -> int:
 
 @lru_cache(maxsize=64)
 def _shift_tables(size: int) -> np.ndarray[Any, np.dtype[np.uint32]]:
-    """Four tables of 256. The xor of their entries for the four bytes of a CRC is that CRC, shifted past `size` bytes."""
+    """Four tables of 256. The xor of their entries for the four bytes of a CRC is that CRC shifted by `size` bytes."""
     tables = np.zeros((4, 256), np.uint32)
     for byte in range(4):
         for bit in range(8):
@@ -62,7 +62,7 @@ def _shift_tables(size: int) -> np.ndarray[Any, np.dtype[np.uint32]]:
 
 
 def _paired(crcs: np.ndarray[Any, np.dtype[np.uint32]], size: int) -> np.ndarray[Any, np.dtype[np.uint32]]:
-    """The CRC-32 of each two neighbours along the last axis, of even length, from theirs. A neighbour has `size` bytes."""
+    """CRC-32 of each pair of neighbours along the last axis (of even length). `size`: bytes of each neighbour."""
     t0, t1, t2, t3 = _shift_tables(size)
     left, right = crcs[..., ::2], crcs[..., 1::2]
     paired: np.ndarray[Any, np.dtype[np.uint32]] = (

@@ -1,6 +1,6 @@
 """The description of a scan in its journal: pure encode and decode. docs/format.md names the fields.
 
-Never trusts what it decodes: each field is checked, since files are found and filled up by it.
+Checks each field that it decodes: recovery finds and fills files by them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_FRAMES = 1 << 31
 
 @dataclass(frozen=True)
 class Description:
-    """What a scan is. `fill`: the bytes of one element. `started`: UTC in ISO 8601. `number`: None where it has none.
+    """What a scan is. `fill`: the bytes of one element. `started`: UTC in ISO 8601. `number`: None if it has none.
 
     `axis_names`, `units`: one for each dimension, or () where none were given.
     """
@@ -82,23 +82,23 @@ def decode_description(data: bytes) -> Description:
             type(getattr(description, name)) is not str or not getattr(description, name).isprintable()
             for name in texts
         ):
-            raise ValueError("a field that is no text")
+            raise ValueError("scan_id, started or software is not printable text")
         if type(description.replace) is not bool or type(description.array_offset) is not int:
-            raise ValueError("replace or array offset does not fit")
+            raise ValueError("replace is not a bool, or array_offset is not an int")
         if type(description.grid_ndim) is not int or not 0 <= description.grid_ndim <= len(description.shape):
-            raise ValueError(f"grid of {description.grid_ndim} dimensions in shape {description.shape}")
+            raise ValueError(f"grid of {description.grid_ndim} dimensions in an array of shape {description.shape}")
         if description.frames > MAX_FRAMES:
-            raise ValueError(f"a grid of {description.frames:,} frames")
+            raise ValueError(f"grid of {description.frames:,} frames, expected at most {MAX_FRAMES:,}")
         if len(description.fill) != description.dtype.itemsize or description.array_offset % PAGE:
-            raise ValueError("fill or array offset does not fit")
+            raise ValueError(f"fill is not one element, or array_offset is not a multiple of {PAGE}")
         names = (description.final, description.stem)
         if any(type(name) is not str or not is_file_name(export_name(name)) for name in names):
-            raise ValueError(f"names {names}")
+            raise ValueError(f"names {names}, expected file names")
         if description.number is not None and not (type(description.number) is int and description.number >= 0):
-            raise ValueError(f"number {description.number!r}")
+            raise ValueError(f"number {description.number!r}, expected null or an integer of at least 0")
         if not is_export(description.final):
-            raise ValueError(f"final name {description.final!r}")
+            raise ValueError(f"final name {description.final!r}, expected the name of an export")
         datetime.fromisoformat(description.started).timestamp()
     except (*LITERAL_ERRORS, SyntaxError, RecursionError, MemoryError) as error:
-        raise BadFileError(f"description of the scan cannot be read: {error}") from error
+        raise BadFileError(f"the description of the scan is invalid: {error}") from error
     return description

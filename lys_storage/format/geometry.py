@@ -1,7 +1,6 @@
 """The grid of a scan, and the layout of its frames. Pure arithmetic: never reads or writes a frame.
 
-A frame is what an index into all dimensions of the grid names. It is the unit of bookkeeping: each frame has one state
-and one CRC-32 in the journal.
+A frame is the part of the array at one point of the grid. Each frame has one state and one CRC-32 in the journal.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from .description import Description
 
 @dataclass(frozen=True)
 class Grid:
-    """The first `ndim` dimensions of `shape`. Each point of it is a frame."""
+    """The first `ndim` dimensions of `shape`. Each point has one frame."""
 
     shape: tuple[int, ...]
     ndim: int
@@ -41,7 +40,7 @@ class Grid:
         return prod(self.frame_shape)
 
     def number(self, index: Any) -> int | None:
-        """The number of the frame at `index`; None where that is no int or tuple of ints, or not in range from 0 on."""
+        """The number of the frame at `index`; None if that is not an int or a tuple of ints, or is negative or too large."""
         if type(index) is not tuple:
             index = (index,)
         if len(index) != self.ndim:
@@ -58,7 +57,7 @@ class Grid:
         return frame
 
     def numbering(self) -> Callable[[Any], int | None]:
-        """A faster number() for grids of one or two dimensions, which nearly all are."""
+        """number(), faster for grids of one or two dimensions."""
         if self.ndim == 1:
             return _numbering_of_one(self, self.shape[0])
         return _numbering_of_two(self, *self.shape[:2]) if self.ndim == 2 else self.number
@@ -95,10 +94,10 @@ def _numbering_of_two(grid: Grid, rows: int, columns: int) -> Callable[[Any], in
 
 @dataclass(frozen=True, eq=False)
 class FrameLayout:
-    """How frames lie in the file. Immutable: a scan whose grid or dtype changes gets another one.
+    """How frames are stored in the file. Immutable: a scan whose grid or dtype changes gets a new one.
 
-    `buffer_dtype`: the dtype where the buffer protocol knows it, so that a frame is written without a view as bytes; else
-    None. `number`: from an index to a frame number. `takes_floats`: a frame is one float64, and can be a Python float.
+    `buffer_dtype`: the dtype if the buffer protocol supports it, which saves a view as bytes for each write; else None.
+    `number`: from an index to a frame number. `takes_floats`: a frame is one float64, and can be a Python float.
     """
 
     grid: Grid
@@ -117,5 +116,5 @@ class FrameLayout:
         return cls(grid, grid.frame_shape, dtype, dtype if plain else None, grid.numbering(), takes_floats)
 
 
-class LayoutChanged(Exception):  # noqa: N818  no error: the writer begins again
+class LayoutChanged(Exception):  # noqa: N818  not an error: the writer starts again
     """The frames were converted for a layout that the scan no longer has: convert them again."""

@@ -1,4 +1,4 @@
-"""What messages tell the user to do next: calls and commands that can be copied as they stand."""
+"""Calls and commands for messages, which a user can copy unchanged."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""Names of the files of a scan, and their suffixes, each spelt here only.
+"""Names of the files of a scan, and their suffixes, which are defined only here.
 
-Pure functions of names. Never looks at a disk: a name says what a file is meant to be, not that it exists.
+Pure functions of names. Never touches a disk.
 
     data_3.npz                      an export
     data_3.npz.part                 a scan file: the scan in progress that becomes the export
     data.npz.1f2e3d4c.part          a scan file that will replace data.npz, kept apart by an id
     data_3.npz.part.journal         its journal, a sidecar
-    data_3.npz.part.redo            its redo file, a sidecar
+    data_3.npz.part.redo            its redo log, a sidecar
     data_3.npz.part.journal.new     a replacement, until it is renamed to the name without the suffix
 """
 
@@ -28,7 +28,7 @@ def is_export(name: str) -> bool:
 
 
 def is_file_name(name: str) -> bool:
-    """Whether `name` is that of a file in a folder: with neither a separator nor a NUL. Any other character may be in it."""
+    """Whether `name` can be that of a file in a folder: no separator and no NUL. Any other character is valid."""
     return Path(name).name == name and name not in ("", "..") and "\0" not in name
 
 
@@ -43,12 +43,12 @@ def is_journal(name: str) -> bool:
 
 
 def is_sidecar(name: str) -> bool:
-    """Whether `name` is that of a journal or a redo file."""
+    """Whether `name` is that of a journal or a redo log."""
     return name.endswith((PART_SUFFIX + JOURNAL_SUFFIX, PART_SUFFIX + REDO_SUFFIX))
 
 
 def scan_file_name(sidecar: str) -> str:
-    """The name of the scan file to which a journal or redo file of the name `sidecar` belongs."""
+    """The name of the scan file whose journal or redo log has the name `sidecar`."""
     return sidecar.removesuffix(JOURNAL_SUFFIX).removesuffix(REDO_SUFFIX)
 
 
@@ -57,7 +57,7 @@ def export_name(stem: str) -> str:
 
 
 def export_stem(name: str) -> str:
-    """`name` without the suffix of an export; unchanged where it has none."""
+    """`name` without the suffix of an export; unchanged if it has none."""
     return name.removesuffix(EXPORT_SUFFIX)
 
 
@@ -91,5 +91,5 @@ def replacement_path(path: Path) -> Path:
 
 
 def longest_name(final: str, *, unique: bool) -> str:
-    """The longest name of a file that the export `final` needs while it is made. `unique`: its scan file has an id."""
+    """The longest file name that is needed while the export `final` is created. `unique`: its scan file has an id."""
     return replacement_path(journal_path(part_path(Path(final), "0" * 8 if unique else ""))).name

@@ -1,4 +1,4 @@
-"""A note on its way in: what could not be read again is stored as its repr, so that the rest of the note is read."""
+"""Encoding of a note. A value that could not be read again is stored as its repr, so that the rest can be read."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from .safe_pickle import load_plain
 
 log = logging.getLogger("lys_storage")
 _MOST_OF_REPR = 1 << 18
-"""Values, and characters of text, of which a repr is made: a few lists that hold each other can have one without end."""
+"""Most values and characters in a repr. A few lists that contain each other many times can have a huge one."""
 _MOST_UNREADABLE = 1 << 26
-"""Bytes: once so many have been found unreadable value by value, the values that follow are not tried."""
+"""Bytes. After values of this size were found unreadable, the remaining values are not tried."""
 _NOT_PICKLED, _NOT_READ = "cannot be pickled", "could not be read again"
 
 
 def plain_note(note: Mapping[Any, Any]) -> dict[Any, Any]:
     """A copy of `note`, of which open_wave reads every key.
 
-    What cannot be pickled, or could not be read again, is replaced by its repr, and a warning is logged.
+    A value that cannot be pickled, or could not be read again, is replaced by its repr, and a warning is logged.
     """
     plain = dict(note)
     if not _fault(plain)[0]:
@@ -47,14 +47,14 @@ def plain_note(note: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def encode_note(note: Mapping[Any, Any]) -> bytes:
-    """note.npy. What could not be read again is replaced as in plain_note."""
+    """note.npy of plain_note(note)."""
     return _encode(plain_note(note))
 
 
 def unreadable_keys(note: Mapping[Any, Any], note_npy: bytes) -> list[str]:
-    """The keys, as text, of what in `note` is no plain data: open_wave reads it only where it trusts the file.
+    """The keys, as text, of values in `note` that are not plain data: open_wave loads them only with allow_pickle=True.
 
-    `note_npy`: from encode_note. It is not unpickled: that could run code.
+    `note_npy`: from encode_note. Only the restricted unpickler reads it: unpickling could run code.
     """
     if _is_plain(note_npy):
         return []
@@ -67,14 +67,14 @@ def _encode(note: dict[Any, Any]) -> bytes:
 
 
 def _fault(note: dict[Any, Any]) -> tuple[str, int]:
-    """Why open_wave would not read `note`, "" where it does; and how many bytes it takes in the file."""
+    """Why open_wave could not read `note`, "" if it can; and its size in the file in bytes."""
     try:
         npy = _encode(note)
     except Exception:
         return _NOT_PICKLED, 0
     try:
         decode_note_with_texts(npy)
-    except Exception:  # whatever a pickle of somebody's classes makes
+    except Exception:  # the pickle of a user's class can raise anything
         return _NOT_READ, len(npy)
     return "", len(npy)
 
@@ -82,7 +82,7 @@ def _fault(note: dict[Any, Any]) -> tuple[str, int]:
 def _is_plain(npy: bytes) -> bool:
     try:
         load_plain(npy[decode_npy_header(npy[: 1 << 20])[3] :])
-    except Exception:  # whatever a pickle of somebody's classes makes
+    except Exception:  # the pickle of a user's class can raise anything
         return False
     return True
 
@@ -90,14 +90,14 @@ def _is_plain(npy: bytes) -> bool:
 def _repr(value: Any) -> str:
     try:
         if _room_left(value, _MOST_OF_REPR, set()) < 0:
-            return f"<{type(value).__name__} that holds too much to be written out>"
+            return f"<{type(value).__name__} with too many values for a repr>"
         return repr(value)
     except Exception as error:
-        return f"<{type(value).__name__} without a repr: {error}>"
+        return f"<{type(value).__name__} whose repr failed: {error}>"
 
 
 def _room_left(value: Any, room: int, inside: set[int]) -> int:
-    """`room` less what a repr of `value` writes out, negative where it is too small. `inside`: the ids of what holds it."""
+    """`room` minus the size of a repr of `value`; negative if that does not fit. `inside`: the ids of its containers."""
     room -= len(value) if isinstance(value, str | bytes | bytearray) else 1
     if isinstance(value, dict):
         items: Any = chain.from_iterable(value.items())

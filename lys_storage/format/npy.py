@@ -1,6 +1,6 @@
 """The .npy header, and the dtypes and shapes that a scan can have: pure encode and decode.
 
-.npy: NEP 1 / numpy.lib.format, versions 1.0, 2.0, 3.0. Never allocates memory by a size that a header claims.
+.npy: NEP 1 / numpy.lib.format, versions 1.0, 2.0, 3.0. Never allocates memory by a size from a header.
 """
 
 from __future__ import annotations
@@ -20,48 +20,52 @@ from ..errors import BadFileError, ScanShapeError
 MAX_NPY_HEADER = 1 << 18
 _MAX_EMPTY = 1 << 20
 _TEXT_OR_LONG = re.compile(r"""('[^']*'|"[^"]*")|(?<=[0-9])L\b""")
-"""A text in quotes, which is kept, or the L of a number."""
+"""A quoted text, which is kept, or the L of a number, which is removed."""
 LITERAL_ERRORS = (ValueError, LookupError, TypeError, ArithmeticError, AttributeError)
 """What ast.literal_eval and numpy's dtypes raise for invalid text."""
 
 
 def check_dtype(dtype: Any) -> np.dtype[Any]:
-    """`dtype` as a numpy dtype. Raises ScanShapeError where a scan cannot have it: objects, sub-arrays, empty dtypes."""
+    """`dtype` as a numpy dtype. Raises ScanShapeError if a scan cannot have it: objects, sub-arrays, empty dtypes."""
     try:
         result: np.dtype[Any] = np.dtype(dtype)
-    except Exception as error:  # numpy raises five kinds
+    except Exception as error:  # numpy raises five types of exceptions
         raise ScanShapeError(
-            f"{dtype!r} is no numpy dtype ({error}): give one, such as 'float64' or 'uint16'"
+            f"{dtype!r} is not a numpy dtype ({error}): give one, such as 'float64' or 'uint16'"
         ) from None
     if result.hasobject or result.subdtype is not None or result.itemsize <= 0 or result.kind == "T":
-        raise ScanShapeError(f"a scan cannot be of dtype {result}: its elements need a fixed, non-zero size in bytes")
+        raise ScanShapeError(
+            f"dtype {result} cannot be stored: give one with elements of a fixed, non-zero size in bytes, such as 'float64'"
+        )
     try:
         described = npy_format.descr_to_dtype(npy_format.dtype_to_descr(result))
     except (TypeError, ValueError) as error:
-        raise ScanShapeError(f"dtype {result} cannot be described in a .npy: {error}") from error
+        raise ScanShapeError(f"dtype {result} cannot be stored in a .npy file ({error}): give a simpler one") from error
     if described != result:
-        raise ScanShapeError(f"dtype {result} cannot be described in a .npy: it would be read as {described}")
+        raise ScanShapeError(
+            f"dtype {result} cannot be stored in a .npy file, which would keep {described}: give that one"
+        )
     return result
 
 
 def check_shape(shape: Any, dtype: np.dtype[Any]) -> tuple[int, ...]:
-    """`shape` as a tuple of ints. Raises ScanShapeError where one is below 1, or numpy cannot address the array."""
+    """`shape` as a tuple of ints. Raises ScanShapeError if one is below 1, or numpy cannot address the array."""
     try:
         if isinstance(shape, str | bytes | bytearray | Mapping | Set):
-            raise TypeError("its type has no order, or is text")
+            raise TypeError("text and unordered types have no dimensions")
         dims = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
     except TypeError:
-        raise ScanShapeError(f"{shape!r} is no shape: give a tuple of whole numbers, such as (10, 256, 256)") from None
+        raise ScanShapeError(f"{shape!r} is not a shape: give a tuple of integers, such as (10, 256, 256)") from None
     if any(isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1 for n in dims):
-        raise ScanShapeError(f"shape {tuple(dims)} cannot be a scan: every dimension is a whole number of at least 1")
+        raise ScanShapeError(f"shape {tuple(dims)} is invalid: give an integer of at least 1 for each dimension")
     dims = tuple(int(n) for n in dims)
     if len(dims) > 32 or int(np.prod(dims, dtype=object)) * dtype.itemsize > 1 << 62:
-        raise ScanShapeError(f"shape {dims} of {dtype} is more than numpy can address")
+        raise ScanShapeError(f"shape {dims} of {dtype} is too large: give at most 32 dimensions and 2**62 bytes")
     return dims
 
 
 def encode_npy_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
-    """Magic and header of a C-ordered .npy array, a multiple of 64 bytes. Version 1.0 where it suffices."""
+    """Magic and header of a C-ordered .npy array, a multiple of 64 bytes. Version 1.0 if that can hold it."""
     text = f"{{'descr': {npy_format.dtype_to_descr(dtype)!r}, 'fortran_order': False, 'shape': {shape!r}, }}"
     try:
         body, version = text.encode("latin1"), 1
@@ -88,14 +92,14 @@ def _literal(text: str) -> Any:
 def decode_npy_header(head: bytes) -> tuple[tuple[int, ...], np.dtype[Any], bool, int]:
     """(shape, dtype, whether in Fortran order, bytes of the header) of a .npy that begins with `head`.
 
-    Raises BadFileError where `head` is no .npy header, or is cut short.
+    Raises BadFileError if `head` is not a .npy header, or is truncated.
     """
     if head[:6] != b"\x93NUMPY" or len(head) < 12 or head[6] not in (1, 2, 3):
-        raise BadFileError("no .npy header")
+        raise BadFileError("not a .npy header")
     prefix = 10 if head[6] == 1 else 12
     size = int.from_bytes(head[8:prefix], "little")
     if size > MAX_NPY_HEADER or len(head) < prefix + size:
-        raise BadFileError(f".npy header of {size} bytes is cut short or too long")
+        raise BadFileError(f".npy header of {size} bytes is truncated, or longer than {MAX_NPY_HEADER} bytes")
     try:
         fields = _literal(head[prefix : prefix + size].decode("utf8" if head[6] == 3 else "latin1").strip())
         dtype: np.dtype[Any] = npy_format.descr_to_dtype(fields["descr"])
@@ -105,9 +109,9 @@ def decode_npy_header(head: bytes) -> tuple[tuple[int, ...], np.dtype[Any], bool
             or len(shape) > 64
             or any(type(n) is not int or not 0 <= n < 1 << 62 for n in shape)
         ):
-            raise ValueError("no array can have its shape")
+            raise ValueError("invalid shape")
         if prod(shape) * dtype.itemsize == 0 and max(shape, default=0) > _MAX_EMPTY:
-            raise ValueError(f"shape {shape} of elements of no size")
+            raise ValueError(f"shape {shape} is too large for elements of zero bytes")
     except (*LITERAL_ERRORS, SyntaxError, RecursionError, MemoryError) as error:
         raise BadFileError(f".npy header cannot be read: {error}") from error
     return shape, dtype, bool(fortran), prefix + size

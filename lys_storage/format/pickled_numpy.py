@@ -1,7 +1,7 @@
 """The numpy objects that a pickle describes: dtypes, arrays and scalars, built from their parts.
 
-Never calls one of numpy's own constructors with what a pickle passes to it: those could take pointers from the file. A
-description is kept as it is in the file. It is checked, and the object built from it, when the whole pickle is read.
+Never passes the arguments in a pickle to numpy's own constructors: those could take pointers from the file. Each
+description is kept unchanged. After the whole pickle was read, it is checked, and the object is built from it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NDARRAY = object()
 """Stands for the class numpy.ndarray, which a pickle passes to `_reconstruct`."""
 _MAX_DIMENSIONS = 32
 _MAX_EMPTY = 1 << 20
-"""The longest dimension of an array without bytes: its elements take memory once they are listed."""
+"""The largest dimension of an array without bytes: its elements take memory when they are listed."""
 
 
 class PickledDtype:
@@ -37,7 +37,7 @@ class PickledDtype:
         if isinstance(code, StandIn):
             raise UnsafeFileError(f"a numpy dtype of {code.name}")
         if not isinstance(code, str) or not (state is None or (isinstance(state, tuple) and len(state) >= 8)):
-            raise BadFileError("a pickled dtype is not described as numpy does")
+            raise BadFileError("a pickled dtype has an invalid description")
         dtype: np.dtype[Any] = np.dtype(code)
         if state is None:
             return dtype
@@ -69,36 +69,36 @@ class PickledArray:
         """The array. `resolve` turns each object of an object array into what it describes."""
         state = self._state
         if not isinstance(state, tuple) or len(state) not in (4, 5):
-            raise BadFileError("a pickled array is not described as numpy does")
+            raise BadFileError("a pickled array has an invalid description")
         shape, described, fortran, content = state[-4:]
         dims, dtype = _check_dimensions(shape), _build_dtype(described)
         order = "F" if fortran else "C"
         if dtype.hasobject:
             if dtype != np.dtype(object) or not isinstance(content, list) or len(content) != prod(dims):
-                raise BadFileError("a pickled array of objects is not as long as its shape")
+                raise BadFileError("the length of a pickled object array does not match its shape")
             flat = np.empty(len(content), object)
             for k, item in enumerate(content):
                 flat[k] = resolve(item)
             return flat.reshape(dims, order=order)  # type: ignore[call-overload,no-any-return,unused-ignore]
         content = _as_bytes(content)
         if not isinstance(content, bytes | bytearray) or len(content) != prod(dims) * dtype.itemsize:
-            raise BadFileError("a pickled array is not as long as its shape")
+            raise BadFileError("the length of a pickled array does not match its shape")
         if not content and max(dims, default=0) > _MAX_EMPTY:
-            raise BadFileError("a pickled array has more elements of no size than can be counted")
+            raise BadFileError(f"a pickled array of shape {tuple(dims)} is too large for elements of zero bytes")
         if not content:
             return np.empty(dims, dtype)
         return checked_elements(np.frombuffer(bytes(content), dtype)).reshape(dims, order=order).copy()  # type: ignore[call-overload,no-any-return,unused-ignore]
 
 
 def checked_elements(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """`array`. Raises BadFileError where it has invalid characters or times without a unit: numpy cannot print those."""
+    """`array`. Raises BadFileError if it has invalid characters or times without a unit: numpy cannot print those."""
     if array.dtype.names is not None:
         for name in array.dtype.names:
             checked_elements(array[name])
     elif array.dtype.kind == "U" and array.size and array.dtype.itemsize:
         letters = np.ascontiguousarray(array).reshape(-1).view(np.dtype("u4").newbyteorder(array.dtype.byteorder))
         if letters.max() > sys.maxunicode:
-            raise BadFileError("an array of text has letters that do not exist")
+            raise BadFileError("an array of text has invalid Unicode characters")
     elif array.dtype.kind == "M" and np.datetime_data(array.dtype)[0] == "generic" and not np.isnat(array).all():
         raise BadFileError("an array has times without a unit")
     return array
@@ -120,21 +120,21 @@ def _build_dtype(described: Any) -> np.dtype[Any]:
 
 
 def _as_bytes(content: Any) -> Any:
-    """`content`. The bytes where it is a text: Python 2 has pickled them as one."""
+    """`content`; as bytes if it is text: Python 2 pickled bytes as text."""
     return content.encode("latin1") if isinstance(content, str) else content
 
 
 def _check_dimensions(shape: Any) -> list[int]:
     dims = list(shape) if isinstance(shape, tuple | list) else [shape]
     if len(dims) > _MAX_DIMENSIONS or any(type(n) is not int or not 0 <= n < 1 << 62 for n in dims):
-        raise BadFileError("a pickled array has a shape that no array can have")
+        raise BadFileError("a pickled array has an invalid shape")
     return dims
 
 
 def _reconstruct(kind: Any, shape: Any, code: Any) -> PickledArray:
-    """In place of numpy._core.multiarray._reconstruct, which makes an empty array whose state is set next."""
+    """In place of numpy._core.multiarray._reconstruct, which makes an empty array. Its state is set next."""
     if kind is not NDARRAY:
-        raise UnsafeFileError("a pickle makes an array of another class than numpy's")
+        raise UnsafeFileError("a pickle has an array of a class other than numpy.ndarray")
     return PickledArray()
 
 
@@ -142,14 +142,14 @@ def _scalar(described: Any, content: Any) -> Any:
     """In place of numpy._core.multiarray.scalar."""
     dtype, content = _build_dtype(described), _as_bytes(content)
     if dtype.hasobject or not isinstance(content, bytes) or len(content) != dtype.itemsize:
-        raise BadFileError("a pickled number is not as long as its dtype")
+        raise BadFileError("the length of a pickled number does not match its dtype")
     return checked_elements(np.frombuffer(content, dtype))[0] if content else np.zeros((), dtype)[()]
 
 
 def _frombuffer(content: Any, described: Any, shape: Any, order: Any) -> PickledArray:
     """In place of numpy._core.numeric._frombuffer."""
     if not isinstance(content, bytes | bytearray):
-        raise BadFileError("a pickled array is made of something else than bytes")
+        raise BadFileError("the content of a pickled array is not bytes")
     return PickledArray((shape, described, order == "F", bytes(content)))
 
 
@@ -162,4 +162,4 @@ NUMPY_NAMES: dict[str, dict[str, Any]] = {
     "numpy.core.numeric": _NUMERIC,
     "numpy._core.numeric": _NUMERIC,
 }
-"""What a pickle gets for each name of numpy that it may use, by module (numpy 1 and 2)."""
+"""The replacement for each allowed name of numpy, by module (numpy 1 and 2)."""

@@ -1,7 +1,7 @@
 """A restricted unpickler: reads plain data, and descriptions of numpy's objects in place of the objects themselves.
 
 Never imports what a pickle names, and never calls anything that is not on the allow-list. The list has Python's
-containers, numbers, texts and dates. All other names are refused, or get a StandIn, which does nothing.
+containers, numbers, texts and dates. All other names are refused, or replaced by a StandIn, which does nothing.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ def _bytearray(content: Any = b"", encoding: Any = None) -> bytearray:
     if isinstance(content, str) and encoding == "latin-1":
         return bytearray(content, "latin-1")
     if not isinstance(content, bytes):
-        raise UnsafeFileError("a pickle makes a bytearray of something else than bytes")
+        raise UnsafeFileError("a pickle creates a bytearray from something other than bytes")
     return bytearray(content)
 
 
 def _bytes(*content: Any) -> bytes:
-    """b"", as protocol 2 has it. A number is refused: it would be the length of the result."""
+    """b"", as protocol 2 pickles it. A number is refused: it would be the length of the result."""
     if content:
-        raise UnsafeFileError("a pickle makes bytes of something else than text")
+        raise UnsafeFileError("a pickle calls bytes with an argument")
     return b""
 
 
 def _encode(text: Any, encoding: Any = None) -> bytes:
-    """In place of _codecs.encode, by which protocol 2 has bytes: of Latin-1 text only."""
+    """In place of _codecs.encode, with which protocol 2 pickles bytes: Latin-1 text only."""
     if not isinstance(text, str) or encoding != "latin1":
-        raise UnsafeFileError("a pickle encodes something else than Latin-1 text")
+        raise UnsafeFileError("a pickle encodes something other than Latin-1 text")
     return text.encode("latin1")
 
 
 def _moment(of: Any) -> Callable[..., Any]:
-    """The constructor of a datetime or time. In a zone that is no plain data it gets a StandIn."""
+    """The constructor of a datetime or time. It returns a StandIn if the time zone is not plain data."""
 
     def make(*arguments: Any) -> Any:
         if len(arguments) == 2 and type(arguments[1]) is StandIn:
@@ -57,11 +57,11 @@ def _moment(of: Any) -> Callable[..., Any]:
 
 
 def _members(of: type) -> Callable[..., Any]:
-    """The constructor of a set or frozenset, with a check of each member before it is hashed."""
+    """The constructor of a set or frozenset, which checks each member before it is hashed."""
 
     def make(items: Any = ()) -> Any:
         if type(items) not in (list, tuple, set, frozenset):
-            raise UnsafeFileError(f"a pickle makes a {of.__name__} of a {type(items).__name__}")
+            raise UnsafeFileError(f"a pickle creates a {of.__name__} from a {type(items).__name__}")
         for item in items:
             _check_key(item)
         return of(items)
@@ -95,17 +95,17 @@ _ALLOWED: dict[str, dict[str, Any]] = {
     },
     **NUMPY_NAMES,
 }
-"""What a pickle gets for each name that it may use, by module."""
+"""The allow-list: the replacement for each name, by module."""
 
 
 def name_of(allowed: Any) -> str:
-    """The name for which a pickle gets `allowed`."""
+    """The name that `allowed` replaces."""
     known = (f"{module}.{name}" for module, names in _ALLOWED.items() for name in names if names[name] is allowed)
     return next(known, "a name of Python")
 
 
 def _check_key(key: Any) -> None:
-    """Raise BadFileError where `key` is too nested to be hashed: C hashes tuples recursively, each as often as it is held."""
+    """Raise BadFileError if `key` is nested too deeply: C hashes tuples recursively, and shared ones again each time."""
     left, inside = [key], 0
     while left:
         kind = type(at := left.pop())
@@ -113,16 +113,16 @@ def _check_key(key: Any) -> None:
             left += at
             inside += 1 + len(at)
             if inside > _MAX_KEY:
-                raise BadFileError("a pickled key is a tuple of tuples without end")
+                raise BadFileError(f"a pickled key has more than {_MAX_KEY} nested elements")
 
 
 class RestrictedUnpickler(pickle._Unpickler):
-    """Unpickles with the allow-list. Only lists, dicts and sets are filled; only descriptions of numpy's have a state set.
+    """Unpickles with the allow-list. Only containers and StandIns are filled. Only StandIns and descriptions get a state.
 
-    `refused`: gets the error of the first thing that is no plain data; each has a StandIn in its place. None: it is raised.
-    Texts of Python 2 are read as Latin-1: numpy.load(encoding="latin1").
+    `refused`: the error for the first object that is not plain data is added to it, and a StandIn replaces each such
+    object. None: the error is raised. Texts of Python 2 are read as Latin-1, as by numpy.load(encoding="latin1").
 
-    Extends the unpickler in Python. The one in C allocates memory by sizes in the file, and hashes any key.
+    Extends the unpickler written in Python: the one in C allocates memory by sizes in the file, and hashes any key.
     """
 
     stack: list[Any]
@@ -145,7 +145,7 @@ class RestrictedUnpickler(pickle._Unpickler):
         try:
             return super().load()
         except KeyError as error:
-            raise BadFileError(f"a pickle has an instruction {error} that plain data do not need") from error
+            raise BadFileError(f"a pickle has the opcode {error}, which plain data do not need") from error
 
     def find_class(self, module: str, name: str) -> Any:
         if self.proto < 3:  # the names of Python 2
@@ -155,14 +155,17 @@ class RestrictedUnpickler(pickle._Unpickler):
             return allowed[name]
         stand_in = StandIn(f"{module}.{name}")
         self.refuse(
-            UnsafeFileError(f"a pickle names {stand_in.name}, which is no plain data; allow_pickle=True reads it")
+            UnsafeFileError(
+                f"a pickle names {stand_in.name}, which is not on the allow-list; allow_pickle=True loads it, which can "
+                "execute code from the file"
+            )
         )
         return stand_in
 
     def _target(self, place: int, *kinds: type) -> Any:
         target = self.stack[place]
         if type(target) not in kinds:
-            raise UnsafeFileError(f"a pickle fills or changes a {type(target).__name__}")
+            raise UnsafeFileError(f"a pickle modifies a {type(target).__name__}, which is not allowed")
         return target
 
     def load_append(self) -> None:
@@ -207,7 +210,7 @@ class RestrictedUnpickler(pickle._Unpickler):
         size = int.from_bytes(self.read(8), "little")
         content = self.read(min(size, _MAX_READ))
         if len(content) != size:
-            raise BadFileError("a pickled bytearray is not there")
+            raise BadFileError(f"a pickled bytearray has {len(content)} bytes, expected {size}")
         self.append(bytearray(content))
 
     def load_build(self) -> None:
@@ -217,7 +220,7 @@ class RestrictedUnpickler(pickle._Unpickler):
     def load_reduce(self) -> None:
         arguments, function = self.stack.pop(), self.stack[-1]
         if type(arguments) is not tuple:
-            raise BadFileError("a pickle calls with something else than a tuple")
+            raise BadFileError("the arguments of a call in a pickle are not a tuple")
         if type(function) is StandIn:
             self.stack[-1] = function.called(arguments)
             return
@@ -225,7 +228,7 @@ class RestrictedUnpickler(pickle._Unpickler):
             self.stack[-1] = function(*arguments)
         except UnsafeFileError as error:
             self.refuse(error)
-            if arguments and type(arguments[0]) is StandIn:  # a class that numpy is to make an array of
+            if arguments and type(arguments[0]) is StandIn:  # the class of an array
                 function, arguments = arguments[0], arguments[1:]
             else:
                 function = StandIn(name_of(function))

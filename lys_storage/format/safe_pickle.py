@@ -1,8 +1,8 @@
-"""Pickles of plain data, read without running what they say.
+"""Reads pickles of plain data. Never runs code from a file.
 
-First the restricted unpickler reads the pickle: it refuses every name that is not on its list, or has a StandIn for it,
-and has descriptions in place of numpy's objects. Then the objects are built from the descriptions. Never runs code from
-a file, and never builds more values than its size can have meant.
+First the restricted unpickler reads the pickle. It refuses each name that is not on its allow-list, or replaces it by a
+StandIn. It replaces numpy's objects by descriptions. Then the objects are built from the descriptions. The number of
+values is limited by the size of the pickle.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ _MAX_DEPTH = 200
 _MIN_LIMIT, _LIMIT_PER_BYTE = 1 << 20, 16
 """How many values a pickle may hold: a million, and 16 more for each of its bytes."""
 _CALLABLES = (FunctionType, type)
-"""What only makes the objects of a pickle, and is no value of its own."""
+"""The types of the constructors on the allow-list, which are not values."""
 _CONTAINERS = (PickledArray, PickledDtype, list, tuple, set, frozenset, dict, collections.OrderedDict)
 _UNFINISHED = object()
-"""Stands for a container whose values are being resolved: one that is met again holds itself."""
+"""Stands for a container whose values are being resolved. A container that is met in this state contains itself."""
 
 
 class _Resolver:
     """Replaces each description in a value by the object that it describes. Shared values stay shared.
 
-    Counts values as if none were shared, and refuses more than `limit` of them: a few lists that hold each other many
-    times would fill the memory as soon as somebody copies or prints them.
+    Counts values as if none were shared, and refuses more than `limit`: a few lists that contain each other many times
+    would fill the memory when they are copied or printed.
 
-    `refuse(error)`: called for what is no plain data; where it returns, a text is in its place.
+    `refuse(error)`: called for each object that is not plain data. If it returns, a text replaces the object.
     """
 
     def __init__(self, limit: int, refuse: Callable[[UnsafeFileError], None]) -> None:
@@ -47,7 +47,7 @@ class _Resolver:
     def __call__(self, value: Any) -> Any:
         kind = type(value)
         if value is NDARRAY or kind in _CALLABLES:
-            self._refuse(UnsafeFileError("a pickle holds what only makes its arrays"))
+            self._refuse(UnsafeFileError("a pickle has a constructor as a value"))
             value, kind = StandIn(name_of(value)), StandIn
         if kind is StandIn:
             self._size += 1
@@ -58,19 +58,19 @@ class _Resolver:
             self._size += self._sizes[id(value)]
             built = self._built[id(value)]
             if built is _UNFINISHED:
-                raise BadFileError("a pickle is nested too deeply, or holds itself")
+                raise BadFileError("a pickle is nested too deeply, or contains itself")
             value = built
         else:
             value = self._build(value, kind)
         if self._size > self._limit:
-            raise BadFileError("a pickle holds a few things so many times that they would fill the memory")
+            raise BadFileError(f"a pickle has more than {self._limit:,} values: copying them could fill the memory")
         return value
 
     def _build(self, value: Any, kind: type) -> Any:
         self._built[id(value)], self._sizes[id(value)] = _UNFINISHED, 0
         self._depth += 1
         if self._depth > _MAX_DEPTH:
-            raise BadFileError("a pickle is nested too deeply, or holds itself")
+            raise BadFileError("a pickle is nested too deeply, or contains itself")
         before = self._size
         self._size += 1
         built: Any
@@ -90,11 +90,10 @@ class _Resolver:
 
 
 def load_plain(data: bytes, refused: list[UnsafeFileError] | None = None) -> Any:
-    """What the pickle `data` holds, where that is plain data and numpy arrays of it.
+    """The content of the pickle `data`: plain data and numpy arrays of it.
 
-    Raises UnsafeFileError where it names anything else, and BadFileError, or any error of the unpickler, where it is damaged.
-    `refused`: the first UnsafeFileError is added to it instead of being raised, and texts are in the place of what is no
-    plain data.
+    Raises UnsafeFileError if it names anything else, and BadFileError, or any error of the unpickler, if it is damaged.
+    `refused`: the first UnsafeFileError is added to it instead of being raised, and texts replace what is not plain data.
     """
     unpickler = RestrictedUnpickler(io.BytesIO(data), refused)
     return _Resolver(_MIN_LIMIT + _LIMIT_PER_BYTE * len(data), unpickler.refuse)(unpickler.load())

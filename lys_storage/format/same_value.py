@@ -1,7 +1,7 @@
-"""Whether each value of an array is kept by a cast to another dtype. Pure functions of arrays: never changes one.
+"""Whether a cast to another dtype keeps each value of an array. Pure functions of arrays: never changes one.
 
-A value is kept where it is the same number, time or text afterwards, NaN and NaT included. A floating dtype may round to the
-nearest value that it has; a finite value that it makes infinite is not kept.
+A value is kept if the result is the same number, time or text, NaN and NaT included. A cast to a floating dtype may round;
+a finite value that becomes infinite is not kept.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def is_masked(values: Any) -> bool:
         values = np.asanyarray(values)
     if isinstance(values, np.ma.MaskedArray):
         mask = np.ascontiguousarray(np.ma.getmaskarray(values))  # type: ignore[no-untyped-call,unused-ignore]
-        return bool(mask.view(np.bool_).any())  # of a structured array it has a field for each of that
+        return bool(mask.view(np.bool_).any())  # the mask of a structured array has the same fields
     if isinstance(values, list | tuple):
         kinds = set(map(type, values))
         if any(issubclass(kind, list | tuple | np.ma.MaskedArray) or _makes_an_array(kind) for kind in kinds):
@@ -30,20 +30,20 @@ def is_masked(values: Any) -> bool:
 
 
 def _makes_an_array(kind: type) -> bool:
-    """Whether numpy asks a value of this kind for its array, which may be a masked one."""
+    """Whether numpy calls `__array__` of a value of this type; its result may be masked."""
     return hasattr(kind, "__array__") and not issubclass(kind, np.ndarray | np.generic)
 
 
 @lru_cache(64)
 def has_same_fields(given: np.dtype[Any], stored: np.dtype[Any]) -> bool:
-    """Whether the fields have the same names in the same order: numpy assigns them by their order alone."""
+    """Whether the fields have the same names in the same order: numpy assigns them by position only."""
     if given.names is None or stored.names is None or given.names != stored.names:
         return given.names is None and stored.names is None
     return all(has_same_fields(given[name].base, stored[name].base) for name in given.names)
 
 
 def first_changed(given: np.ndarray[Any, Any], kept: np.ndarray[Any, Any]) -> int | None:
-    """The number, in C order, of the first element of `given` that `kept`, a cast of it, does not keep; None where all are."""
+    """The C-order number of the first element of `given` whose value changed in `kept`, a cast of it; None if none did."""
     with np.errstate(all="ignore"):
         changed = _changed(given, kept).reshape(-1)
     return int(changed.argmax()) if changed.any() else None
@@ -51,9 +51,9 @@ def first_changed(given: np.ndarray[Any, Any], kept: np.ndarray[Any, Any]) -> in
 
 @lru_cache(64)
 def quick_check(given: np.dtype[Any], stored: np.dtype[Any]) -> Callable[[Any, Any], bool] | None:
-    """A function of an array and its cast, with a small part of the cost of a write; None where a cast keeps every value.
+    """A function of an array and its cast, much cheaper than a write; None if the cast always keeps every value.
 
-    It is True where all is kept. Where it is False, first_changed has the answer.
+    It returns True if all values are kept. If it returns False, first_changed decides.
     """
     if _keeps_all(given, stored):
         return None
@@ -64,7 +64,7 @@ def quick_check(given: np.dtype[Any], stored: np.dtype[Any]) -> Callable[[Any, A
         return lambda values, _: bool(low <= values.item(values.argmin()) and values.item(values.argmax()) <= high)
     if stored.kind == "f":
         return lambda _, kept: b"\0" not in np.isfinite(kept).tobytes()
-    if stored.kind == "c":  # both parts of each, as twice as many floats
+    if stored.kind == "c":  # real and imaginary parts, as floats
         real = np.zeros(0, stored).real.dtype
         return lambda _, kept: b"\0" not in np.isfinite(kept.reshape(-1).view(real)).tobytes()
     return lambda values, kept: False
@@ -75,12 +75,12 @@ def _keeps_all(given: np.dtype[Any], stored: np.dtype[Any]) -> bool:
         return True
     if given.kind not in _NUMBERS or stored.kind not in _NUMBERS:
         return False
-    whole = given.kind in "biu" and stored.kind in "fc"  # float16 alone is too small for some
+    whole = given.kind in "biu" and stored.kind in "fc"  # only float16 is too small for some integers
     return np.can_cast(given, stored, "safe") or (whole and stored.itemsize > 2)
 
 
 def _changed(given: np.ndarray[Any, Any], kept: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """For each element of `given` whether `kept` has another value there."""
+    """For each element of `given`, whether its value in `kept` differs."""
     if kept.dtype.names is not None:
         parts = [_changed(given[name], kept[name]) for name in kept.dtype.names]
         every = [part.reshape(*given.shape, -1).any(axis=-1) for part in parts]
@@ -94,7 +94,7 @@ def _changed(given: np.ndarray[Any, Any], kept: np.ndarray[Any, Any]) -> np.ndar
     if kind == "f":
         return _became_infinite(given, kept)
     if kind in "mM":
-        if given.dtype.kind in "SU":  # never back to text: numpy 1 writes behind the end of a short one
+        if given.dtype.kind in "SU":  # compare as times: numpy 1 writes past the end of a short text
             given = given.astype(f"{kind}8")  # in the unit of the text
         back = kept.astype(given.dtype)
         if given.dtype.kind in "mM":
@@ -103,14 +103,14 @@ def _changed(given: np.ndarray[Any, Any], kept: np.ndarray[Any, Any]) -> np.ndar
     if given.dtype.kind == "T":  # text of any length, of numpy 2
         return np.asarray(kept.astype(object) != given.astype(object))
     if kind in "SU":
-        return np.asarray(kept != given.astype(kind))  # as long as each text is
+        return np.asarray(kept != given.astype(kind))  # not truncated
     if kind == "V":
         return _cut_bytes(given, kept.dtype.itemsize)
     return np.asarray(kept != given)
 
 
 def _changed_whole(given: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    """Of numbers that become whole ones."""
+    """_changed for numbers that become integers."""
     limits = np.iinfo(dtype)
     if given.dtype.kind == "f":  # limits.max itself is rounded up in a float
         exact = given.astype(np.promote_types(given.dtype, np.float64))
@@ -130,6 +130,6 @@ def _became_infinite(given: np.ndarray[Any, Any], kept: np.ndarray[Any, Any]) ->
 
 
 def _cut_bytes(given: np.ndarray[Any, Any], size: int) -> np.ndarray[Any, Any]:
-    """Whether there is more than zeros behind the first `size` bytes of an element."""
+    """For each element, whether it has non-zero bytes after its first `size` bytes."""
     content = np.ascontiguousarray(given).reshape(-1).view(np.uint8).reshape(*given.shape, -1)
     return np.asarray(content[..., size:].any(axis=-1))

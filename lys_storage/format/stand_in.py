@@ -1,6 +1,6 @@
-"""What stands in for an object that is no plain data: its name and its arguments, as text.
+"""A placeholder for an object that is not plain data: its name and its arguments, as text.
 
-Never imports what a pickle names, and never calls it. A text is short, however much a pickle makes of it.
+Never imports what a pickle names, and never calls it. The text is short, whatever the pickle contains.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TIMES = (datetime.date, datetime.time, datetime.timedelta, datetime.timezone)
 
 
 class StandIn:
-    """In place of a name that is no plain data (`arguments` is None), or of what a pickle makes by calling it."""
+    """Replaces a name that is not on the allow-list (`arguments` is None), or the result of calling it."""
 
     def __init__(self, name: str, arguments: tuple[Any, ...] | None = None) -> None:
         self.name, self.arguments = name[:_MAX_TEXT], arguments
@@ -29,7 +29,7 @@ class StandIn:
         self._text: str | None = None
 
     def called(self, arguments: tuple[Any, ...]) -> StandIn:
-        """What stands in for the result of a call. Nothing is called."""
+        """The StandIn for the result of a call. Nothing is called."""
         first = arguments[0] if arguments else None
         if isinstance(first, StandIn) and first.arguments is None:
             if self.name == "copyreg._reconstructor":
@@ -79,7 +79,7 @@ def _listed(values: Iterable[Any], levels: int) -> str:
 
 
 def _said(value: Any, levels: int) -> str:
-    """`value` where it is plain, and short enough; else three dots."""
+    """`value` as text, shortened; "..." if it is not plain."""
     kind = type(value)
     if kind is StandIn:
         return str(value.said(levels))

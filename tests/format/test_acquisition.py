@@ -123,16 +123,18 @@ def test_missing_npy_has_a_bit_for_each_frame(frames: int) -> None:
         pytest.param({"format": "another", "grid_shape": "?"}, [], id="another format"),
         pytest.param(
             {"grid_shape": [3, 5]},
-            ["acquisition.json tells of a grid (3, 5) of 12 frames, the array is (3, 4, 5)"],
+            ["acquisition.json has a grid (3, 5) of 12 frames, which does not fit the array of shape (3, 4, 5)"],
             id="another grid",
         ),
         pytest.param(
             {"frames_written": 11},
-            ["acquisition.json tells of 12 frames, 11 written and 2 missing"],
+            ["acquisition.json counts 11 frames written and 2 missing, expected 12 in all"],
             id="frames that are neither written nor missing",
         ),
         pytest.param({"frames_written": 11, "missing_complete": False}, [], id="not all that is missing is listed"),
-        pytest.param({"missing": 5}, ["acquisition.json cannot be understood: "], id="no list of what is missing"),
+        pytest.param(
+            {"missing": 5}, ["acquisition.json has a missing or invalid field: "], id="no list of what is missing"
+        ),
     ],
 )
 def test_what_contradicts_the_array_is_told(changes: dict[str, Any], problems: list[str]) -> None:

@@ -102,7 +102,7 @@ def test_a_file_that_is_replaced_while_it_is_verified_is_one_of_the_two(tmp_path
         if lines[0] < k:
             break
         k += 7
-    assert seen == {"Bad CRC-32 for file 'data.npy'", "no .npy header"}
+    assert seen == {"Bad CRC-32 for file 'data.npy'", "not a .npy header"}
 
 
 def test_opens_beside_a_writer_that_replaces_the_file_show_one_file_each(

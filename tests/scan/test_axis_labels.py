@@ -63,7 +63,7 @@ def test_two_axes_may_have_one_unit(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        pytest.param({"axis_names": ["x"]}, "axis_names has 1 entries, the scan has 2 dimensions", id="too few"),
+        pytest.param({"axis_names": ["x"]}, "axis_names has 1 entries, expected 2: give one", id="too few"),
         pytest.param({"axis_names": ["x", "y", "z"]}, "axis_names has 3 entries", id="too many"),
         pytest.param({"axis_names": []}, "axis_names has 0 entries", id="none at all"),
         pytest.param({"axis_names": ["x", "x"]}, "axis_names has 'x' twice", id="one name twice"),
@@ -71,15 +71,15 @@ def test_two_axes_may_have_one_unit(tmp_path: Path) -> None:
         pytest.param({"axis_names": [" \t", "y"]}, r"axis_names\[0\] is empty", id="a blank name"),
         pytest.param({"axis_names": ["x", 1]}, r"axis_names\[1\] is 1, of type int", id="a number"),
         pytest.param({"axis_names": ["x", b"y"]}, r"axis_names\[1\] is b'y', of type bytes", id="bytes"),
-        pytest.param({"axis_names": "xy"}, "axis_names is 'xy': give a list", id="one text"),
-        pytest.param({"axis_names": 5}, "axis_names is 5: give a list", id="no list"),
+        pytest.param({"axis_names": "xy"}, "axis_names is 'xy', expected a list", id="one text"),
+        pytest.param({"axis_names": 5}, "axis_names is 5, expected a list", id="no list"),
         pytest.param({"axis_names": ["x", "a\nb"]}, r"axis_names\[1\] is 'a\\nb': give text without", id="two lines"),
         pytest.param(
             {"axis_names": ["x", "\ud800"]}, r"axis_names\[1\] is .* give text without", id="half a character"
         ),
-        pytest.param({"units": ["mm"]}, "units has 1 entries, the scan has 2 dimensions", id="too few units"),
+        pytest.param({"units": ["mm"]}, "units has 1 entries, expected 2: give one", id="too few units"),
         pytest.param({"units": ["mm", ""]}, r"units\[1\] is empty: give text, or None", id="an empty unit"),
-        pytest.param({"units": "mm"}, "units is 'mm': give a list", id="one unit for all"),
+        pytest.param({"units": "mm"}, "units is 'mm', expected a list", id="one unit for all"),
     ],
 )
 def test_what_is_no_name_or_unit_is_refused_before_a_file_is_made(
