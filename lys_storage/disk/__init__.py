@@ -1,4 +1,4 @@
-"""The only place that changes files: every durable operation, and what differs between systems."""
+"""The only package that changes files: every durable operation, and what differs between operating systems."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading a selection of an array that lies in a file, by reads that raise."""
+"""Reads a selection of an array in a file. A failed read raises an exception; there is no memory map."""
 
 from __future__ import annotations
 
@@ -49,4 +49,4 @@ def _slice(of: range) -> slice:
 
 def _read_whole(file: File, view: memoryview, offset: int) -> None:
     if file.read_into(view, offset) != len(view):
-        raise os_error("read", file.path, OSError(errno.EIO, "the file ends before its array does"))
+        raise os_error("read", file.path, OSError(errno.EIO, "the file ends before the end of its array"))

@@ -1,5 +1,5 @@
-"""An open file of ours: write, read, sync, map, lock, preallocate. Every failure is a StorageOSError that names the
-operation and the path. Linux is tested; what Windows and macOS lack is guarded here.
+"""An open file: write, read, sync, map, lock, preallocate. Every failure is a StorageOSError that names the operation and
+the path. Windows and macOS lack some system calls: this module has the replacements.
 """
 
 from __future__ import annotations
@@ -32,29 +32,30 @@ log = logging.getLogger("lys_storage")
 
 Buffer = bytes | bytearray | memoryview
 Frame = Any
-"""An np.ndarray that lies in C order, in a dtype that the buffer protocol knows."""
+"""A C-contiguous np.ndarray, of a dtype that the buffer protocol supports."""
 
-_WRITE_LIMIT = 1 << 30  # one write call takes at most 2 GiB less a page
+_WRITE_LIMIT = 1 << 30  # the limit of one write call is 2 GiB minus a page
 _HAS_PWRITE = hasattr(os, "pwrite")  # Windows has none
 _MANY_BUFFERS = 1024  # IOV_MAX
-_LOCK_AT = 1 << 62  # Windows' locks are mandatory: lock a byte that nobody reads
+_LOCK_AT = 1 << 62  # locks are mandatory on Windows: lock a byte that is never read
 _LOOK_S = 0.5
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2
 _SYNC_FILE_RANGE_WRITE = 2
 WRITES_BACK = sys.platform == "linux"
-"""Whether the kernel can be told to begin to write."""
+"""Whether the kernel can be asked to start write-back."""
 _PREADV = getattr(os, "preadv", None)
 
 
 def preadv_is_native() -> bool:
-    """Whether reads go to the system: a test, or a model of the disk, may stand between."""
+    """Whether os.preadv is the system's own: a test or a model of the disk may have replaced it."""
     return _PREADV is not None and os.preadv is _PREADV
 
 
 class File:
-    """An open file of ours, read and written at offsets. Owns its descriptor; close() twice is harmless.
+    """An open file, read and written at offsets. Owns its descriptor; close() twice is harmless.
 
-    A forked child finds it closed, so that it neither writes nor keeps a dead writer's lock alive; unless it is a reader's.
+    It is closed in a forked child, which therefore neither writes nor keeps the lock of a dead writer. A file that is opened
+    by open_for_reading() stays open.
     """
 
     def __init__(self, path: Path, flags: int, *, stays_open_in_forks: bool = False) -> None:
@@ -63,7 +64,7 @@ class File:
         self._seek_lock = threading.Lock()  # guards the file position where there is no pwrite
         mode = flags | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
         try:
-            self.fd = os.open(path, mode | getattr(os, "O_NONBLOCK", 0), 0o666)  # a pipe would be waited for
+            self.fd = os.open(path, mode | getattr(os, "O_NONBLOCK", 0), 0o666)  # opening a pipe would block
         except FileExistsError as error:
             raise NameTakenError(error.errno, "exists already", os.fspath(path)) from error
         except OSError as error:
@@ -72,11 +73,11 @@ class File:
             register_for_forks(self)
         if not stat.S_ISREG(os.fstat(self.fd).st_mode):
             self.close()
-            raise StorageOSError(errno.EINVAL, "is no file", os.fspath(path))
+            raise StorageOSError(errno.EINVAL, "is not a regular file", os.fspath(path))
 
     @classmethod
     def create(cls, path: Path) -> File:
-        """A new file, made by an exclusive create; raises NameTakenError where one exists."""
+        """A new file, made by an exclusive create. Raises NameTakenError if the path exists."""
         return cls(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
 
     @classmethod
@@ -85,7 +86,7 @@ class File:
 
     @classmethod
     def open_for_reading(cls, path: Path) -> File:
-        """A file that is neither written nor locked: a forked child reads it, too."""
+        """A file that is neither written nor locked. A forked child can read it."""
         return cls(path, os.O_RDONLY, stays_open_in_forks=True)
 
     @property
@@ -118,16 +119,16 @@ class File:
             raise os_error("write", self.path, error) from error
 
     def write_frame(self, frame: Frame, offset: int, size: int) -> None:
-        """Write a frame of `size` bytes at `offset`, in the fewest steps that there are."""
+        """Write a frame of `size` bytes at `offset`, in as few steps as possible."""
         try:
             if os.pwrite(self.fd, frame, offset) == size:
                 return
         except (OSError, AttributeError):
-            pass  # write_at meets it again, and says what it is
+            pass  # write_at tries again, and reports the error
         self.write_at(frame.data, offset)
 
     def write_frames(self, frames: list[Frame], offset: int, size: int) -> None:
-        """Write frames of `size` bytes each one behind the other from `offset` on."""
+        """Write frames of `size` bytes each, contiguously from `offset`."""
         step = max(1, min(_MANY_BUFFERS, _WRITE_LIMIT // size))
         for k in range(0, len(frames), step):
             some, at = frames[k : k + step], offset + k * size
@@ -140,7 +141,7 @@ class File:
                 self.write_at(frame.data, at + j * size)
 
     def read_into(self, buffer: bytearray | memoryview, offset: int) -> int:
-        """Fill `buffer` from `offset`; the number of bytes read, less than its length at the end of the file only."""
+        """Fill `buffer` from `offset`; the number of bytes read, which is smaller than its length only at the end of file."""
         view, done = memoryview(buffer), 0
         try:
             while done < len(view):
@@ -171,33 +172,32 @@ class File:
             raise os_error("set the size", self.path, error) from error
 
     def preallocate(self, offset: int, size: int, *, beyond_end: bool = False) -> bool:
-        """Have the filesystem set `size` bytes from `offset` aside. False where it cannot.
+        """Preallocate `size` bytes from `offset`. False if the file system cannot.
 
-        `beyond_end`: without making the file longer. Raises DiskFullError where they are not there.
+        `beyond_end`: keep the size of the file. Raises DiskFullError if there is not enough space.
         """
         try:
             return syscalls.fallocate(self.fd, _KEEP_SIZE if beyond_end else 0, offset, size)
         except OSError as error:
-            raise os_error(f"claim {size} bytes", self.path, error) from error
+            raise os_error(f"preallocate {size:,} bytes", self.path, error) from error
 
     def keeps_mapped_stores(self) -> bool:
         """See filesystem.keeps_mapped_stores."""
         return filesystem.keeps_mapped_stores(self.fd)
 
     def identity(self) -> Identity | None:
-        """What no other file of this boot has, on the mount that it is on now; None where the system does not tell."""
+        """See filesystem.identify."""
         return filesystem.identify(self.fd)
 
     def punch_hole(self, offset: int, size: int) -> bool:
-        """Give the space of a range back; it reads as zeros afterwards. False where the filesystem cannot."""
+        """Free the space of a range, which then reads as zeros. False if the file system cannot."""
         try:
             return syscalls.fallocate(self.fd, _PUNCH_HOLE | _KEEP_SIZE, offset, size)
         except OSError as error:
             raise os_error("punch a hole", self.path, error) from error
 
     def begin_write_back(self, offset: int, size: int) -> None:
-        """Have the kernel begin to write a range to the disk: sync_file_range(2). It promises nothing, and where it fails
-        nothing is lost: the next sync tells."""
+        """Start write-back of a range: sync_file_range(2). It guarantees nothing; the next sync reports errors."""
         call = syscalls.libc_call("sync_file_range") if WRITES_BACK else None
         if call is not None and call(self.fd, ctypes.c_int64(offset), ctypes.c_int64(size), _SYNC_FILE_RANGE_WRITE):
             log.debug("%s: sync_file_range: %s", self.path, os.strerror(ctypes.get_errno()))
@@ -224,9 +224,10 @@ class File:
             raise os_error("map", self.path, reason) from error
 
     def try_lock(self, *, shared: bool = False) -> Lock:
-        """Take the writer's lock, which dies with the process; with `shared` the lock of one who looks.
+        """Take the writer's exclusive lock, or with `shared` the lock of a process that inspects the file.
 
-        flock(2), not a POSIX lock, which any other close of the file would drop. It is given back when the file is closed.
+        The lock is released when this File is closed, or when the process ends. flock(2), not a POSIX lock, which closing
+        any other descriptor of the file would release.
         """
         try:
             if fcntl is not None:
@@ -246,31 +247,31 @@ class File:
         return Lock.TAKEN
 
     def lock_to_take_over(self) -> Lock:
-        """The writer's lock of a file that another process has left. BUSY where a living one writes it.
+        """Take the writer's lock of a file that another process wrote. BUSY if a running process writes it.
 
-        One who looks has a shared lock for a moment: that is waited for.
+        A process that inspects the file holds a shared lock for a moment: this waits for it.
         """
         deadline, pause = time.monotonic() + _LOOK_S, threading.Event()
         while (lock := self.try_lock()) is Lock.BUSY and time.monotonic() < deadline:
             if fcntl is not None and self.try_lock(shared=True) is Lock.BUSY:
-                break  # a writer has it. Windows has no shared locks, and cannot tell
+                break  # a writer holds it. Windows has no shared locks, so there it waits in any case
             pause.wait(0.005)
         return lock
 
     def close_for_rename(self) -> None:
-        """Windows renames no file that is open; elsewhere it stays open, and locked, until its new name is in place."""
+        """Close the file on Windows, which cannot rename an open file. Elsewhere it stays open and locked."""
         if os.name == "nt":
             self.close()
 
     def owns_path(self) -> bool:
-        """Whether the name still leads to this very file."""
+        """Whether the path still refers to this file."""
         try:
             return os.path.samestat(os.stat(self.path), os.fstat(self.fd))
         except OSError:
             return False
 
     def reopen(self) -> BinaryIO:
-        """This very file, opened once more to be read. A copy of the descriptor, or a map of it, would hold the lock."""
+        """This file, opened again for reading. A duplicate of the descriptor, or a map of it, would hold the lock."""
         own = Path(f"/proc/self/fd/{self.fd}")  # Linux
         try:
             file = (own if own.exists() else self.path).open("rb")
@@ -278,25 +279,25 @@ class File:
             raise os_error("open again", self.path, error) from error
         if not os.path.samestat(os.fstat(file.fileno()), os.fstat(self.fd)):
             file.close()
-            raise StorageOSError(errno.ENOENT, "its name leads to another file", os.fspath(self.path))
+            raise StorageOSError(errno.ENOENT, "the path now refers to another file", os.fspath(self.path))
         return file
 
     def hold_folder(self) -> None:
-        """Keep the file's folder open, so that the file is found again after the folder was renamed, or a link to it turned."""
+        """Keep the file's folder open, to find the file after the folder was renamed or a link to it was changed."""
         if hasattr(os, "O_DIRECTORY"):
             try:
                 self._folder_fd = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             except PermissionError:
-                log.debug("%s may be used and not read: should it be renamed, it is not found again", self.path.parent)
+                log.debug("no permission to read %s: a rename of this folder cannot be followed", self.path.parent)
             except OSError as error:
                 raise os_error("open the folder", self.path.parent, error) from error
 
     def _folder_now(self) -> Path | None:
-        """Where the folder is that is held; None where none is, or it is gone."""
+        """The current path of the folder that is kept open; None if there is none, or it was removed."""
         return syscalls.path_of(self._folder_fd) if self._folder_fd >= 0 else None
 
     def follow_folder(self) -> bool:
-        """Whether `path` leads to this very file, or does again after its folder was looked for where it is now."""
+        """Whether `path` refers to this file. If not, `path` is first changed to the current path of its folder."""
         if self.owns_path():
             return True
         folder = self._folder_now()
@@ -306,11 +307,11 @@ class File:
         if not self.owns_path():
             self.path = before
             return False
-        log.warning("%s is at %s now: its folder was renamed, or a link to it leads elsewhere", before, self.path)
+        log.warning("%s is now %s: its folder was renamed, or a link to its folder was changed", before, self.path)
         return True
 
     def other_name(self, suffix: str) -> Path | None:
-        """Another name of this very file in its folder, one that ends with `suffix`; None where there is none."""
+        """Another name of this file in its folder, which ends with `suffix`; None if there is none."""
         try:
             mine = os.fstat(self.fd)
             with os.scandir(self._folder_now() or self.path.parent) as entries:
@@ -320,21 +321,22 @@ class File:
             return None
 
     def ensure_owns_path(self) -> None:
-        """Raise where the file cannot be found by a name: what is done by name would be done to another's."""
+        """Raise StorageOSError if no path refers to this file: an operation by path would change another file."""
         if not self.follow_folder():
             other = self.other_name("")
-            text = f"{os.strerror(errno.ENOENT)}: it was removed, or its folder moved away, while it was written"
+            text = (
+                f"{os.strerror(errno.ENOENT)}: it was removed, or its folder was moved, while it was written; "
+                "put it back, and save it again"
+            )
             if other is not None:
-                text = (
-                    f"it was renamed to {other.name} while it was written: give it this name again, and save it again"
-                )
+                text = f"it was renamed to {other.name} while it was written; rename it back, and save it again"
             raise StorageOSError(errno.ENOENT, text, os.fspath(self.path))
 
     def close(self) -> None:
         folder_fd, self._folder_fd = self._folder_fd, -1
         if folder_fd >= 0:
             os.close(folder_fd)
-        fd, self.fd = self.fd, -1  # last: where an interrupt comes before, a further close() goes on
+        fd, self.fd = self.fd, -1  # last: after an interrupt before this, another close() continues
         if fd >= 0:
             os.close(fd)
 

@@ -1,4 +1,4 @@
-"""The file system that holds an open file: its kind, and what follows from that; and the identity of a file on it."""
+"""The file system of an open file: its type and what that implies, and the identity of the file."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _LOCAL = {
     *(0x58465342, _BTRFS, 0x2FC12FC1, 0xCA451A4E),  # XFS, btrfs, ZFS, bcachefs
     *(0xF2F52010, 0x3434, 0x794C7630),  # F2FS, NILFS, overlayfs
 }
-"""f_type of statfs(2). What a program has written to these is in this kernel's page cache, or on this machine's disk."""
+"""f_type of statfs(2). Written data are in this kernel's page cache, or on this machine's disk."""
 _AT_EMPTY_PATH = 0x1000
 _INO, _BTIME, _MNT_ID_UNIQUE, _SUBVOL = 0x100, 0x800, 0x4000, 0x8000
 _WANTED = _INO | _BTIME | _MNT_ID_UNIQUE
 _STATX_BYTES = 256
 Identity = tuple[int, int, int, int, int]
-"""Of a file: mount, subvolume, inode, birth time in seconds and the nanoseconds of it."""
+"""Of a file: mount, subvolume, inode, seconds and nanoseconds of its birth time."""
 
 
 def _kind(fd: int) -> int | None:
-    """f_type of statfs(2); None where the system does not say."""
+    """f_type of statfs(2); None if the system does not report it."""
     call, found = syscalls.libc_call("fstatfs"), ctypes.create_string_buffer(256)
     if sys.platform != "linux" or call is None or call(fd, found):
         return None
@@ -33,10 +33,10 @@ def _kind(fd: int) -> int | None:
 
 
 def keeps_mapped_stores(fd: int) -> bool:
-    """Whether a store through a map never kills the process, once the space is claimed. Known of ext4 and tmpfs.
+    """Whether a store through a memory map into preallocated space never raises SIGBUS. Known for ext4 and tmpfs.
 
-    A copy-on-write file system needs new space for each write-back: on a full disk the next store is SIGBUS. So it is on an
-    XFS that has shut down after a fault of its disk. ext4 takes the store, also after it has shut down or become read-only.
+    A copy-on-write file system needs new space for each write-back: on a full disk the next store raises SIGBUS. XFS does so
+    after it has shut down because of a disk error. ext4 accepts the store, even after it has shut down or become read-only.
     """
     if sys.platform == "linux":
         return _kind(fd) in _KEEPS_MAPPED_STORES
@@ -44,9 +44,9 @@ def keeps_mapped_stores(fd: int) -> bool:
 
 
 def identify(fd: int) -> Identity | None:
-    """What no other file of this boot has: a copy, a restored file and the same file on a disk that came back differ.
+    """The identity of a file, unique within this boot. A copy, a restored file, and the file after a new mount differ.
 
-    statx(2): the mount's unique id, the subvolume, the inode and its birth time. None where one of them is unknown: Linux
+    statx(2): the mount's unique id, the subvolume, the inode and its birth time. None if one of them is unknown: Linux
     before 6.8, other systems, network shares, FAT.
     """
     kind, call = _kind(fd), syscalls.libc_call("statx")

@@ -15,7 +15,7 @@ from .syscalls import NO_SUCH_CALL
 
 
 def free_space(folder: Path) -> int | None:
-    """Bytes that this user can still write in `folder`; None where the system does not say."""
+    """Bytes that this user can still write in `folder`; None if the system does not report it."""
     try:
         if hasattr(os, "statvfs"):
             stat = os.statvfs(folder)
@@ -28,9 +28,9 @@ def free_space(folder: Path) -> int | None:
 
 
 def ensure_free_space(folder: Path, size: int, path: Path) -> None:
-    """Raise DiskFullError where `size` bytes are not free: a claim that fails takes everybody's space for a moment."""
+    """Raise DiskFullError if `size` bytes are not free. A preallocation that fails would take all free space for a moment."""
     while not folder.exists() and folder != folder.parent:
-        folder = folder.parent  # the folder is made only when there is space for what goes into it
+        folder = folder.parent  # the folder is made only if there is enough space
     free = free_space(folder)
     if free is not None and free < size:
         text = f"not enough space: needs {size:,} bytes, {free:,} are free; free some, or choose another folder"
@@ -38,9 +38,9 @@ def ensure_free_space(folder: Path, size: int, path: Path) -> None:
 
 
 def check_name_length(path: Path, longest: str, stem: str) -> None:
-    """Raise StorageOSError where `longest` is too long: of the files in the folder of `path` that it needs while it is made.
+    """Raise StorageOSError if `longest` is too long: the longest file name that is needed while `path` is written.
 
-    `stem`: the part of its name that somebody has chosen.
+    `stem`: the part of the name of `path` that the user chose.
     """
     at = path.parent
     while not os.path.exists(at) and at != at.parent:
@@ -66,12 +66,12 @@ def _limit(folder: Path, name: str, default: int) -> int:
 
 
 def _length(name: str) -> int:
-    """As the system counts it."""
+    """The length of a name in the units of the system's limits."""
     return len(name.encode("utf-16-le", "surrogatepass")) // 2 if os.name == "nt" else len(os.fsencode(name))
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` survive a power cut. Windows does it by itself, and cannot be asked."""
+    """Make the names in `folder` survive a power cut. Windows has no such call, and does it without one."""
     _fsync_folder(folder)
 
 
@@ -102,21 +102,21 @@ def make_folder(folder: Path) -> None:
         try:
             new.mkdir()
         except FileExistsError:
-            pass  # somebody else made it meanwhile; whether it is a folder shows below
+            pass  # another process made it meanwhile; is_dir() below checks that it is a folder
         except OSError as error:
             raise os_error("make the folder", new, error) from error
         try:
             sync_folder(new.parent)
         except BaseException:
             with contextlib.suppress(OSError):
-                new.rmdir()  # else the next scan finds it there, and never syncs its name
+                new.rmdir()  # otherwise the next scan would find it, and never sync its name
             raise
     if not folder.is_dir():
         raise os_error("use as a folder", folder, NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
 
 
 def remove_file(path: Path) -> None:
-    """Remove a file; that it is gone already is fine."""
+    """Remove a file, if it exists."""
     try:
         os.unlink(path)
     except FileNotFoundError:
@@ -126,7 +126,7 @@ def remove_file(path: Path) -> None:
 
 
 def replace_file(old: Path, new: Path) -> None:
-    """Rename `old` to `new` in one step; a file of that name is replaced."""
+    """Rename `old` to `new` in one step, which replaces an existing file."""
     try:
         os.replace(old, new)
     except OSError as error:
@@ -134,13 +134,13 @@ def replace_file(old: Path, new: Path) -> None:
 
 
 def publish_new(old: Path, new: Path) -> None:
-    """Rename `old` to `new` in one step; NameTakenError where `new` exists, which is never replaced."""
+    """Rename `old` to `new` in one step. Raises NameTakenError if `new` exists: it is never replaced."""
     try:
         if syscalls.rename_noreplace(old, new):
             return
         os.link(old, new)
     except FileExistsError as error:
-        if not _same_file(old, new):  # else an earlier call has linked it, and could not remove the old name
+        if not _same_file(old, new):  # the same: an earlier call linked it, and failed to remove the old name
             raise NameTakenError(errno.EEXIST, "exists already", os.fspath(new)) from error
     except OSError as error:
         raise os_error(f"publish as {new.name}", old, error) from error
@@ -150,7 +150,7 @@ def publish_new(old: Path, new: Path) -> None:
         if os.name != "nt":
             raise os_error("remove", old, error) from error
 
-        # Windows keeps a name whose file is mapped by a reader; recovery removes it later.
+        # Windows cannot remove the name of a file that a reader maps; recovery removes it later.
 
 
 def _same_file(a: Path, b: Path) -> bool:

@@ -1,8 +1,8 @@
-"""One registry of what has to change in a forked child, and how to tell a child from its parent.
+"""The only registry of what must change in a forked child, and the test whether this process is one.
 
-A fork copies the memory, but no thread other than the one that forked: a lock that another thread held stays held for
-ever. What is registered here gets new locks in the child, and from then on neither writes nor finalizes. Nothing else in
-the package asks for the process id, or registers with `os.register_at_fork`.
+A fork copies the memory, but only the thread that forked: a lock that another thread held stays held for ever. Each
+registered object gets new locks in the child, and neither writes nor finalizes there. No other module reads the process id
+or calls `os.register_at_fork`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ log = logging.getLogger("lys_storage")
 
 class ForkAware(Protocol):
     def after_fork_in_child(self) -> None:
-        """Make the object harmless in this child: new locks, and no use of its parent's files."""
+        """Make the object safe in this child: new locks, and no use of its parent's files."""
 
 
 _objects: weakref.WeakSet[ForkAware] = weakref.WeakSet()
@@ -27,22 +27,22 @@ _generation = 0
 
 
 def register_for_forks(thing: ForkAware) -> None:
-    """Have `thing.after_fork_in_child()` called in every forked child, as long as `thing` lives."""
+    """Call `thing.after_fork_in_child()` in every forked child, as long as `thing` exists."""
     _objects.add(thing)
 
 
 def call_in_forked_child(function: Callable[[], None]) -> None:
-    """Have `function()` called in every forked child."""
+    """Call `function()` in every forked child."""
     _functions.append(function)
 
 
 def fork_generation() -> int:
-    """How many forks lie between the first process and this one. Where it has changed, this process is a child."""
+    """The number of forks between the first process and this one. If it has changed, this process is a forked child."""
     return _generation
 
 
 def process_id() -> int:
-    """To name this process to people. What a fork changes is asked of this registry."""
+    """The id of this process, for messages and records. fork_generation() tells whether a fork has happened."""
     return os.getpid()
 
 
@@ -52,8 +52,8 @@ def _after_fork_in_child() -> None:
     for act in [*_functions, *(thing.after_fork_in_child for thing in list(_objects))]:
         try:
             act()
-        except Exception:  # one that cannot be made harmless must not keep the others from it
-            log.exception("in a forked child")
+        except Exception:  # one failure must not prevent the calls for the other objects
+            log.exception("a call in a forked child failed")
 
 
 if hasattr(os, "register_at_fork"):

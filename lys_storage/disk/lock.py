@@ -1,4 +1,4 @@
-"""The answers to the question for a lock. `File` asks it."""
+"""The result of an attempt to lock a file. `File` makes it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from enum import Enum
 
 
 class Lock(Enum):
-    """What came of asking for a lock: false only where another process has it.
+    """The result of an attempt to lock a file. False only if another process holds the lock.
 
-    UNSUPPORTED: the file system has no locks. Whether a process writes the file cannot be told there; for a new file
+    UNSUPPORTED: the file system has no locks. It is then unknown whether a process writes the file; for a new file,
     exclusive create decides.
     """
 

@@ -1,4 +1,4 @@
-"""The next free number of a name, and claiming it so that no other process can.
+"""Finds the next free number of a name, and claims it so that no other process can.
 
 The filesystem decides: a number is claimed by an exclusive create of `<stem>_N.npz.part`, if `<stem>_N.npz` does not exist
 after it. A file lock makes processes take turns, and is not needed for correctness. Names in a folder are cached, so that
@@ -37,7 +37,7 @@ _RESCAN_AFTER_COLLISIONS = 16
 
 
 class _NumberCache:
-    """The used numbers of one stem in one folder, as of the last scan of the directory: `used[n]` is 1 for a used number.
+    """The used numbers of one stem in one folder, as of the last directory scan: `used[n]` is 1 for a used number.
 
     It may be out of date: another process may have used or freed numbers since.
     """
@@ -50,7 +50,7 @@ class _NumberCache:
         self.scanned_mtime_ns: int | None = None  # of the folder; None: scan it again, whatever its mtime
 
     def refresh(self, *, force: bool = False) -> None:
-        """Scan the directory where it has changed since the last scan, and a scan is due.
+        """Scan the directory if it has changed since the last scan, and a scan is due.
 
         `force`: scan it in any case. The next scan is due after 20 times the duration of this one.
         """
@@ -71,7 +71,7 @@ class _NumberCache:
         for n in numbers:
             if n < len(self.used):
                 self.used[n] = 1
-        # A later change, within the resolution of the mtime, would leave it as it is: that change would be missed for ever.
+        # A later change within the resolution of the mtime would not change the mtime, and would never be noticed.
         is_old = mtime_ns is not None and time.time() - mtime_ns / 1e9 > _MTIME_RESOLUTION_S
         self.scanned_mtime_ns = mtime_ns if is_old else None
         end = time.monotonic()
@@ -108,7 +108,7 @@ _known_lock = threading.Lock()  # guards _known and what is in it
 
 
 def _after_fork_in_child() -> None:
-    global _known_lock  # a thread that is not in the child may have held it, in the middle of a change
+    global _known_lock  # a thread that does not exist in the child may have held it during a change
     _known_lock = threading.Lock()
     _known.clear()
 
@@ -139,12 +139,12 @@ def give_back(folder: Path, stem: str, number: int) -> None:
 
 @contextmanager
 def _turn(folder: Path) -> Iterator[None]:
-    """Take turns with other processes. Goes on without a turn after 2 s, or where no lock file can be made."""
+    """Take turns with other processes. Continues without a turn after 2 s, or if no lock file can be made."""
     lock = filelock.FileLock(folder / LOCK_NAME, timeout=LOCK_WAIT_S, mode=0o666)
     try:
         lock.acquire()
     except (filelock.Timeout, OSError, NotImplementedError) as error:
-        log.info("no turn in %s (%s): going on by exclusive create alone", folder, error)
+        log.info("no lock file in %s (%s): continuing with exclusive create only", folder, error)
         yield
         return
     try:
@@ -154,17 +154,17 @@ def _turn(folder: Path) -> Iterator[None]:
 
 
 def claim_path(final: Path, *, unique: bool = False) -> File:
-    """Create and lock the scan file of `final`. Raises NameTakenError where `final`, or a scan in progress of it, exists.
+    """Create and lock the scan file of `final`. Raises NameTakenError if `final`, or a scan in progress of it, exists.
 
-    `unique`: put an id into the name of the scan file. It is then created beside an export of that name, which stays, and
-    beside other scans that are to replace it.
+    `unique`: put an id into the name of the scan file. An export of that name, and other scans that will replace it, may
+    then exist.
     """
     part = part_path(final, uuid.uuid4().hex[:8] if unique else "")
     try:
         file = File.create(part)
     except NameTakenError as error:
         hint = (
-            f"a scan in progress is there: lys_storage.resume continues it, and {recover_command(part.parent)} "
+            f"a scan in progress has this name: lys_storage.resume continues it, {recover_command(part.parent)} "
             "exports it; or choose another name"
         )
         if _is_empty(part) and not os.path.lexists(journal_path(part)):
@@ -174,9 +174,11 @@ def claim_path(final: Path, *, unique: bool = False) -> File:
         file.hold_folder()
         is_locked = _lock_new_file(file)
         if not file.owns_path():
-            raise NameTakenError(errno.EEXIST, "another process has just taken it", os.fspath(part))
+            hint = "another process removed or replaced this new file: try again, or choose another name"
+            raise NameTakenError(errno.EEXIST, hint, os.fspath(part))
         if not is_locked:
-            raise StorageOSError(errno.EACCES, "lock: the system gives no lock on a new file", os.fspath(part))
+            hint = f"lock: another process held a lock on this new file for {_LOCK_RETRY_S} s; try again"
+            raise StorageOSError(errno.EACCES, hint, os.fspath(part))
         if not unique and os.path.lexists(final):
             remove_file(part)
             hint = "exists already, and is not replaced: choose another name, or pass overwrite=True"
@@ -184,14 +186,14 @@ def claim_path(final: Path, *, unique: bool = False) -> File:
         left = next((path for path in (journal_path(part), redo_path(part)) if os.path.lexists(path)), None)
         if not unique and left is not None:
             remove_file(part)
-            hint = f"is left of an earlier scan: {recover_command(part.parent)} says what to do; or choose another name"
+            hint = f"is left over from an earlier scan: {recover_command(part.parent)} reports what to do; or choose another name"
             raise NameTakenError(errno.EEXIST, hint, os.fspath(left))
     except NameTakenError:
         file.close()
         raise
     except BaseException:
         try:
-            remove_file(part)  # or its name would be taken for ever
+            remove_file(part)  # otherwise its name would stay taken
         finally:
             file.close()
         raise
@@ -206,7 +208,7 @@ def _is_empty(path: Path) -> bool:
 
 
 def _lock_new_file(file: File) -> bool:
-    """Lock a new file. Tries again for a while: a process that checks whether its writer lives holds its lock for a moment."""
+    """Lock a new file. Retries for 0.5 s: a process that checks whether the writer runs holds the lock for a moment."""
     deadline, pause = time.monotonic() + _LOCK_RETRY_S, threading.Event()
     while not (locked := file.try_lock()) and file.owns_path() and time.monotonic() < deadline:
         pause.wait(0.01)
@@ -214,7 +216,7 @@ def _lock_new_file(file: File) -> bool:
 
 
 def claim_number(folder: Path, stem: str) -> tuple[int, File]:
-    """Claim the smallest free number: the number, and its scan file, which is new and locked."""
+    """Claim the smallest free number. Returns it and its scan file, which is new and locked."""
     file: File | None = None
     try:
         with _turn(folder):

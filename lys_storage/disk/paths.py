@@ -11,12 +11,12 @@ AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 
 def user_path(path: AnyPath) -> Path:
-    """`path` as a Path, with a leading `~` or `~user` replaced by that home folder. TypeError where it is no path."""
+    """`path` as a Path, with a leading `~` or `~user` replaced by that home folder. TypeError if it is not a path."""
     return Path(os.path.expanduser(os.fsdecode(path)))
 
 
 def absolute(path: Path) -> Path:
-    """Raises StorageOSError where `path` is in a working directory that is gone."""
+    """`path` as an absolute path. Raises StorageOSError if it is relative and the working directory was removed."""
     try:
         return Path(os.path.abspath(path))
     except OSError as error:

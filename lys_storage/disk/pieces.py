@@ -1,7 +1,4 @@
-"""Ranges of a file in pieces that fit into a small buffer: read them, take their CRC-32, write them again.
-
-The one loop that reads a range, the one that takes its CRC-32, and the one that rewrites it after a failed sync.
-"""
+"""Reads, checksums and rewrites ranges of a file in pieces that fit into a small buffer. The only such loops."""
 
 from __future__ import annotations
 
@@ -22,20 +19,20 @@ Checksums = np.ndarray[Any, np.dtype[np.uint32]]
 
 
 class FileCutError(StorageOSError):
-    """A file ends before a range that it has to have."""
+    """A file ends before the end of the range that is read."""
 
 
 def read_pieces(file: File, offset: int, size: int, buffer: memoryview | None = None) -> Iterator[memoryview]:
     """The `size` bytes from `offset`, in pieces. All pieces share one buffer: a piece is valid until the next one.
 
-    Raises FileCutError where the file ends before.
+    Raises FileCutError if the file ends before.
     """
     if buffer is None:
         buffer = memoryview(bytearray(min(PIECE_BYTES, size)))
     for done in range(0, size, max(1, len(buffer))):
         piece = buffer[: min(len(buffer), size - done)]
         if file.read_into(piece, offset + done) != len(piece):
-            text = f"the file ends before {offset + size} bytes: it has been cut"
+            text = f"the file is shorter than the expected {offset + size} bytes: it was truncated"
             raise FileCutError(errno.EIO, text, os.fspath(file.path))
         yield piece
 
@@ -67,10 +64,10 @@ def units_crc32(file: File, offset: int, size: int, sums: Checksums, buffer: mem
 
 
 def rewrite_range(file: File, offset: int, size: int) -> int:
-    """Write the `size` bytes from `offset` again, as they read now; their CRC-32. Raises FileCutError.
+    """Read the `size` bytes from `offset` and write them again; returns their CRC-32. Raises FileCutError.
 
-    After a failed fsync Linux marks the failed pages clean: a later fsync succeeds without having written them. They are
-    dirty again once they have been rewritten.
+    After a failed fsync Linux marks the failed pages clean: a later fsync succeeds without having written them. Rewriting
+    makes them dirty again.
     """
     crc, at = 0, offset
     for piece in read_pieces(file, offset, size):

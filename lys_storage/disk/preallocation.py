@@ -1,6 +1,6 @@
-"""Preallocation of a scan's space: at once as far as that is quick, the rest in a background thread.
+"""Preallocates the space of a scan: at once for up to 40 ms, the rest in a background thread.
 
-Never writes to the file. A filesystem that cannot preallocate is no error: there a full disk fails a write.
+Never writes to the file. If the file system cannot preallocate, a full disk makes a write fail instead.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from ..errors import LysStorageError
 from .file import File
 
 log = logging.getLogger("lys_storage")
-_STEP = 1 << 28  # no frame can be written while the filesystem allocates one
+_STEP = 1 << 28  # no frame can be written while the file system allocates one step
 _AT_ONCE_S = 0.04
 
 
 class Preallocation:
-    """Reserves the first `end` bytes of `file`, and `tail_reserve` bytes past its end for what is appended at the end.
+    """Reserves the first `end` bytes of `file`, and `tail_reserve` bytes past its end for the tail.
 
-    Raises DiskFullError where the space runs out at once. Calls `on_error` where it runs out later, in the background.
+    Raises DiskFullError if the space runs out at once. Calls `on_error` if it runs out later, in the background.
     """
 
     def __init__(self, file: File, end: int, tail_reserve: int, on_error: ErrorHandler) -> None:

@@ -1,6 +1,6 @@
-"""Probes of a disk or a network share: whether it does what the promises of this package rest on.
+"""Probes whether a disk or a network share has the properties that the promises of this package need.
 
-Tries each thing with files in a temporary folder. Never touches other files, and keeps none of its own.
+The probes use files in a temporary folder. They never touch other files, and leave none behind.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _OTHER_PROCESS = "import sys; from pathlib import Path; from lys_storage.disk im
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one probe: what was tried, whether it holds, what was seen, and what follows where it does not."""
+    """The result of one probe: what was tried, whether it holds, what was seen, and the advice if it does not hold."""
 
     what: str
     holds: bool
@@ -40,10 +40,10 @@ class Finding:
 
 
 def check_disk(folder: Path) -> Iterator[Finding]:
-    """Run each probe in a temporary folder inside `folder`. Raises StorageOSError where that cannot be made.
+    """Run each probe in a temporary folder inside `folder`. Raises StorageOSError if that cannot be made.
 
-    `folder` itself is never made: a misspelt name would be tested on another disk than the one that was meant.
-    A probe that fails with an error does not hold; the error is what was seen.
+    `folder` itself is never made: a misspelt name would test the wrong disk. A probe that raises an error does not hold; the
+    error is what was seen.
     """
     if not folder.is_dir():
         code = errno.ENOTDIR if folder.exists() else errno.ENOENT
@@ -90,7 +90,7 @@ def _locks(work: Path) -> tuple[bool, str]:
     try:
         mine = file.try_lock()
         if mine is Lock.UNSUPPORTED:
-            return False, "not supported here"
+            return False, "not supported by this file system"
         command = [sys.executable, "-c", _OTHER_PROCESS, str(file.path)]
         result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     finally:
@@ -110,7 +110,9 @@ def _preallocates(work: Path) -> tuple[bool, str]:
         file.close()
     return (
         is_supported,
-        f"{1e3 * seconds * (1 << 30) / _PROBE_BYTES:.1f} ms a GiB" if is_supported else "not supported here",
+        f"{1e3 * seconds * (1 << 30) / _PROBE_BYTES:.1f} ms a GiB"
+        if is_supported
+        else "not supported by this file system",
     )
 
 
@@ -124,7 +126,7 @@ def _publishes(work: Path) -> tuple[bool, str]:
     except NameTakenError:
         publish_new(work / "new", work / "third")
         return (work / "old").read_bytes() == b"old" and (work / "third").read_bytes() == b"new", ""
-    return False, "it was replaced"
+    return False, "the existing file was replaced"
 
 
 def _maps(work: Path) -> tuple[bool, str]:
@@ -172,12 +174,12 @@ def _writes(work: Path) -> tuple[bool, str]:
 
 
 _PROBES: tuple[tuple[str, Callable[[Path], tuple[bool, str]], str], ...] = (
-    ("of 8 threads that claim numbers, no two get the same", _numbers, "let no two processes write to one folder"),
+    ("8 threads that claim numbers get different ones", _numbers, "let only one process write to a folder"),
     ("a writer's lock keeps another process out", _locks, "recover only while no scan is running"),
-    ("space is claimed", _preallocates, "a disk that fills up is an exception in the middle of a scan, not before it"),
-    ("a file gets its name without replacing another", _publishes, "a file of the same name could be lost"),
-    ("a map shows what is written", _maps, "a live view of a scan can show old frames"),
-    ("files and folders are synced", _syncs, "nothing is promised after a power cut"),
-    ("speed of writing, with a sync", _writes, "scans cannot be faster"),
+    ("space is preallocated", _preallocates, "a full disk raises an exception during a scan, not before it"),
+    ("publishing a file never replaces another", _publishes, "a file of the same name could be lost"),
+    ("a memory map shows what was written", _maps, "a live view of a scan can show old frames"),
+    ("files and folders are synced", _syncs, "frames can be lost in a power cut"),
+    ("write speed, with a sync", _writes, "a scan cannot be faster"),
 )
-"""What is tried, by which probe, and what follows where it does not hold."""
+"""What is tried, the probe, and the advice if it does not hold."""

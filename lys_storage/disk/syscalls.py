@@ -1,4 +1,4 @@
-"""Calls of the operating system that Python's `os` lacks, by ctypes, and what differs between systems."""
+"""System calls that Python's `os` lacks, by ctypes, and what differs between operating systems."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def libc_call(name: str) -> Any:
 
 
 def fallocate(fd: int, mode: int, offset: int, size: int) -> bool:
-    """fallocate(2) itself: glibc's posix_fallocate writes every block where the filesystem cannot. False: not here."""
+    """fallocate(2); False if it is not supported: glibc's posix_fallocate would then write every block."""
     call = libc_call("fallocate") if sys.platform == "linux" else None
     if call is None:
         return False
@@ -38,9 +38,9 @@ def fallocate(fd: int, mode: int, offset: int, size: int) -> bool:
 
 
 def rename_noreplace(old: Path, new: Path) -> bool:
-    """One call where the system has it; False where a link and an unlink must do."""
+    """Rename in one call that never replaces. False if the system has none: use a link and an unlink."""
     if os.name == "nt":
-        os.rename(old, new)  # refuses an existing name there
+        os.rename(old, new)  # fails if the name exists
         return True
     if sys.platform == "linux":
         call = libc_call("renameat2")
@@ -59,7 +59,7 @@ def rename_noreplace(old: Path, new: Path) -> bool:
 
 
 def path_of(fd: int) -> Path | None:
-    """The path of an open folder as it is now, also after it was renamed. None where the system does not tell."""
+    """The current path of an open folder, also after it was renamed. None if the system does not report it."""
     try:
         if sys.platform == "linux":
             return Path(os.readlink(f"/proc/self/fd/{fd}"))
@@ -69,12 +69,12 @@ def path_of(fd: int) -> Path | None:
             found = fcntl.fcntl(fd, fcntl.F_GETPATH, bytes(1024))
             return Path(os.fsdecode(found.split(b"\0", 1)[0]))
     except OSError:
-        pass  # no /proc, or the folder is gone: then nobody can tell
+        pass  # no /proc, or the folder was removed: its path is unknown
     return None
 
 
 def boot_id() -> str:
-    """What this boot of the machine is called; empty where the system does not say (then every byte is checked)."""
+    """The id of this boot of the machine; empty if the system has none (then every byte is verified by its checksum)."""
     return read_boot_id()
 
 

@@ -54,14 +54,14 @@ def test_scans_are_created_without_locks_and_the_disk_check_says_that_there_are_
     with lys_storage.create(tmp_path / "a.npz", (2,), "u1") as scan:
         scan[...] = np.ones(2, "u1")
     failed = {finding.what: finding.seen for finding in check_disk(tmp_path) if not finding.holds}
-    assert failed["a writer's lock keeps another process out"] == "not supported here"
+    assert failed["a writer's lock keeps another process out"] == "not supported by this file system"
 
 
 @pytest.mark.parametrize("sidecar", ["data.npz.part.journal", "data.npz.part.redo"])
 def test_a_name_is_taken_by_what_is_left_of_an_earlier_scan(tmp_path: Path, sidecar: str) -> None:
     """A new scan would write its own in the place of what a scan that was moved away still needs."""
     (tmp_path / sidecar).write_bytes(b"needed")
-    with pytest.raises(lys_storage.NameTakenError, match="is left of an earlier scan") as caught:
+    with pytest.raises(lys_storage.NameTakenError, match="is left over from an earlier scan") as caught:
         lys_storage.create(tmp_path / "data.npz", (2,), "u1")
     assert caught.value.filename == str(tmp_path / sidecar)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {sidecar: b"needed"}

@@ -241,7 +241,7 @@ with filelock.FileLock({LOCK_NAME!r}):
     with reserve(tmp_path) as scan:
         assert scan.number == 0
     assert time.monotonic() - begin >= 0.1
-    assert caplog.text.count("going on by exclusive create alone") == 1
+    assert caplog.text.count("continuing with exclusive create only") == 1
     assert child.poll() is None, "it holds the lock still"
 
 

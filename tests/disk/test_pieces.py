@@ -83,7 +83,7 @@ def test_a_range_is_rewritten_as_it_reads_and_nothing_beside_it(file: File, monk
 @pytest.mark.parametrize("ask", [range_crc32, rewrite_range, lambda *args: [*read_pieces(*args)]])
 def test_a_file_that_ends_before_is_an_error_that_names_it(file: File, ask: object) -> None:
     for offset, size in [(SIZE - 10, 11), (SIZE, 1), (2 * SIZE, 100)]:
-        with pytest.raises(FileCutError, match=f"ends before {offset + size} bytes") as caught:
+        with pytest.raises(FileCutError, match=f"shorter than the expected {offset + size} bytes") as caught:
             ask(file, offset, size)  # type: ignore[operator]
         assert str(file.path) in str(caught.value)
     assert issubclass(FileCutError, StorageOSError)

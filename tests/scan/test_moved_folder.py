@@ -130,7 +130,7 @@ def test_what_else_is_done_by_name_is_done_where_the_folder_is(
 def test_a_scan_whose_file_was_removed_says_so(tmp_path: Path, day: Path) -> None:
     scan = begin(day / "x.npz", 0)
     os.unlink(scan.part_path)
-    with pytest.raises(lys_storage.StorageOSError, match="was removed, or its folder moved away"):
+    with pytest.raises(lys_storage.StorageOSError, match="was removed, or its folder was moved"):
         scan.close()
     scan.suspend()
 

@@ -86,7 +86,7 @@ def test_what_cannot_be_read_is_written_and_still_to_be_taken(table: FrameTable,
     put(table, *range(FRAMES))
     table.file.set_size(table.offset_of(6) + 3)
     span = table.take_dirty()
-    with pytest.raises(StorageOSError, match="it has been cut"):
+    with pytest.raises(StorageOSError, match="it was truncated"):
         checksummer.checksum(span)
     assert set(states(table)) <= {WRITTEN, BLOCK_CHECKSUMMED, CHECKSUMMED}
     assert states(table)[:8] == [WRITTEN] * 8

@@ -684,9 +684,9 @@ def test_a_read_that_fails_is_reported_by_the_python_path(tmp_path: Path, monkey
     buffer = memoryview(bytearray(1 << 20))
     os.truncate(scan.part_path, store.table.array_offset + 3 * 4096 + 100)
     assert store._checksummer._read_checksums(np.arange(7), 4096, out, buffer) == 3
-    with pytest.raises(lys_storage.StorageOSError, match="it has been cut"):
+    with pytest.raises(lys_storage.StorageOSError, match="it was truncated"):
         store._checksummer.sums(range(7), 4096)
-    with pytest.raises(lys_storage.StorageOSError, match="it has been cut"):
+    with pytest.raises(lys_storage.StorageOSError, match="it was truncated"):
         scan.flush()
     assert store.journal.states.array.tolist() == [WRITTEN] * 7  # none is left CHECKSUMMING
     assert len(store._checksummer._buffers) == 1
