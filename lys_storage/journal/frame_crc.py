@@ -1,4 +1,4 @@
-"""CRC-32 of frames, of the bytes that the scan file holds now."""
+"""CRC-32 of frames in the scan file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from .journal import Journal
 
 
 def frames_crc(file: File, journal: Journal, first: int, count: int) -> int | None:
-    """CRC-32 of the bytes of `count` frames from number `first`; None where the file ends before."""
+    """CRC-32 of the bytes of `count` frames from number `first`; None if the file ends before."""
     description = journal.description
     offset = description.array_offset + first * description.frame_bytes
     try:

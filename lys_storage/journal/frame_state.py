@@ -1,9 +1,9 @@
 """The state of each frame, and the transitions between states. Nothing else changes a state.
 
-    ABSENT              nothing of the frame was written
-    WRITING             its first bytes are being written, or what is there is not data
+    ABSENT              no byte of the frame was written
+    WRITING             its first write is in progress, or its bytes are not data
     WRITTEN             data, without a checksum
-    CHECKSUMMING        data; its checksum is being taken
+    CHECKSUMMING        data; its checksum is being computed
     CHECKSUMMED         data; the frame's checksum is that of its bytes
     BLOCK_CHECKSUMMED   data; the checksum of its block is that of the block's bytes
     REWRITING           data; a new version, which is in the redo log, is being written over an older one
@@ -16,8 +16,8 @@
     recovery      reconcile       any -> what was found; restore_rewritten -> CHECKSUMMED
     new journal   withhold_all    -> WRITING, release_all -> ABSENT, copy_from, refine_from
 
-The caller of a transition holds the lock of the frame table, where there are several threads. The accelerator (store/hotpath)
-carries out begin_write, end_write, begin_checksum and end_checksum on the same bytes.
+With several threads, the caller of a transition holds the lock of the frame table. The accelerator (store/hotpath) performs
+begin_write, end_write, begin_checksum and end_checksum on the same bytes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ..disk import File
 ABSENT, WRITING, WRITTEN, CHECKSUMMED, REWRITING, CHECKSUMMING, BLOCK_CHECKSUMMED = range(7)
 
 TABLE_STEP = 1 << 16
-"""States that are looked at together; a multiple of every block."""
+"""States that are processed together; a multiple of each block size."""
 
 Span = tuple[int, int]
 """(first, stop) of frame numbers."""
@@ -84,7 +84,7 @@ class FrameStates:
 
     @property
     def array(self) -> States:
-        """The states as a view for numpy, to read; not to be kept beyond the call."""
+        """The states as a read-only numpy view. Do not keep it: release() fails while a view exists."""
         view = np.frombuffer(self._view, np.uint8)
         view.flags.writeable = False
         return view
@@ -107,7 +107,7 @@ class FrameStates:
         return any((states[at : at + TABLE_STEP] > WRITING).any() for at in range(0, self.frames, TABLE_STEP))
 
     def last_written(self) -> int | None:
-        """The number of the last frame that has arrived, None where none has."""
+        """The number of the last written frame; None if there is none."""
         for at in reversed(range(0, self.frames, TABLE_STEP)):
             arrived = np.flatnonzero(self.array[at : at + TABLE_STEP] >= WRITTEN)
             if arrived.size:
@@ -115,7 +115,7 @@ class FrameStates:
         return None
 
     def missing(self, of: int | None = None) -> Iterator[Span]:
-        """Runs of frames that have not arrived, in order; of the first `of` frames, or of all."""
+        """Runs of missing frames in order, of the first `of` frames or of all."""
         frames = self.frames if of is None else of
         begin: int | None = None
         for first, _, arrived in self._runs(frames, self._arrived):
@@ -128,13 +128,13 @@ class FrameStates:
             yield begin, frames
 
     def written(self) -> Iterator[Span]:
-        """Runs of frames that are data, in order; a run may end where the next one begins."""
+        """Runs of frames that are data, in order. Two runs may be adjacent."""
         for first, stop, arrived in self._runs(self.frames, self._arrived):
             if arrived:
                 yield first, stop
 
     def doubtful(self, of: int | None = None) -> Iterator[Span]:
-        """Runs of frames that were kept though nothing vouches for their bytes; of the first `of` frames, or of all."""
+        """Runs of unverified frames that were kept, in order, of the first `of` frames or of all."""
         if self._doubtful_bits.any():
             for first, stop, is_doubtful in self._runs(self.frames if of is None else of, self._is_doubtful):
                 if is_doubtful:
@@ -148,7 +148,7 @@ class FrameStates:
         return bits[first % 8 : first % 8 + stop - first].astype(bool)
 
     def _runs(self, frames: int, key: Callable[[int, int], np.ndarray[Any, Any]]) -> Iterator[tuple[int, int, Any]]:
-        """(first, stop, key) of neighbours of one key; `key(first, stop)`: of frames. A run ends at each TABLE_STEP, too."""
+        """Runs (first, stop, key) of frames with one key. `key(first, stop)`: their keys. A run also ends at each TABLE_STEP."""
         for at in range(0, frames, TABLE_STEP):
             keys = key(at, min(at + TABLE_STEP, frames))
             edges = [0, *(np.flatnonzero(np.diff(keys)) + 1).tolist(), len(keys)]
@@ -156,7 +156,7 @@ class FrameStates:
                 yield at + begin, at + stop, keys[begin]
 
     def missing_bits(self, of: int) -> bytes:
-        """A bit a frame, as numpy.packbits packs them, of the first `of` frames: 1 has not arrived."""
+        """One bit for each of the first `of` frames, packed as by numpy.packbits: 1 is missing."""
         steps = range(0, of, TABLE_STEP)  # a multiple of 8
         states = self.array
         return b"".join(np.packbits(states[at : min(at + TABLE_STEP, of)] < WRITTEN).tobytes() for at in steps)
@@ -190,11 +190,11 @@ class FrameStates:
     # -- checksums ------------------------------------------------------------------------------------------------
 
     def begin_checksum(self, first: int, chosen: Numbers) -> None:
-        """Of the frames `first + chosen` (ascending)."""
+        """For the frames `first + chosen` (ascending)."""
         self._set_chosen(first, chosen, CHECKSUMMING)
 
     def begin_checksum_run(self, first: int, stop: int) -> bool:
-        """Of a run that is all WRITTEN; False, and no change, where it is not."""
+        """For a run of frames. False, and no change, if one of them is not WRITTEN."""
         if self.of(first, stop) != bytes((WRITTEN,)) * (stop - first):
             return False
         self._set(first, stop, CHECKSUMMING)
@@ -219,7 +219,7 @@ class FrameStates:
         self._set_chosen(first, members, BLOCK_CHECKSUMMED)
 
     def end_checksum_run(self, first: int, stop: int, sums: Checksums) -> bool:
-        """The checksums of a run of whole units (blocks, or frames); False, and no change, where one was touched meanwhile."""
+        """For a run of whole units (blocks or frames). False, and no change, if a frame is no longer CHECKSUMMING."""
         if self.of(first, stop) != bytes((CHECKSUMMING,)) * (stop - first):
             return False
         if self.per_block > 1:
@@ -230,7 +230,7 @@ class FrameStates:
         return True
 
     def cancel_checksum(self, first: int, stop: int) -> None:
-        """What is CHECKSUMMING in this range is WRITTEN again."""
+        """Frames of this range that are CHECKSUMMING become WRITTEN again."""
         self._set_chosen(first, np.flatnonzero(self.array[first:stop] == CHECKSUMMING), WRITTEN)
 
     def cancel_checksum_of(self, first: int, chosen: Numbers) -> None:
@@ -244,29 +244,29 @@ class FrameStates:
     # -- recovery, and new journals -------------------------------------------------------------------------------
 
     def reconcile(self, first: int, states: States) -> None:
-        """What recovery has found the frames from `first` to be."""
+        """Store the states that recovery has determined for the frames from `first`."""
         if (states != self.array[first : first + len(states)]).any():
             self._store("states", first, states.tobytes())
 
     def keep_doubtful(self, first: int, stop: int) -> None:
-        """Recovery keeps these frames as data, though nothing vouches for their bytes."""
+        """Recovery keeps these frames, although no checksum verifies them."""
         self._set_doubtful(first, stop, True)
 
     def restore_rewritten(self, frame: int, checksum: int) -> None:
-        """Recovery has put the newest version of `frame` in its place."""
+        """Recovery has written the newest version of `frame` to the scan file."""
         self._put("checksums", frame, np.array([checksum], np.uint32))
         self.raw[frame] = CHECKSUMMED
 
     def withhold_all(self) -> None:
-        """What is in the scan file is not data as yet: another file is about to take its place."""
+        """The scan file holds no data yet: another file will replace it."""
         self._set(0, self.frames, WRITING)
 
     def release_all(self) -> None:
-        """The scan file is in place, and empty."""
+        """The scan file has been replaced, and holds no frames."""
         self._set(0, self.frames, ABSENT)
 
     def copy_from(self, old: FrameStates) -> None:
-        """All states and checksums of a journal of the same layout."""
+        """Copy all states and checksums from a journal of the same layout."""
         for at in range(0, self.frames, TABLE_STEP):
             self._store("states", at, old.array[at : at + TABLE_STEP].tobytes())
             self._put("checksums", at, old.checksums[at : at + TABLE_STEP])
@@ -276,7 +276,7 @@ class FrameStates:
             self._set_doubtful(first, stop, True)
 
     def refine_from(self, old: FrameStates) -> None:
-        """The states of a coarser grid: each frame is, without a checksum, what the frame that it is a part of was."""
+        """Copy the states of a coarser grid: each frame gets the state of the frame it was part of, without its checksum."""
         times = self.frames // old.frames
         for first, stop, state in old._runs(old.frames, lambda a, b: np.minimum(old.array[a:b], WRITTEN)):
             if state != ABSENT:
@@ -298,7 +298,7 @@ class FrameStates:
             self._store("doubtful", begin, np.packbits(bits).tobytes())
 
     def _set_chosen(self, first: int, chosen: Numbers, state: int) -> None:
-        """Of the frames `first + chosen` (ascending). Those between them are stored as they are."""
+        """Set the state of the frames `first + chosen` (ascending). Frames between them keep theirs."""
         if self._uses_mmap:
             np.frombuffer(self._view, np.uint8)[first + chosen] = state
         elif chosen.size:
@@ -311,7 +311,7 @@ class FrameStates:
         self._store(table, first, sums.astype("<u4").tobytes())
 
     def release(self) -> None:
-        """Let the map of the journal go. Raises BufferError where a view of the states is alive somewhere."""
+        """Release the views of the journal's map. Raises BufferError if another view of the states exists."""
         self.checksums = self.block_checksums = np.empty(0, np.uint32)
         self._doubtful_bits = np.empty(0, np.uint8)
         if isinstance(self.raw, memoryview):

@@ -3,10 +3,10 @@
     head, writer | description | states, a byte a frame | checksums, of frames, of blocks | doubtful, a bit a frame
     | axes.npy and note.npy, twice
 
-docs/format.md gives it byte by byte. States and checksums are stored through a memory map, over preallocated space. Where a
-store can kill the process all the same (see disk/filesystem) they are written by pwrite. The description never changes: a
-scan with another grid or dtype gets a new journal, which replaces the old one by a rename. The journal never reads or
-writes the scan file.
+docs/format.md describes each byte. States and checksums are stored through a memory map of preallocated space. On file
+systems where such a store can raise SIGBUS (see disk/filesystem) they are written by pwrite. The description never changes:
+a scan with another grid or dtype gets a new journal, which is renamed over the old one. The journal never reads or writes
+the scan file.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _POINTER = struct.Struct("<QQIIII")
 _EPOCH = struct.Struct("<Q")
 _WRITER_AT = 64
 _EPOCH_AT = 448
-_FAILED_AT = (456, 457)  # a byte each: the last sync of the scan file, of the journal, has failed
-_POINTER_AT = (512, 1024)  # a sector each: a torn write spoils one of them at most
+_FAILED_AT = (456, 457)  # one byte each: whether the last sync of the scan file, of the journal, failed
+_POINTER_AT = (512, 1024)  # in two sectors: a torn write damages at most one of them
 _STORE_STEP = 1 << 16
 _LARGE_MAP = 1 << 23
 
@@ -69,7 +69,7 @@ class Journal:
 
     @property
     def key(self) -> int:
-        """What the checks of this scan's records begin with, so that another scan's are none."""
+        """The initial value of the checksums of this scan's records, so that records of other scans are invalid."""
         return self._key
 
     @property
@@ -77,7 +77,7 @@ class Journal:
         return self._layout.version
 
     def sign(self, scan_file: File) -> None:
-        """This process writes `scan_file` from now on, and the states are true of it."""
+        """Record that this process writes `scan_file` from now on, and that the states are valid for that file."""
         record = WriterRecord.of_this_process(scan_file, self.file)
         with self.table_lock:
             self._bytes.store(_WRITER_AT, record.encode())
@@ -87,24 +87,24 @@ class Journal:
         return decode_writer_record(self._map[_WRITER_AT : _WRITER_AT + RECORD_BYTES])
 
     def vouches_for(self, scan_file: File) -> bool:
-        """Whether the states are those of this very file, and what was written is still in this kernel's page cache."""
+        """Whether the states are valid for this file: see WriterRecord.vouches_for."""
         record = self._writer_record
         return record is not None and record.vouches_for(scan_file, self.file)
 
     def wrote_to(self, scan_file: File) -> bool:
-        """Whether this is the file that the writer had, perhaps on another boot or mount; no state is true for that."""
+        """Whether this is the writer's file, perhaps in another boot or on another mount. The states may be invalid."""
         record = self._writer_record
         return record is not None and record.wrote_to(scan_file)
 
     @property
     def writer(self) -> tuple[str, int] | None:
-        """Host and process id of who writes the scan, or wrote it last; None where nobody is named."""
+        """Host and process id of the last writer of the scan; None if unknown."""
         record = self._writer_record
         return None if record is None else (record.host, record.pid)
 
     @property
     def epoch(self) -> int:
-        """Which records of the redo file count: those of this epoch."""
+        """The epoch of the valid records of the redo log."""
         return int(_EPOCH.unpack_from(self._map, _EPOCH_AT)[0])
 
     @epoch.setter
@@ -114,7 +114,7 @@ class Journal:
 
     @property
     def file_sync_failed(self) -> bool:
-        """Whether the last sync of the scan file failed, also in a process that has died: see docs/durability.md."""
+        """Whether the last sync of the scan file failed, perhaps in an earlier process: see docs/durability.md."""
         return self._map[_FAILED_AT[0]] != 0
 
     @file_sync_failed.setter
@@ -125,12 +125,12 @@ class Journal:
 
     @property
     def sync_failed(self) -> bool:
-        """Whether the last sync of the journal failed, also in a process that has died."""
+        """Whether the last sync of the journal failed, perhaps in an earlier process."""
         return self._map[_FAILED_AT[1]] != 0
 
     @classmethod
     def create(cls, path: Path, description: Description, metadata: tuple[bytes, bytes]) -> Journal:
-        """A new journal of a scan of which nothing has arrived; raises NameTakenError where one exists."""
+        """A new journal of a scan without frames. Raises NameTakenError if the path exists."""
         text = encode_description(description)
         layout = JournalLayout(len(text), description.frames, frames_in_block(description.frame_bytes))
         size = layout.metadata + 4 * pages(sum(map(len, metadata)) + PAGE)
@@ -139,7 +139,7 @@ class Journal:
         try:
             file.set_size(layout.metadata)
             if not file.preallocate(0, size):
-                zeros = bytes(1 << 20)  # where space cannot be claimed it is written: a store into a hole can kill
+                zeros = bytes(1 << 20)  # no preallocation: a store into a hole can raise SIGBUS
                 for at in range(0, layout.metadata, len(zeros)):
                     file.write_at(memoryview(zeros)[: layout.metadata - at], at)
             file.write_at(layout.encode(text), 0)
@@ -153,7 +153,7 @@ class Journal:
 
     @classmethod
     def open(cls, path: Path, *, writable: bool) -> Journal:
-        """An existing journal. Raises BadFileError where its structure is not sound or its version is unknown."""
+        """An existing journal. Raises BadFileError if its structure is invalid or its version unknown."""
         file = File.open(path, writable=writable)
         try:
             description, layout = read_head(file)
@@ -167,29 +167,31 @@ class Journal:
         return journal
 
     def _read_pointer(self, slot: int) -> tuple[int, int, int, int, int] | None:
-        """(seq, offset, length of axes.npy, length of note.npy, checksum of both), or None where the slot is void."""
+        """(seq, offset, length of axes.npy, length of note.npy, checksum of both), or None if the slot is invalid."""
         raw = self.file.read_at(_POINTER.size, _POINTER_AT[slot])
         if len(raw) < _POINTER.size or _POINTER.unpack(raw)[5] != crc32(raw[:-4], self._key):
             return None
         _, offset, axes_size, note_size, _, _ = _POINTER.unpack(raw)
         if offset < self._layout.metadata or offset + axes_size + note_size > self.file.size:
-            return None  # of a right checksum, and yet to nowhere
+            return None  # the checksum matches, but the range is outside the file
         return _POINTER.unpack(raw)[:5]
 
     def read_metadata(self) -> tuple[bytes, bytes]:
-        """axes.npy and note.npy as they were last written whole. Raises BadFileError where neither copy is sound."""
+        """The newest intact axes.npy and note.npy. Raises BadFileError if neither copy is intact."""
         found = [p for p in map(self._read_pointer, (0, 1)) if p is not None]
         for _, offset, axes_size, note_size, checksum in sorted(found, reverse=True):
             blob = self.file.read_at(axes_size + note_size, offset)
             if len(blob) == axes_size + note_size and crc32(blob) == checksum:
                 return blob[:axes_size], blob[axes_size:]
-        raise BadFileError(f"journal {self.path}: neither copy of the axes and the note is sound")
+        raise BadFileError(
+            f"journal {self.path}: both copies of the axes and the note are damaged, expected an intact one"
+        )
 
     def write_metadata(self, axes: bytes, note: bytes) -> None:
-        """Put axes.npy and note.npy in the place of the older copy.
+        """Replace the older copy by axes.npy and note.npy.
 
-        1. where there is an older copy, the newer one is made durable: after a cut, one has to be sound
-        2. the bytes; 3. the pointer to them, which is what makes them count
+        1. if there are two copies, make the newer one durable: after a power cut, one must be intact
+        2. write the bytes; 3. write the pointer to them, which makes them valid
         """
         pointers = [self._read_pointer(0), self._read_pointer(1)]
         if all(pointers) and not self._metadata_is_durable:
@@ -199,7 +201,7 @@ class Journal:
             try:
                 self._put_metadata(axes, note, pointers)
             finally:
-                self._metadata_writes += 1  # afterwards: a sync that begins meanwhile may not have all of it
+                self._metadata_writes += 1  # last: a sync that began before may not include all bytes
 
     def _put_metadata(self, axes: bytes, note: bytes, pointers: list[tuple[int, int, int, int, int] | None]) -> None:
         found = [p for p in pointers if p is not None]
@@ -217,13 +219,13 @@ class Journal:
     def write_replacement(
         self, description: Description, copy_states: Callable[[Journal], None], scan_file: File | None
     ) -> Journal:
-        """A new journal for `description`, written beside this one and durable; `copy_states` fills in its states.
+        """A new journal for `description`, written beside this one and durable. `copy_states` sets its states.
 
-        `scan_file`: the file that they are true of; None where nothing vouches for them.
-        replace() puts it in this one's place, in one step. This one stays open for its owner to close.
+        `scan_file`: the file for which they are valid; None if they are valid for no file.
+        replace() renames it over this one. This one stays open; its owner closes it.
         """
         beside = replacement_path(self.path)
-        remove_file(beside)  # left by a crash in the middle of this; it never counted
+        remove_file(beside)  # left over from an interrupted replacement; it was never used
         journal = Journal.create(beside, description, self.read_metadata())
         try:
             copy_states(journal)
@@ -246,22 +248,22 @@ class Journal:
         self.file.path = of.path
 
     def _rewrite(self) -> None:
-        """Before the next sync after a failed one: see disk.rewrite_range. What is mapped is stored to again."""
-        with self.table_lock:  # else a state that changes meanwhile would be overwritten by the older one
+        """Write everything again, before the sync that follows a failed one: see disk.rewrite_range."""
+        with self.table_lock:  # otherwise the old value could overwrite a state that changes meanwhile
             for at in range(0, len(self._map), _STORE_STEP):
                 self._bytes.store(at, self._map[at : at + _STORE_STEP])
         with self._metadata_lock:
             rewrite_range(self.file, self._layout.metadata, self.file.size - self._layout.metadata)
 
     def sync(self) -> None:
-        """Make states, checksums and metadata survive a power cut. In any thread."""
+        """Make states, checksums and metadata survive a power cut. Any thread may call this."""
         with self._sync_lock:
             writes = self._metadata_writes
             if self.sync_failed:
                 self._rewrite()
             try:
                 if self.uses_mmap and sys.platform != "linux":
-                    self._map.flush()  # on Linux a sync of the file takes the stores through its maps along
+                    self._map.flush()  # on Linux a sync of the file includes stores through its maps
                 self.file.sync()
             except BaseException:
                 self._bytes.store(_FAILED_AT[1], b"\1")
@@ -271,7 +273,7 @@ class Journal:
             with self._metadata_lock:
                 self._metadata_is_durable = writes == self._metadata_writes
         if len(self._map) > _LARGE_MAP and hasattr(mmap, "MADV_DONTNEED"):
-            self._map.madvise(mmap.MADV_DONTNEED)  # of this process only: a person reads its size
+            self._map.madvise(mmap.MADV_DONTNEED)  # lowers the resident size of this process
 
     def close(self) -> None:
         try:
@@ -279,12 +281,12 @@ class Journal:
             self._bytes.map = None
             self._map.close()
         except BufferError:
-            pass  # a view of the states is still alive somewhere: the map goes with it
+            pass  # a view of the states still exists: the map is freed with it
         self.file.close()
 
 
 class _Bytes:
-    """How bytes are stored in a journal: through its map, or by pwrite where `map` is None."""
+    """Stores bytes in a journal: through its map, or by pwrite if `map` is None."""
 
     def __init__(self, file: File, map: mmap.mmap | None) -> None:
         self._file, self.map = file, map
@@ -297,7 +299,7 @@ class _Bytes:
 
 
 class _Tables:
-    """Where the entries of the journal's tables lie: "states", "checksums", "block_checksums", "doubtful" (by bytes)."""
+    """Stores entries of the journal's tables: "states", "checksums", "block_checksums", "doubtful" (by bytes)."""
 
     def __init__(self, data: _Bytes, layout: JournalLayout) -> None:
         self._bytes, self._layout = data, layout

@@ -1,4 +1,4 @@
-"""Where the parts of a journal lie, and its head: encode and decode. docs/format.md gives it byte by byte."""
+"""The layout of a journal, and its head: encode and decode. docs/format.md describes each byte."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ..format import PAGE, Description, crc32, decode_description
 
 MAGIC = b"\x93LYSJRN\n"
 VERSION = 2
-"""Of what is written. Version 1 has no writer record, and no table of doubtful frames."""
+"""The version that is written. Version 1 has no writer record and no table of unverified frames."""
 BLOCK_BYTES = 1 << 18
-"""What a block of small frames holds at most. Fewer checksums, and each of them over more bytes, cost less."""
+"""The largest block of small frames. Fewer checksums over more bytes each cost less."""
 _MOST_IN_BLOCK, _LEAST_IN_BLOCK = 4096, 2
 _HEAD = struct.Struct("<8sIIIIQQQQ")
 _HEAD_CRC = struct.Struct("<I")
@@ -27,14 +27,14 @@ def pages(size: int) -> int:
 
 
 def frames_in_block(frame_bytes: int) -> int:
-    """How many frames share a checksum where all of them have come: a power of two; 1 where frames are large."""
+    """How many frames share a checksum once all of them are written: a power of two; 1 for large frames."""
     count = min(_MOST_IN_BLOCK, BLOCK_BYTES // frame_bytes)
     return 1 << count.bit_length() - 1 if count >= _LEAST_IN_BLOCK else 1
 
 
 @dataclass(frozen=True)
 class JournalLayout:
-    """Where the parts of a journal of `frames` frames lie, in bytes from its start. `per_block`: frames in a block."""
+    """Offsets in bytes of the parts of a journal of `frames` frames. `per_block`: frames in a block."""
 
     text_size: int
     frames: int
@@ -43,7 +43,7 @@ class JournalLayout:
 
     @property
     def blocks(self) -> int:
-        """Whole ones; what is left over at the end has the frames' own checksums only."""
+        """The number of whole blocks. Frames after the last one have only checksums of their own."""
         return self.frames // self.per_block if self.per_block > 1 else 0
 
     @property
@@ -79,24 +79,26 @@ class JournalLayout:
 def read_head(file: File) -> tuple[Description, JournalLayout]:
     raw = file.read_at(_HEAD.size + _HEAD_CRC.size, 0)
     if not any(raw):
-        raise BadFileError("is empty: it was cut off before its first flush, and nothing of this scan was promised yet")
+        raise BadFileError(
+            "is empty: it was interrupted before its first flush, when no frame was promised to be durable"
+        )
     if raw[:8] != MAGIC:
-        raise BadFileError("does not begin as a journal does")
+        raise BadFileError("does not begin with the magic bytes of a journal: it is damaged, or another kind of file")
     if len(raw) < _HEAD.size + _HEAD_CRC.size:
-        raise BadFileError("is cut short")
+        raise BadFileError(f"is {len(raw)} bytes, expected at least {_HEAD.size + _HEAD_CRC.size}: it was truncated")
     _, version, text_size, text_crc, per_block, frames, *places = _HEAD.unpack(raw[: _HEAD.size])
     if not 1 <= version <= VERSION:
         raise BadFileError(
-            f"is of version {version}, this program knows {VERSION}: update lys_storage; nothing was touched"
+            f"has version {version}, expected at most {VERSION}: update lys_storage; no file was changed"
         )
     if _HEAD_CRC.unpack(raw[_HEAD.size :])[0] != crc32(raw[: _HEAD.size]):
-        raise BadFileError("its first 64 bytes are damaged")
+        raise BadFileError("its head is damaged: its checksum does not match")
     text = file.read_at(min(text_size, _MAX_TEXT), _TEXT_AT)
     if len(text) != text_size or crc32(text) != text_crc:
-        raise BadFileError("its description is damaged")
+        raise BadFileError("its description is damaged or truncated: its checksum does not match")
     description = decode_description(text)
     if not 1 <= per_block <= _MOST_IN_BLOCK:
-        raise BadFileError(f"has blocks of {per_block} frames")
+        raise BadFileError(f"has blocks of {per_block} frames, expected 1 to {_MOST_IN_BLOCK}")
     layout = JournalLayout(text_size, frames, per_block, version)
     if frames != description.frames or places != [layout.states, layout.checksums, layout.metadata]:
         raise BadFileError(f"has a table of {frames} frames, expected {description.frames}")
@@ -106,10 +108,10 @@ def read_head(file: File) -> tuple[Description, JournalLayout]:
 
 
 def was_never_durable(file: File) -> bool:
-    """Whether a power cut came before a journal had reached the disk for the first time: nothing in it was promised.
+    """Whether a power cut came before the first sync of a journal: no frame of its scan was promised to be durable.
 
-    A sector of its head or its description is zeros then. What was cut short, or is damaged in another way, may still be of
-    use to somebody.
+    A sector of its head or its description is then zeros. A journal that is truncated, or damaged in another way, may still
+    be needed.
     """
     raw = file.read_at(_HEAD.size + _HEAD_CRC.size, 0)
     if not any(raw):

@@ -1,9 +1,9 @@
-"""The redo file: a frame that is rewritten goes there first, so that a crash leaves the old version or the new one.
+"""The redo log: a new version of a frame is written there first. After a crash the frame holds the old or the new version.
 
     data_3.npz.part.redo      records, each a header of 64 bytes and the new bytes
 
-It is made at the first rewrite; first writes pay nothing for it. A record counts while its epoch is the journal's: a
-flush, which makes the rewritten frames durable in their place, begins a new epoch, and the records before it are void.
+It is created at the first rewrite; first writes do not use it. A record is valid while its epoch is the journal's. A flush
+makes the rewritten frames durable in the scan file; a checkpoint then begins a new epoch, and older records are invalid.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Chunk = tuple[int, Buffer]
 
 @dataclass(frozen=True)
 class RedoRecord:
-    """`size` new bytes for `offset` of the scan file, at `at` of the redo file."""
+    """`size` new bytes for `offset` of the scan file, at `at` of the redo log."""
 
     offset: int
     size: int
@@ -33,7 +33,7 @@ class RedoRecord:
 
 
 class RedoLog:
-    """The open redo file of one scan. One thread at a time uses it."""
+    """The open redo log of one scan. One thread at a time uses it."""
 
     def __init__(self, file: File, key: int) -> None:
         self.file, self._key = file, key
@@ -43,11 +43,11 @@ class RedoLog:
     @classmethod
     def create(cls, part: Path, key: int) -> RedoLog:
         path = redo_path(part)
-        remove_file(path)  # void: taking a scan over applies its records before
+        remove_file(path)  # invalid: its records were applied when the scan was taken over
         return cls(File.create(path), key)
 
     def append(self, offset: int, size: int, chunks: Iterable[Chunk], epoch: int) -> RedoRecord:
-        """Write a record. 1. its bytes; 2. their checksum, of what the file holds; 3. the header, which makes it count."""
+        """Write a record: 1. its bytes; 2. compute their checksum from the file; 3. the header, which makes it valid."""
         at = self.end + _HEADER_SIZE
         self.file.write_at(bytes(_HEADER_SIZE), self.end)
         for place, data in chunks:
@@ -60,14 +60,14 @@ class RedoLog:
         return record
 
     def apply(self, record: RedoRecord, file: File) -> None:
-        """Put a record's bytes in their place in the scan file."""
+        """Write the bytes of a record to the scan file."""
         at = record.offset
         for piece in read_pieces(self.file, record.at, record.size):
             file.write_at(piece, at)
             at += len(piece)
 
     def sync(self, *, again: bool = False) -> None:
-        """Make the records survive a power cut. `again`, or after a sync that failed: all of the file is written again."""
+        """Make the records survive a power cut. With `again`, or after a failed sync, first write the whole file again."""
         again, self.sync_failed = again or self.sync_failed, True
         if again:
             rewrite_range(self.file, 0, self.file.size)
@@ -75,7 +75,7 @@ class RedoLog:
         self.sync_failed = False
 
     def reset(self) -> None:
-        """The records are void, their epoch is over."""
+        """Remove the records, whose epoch has ended."""
         self.end = 0
         self.file.set_size(0)
         self.sync_failed = False
@@ -90,14 +90,14 @@ def _encode(key: int, epoch: int, offset: int, size: int, crc: int) -> bytes:
 
 
 def begins_with_record_of(file: File, key: int) -> bool:
-    """Whether the first record of a redo file, of whichever epoch, is of the scan of `key`."""
+    """Whether the first record of a redo log, of any epoch, belongs to the scan with `key`."""
     raw = file.read_at(_HEADER_SIZE, 0)
     check = int.from_bytes(raw[_HEADER.size : _HEADER.size + 4], "little")
     return len(raw) == _HEADER_SIZE and raw[:8] == MAGIC and check == crc32(raw[: _HEADER.size], key)
 
 
 def read_records(redo: RedoLog, epoch: int) -> list[RedoRecord]:
-    """The records of `epoch` that are whole, in the order they were written."""
+    """The intact records of `epoch`, in the order in which they were written."""
     records: list[RedoRecord] = []
     at, size = 0, redo.file.size
     while at + _HEADER_SIZE <= size:

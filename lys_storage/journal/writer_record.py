@@ -1,8 +1,8 @@
-"""Who writes a scan, and into which files: what binds the states in a journal to the scan file beside it.
+"""The writer of a scan, its boot and its files: this binds the states in a journal to the scan file beside it.
 
-States tell the truth about the bytes in the page cache of the kernel that the writer ran on. They tell nothing of a copy, of
-a file that was restored, or of a disk that went and came back. So the journal names the boot, and the identity of both
-files; where one of these differs, or is unknown, no state is trusted.
+States describe the bytes in the page cache of the writer's kernel. They are not valid for a copy, a restored file, or a file
+on a disk that was removed and mounted again. The journal therefore records the boot, and the identity of both files. If one
+of these differs or is unknown, no state is trusted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MAX_HOST_BYTES = 63
 
 @dataclass(frozen=True)
 class WriterRecord:
-    """`host` and `pid` of the writer; the boot it runs in; the identities of its two files, None where unknown."""
+    """`host` and `pid` of the writer; the boot it runs in; the identities of its two files, None if unknown."""
 
     host: str
     pid: int
@@ -36,12 +36,12 @@ class WriterRecord:
         return cls(host, process_id(), boot_id(), scan_file.identity(), journal.identity())
 
     def vouches_for(self, scan_file: File, journal: File) -> bool:
-        """Whether these are the files that the writer had open, on the mount that it had them on, in this boot."""
+        """Whether the states are valid: the writer had these files open, on the same mount, in this boot."""
         now = (boot_id(), scan_file.identity(), journal.identity())
         return all(now) and now == (self.boot_id, self.scan_file, self.journal)
 
     def wrote_to(self, scan_file: File) -> bool:
-        """Whether this is the writer's scan file, by the inode and its birth time; also after a restart of the machine."""
+        """Whether this is the writer's scan file, by its inode and birth time; also after a restart of the machine."""
         found = scan_file.identity()
         return found is not None and self.scan_file is not None and found[1:] == self.scan_file[1:]
 
@@ -51,7 +51,7 @@ class WriterRecord:
 
 
 def decode_writer_record(data: bytes) -> WriterRecord | None:
-    """None where there is none, or it is damaged: nothing is trusted then."""
+    """The record in `data`; None if there is none or it is damaged: then no state is trusted."""
     crc, size = _HEAD.unpack_from(data)
     text = data[_HEAD.size : _HEAD.size + size]
     if not text or crc32(text) != crc:

@@ -98,13 +98,13 @@ def test_a_journal_does_not_replace_another(tmp_path: Path, journal: Journal) ->
 @pytest.mark.parametrize(
     ("at", "new", "said"),
     [
-        pytest.param(0, b"PK", "does not begin as a journal does", id="another magic"),
-        pytest.param(8, b"\x03", "is of version 3, this program knows 2", id="the next version"),
-        pytest.param(8, b"\x00", "is of version 0, this program knows 2", id="version 0"),
-        pytest.param(12, b"\xff\xff", "its first 64 bytes are damaged", id="another size of the description"),
-        pytest.param(24, b"\xff", "its first 64 bytes are damaged", id="another number of frames"),
-        pytest.param(32, b"\xff", "its first 64 bytes are damaged", id="another place of the states"),
-        pytest.param(56, b"\xff", "its first 64 bytes are damaged", id="another checksum"),
+        pytest.param(0, b"PK", "does not begin with the magic bytes of a journal", id="another magic"),
+        pytest.param(8, b"\x03", "has version 3, expected at most 2", id="the next version"),
+        pytest.param(8, b"\x00", "has version 0, expected at most 2", id="version 0"),
+        pytest.param(12, b"\xff\xff", "its head is damaged", id="another size of the description"),
+        pytest.param(24, b"\xff", "its head is damaged", id="another number of frames"),
+        pytest.param(32, b"\xff", "its head is damaged", id="another place of the states"),
+        pytest.param(56, b"\xff", "its head is damaged", id="another checksum"),
         pytest.param(1540, b"\xff", "its description is damaged", id="another description"),
     ],
 )
@@ -166,7 +166,7 @@ def test_of_an_unknown_version_resume_and_recover_touch_nothing(tmp_path: Path) 
     with pytest.raises(BadFileError, match="update lys_storage"):
         lys_storage.resume(tmp_path / "data.npz")
     (result,) = lys_storage.recover(tmp_path)
-    assert (result.path, "is of version 3" in result.message) == (None, True)
+    assert (result.path, "has version 3" in result.message) == (None, True)
     assert {name: (tmp_path / name).read_bytes() for name in files(tmp_path)} == before
 
 
@@ -258,7 +258,7 @@ def test_the_older_copy_is_never_overwritten_by_the_newer_one(tmp_path: Path, jo
 def test_with_both_copies_damaged_it_is_a_bad_file(tmp_path: Path, journal: Journal) -> None:
     for at in (512, 1024):
         changed(tmp_path / "j", at, bytes(32))
-    with pytest.raises(BadFileError, match="neither copy of the axes and the note is sound"):
+    with pytest.raises(BadFileError, match="both copies of the axes and the note are damaged"):
         journal.read_metadata()
 
 

@@ -88,7 +88,7 @@ def test_a_damaged_scan_is_told_and_left_as_it_is_while_the_others_are_recovered
     journal_path(broken).write_bytes(b"rubbish")
     first, second = lys_storage.recover(tmp_path)
     assert (first.path, second.path) == (None, tmp_path / "b.npz")
-    assert "does not begin as a journal does" in first.message
+    assert "does not begin with the magic bytes of a journal" in first.message
     assert files(tmp_path) == {"a.npz.part", "a.npz.part.journal", "b.npz"}
 
 
