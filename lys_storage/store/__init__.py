@@ -1,4 +1,4 @@
-"""A scan in progress on disk: scan file and journal, kept in step."""
+"""A scan in progress on disk: scan file and journal, kept consistent."""
 
 from __future__ import annotations
 

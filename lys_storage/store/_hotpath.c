@@ -1,10 +1,10 @@
-/* The fast path of a frame, and the reading of checksums, without the interpreter.
+/* The accelerator: the fast path of a frame, and the computation of checksums.
 
-   Optional: hotpath.py says what Python does without it, tests/store/test_hotpath.py that it is the same. Writes go through the
-   attribute `os.pwrite` of disk/file.py where a test has replaced it, so that a model of the disk sees every write.
+   Optional. hotpath.py documents the interface; tests/store/test_hotpath.py compares it with the Python code. If a test has
+   replaced `os.pwrite` in disk/file.py, writes call the replacement, so that a model of the disk sees each write.
 
    While the GIL is held and no Python code can run, an unlocked TableState.lock stays unlocked; it is therefore only tested, and
-   acquired where another thread holds it. Whatever may collect garbage comes before the test. */
+   acquired only if another thread holds it. Calls that can run the garbage collector come before the test. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -21,7 +21,7 @@
 enum { WRITING = 1, WRITTEN = 2, CHECKSUMMING = 5 };  /* of journal/frame_state.py */
 enum { NOT_STORED = 0, STORED = 1, STORED_WAKE = 2 };
 #define MOST_DIMENSIONS 64
-#define MOST_BYTES ((Py_ssize_t)1 << 30)  /* of a call of the system: it takes 2 GiB less a page */
+#define MOST_BYTES ((Py_ssize_t)1 << 30)  /* of a system call, whose limit is 2 GiB minus a page */
 
 typedef struct {
     Py_ssize_t count, length[MOST_DIMENSIONS];
@@ -31,7 +31,7 @@ typedef struct {
     PyObject_HEAD
     PyObject *file, *states, *accepting_layout, *in_flight, *aborted, *dirty, *lock, *changed;
     Py_ssize_t array_offset, frame_bytes, frames, frames_written, dirty_bytes, wake_at_bytes, waiting;
-    /* what is remembered of accepting_layout */
+    /* cached from accepting_layout */
     PyObject *layout, *dtype;
     Lengths grid, frame;
 } State;
@@ -39,7 +39,7 @@ typedef struct {
 static PyObject *name_dtype, *name_fd, *name_os, *name_pwrite, *name_acquire, *name_release, *name_locked,
     *name_notify_all, *name_settle, *array_type, *file_module, *plain_pwrite;
 
-/* -- what a layout says ------------------------------------------------------------------------------------------ */
+/* -- layout and index ---------------------------------------------------------------------------------------------- */
 
 static int lengths_of(PyObject *owner, const char *name, Lengths *lengths) {
     PyObject *shape = PyObject_GetAttrString(owner, name);
@@ -57,7 +57,7 @@ static int lengths_of(PyObject *owner, const char *name, Lengths *lengths) {
     return 0;
 }
 
-/* Of a layout that takes no frame as it lies, dtype becomes NULL. The layout says what it is in Python, which may let others run. */
+/* Cache a layout. dtype becomes NULL if it has no fast path. Reads Python attributes, so other threads may run. */
 static int remember(State *self, PyObject *layout) {
     Lengths lengths, frame;
     Py_INCREF(layout);
@@ -78,7 +78,7 @@ static int remember(State *self, PyObject *layout) {
     return 0;
 }
 
-/* The number of the frame, -1 where Python has to see. */
+/* The number of the frame, -1 to use the general path. */
 static Py_ssize_t number_of(State *self, PyObject *index) {
     Py_ssize_t number = 0;
     int is_tuple = PyTuple_CheckExact(index);
@@ -94,7 +94,7 @@ static Py_ssize_t number_of(State *self, PyObject *index) {
     return number;
 }
 
-/* Whether `frame` can be written as it lies: 1, and `view` is to be released; 0; or -1 with an exception. */
+/* Whether the bytes of `frame` in memory are those of the file: 1, and the caller releases `view`; 0; or -1 with an exception. */
 static int fits(State *self, PyObject *frame, Py_buffer *view) {
     if ((PyObject *)Py_TYPE(frame) != array_type) return 0;
     PyObject *dtype = PyObject_GetAttr(frame, name_dtype);
@@ -102,7 +102,7 @@ static int fits(State *self, PyObject *frame, Py_buffer *view) {
     int same = dtype == self->dtype;
     Py_DECREF(dtype);
     if (!same) return 0;
-    if (PyObject_GetBuffer(frame, view, PyBUF_ND)) {  /* not in C order */
+    if (PyObject_GetBuffer(frame, view, PyBUF_ND)) {  /* not C-contiguous */
         PyErr_Clear();
         return 0;
     }
@@ -121,7 +121,7 @@ static int call(PyObject *object, PyObject *name) {
     return 0;
 }
 
-/* An exception is kept over the call, and comes before one of the call. An interrupt may come in the call only. */
+/* Keeps a pending exception, which takes precedence over one of the call. An interrupt can come only in the call. */
 static int abort_write(State *self, PyObject *span) {
     PyObject *type, *value, *trace;
     PyErr_Fetch(&type, &value, &trace);
@@ -134,7 +134,7 @@ static int abort_write(State *self, PyObject *span) {
     return failed ? -1 : 0;
 }
 
-/* Whether all of it was written: 1; 0 where it has to be tried again in Python, which says what is wrong; -1 with an exception. */
+/* 1: all bytes were written; 0: try again in Python, which raises the error; -1 with an exception. */
 static int write_frame(State *self, PyObject *frame, Py_buffer *view, Py_ssize_t number) {
     int written = -1;
     Py_ssize_t at = self->array_offset + number * self->frame_bytes;
@@ -181,7 +181,7 @@ static int is_locked(State *self) {
     return answer;
 }
 
-/* WRITING, and in flight: 1; 0 where it is left to Python. */
+/* Set the frame to WRITING and put it in flight: 1; 0 to use the general path; -1 with an exception. */
 static int begin(State *self, PyObject *layout, PyObject *span, Py_ssize_t number, Py_buffer *states) {
     uint8_t *state = (uint8_t *)states->buf + number;
     int locked = is_locked(self);
@@ -192,10 +192,10 @@ static int begin(State *self, PyObject *layout, PyObject *span, Py_ssize_t numbe
     return 1;
 }
 
-/* The span of `dirty` and the frame `number`, as a new tuple. */
+/* A new tuple: the span that covers `dirty` and frame `number`. */
 static PyObject *joined(PyObject *dirty, Py_ssize_t number) {
     if (!PyTuple_CheckExact(dirty) || PyTuple_GET_SIZE(dirty) != 2) {
-        PyErr_SetString(PyExc_TypeError, "dirty is no span");
+        PyErr_SetString(PyExc_TypeError, "dirty is not a span");
         return NULL;
     }
     Py_ssize_t first = PyLong_AsSsize_t(PyTuple_GET_ITEM(dirty, 0)), stop = PyLong_AsSsize_t(PyTuple_GET_ITEM(dirty, 1));
@@ -204,7 +204,7 @@ static PyObject *joined(PyObject *dirty, Py_ssize_t number) {
     return Py_BuildValue("(nn)", number < first ? number : first, number + 1 > stop ? number + 1 : stop);
 }
 
-/* WRITTEN, and no longer in flight. With the lock, or as good as with it. `dirty` is stolen. */
+/* Set the frame to WRITTEN and end its flight. The lock is held or known to be free. Steals the reference to `dirty`. */
 static int end(State *self, PyObject *span, PyObject *dirty, Py_ssize_t number, Py_buffer *states) {
     Py_ssize_t at = 0, count = PyList_GET_SIZE(self->in_flight);
     while (at < count && PyList_GET_ITEM(self->in_flight, at) != span) at++;
@@ -219,7 +219,7 @@ static int end(State *self, PyObject *span, PyObject *dirty, Py_ssize_t number, 
     return 0;
 }
 
-/* end() where the lock is held, or a thread waits for the end of the flight. */
+/* end() if another thread holds the lock, or a thread waits for the end of the flight. */
 static int end_in_turn(State *self, PyObject *span, Py_ssize_t number, Py_buffer *states) {
     PyObject *lock = self->lock, *type, *value, *trace;
     if (call(lock, name_acquire)) return -1;
@@ -260,13 +260,13 @@ static int put(State *self, PyObject *index, PyObject *frame) {
     if (layout != self->layout && remember(self, layout)) return -1;
     if (self->dtype == NULL) return NOT_STORED;
     if (!self->file || !self->states || !self->in_flight || !self->aborted || !self->dirty || !self->lock || !self->changed) return NOT_STORED;
-    if (!PyMemoryView_Check(self->states)) return NOT_STORED;  /* states that are written one by one */
+    if (!PyMemoryView_Check(self->states)) return NOT_STORED;  /* states that are written by pwrite */
     Py_ssize_t number = number_of(self, index);
     if (number < 0) return NOT_STORED;
     Py_buffer states, view;
     int result = fits(self, frame, &view);
     if (result != 1) return result;
-    if (PyObject_GetBuffer(self->states, &states, PyBUF_WRITABLE)) {  /* released: it is over */
+    if (PyObject_GetBuffer(self->states, &states, PyBUF_WRITABLE)) {  /* released: the scan has ended */
         PyErr_Clear();
         PyBuffer_Release(&view);
         return NOT_STORED;
@@ -308,8 +308,8 @@ static PyObject *write_item_fast(State *self, PyObject *data) {
 
 typedef uint32_t (*Crc32)(uint32_t, const unsigned char *, uint64_t);
 
-/* The CRC-32 of `count` units of `size` bytes, by way of `buffer`: of those that follow each other from `offset` on, or, where
-   `numbers` is not NULL, of those with these numbers. How many; fewer where a read fails. Without the interpreter's lock. */
+/* Compute the CRC-32 of `count` units of `size` bytes, read through `buffer`: contiguous units from `offset`, or, if `numbers` is
+   not NULL, the units with these numbers. Returns how many; fewer if a read fails. Runs without the GIL. */
 static Py_ssize_t sum_units(
     int fd, Crc32 crc32, Py_ssize_t offset, Py_ssize_t size, const int64_t *numbers, Py_ssize_t count, uint32_t *sums,
     Py_buffer *buffer
@@ -349,7 +349,7 @@ static PyObject *read_checksums(PyObject *module, PyObject *args) {
     return PyLong_FromSsize_t(done);
 }
 
-/* Hold TableState.lock, or as good as hold it: 1 where it is to be let go, 0 where it is not, -1 with an exception. */
+/* Make sure that no other thread holds TableState.lock: 1 acquired, release it; 0 it is free; -1 with an exception. */
 static int hold(State *self) {
     int locked = is_locked(self);
     return locked == 1 ? (call(self->lock, name_acquire) ? -1 : 1) : locked;
@@ -372,7 +372,7 @@ static int is_in_flight(State *self, Py_ssize_t first, Py_ssize_t stop) {
     return 0;
 }
 
-/* The states of a run, where it is still as it was left: from `before` to `after`, and `sums` into `table`. 1 done, 0, -1. */
+/* If all states of a run are `before`, set them to `after` and copy `sums` to `table`: 1; otherwise 0; -1 with an exception. */
 static int change_run(
     State *self, uint8_t *states, Py_ssize_t first, Py_ssize_t stop, int before, int after, Py_buffer *table, uint32_t *sums
 ) {
@@ -422,7 +422,7 @@ end_states:
 end:
     PyBuffer_Release(&table);
     PyBuffer_Release(&buffer);
-    if (result == NULL && !PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "no such run, or states that are written");
+    if (result == NULL && !PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "no such run, or states that are written by pwrite");
     return result;
 }
 
@@ -431,7 +431,7 @@ end:
 static PyObject *assign(State *self, PyObject *values) {
     PyObject *name, *value;
     Py_ssize_t at = 0;
-    if (!PyDict_CheckExact(values)) return PyErr_Format(PyExc_TypeError, "assign(a dict)");
+    if (!PyDict_CheckExact(values)) return PyErr_Format(PyExc_TypeError, "assign(dict)");
     while (PyDict_Next(values, &at, &name, &value))
         if (PyObject_SetAttr((PyObject *)self, name, value)) return NULL;
     Py_RETURN_NONE;
@@ -481,7 +481,7 @@ static PyTypeObject state_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "lys_storage.store._hotpath.TableState",
     .tp_basicsize = sizeof(State),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
-    .tp_doc = "What hotpath.TableState is.",
+    .tp_doc = "See hotpath.TableState.",
     .tp_new = PyType_GenericNew,
     .tp_dealloc = (destructor)dealloc,
     .tp_traverse = (traverseproc)traverse,
@@ -492,8 +492,9 @@ static PyTypeObject state_type = {
 
 static PyMethodDef functions[] = {
     {"read_checksums", read_checksums, METH_VARARGS,
-     "read_checksums(crc32's address, fd, offset, size, numbers, sums, buffer) -> how many: the CRC-32 of the units of `size`\n"
-     "bytes that have these int64 numbers, counted from `offset` on, into the uint32 of `sums`, read by way of `buffer`, without the interpreter's lock. Ends where a read fails."},
+     "read_checksums(crc32's address, fd, offset, size, numbers, sums, buffer) -> how many. Stores the CRC-32 of the units of\n"
+     "`size` bytes with these int64 numbers, counted from `offset`, in the uint32 array `sums`. Reads through `buffer`, without\n"
+     "the GIL. Stops if a read fails."},
     {NULL},
 };
 

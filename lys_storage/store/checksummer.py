@@ -2,9 +2,8 @@
 
     WRITTEN -> CHECKSUMMING -> read back from the file -> CHECKSUMMED or BLOCK_CHECKSUMMED, if no rewrite began meanwhile
 
-Where frames are small, a block of them shares a checksum once all of it has come: a call of the interpreter for each frame
-would cost more than the writing. A frame that is to be rewritten leaves its block first: split_blocks() gives each frame of the
-block a checksum of its own.
+Small frames share one checksum a block, once the whole block is written: a Python call for each frame would take longer than
+its write. Before a frame is rewritten, split_blocks() gives each frame of its block a checksum of its own.
 """
 
 from __future__ import annotations
@@ -23,23 +22,23 @@ from .hotpath import read_checksums
 from .spans import join
 
 READ_SIZE = 1 << 20
-_PIECE = 1 << 17  # of a read without the interpreter's lock: what is read is still in the cache when it is summed
-_AT_ONCE = 1 << 25  # bytes of a call without the lock: an interrupt waits for its end
+_PIECE = 1 << 17  # bytes of a read without the GIL: they are still in the CPU cache when their CRC is computed
+_AT_ONCE = 1 << 25  # bytes of a call without the GIL: an interrupt waits for its end
 
 Numbers = np.ndarray[Any, np.dtype[np.intp]]
 Sums = np.ndarray[Any, np.dtype[np.uint32]]
 
 
 class Checksummer:
-    """Takes checksums of the frames of a table. `checksum_lock` is held by the one thread that does.
+    """Computes checksums of the frames of a table. The one thread that does holds `checksum_lock`.
 
-    `flush_priority` is held by a thread that flushes while it waits for `checksum_lock`, so that it gets that one next. The
-    caller of checksum() takes them, in this order, by a `with` statement of its own.
+    A thread that flushes holds `flush_priority` while it waits for `checksum_lock`, so that it is the next to get it. The
+    caller of checksum() takes both, in this order, in its own `with` statement.
     """
 
     def __init__(self, table: FrameTable) -> None:
         self._table = table
-        self._buffers: list[memoryview] = []  # kept, since new memory costs more than what is read into it
+        self._buffers: list[memoryview] = []  # reused: new memory costs more than the read into it
         self.after_fork_in_child()
         register_for_forks(self)
 
@@ -48,9 +47,9 @@ class Checksummer:
         self.checksum_lock = threading.RLock()
 
     def checksum(self, span: Span, *, whole_blocks_only: bool = False) -> None:
-        """Take the checksum of every frame of `span`, which is what is `taken`, that is written and has none.
+        """Compute the checksum of each written frame of `span` that has none. `span` includes the table's `taken`.
 
-        `whole_blocks_only`: where there are blocks; other frames are dirty again. Left by an exception, all are still taken.
+        `whole_blocks_only`: if there are blocks, frames of partial ones become dirty again. An exception leaves all `taken`.
         """
         table = self._table
         per_block = table.states.per_block
@@ -68,7 +67,7 @@ class Checksummer:
         table.taken = (0, 0)
 
     def _checksum_step(self, first: int, stop: int, whole_blocks_only: bool) -> Span:
-        """Of one step of the table, from the first frame of a block; the range of what is left without a checksum."""
+        """For one step of the table, which begins with a block. Returns the range of frames left without a checksum."""
         per_block, frames = self._table.states.per_block, self._table.frames
         whole = stop // per_block * per_block
         left = self._checksum_run(first, whole) if first < whole else None
@@ -80,7 +79,7 @@ class Checksummer:
             end = min(-(-stop // per_block) * per_block, frames)
             left = join(left, self._checksum_range(whole, end, whole_blocks_only))
         if left[0] < left[1] and not whole_blocks_only:
-            # A rewrite began in a block, which gets no checksum: this flush promises its other frames.
+            # A rewrite began in a block, so the block gets no checksum. This flush promises its other frames.
             begin, end = left[0] // per_block * per_block, min(-(-left[1] // per_block) * per_block, frames)
             left = self._checksum_range(begin, end, whole_blocks_only, in_blocks=False)
         return left
@@ -88,9 +87,9 @@ class Checksummer:
     # -- a run that is all WRITTEN --------------------------------------------------------------------------------
 
     def _checksum_run(self, first: int, stop: int) -> Span | None:
-        """Of whole blocks (or frames, where there are none) that are all WRITTEN, which is nearly every time; else None.
+        """For whole blocks (or frames, without blocks) that are all WRITTEN, which is the usual case. Otherwise None.
 
-        The writer waits for the interpreter meanwhile, so it is done in as few steps as there are.
+        The writer waits for the GIL meanwhile: this uses as few steps as possible.
         """
         table = self._table
         checksum_run, per_block = table.checksum_run, table.states.per_block
@@ -123,7 +122,7 @@ class Checksummer:
             return (0, 0) if done else None
         sums = np.frombuffer(done, np.uint32)
         if len(sums) < b - a:
-            sums = self.sums(range(a, b), size * per_block)  # which says what is wrong
+            sums = self.sums(range(a, b), size * per_block)  # raises the error of the read
         return self._commit_run(first, stop, sums)
 
     def _checksum_run_in_python(self, first: int, stop: int) -> Span | None:
@@ -150,7 +149,7 @@ class Checksummer:
     # -- any range ------------------------------------------------------------------------------------------------
 
     def _checksum_range(self, first: int, stop: int, whole_blocks_only: bool, *, in_blocks: bool = True) -> Span:
-        """Of one step of the table; the range of what is left without a checksum."""
+        """For any range within one step of the table. Returns the range of frames left without a checksum."""
         table, states = self._table, self._table.states
         size, per_block = table.frame_bytes, states.per_block
         known = states.array[first:stop]
@@ -167,9 +166,9 @@ class Checksummer:
         return join(left, self._commit(first, stop, blocks, block_sums, loose, own_sums))
 
     def _commit(self, first: int, stop: int, blocks: Numbers, block_sums: Sums, loose: Numbers, own_sums: Sums) -> Span:
-        """Keep the checksums of what is still CHECKSUMMING, of whole blocks only; the range of what is left without one.
+        """Store the checksums of frames and blocks that are still CHECKSUMMING. Returns the range of frames left without one.
 
-        Of no others: a checksum of bytes in the middle of a rewrite would vouch for these.
+        Other checksums are dropped: one that was computed during a rewrite would make a mixture of bytes valid.
         """
         table, states = self._table, self._table.states
         per_block = states.per_block
@@ -177,7 +176,7 @@ class Checksummer:
         with table.lock:
             checksumming = states.array[first:stop] == CHECKSUMMING
             whole = checksumming[members].reshape(-1, per_block).all(axis=1)
-            for a, b in table.in_flight:  # a rewrite that found no block to split would leave a part of one
+            for a, b in table.in_flight:  # a rewrite that found no block to split would leave a partial block
                 whole &= (blocks * per_block >= b) | ((blocks + 1) * per_block <= a)
             rows = members.reshape(-1, per_block)
             broken = rows[~whole].ravel()  # a rewrite began in these
@@ -189,9 +188,9 @@ class Checksummer:
         return (first + int(broken[0]), first + int(broken[-1]) + 1) if broken.size else (0, 0)
 
     def split_blocks(self, first: int, stop: int) -> bool:
-        """Give each frame of the blocks that `first` to `stop` are part of a checksum of its own; whether any had none.
+        """Give each frame of the blocks that contain `first` to `stop` a checksum of its own. Returns whether there were any.
 
-        None of them may be in the middle of a rewrite.
+        No rewrite of these frames may be in progress.
         """
         table, states = self._table, self._table.states
         per_block, split = states.per_block, False
@@ -209,7 +208,7 @@ class Checksummer:
     # -- reading --------------------------------------------------------------------------------------------------
 
     def sums(self, units: range | Numbers, size: int) -> Sums:
-        """CRC-32 of each unit of `size` bytes (frames, or blocks of them) by its number (ascending)."""
+        """CRC-32 of each unit of `size` bytes (a frame or a block). `units`: their numbers, ascending."""
         numbers, sums = np.asarray(units, np.int64), np.empty(len(units), np.uint32)
         buffer = self._take_buffer()
         try:
@@ -232,7 +231,7 @@ class Checksummer:
         return read_checksums is not None and CRC32_ADDRESS is not None and preadv_is_native()
 
     def _read_checksums(self, numbers: Numbers, size: int, sums: Sums, buffer: memoryview) -> int:
-        """The same, compiled, without the interpreter's lock. How many of them; the next could not be read."""
+        """sums() in compiled code, without the GIL. Returns how many were computed; the next could not be read."""
         if read_checksums is None or not self._reads_without_gil():
             return 0
         done, most = 0, max(1, _AT_ONCE // size)
@@ -251,14 +250,14 @@ def _chosen(
     states: np.ndarray[Any, Any], first: int, per_block: int, blocks: int, in_blocks: bool
 ) -> tuple[Numbers, Numbers]:
     """Numbers of the blocks all of whose frames are WRITTEN; and, counted from `first`, the other WRITTEN frames."""
-    written = (states == WRITTEN) | (states == CHECKSUMMING)  # CHECKSUMMING: left by a thread that ended in the middle
+    written = (states == WRITTEN) | (states == CHECKSUMMING)  # CHECKSUMMING: left by an interrupted thread
     begin = first // per_block
     count = min(len(states) // per_block, max(0, blocks - begin))
     if not count:
         return np.empty(0, np.intp), np.flatnonzero(written)
     rows = written[: count * per_block].reshape(count, per_block)
     of_block = states[: count * per_block].reshape(count, per_block) == BLOCK_CHECKSUMMED
-    rows |= of_block & ~of_block.all(axis=1, keepdims=True)  # a part of a block: the block's checksum is void
+    rows |= of_block & ~of_block.all(axis=1, keepdims=True)  # a partial block: its checksum is invalid
     whole = rows.all(axis=1) & in_blocks
     loose = written.copy()
     loose[: count * per_block].reshape(count, per_block)[whole] = False

@@ -1,7 +1,7 @@
-"""Which frames of a scan have come, which are being written, and which need a checksum or a sync.
+"""The frames of a scan: which are written, which are being written, and which need a checksum or a sync.
 
-It writes frames that are new, and never rewrites one. It decides nothing about checksums, syncs and the redo log: the classes
-that do share it, and its lock.
+It writes new frames, and never rewrites one. Checksums, syncs and the redo log belong to other classes, which share the table
+and its lock.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from ..journal import FrameStates, Journal, Span
 from .hotpath import TableState
 from .spans import join
 
-FORKED = "it is written by the process that this one was forked from"
+FORKED = "it belongs to the process from which this one was forked: write frames there"
 BETWEEN_LAYOUTS = "the change of its dtype or its grid was interrupted: suspend() and resume it"
 _LOOK_AGAIN_S = 0.5
-"""A second interrupt may keep the notice from those who wait."""
+"""A waiting thread checks again after this time: a second interrupt may prevent its notification."""
 
 
 class FrameTable(TableState):
     """The scan file, its journal, and what the threads of the scan share; see hotpath.TableState.
 
-    `lock` guards the states and checksums of frames, and every attribute here. It is held briefly, never while frames move.
-    `layout_lock` is held while the layout changes: new frames wait.
+    `lock` guards the states and checksums of frames, and every attribute here. It is held briefly, never while bytes of frames
+    are written. `layout_lock` is held while the layout changes: new frames wait.
 
-    An interrupt comes behind any call, and a second one while the first unwinds. So what has to follow an exception is
-    noted first, by plain assignments or in one compiled call, and is done by whoever comes next: `aborted`, `taken`, `syncing`.
+    An interrupt can come after any call, and a second one while the first unwinds. So the work that must follow an exception
+    is recorded first, by plain assignments or in one compiled call: `aborted`, `taken`, `syncing`. The next caller does it.
     """
 
     journal: Journal
     states: FrameStates
     description: Description
     layout: FrameLayout
-    dirty_backlog: list[Span]  # taken from `dirty` before, and still without checksums
-    taken: Span  # of which checksums are being taken; where nobody does, an error or an interrupt has left it
-    unsynced: Span  # what came since the last sync that succeeded, but for `dirty`
-    syncing: Span  # the same of `taken`, for a sync
-    successor: tuple[Journal, File] | None  # they are taking the place of the scan's, on the disk first
+    dirty_backlog: list[Span]  # moved here from `dirty`, still without checksums
+    taken: Span  # their checksums are being computed; if no thread does so, left by an error or an interrupt
+    unsynced: Span  # written since the last successful sync, except `dirty`
+    syncing: Span  # being synced; if no thread does so, left by an error or an interrupt
+    successor: tuple[Journal, File] | None  # they are replacing the scan's, first on disk
 
     def __init__(self, file: File, journal: Journal) -> None:
         self._begin_locks()
@@ -58,9 +58,9 @@ class FrameTable(TableState):
         self.layout_lock = threading.Lock()
 
     def bind(self, journal: Journal, file: File) -> None:
-        """Go on with `journal` and its scan file. What its frames need is found again.
+        """Use `journal` and its scan file from now on, and determine what its frames need.
 
-        In one step: an interrupt leaves the old layout, or the new one.
+        In one step: after an interrupt the table has the old layout or the new one.
         """
         description, states = journal.description, journal.states
         journal.table_lock = self.lock
@@ -89,7 +89,7 @@ class FrameTable(TableState):
         )
 
     def accept(self) -> None:
-        """Let the fast paths take frames, where the scan accepts any and its layout does not change."""
+        """Enable the fast paths, if the scan accepts frames and its layout is not changing."""
         if self.closed_reason is None and self.successor is None:
             self.accepting_layout = self.layout
 
@@ -98,23 +98,23 @@ class FrameTable(TableState):
         return self.file.path
 
     def follow_folder(self) -> None:
-        """Go on with the names that the files have after their folder was renamed, or a link to it turned."""
+        """Update the paths of the files after their folder was renamed or a link to it was changed."""
         self.file.follow_folder()
         self.journal.file.path = journal_path(self.file.path)
 
     def ensure_owns_path(self) -> None:
-        """follow_folder(); raises where the scan file is not found."""
+        """follow_folder(). Raises StorageOSError if the scan file is not found."""
         self.follow_folder()
         self.file.ensure_owns_path()
 
     def offset_of(self, frame: int) -> int:
-        """Where the bytes of a frame begin in the scan file."""
+        """Offset of a frame in the scan file."""
         return self.array_offset + frame * self.frame_bytes
 
     # -- forks ----------------------------------------------------------------------------------------------------
 
     def after_fork_in_child(self) -> None:
-        """The states are the parent's: no frame is accepted."""
+        """The states belong to the parent process: accept no frames."""
         self._begin_locks()
         self.journal.table_lock = self.lock
         self.in_flight, self.closed_reason, self.accepting_layout = [], FORKED, None
@@ -126,9 +126,9 @@ class FrameTable(TableState):
     # -- writes of new frames -------------------------------------------------------------------------------------
 
     def write_one(self, layout: FrameLayout, number: int, frame: Frame) -> bool:
-        """Write one new frame whose bytes lie as they are stored. False, and no side effects: use the general path."""
+        """Write one new frame whose bytes in memory are those of the file. False, and no side effects: use the general path."""
         in_flight, span, states = self.in_flight, (number, number + 1), self.states
-        try:  # from here: an interrupt can come where the lock is released, too
+        try:  # from here: an interrupt can also come when the lock is released
             with self.lock:
                 size = self.frame_bytes
                 if layout is not self.accepting_layout or in_flight or states.is_data(number):
@@ -152,7 +152,7 @@ class FrameTable(TableState):
         return True
 
     def write_adjacent(self, layout: FrameLayout, first: int, frames: list[Frame]) -> bool:
-        """write_one() of frames whose numbers follow each other, in one system call. False: each of them by itself."""
+        """write_one() for frames of consecutive numbers, in one system call. False: write each of them separately."""
         count, size = len(frames), self.frame_bytes
         span = (first, first + count)
         try:
@@ -174,16 +174,16 @@ class FrameTable(TableState):
         return True
 
     def begin(self, layout: FrameLayout, span: Span) -> int:
-        """Wait until no other thread writes a frame of `span`, and take it; how many are new. If all are, they are WRITING.
+        """Wait until no other thread writes a frame of `span`, then put it in flight. Returns how many of its frames are new.
 
-        Raises LayoutChanged where `layout` is no longer the scan's, and ScanClosedError. commit() ends it, or `aborted`.
+        If all are, they are WRITING. commit() or settle() ends it. Raises LayoutChanged for another layout, and ScanClosedError.
         """
         while True:
             with self.lock:
                 self.wait_for(lambda: not self.is_in_flight(*span))
                 self.raise_if_closed()
                 if not self.layout_lock.locked():
-                    self.accept()  # which an interrupt may have left out
+                    self.accept()  # an interrupt may have prevented it
                     if layout is not self.layout:
                         raise LayoutChanged
                     new = self.states.count_missing(*span)
@@ -195,7 +195,7 @@ class FrameTable(TableState):
                 pass
 
     def commit(self, span: Span, new: int) -> None:
-        """All of `span` is in the file, and `new` of its frames were new. Of a rewrite, the states are WRITTEN already."""
+        """All bytes of `span` are written; `new` of its frames were new. After a rewrite the states are WRITTEN already."""
         with self.lock:
             if new == span[1] - span[0]:
                 self.states.end_write(*span)
@@ -208,9 +208,9 @@ class FrameTable(TableState):
         self.end_flight(span)
 
     def settle(self) -> None:
-        """End the flights of writes that have failed, or were interrupted: those in `aborted`.
+        """End the flights of failed and interrupted writes, which are in `aborted`.
 
-        Whoever appends to it calls this, and whoever waits: a second interrupt may have come in between.
+        Called after each append to it, and by waiting threads: a second interrupt may have prevented the first call.
         """
         with self.lock:
             self._settle()
@@ -220,14 +220,14 @@ class FrameTable(TableState):
             span = self.aborted[0]
             if any(
                 flight is span for flight in self.in_flight
-            ):  # it had begun, and is not another thread's of the same frames
+            ):  # it was begun, and is not another thread's flight of the same frames
                 self.dirty = join(self.dirty, span)
                 self.recount()
                 self.end_flight(span)
             self.aborted.pop(0)
 
     def end_rewrite(self, span: Span) -> None:
-        """A rewrite has put all bytes of `span` in their place."""
+        """A rewrite has written all bytes of `span` to the scan file."""
         with self.lock:
             self.states.end_rewrite(*span)
             self.dirty = join(self.dirty, span)
@@ -294,8 +294,8 @@ class FrameTable(TableState):
         return self.take_all()[0]
 
     def take_all(self) -> tuple[Span, int]:
-        """A span that covers everything without a checksum, and how many bytes of it came. It is `taken` and unsynced from now
-        on, and no longer dirty."""
+        """A span that covers all frames without a checksum, and how many bytes of it were written. It becomes `taken` and
+        unsynced, and is no longer dirty."""
         with self.lock:
             came = self.dirty_bytes + sum(stop - first for first, stop in self.dirty_backlog) * self.frame_bytes
             span = functools.reduce(join, self.dirty_backlog, join(self.taken, self.dirty))
@@ -305,10 +305,10 @@ class FrameTable(TableState):
             return span, came
 
     def take_batch(self, size: int) -> tuple[Span, int]:
-        """The span of some `size` bytes of frames without a checksum, and how many bytes of them came since.
+        """A span of about `size` bytes of frames without a checksum, and how many bytes of it were written.
 
-        Frames that came last come first: they are still in the processor's caches. A reader that falls behind the caches
-        would read everything from memory, more slowly than frames come. The rest waits in the backlog until nothing is new.
+        The newest frames are first: they are still in the CPU caches. A reader that falls behind the caches would read
+        everything from memory, more slowly than frames are written. The others wait in the backlog until no frame is new.
         """
         with self.lock:
             dirty = join(self.dirty, self.taken)
@@ -332,7 +332,7 @@ class FrameTable(TableState):
             return self.taken, came
 
     def _cut_of(self, span: Span, size: int) -> int:
-        """Where the last `size` bytes of a span begin, at a block; its beginning where there is not much more."""
+        """The first frame, at a block, of the last `size` bytes of a span; the span's first if there is not much more."""
         per_block = self.states.per_block
         cut = (span[1] - max(1, size // self.frame_bytes)) // per_block * per_block
         return cut if 2 * (span[1] - cut) <= span[1] - span[0] else span[0]
@@ -345,6 +345,6 @@ class FrameTable(TableState):
         self.mark_dirty((0, self.frames))
 
     def mark_unsynced(self, span: Span) -> None:
-        """A sync has failed: of the frames in flight the kernel may have dropped what it has of them, too."""
+        """A sync of `span` has failed. The kernel may also have dropped bytes of frames in flight."""
         with self.lock:
             self.unsynced = functools.reduce(join, self.in_flight, join(self.unsynced, span))

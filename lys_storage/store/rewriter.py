@@ -1,4 +1,4 @@
-"""Rewriting frames of which an older version may be durable already: atomic, by way of the redo log.
+"""Rewrites frames atomically, through the redo log: an older version of a frame may already be durable.
 
     WRITTEN or CHECKSUMMED -> redo log -> REWRITING -> bytes -> WRITTEN
 
@@ -19,19 +19,19 @@ from .frame_table import FrameTable
 from .syncer import Syncer
 
 REDO_LIMIT = 64 << 20
-"""Bytes of records after which a flush makes them void."""
+"""Bytes of records after which a rewrite is followed by a flush and its checkpoint."""
 
 
 class Rewriter:
-    """Rewrites frames of a table, one rewrite at a time. The redo log is made at the first one.
+    """Rewrites frames of a table, one rewrite at a time. The first one creates the redo log.
 
-    `redo_lock` guards the redo log and what is pending. It may be taken while the checksum lock is held.
+    `redo_lock` guards the redo log and the pending records. It may be taken while the checksum lock is held.
     """
 
     def __init__(self, table: FrameTable, checksummer: Checksummer, syncer: Syncer) -> None:
         self._table, self._checksummer, self._syncer = table, checksummer, syncer
         self._redo: RedoLog | None = None
-        self._pending: list[RedoRecord] = []  # in the redo log, and not yet in their place
+        self._pending: list[RedoRecord] = []  # in the redo log, and not yet in the scan file
         self._epoch_is_durable = True  # False from before it changes until it has been synced, or longer
         self.after_fork_in_child()
         register_for_forks(self)
@@ -41,8 +41,8 @@ class Rewriter:
 
     @property
     def needs_checkpoint(self) -> bool:
-        """Whether a flush has to come before the next rewrite: after a failed sync a record may be gone from the disk, and
-        recovery would not find the records behind it."""
+        """Whether a flush must precede the next rewrite: a failed sync may have lost a record, and recovery would not find
+        the records after it."""
         return self._redo is not None and self._redo.sync_failed
 
     @property
@@ -50,9 +50,9 @@ class Rewriter:
         return self._redo is not None and self._redo.end > REDO_LIMIT
 
     def rewrite(self, first: int, stop: int, chunks: Iterable[Chunk]) -> None:
-        """1. the frames leave the blocks whose checksum they share; 2. the new bytes go to the redo log; 3. where an older
-        version is durable, they are made durable, too; 4. states REWRITING; 5. the bytes go to their place.
-        From 2 on, what is in the redo log counts; so what 1 has changed is durable before, where it has been promised.
+        """1. split the blocks of the frames; 2. write the new bytes to the redo log; 3. if an older version is durable, sync
+        the redo log; 4. set the states to REWRITING; 5. write the bytes to the scan file.
+        From 2 on the record is valid. If frames were promised to be durable, the changes of 1 are therefore synced before.
         """
         table, journal = self._table, self._table.journal
         states = table.states.array[first:stop]
@@ -62,7 +62,7 @@ class Rewriter:
                 redo = RedoLog.create(table.path, journal.key)
                 self._syncer.directory_changed()
                 self._redo = redo
-            self._retry_pending()  # an older version that could not be put in its place must not come after this one
+            self._retry_pending()  # an older version that is pending must not be written after this one
             has_checksum = np.isin(states, (CHECKSUMMED, CHECKSUMMING, BLOCK_CHECKSUMMED))
             promised = self._syncer.has_durable_frames and bool(has_checksum.any())
             if self._checksummer.split_blocks(first, stop) and promised:
@@ -70,12 +70,12 @@ class Rewriter:
             if promised:
                 self._syncer.sync_directory()
             if journal.sync_failed or not self._epoch_is_durable:
-                self._sync_epoch()  # the epoch on disk may be another than ours, by which no record would count
+                self._sync_epoch()  # with another epoch on disk, no record would be valid
             offset, size = table.offset_of(first), (stop - first) * table.frame_bytes
             record = self._redo.append(offset, size, chunks, journal.epoch)
             if promised:
                 self._redo.sync()
-            self._pending.append(record)  # first: an interrupt may come before anything else
+            self._pending.append(record)  # first: an interrupt may come before the next statement
             try:
                 self._put_in_place(record)
             except BaseException:
@@ -85,7 +85,7 @@ class Rewriter:
             self._pending.remove(record)
 
     def _put_in_place(self, record: RedoRecord) -> None:
-        """Holding `redo_lock`, still when the frames are dirty: a flush that sees the record sees that, too."""
+        """Holding `redo_lock` until the frames are dirty: a flush that sees the record also sees the dirty frames."""
         table = self._table
         first = (record.offset - table.array_offset) // table.frame_bytes
         stop = first + record.size // table.frame_bytes
@@ -96,7 +96,7 @@ class Rewriter:
         table.end_rewrite((first, stop))
 
     def retry_pending(self) -> None:
-        """Try again what a rewrite could not put in its place."""
+        """Try again to write the pending records to the scan file."""
         if self._pending:
             with self.redo_lock:
                 self._retry_pending()
@@ -111,20 +111,20 @@ class Rewriter:
 
     @property
     def position(self) -> int:
-        """Where the redo log ends now; to be given to checkpoint() after a flush."""
+        """The current end of the redo log; pass it to checkpoint() after a flush."""
         with self.redo_lock:
             return 0 if self._redo is None else self._redo.end
 
     def checkpoint(self, position: int) -> None:
-        """A flush has made everything durable, in its place, that was in the redo log up to `position`.
+        """A flush has made the records of the redo log up to `position` durable in the scan file.
 
-        Where there are no later records a new epoch makes the redo log void. Where there are, the flush may have met a frame
-        in the middle of its rewrite, of which the flush promises the old version: the redo log is synced, and goes on.
+        If there are no later records, a new epoch makes them invalid, and the redo log is emptied. Otherwise the flush may have
+        synced a partly rewritten frame, of which it promises the old version: the redo log is synced and kept.
         """
         journal = self._table.journal
         with self.redo_lock:
             if self._redo is not None and self._redo.end != position:
-                journal.sync()  # a block that has been split since has promised frames, by checksums of their own
+                journal.sync()  # a block that was split since has promised frames: sync their own checksums
                 self._redo.sync()
             elif self._redo is not None and position:
                 self._epoch_is_durable = False

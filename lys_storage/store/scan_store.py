@@ -1,8 +1,8 @@
-"""A scan in progress on disk: the scan file and its journal, kept in step. Frames go in; checksums and syncs follow.
+"""A scan in progress on disk: the scan file and its journal, kept consistent. Frames are written, checksummed and synced.
 
     first write    ABSENT -> WRITING -> bytes -> WRITTEN                                  FrameTable
     checksum       WRITTEN -> CHECKSUMMING -> CHECKSUMMED or BLOCK_CHECKSUMMED            Checksummer
-    sync           and what a failed one makes necessary                                  Syncer
+    sync           and the rewrite after a failed one                                     Syncer
     rewrite        WRITTEN or CHECKSUMMED -> redo log -> REWRITING -> bytes -> WRITTEN    Rewriter
 
 Lock order: layout > flush > priority > checksum > redo > directory > journal sync > journal metadata > table.
@@ -27,10 +27,10 @@ from .syncer import Syncer
 
 
 class ScanStore:
-    """An open scan file with its journal. Any thread may write frames; one at a time takes checksums, and one flushes.
+    """An open scan file with its journal. Any thread may write frames; one at a time computes checksums, and one flushes.
 
-    `table` is what knows the frames. `published` is the path of the export, once it has its name; `exported_as` what it was
-    made as, before that. `last_write`: when a process that is gone wrote its last frame; None where this one writes.
+    `table`: the states of the frames. `published`: the path of the export, once it has its name. `exported_as`: its
+    description, set before that. `last_write`: when an earlier process wrote its last frame; None if this one writes.
     """
 
     def __init__(self, file: File, journal: Journal) -> None:
@@ -93,9 +93,9 @@ class ScanStore:
     def write(self, layout: FrameLayout, first: int, count: int, chunks: Iterable[Chunk]) -> None:
         """Store the bytes of `count` frames from number `first`. When this returns they survive the death of the process.
 
-        Two threads that write one frame take turns. Raises LayoutChanged where `layout` is no longer the scan's,
-        ScanClosedError once it accepts no more, and StorageOSError where the system refuses; a frame that is new is missing
-        then, and one that is rewritten holds the old or the new version.
+        Threads that write one frame take turns. Raises LayoutChanged if `layout` is no longer the scan's, ScanClosedError if the
+        scan accepts no more frames, and StorageOSError if a system call fails. A new frame is then missing; a rewritten one
+        holds the old or the new version.
         """
         table, span = self.table, (first, first + count)
         if self._rewriter.needs_checkpoint:
@@ -114,7 +114,9 @@ class ScanStore:
             table.settle()
             raise
         if self._rewriter.over_limit:
-            with contextlib.suppress(ScanClosedError):  # these frames were in time, and the end of the scan synced them
+            with contextlib.suppress(
+                ScanClosedError
+            ):  # these frames were accepted, and the end of the scan synced them
                 self.flush()
 
     def stop_accepting(self, why: str) -> None:
@@ -133,7 +135,7 @@ class ScanStore:
     # -- checksums and syncs --------------------------------------------------------------------------------------
 
     def checksum_dirty(self, *, all_frames: bool = False) -> None:
-        """Take the checksum of every frame that is written and has none; of those that are dirty, or of all."""
+        """Compute the checksum of each written frame that has none, of the dirty frames or of all."""
         checksummer = self._checksummer
         with checksummer.flush_priority, checksummer.checksum_lock:
             self.table.raise_if_forked()
@@ -143,7 +145,7 @@ class ScanStore:
             checksummer.checksum((0, self.frames) if all_frames else span)
 
     def checksum_batch(self, size: int) -> tuple[Span, int]:
-        """The checksums of some `size` bytes of frames, of blocks that are whole; which, and how many bytes of them came."""
+        """Compute checksums of about `size` bytes of whole blocks. Returns their span, and how many bytes were written."""
         checksummer = self._checksummer
         with checksummer.flush_priority:
             pass  # a thread that flushes goes first
@@ -155,7 +157,7 @@ class ScanStore:
             return span, came
 
     def checksum_all(self) -> tuple[Span, int]:
-        """As checksum_batch, of every frame that has come."""
+        """As checksum_batch, for all written frames."""
         checksummer = self._checksummer
         with checksummer.flush_priority:
             pass
@@ -167,16 +169,16 @@ class ScanStore:
             return span, came
 
     def split_blocks(self, first: int, stop: int) -> None:
-        """Give each frame of the blocks that `first` to `stop` are part of a checksum of its own."""
+        """Give each frame of the blocks that contain `first` to `stop` a checksum of its own."""
         self._checksummer.split_blocks(first, stop)
 
     def flush(self) -> None:
         """Make every frame written so far survive a power cut.
 
-        1. how far the redo log goes; 2. checksums of what is dirty; 3. sync of the scan file; 4. sync of the journal; 5. once,
-        sync of the folder; 6. a checkpoint of the redo log. The kernel may have written states and checksums in any order
-        before: after a cut a frame is valid only where its bytes match its checksum, or where the redo log holds it.
-        Checksums of what comes meanwhile may be taken during 3 to 6.
+        1. note the end of the redo log; 2. checksum the dirty frames; 3. sync the scan file; 4. sync the journal; 5. once, sync
+        the folder; 6. a checkpoint of the redo log. The kernel may write states and checksums to the disk in any order: after a
+        power cut a frame is valid only if its bytes match its checksum, or if the redo log holds it. Checksums of later frames
+        may be computed during 3 to 6.
         """
         with self._syncer.flush_lock:
             self.table.raise_if_forked()
@@ -190,26 +192,25 @@ class ScanStore:
             self._rewriter.checkpoint(position)
 
     def sync_file(self) -> None:
-        """Sync the scan file. Holding finishing()."""
+        """Sync the scan file. The caller holds finishing()."""
         self._syncer.sync_file()
 
     def finishing(self) -> contextlib.AbstractContextManager[bool]:
-        """Until the end of the block no other thread flushes."""
+        """A context in which no other thread flushes."""
         return self._syncer.flush_lock
 
     def invalidate_from(self, first: int) -> None:
-        """The export's tail is about to be written over the frames from `first` on, none of which has come."""
+        """The export's tail will be written over the frames from `first` on, all of which are missing."""
         with self.table.lock:
             self.table.states.invalidate(first, self.frames)
 
     # -- the end --------------------------------------------------------------------------------------------------
 
     def switch_journal(self, journal: Journal, file: File | None = None) -> None:
-        """Put `journal` (and `file`), which lie beside the scan's, in their place, and go on with them. Only while quiesced.
+        """Replace the scan's journal (and file) by `journal` (and `file`), which are beside them. Only while quiesced.
 
-        1. `successor` is noted: an exception from here on leaves a scan that takes no frames, and says so, but where
-        nothing has changed on the disk, or that could be undone; 2. the journal gets its name; 3. the file gets its name,
-        and its states are ABSENT; 4. all of the layout is bound, in one step.
+        1. set `successor`: after an exception from here on the scan refuses frames, unless the disk is unchanged or the change
+        was undone; 2. rename the journal; 3. rename the file, and set its states to ABSENT; 4. bind the new layout, in one step.
         """
         table = self.table
         with self._syncer.flush_lock, self._checksummer.checksum_lock:
@@ -233,7 +234,7 @@ class ScanStore:
                 old_file.close()
 
     def _put_in_place(self, file: File, journal: Journal) -> None:
-        """Step 3. Where it fails, a journal of the old layout takes the place of `journal`, if that is possible."""
+        """Step 3. If it fails, a journal of the old layout replaces `journal`, if that is possible."""
         table = self.table
         try:
             replace_file(file.path, table.path)
@@ -249,8 +250,8 @@ class ScanStore:
         file.path = table.path
 
     def find_export(self) -> bool:
-        """Whether the export has its name. An interrupt may have come between its rename and the note of that, `published`:
-        the scan file is looked for under the names of exports then, once it is complete: else somebody has renamed it."""
+        """Whether the export has its name. An interrupt may have come after the rename and before `published` was set: then
+        another name of the scan file is looked up, once it is finalized. Before that, such a name is not the export's."""
         if self.published is None and self.exported_as is not None and not self.file.follow_folder():
             self.published = self.file.other_name(EXPORT_SUFFIX)
         return self.published is not None
@@ -261,9 +262,9 @@ class ScanStore:
         self._syncer.sync_directory()
 
     def remove_sidecars(self) -> None:
-        """The export is in place: the redo log and the journal go, in this order."""
+        """Remove the redo log, then the journal: they are no longer needed."""
         with self._syncer.flush_lock, self._checksummer.checksum_lock:
-            self._closed = True  # a writer may be on its way from its last frame to a flush
+            self._closed = True  # a writer may be about to flush after its last frame
             if self.published is None:
                 self.table.follow_folder()
             if self.journal.file.fd >= 0:
@@ -272,13 +273,13 @@ class ScanStore:
             self.journal.close()
             if self._owns_sidecars:
                 for left in (self.path, self.journal.path):
-                    remove_file(replacement_path(left))  # of a change of the layout that was interrupted
+                    remove_file(replacement_path(left))  # of an interrupted change of the layout
                 remove_file(redo_path(self.path))
                 remove_file(self.journal.path)
 
     def discard(self) -> None:
-        """Remove the files. 1. the scan file is empty: recovery takes it for one that was only just begun, and removes the rest
-        where this is cut off; 2. the redo log and the journal go; 3. the scan file goes."""
+        """Remove the files: 1. truncate the scan file, so that recovery treats it as a scan without frames and removes the rest
+        if this is interrupted; 2. remove the redo log and the journal; 3. remove the scan file."""
         if self.file.follow_folder():
             self.file.set_size(0)
             self.remove_sidecars()

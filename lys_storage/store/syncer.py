@@ -22,18 +22,16 @@ from .spans import join
 class Syncer:
     """Makes the frames of a table durable.
 
-    `flush_lock` is held by the one thread that flushes, or ends the scan. `directory_lock` guards whether the names of the
-    scan's files are durable.
+    The one thread that flushes or ends the scan holds `flush_lock`. `directory_lock` guards whether the names of the scan's
+    files are durable.
     """
 
     def __init__(self, table: FrameTable, checksummer: Checksummer) -> None:
         self._table, self._checksummer = table, checksummer
         if table.journal.file_sync_failed:
             table.mark_unsynced((0, table.frames))
-        self._has_failed = False  # the last sync, or it was interrupted
-        self._lost: dict[
-            int, int
-        ] = {}  # the first one, and how many, of frames found lost of which no error has told yet
+        self._has_failed = False  # the last sync failed or was interrupted
+        self._lost: dict[int, int] = {}  # first frame and count of lost frames that no error has reported yet
         self._has_flushed = self._directory_is_synced = False
         self._was_resumed = table.frames_written > 0
         self.after_fork_in_child()
@@ -45,24 +43,24 @@ class Syncer:
 
     @property
     def has_durable_frames(self) -> bool:
-        """Whether a version of a frame may survive a power cut by now: of a resumed scan, from the beginning."""
+        """Whether a version of a frame may survive a power cut; in a resumed scan with frames, from the beginning."""
         return self._has_flushed or self._was_resumed
 
     def sync_file(self) -> None:
-        """Sync the scan file. Frames that an earlier, failed sync has lost are missing from now on, and an error says so.
+        """Sync the scan file. Frames that an earlier failed sync has lost become missing, and StorageOSError reports them.
 
-        Holding `flush_lock`.
+        The caller holds `flush_lock`.
         """
         table = self._table
         try:
             with table.lock:
                 span = join(table.syncing, table.unsynced)
-                if self._has_failed:  # what was in flight then may have come since
+                if self._has_failed:  # frames that were in flight then may be written now
                     span = functools.reduce(join, table.in_flight, join(span, table.dirty))
                 table.syncing, table.unsynced = span, (0, 0)
             if self._has_failed or table.journal.file_sync_failed:
                 self._rewrite(span)
-            self._has_failed = True  # first: an interrupt may keep its error from being noted
+            self._has_failed = True  # first: an interrupt may prevent that a failure is recorded
             table.file.sync()
         except BaseException:
             table.mark_unsynced(table.syncing)
@@ -72,11 +70,11 @@ class Syncer:
         table.syncing, self._has_failed = (0, 0), False
         if self._lost:
             lost, self._lost = sum(self._lost.values()), {}
-            text = f"{lost} frames were lost by a sync that failed: write them again, or they will be missing"
+            text = f"fsync failed and {lost} frames were lost; write them again, or they will be reported missing"
             raise StorageOSError(errno.EIO, text, os.fspath(table.path))
 
     def end_flush(self) -> None:
-        """The file and the journal are synced: sync their folder, once. What came before the flush is durable then."""
+        """After the syncs of file and journal: sync their folder, once. Frames written before the flush are then durable."""
         before = self._has_flushed
         self._has_flushed = True  # first: a rewrite from now on syncs the redo log, and its name
         try:
@@ -86,12 +84,12 @@ class Syncer:
             raise
 
     def directory_changed(self) -> None:
-        """One of the scan's files has a new name, or has been made."""
+        """One of the scan's files was created or renamed."""
         with self.directory_lock:
             self._directory_is_synced = False
 
     def sync_directory(self) -> None:
-        """Make the names of the scan's files durable, where they are not. Where it fails the next call tries again."""
+        """Make the names of the scan's files durable, if they are not. After a failure the next call tries again."""
         with self.directory_lock:
             if not self._directory_is_synced:
                 self._table.follow_folder()
@@ -101,9 +99,9 @@ class Syncer:
     # -- after a failed sync --------------------------------------------------------------------------------------
 
     def _rewrite(self, span: Span) -> None:
-        """Write the frames of a range again, from what the file reads as."""
+        """Read the frames of a range from the file, and write them again."""
         at = span[0]
-        with self._checksummer.flush_priority, self._checksummer.checksum_lock:  # nobody takes a checksum meanwhile
+        with self._checksummer.flush_priority, self._checksummer.checksum_lock:  # no other thread computes checksums
             while at < span[1]:
                 at = self._rewrite_unit(at)
 
@@ -116,7 +114,7 @@ class Syncer:
         return first, first + states.per_block
 
     def _rewrite_unit(self, frame: int) -> int:
-        """The first frame behind what was rewritten. Lost are frames that no longer have their checksum."""
+        """Rewrite the unit of `frame`; returns the first frame after it. Frames that fail their checksum are lost."""
         table, states = self._table, self._table.states
         unit: Span = (0, 0)
         try:

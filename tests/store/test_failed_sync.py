@@ -72,7 +72,7 @@ def test_a_frame_that_a_failed_sync_lost_is_missing_and_said(tmp_path: Path, mon
     monkeypatch.setattr(File, "sync", sync)
     with pytest.raises(lys_storage.StorageOSError, match="I/O error"):
         scan.flush()
-    with pytest.raises(lys_storage.StorageOSError, match="1 frames were lost by a sync that failed"):
+    with pytest.raises(lys_storage.StorageOSError, match="fsync failed and 1 frames were lost"):
         scan.flush()
     assert scan.written.tolist() == [False, False]
     scan[1] = np.full(4, 2, "u1")

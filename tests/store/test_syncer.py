@@ -90,7 +90,7 @@ def test_lost_frames_are_missing_and_reported_once(table: FrameTable, syncer: Sy
     fail_to_sync(syncer)
     for k in (3, 17):
         spoil(table, k)
-    with pytest.raises(StorageOSError, match="9 frames were lost by a sync that failed"):
+    with pytest.raises(StorageOSError, match="fsync failed and 9 frames were lost"):
         syncer.sync_file()
     expected = [WRITING] * 8 + [BLOCK_CHECKSUMMED] * 8 + [CHECKSUMMED, WRITING, CHECKSUMMED, CHECKSUMMED]
     assert (states(table), table.frames_written, table.in_flight) == (expected, FRAMES - 9, [])
