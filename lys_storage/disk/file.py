@@ -61,7 +61,7 @@ class File:
     def __init__(self, path: Path, flags: int, *, stays_open_in_forks: bool = False) -> None:
         self.path = path
         self._folder_fd = -1
-        self._seek_lock = threading.Lock()  # guards the file position where there is no pwrite
+        self._seek_lock = threading.Lock()  # guards the file position on systems without pwrite
         mode = flags | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
         try:
             self.fd = os.open(path, mode | getattr(os, "O_NONBLOCK", 0), 0o666)  # opening a pipe would block

@@ -92,7 +92,7 @@ def _fsync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Create `folder` and its parents where missing; each new one is durable in its parent."""
+    """Create `folder` and its missing parents; each new one is durable in its parent."""
     missing = []
     at = folder
     while not at.exists() and at != at.parent:

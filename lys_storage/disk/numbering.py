@@ -1,6 +1,6 @@
 """Finds the next free number of a name, and claims it so that no other process can.
 
-The filesystem decides: a number is claimed by an exclusive create of `<stem>_N.npz.part`, if `<stem>_N.npz` does not exist
+The file system decides: a number is claimed by an exclusive create of `<stem>_N.npz.part`, if `<stem>_N.npz` does not exist
 after it. A file lock makes processes take turns, and is not needed for correctness. Names in a folder are cached, so that
 a number costs the same in a folder of 100,000 exports as in an empty one. Never relies on the cache: the name of each
 number is looked up before it is returned.

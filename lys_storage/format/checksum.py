@@ -82,7 +82,7 @@ def fold(crcs: np.ndarray[Any, np.dtype[np.uint32]], size: int) -> int:
     """CRC-32 of the concatenation of blocks. `crcs`: 1-d uint32, of `size` bytes each."""
     crcs = crcs.astype(np.uint32)
     while crcs.size > 32:
-        if crcs.size % 2:  # an empty block in front changes nothing: its CRC is 0
+        if crcs.size % 2:  # an empty first block changes nothing: its CRC is 0
             crcs = np.concatenate((np.zeros(1, np.uint32), crcs))
         crcs, size = _paired(crcs, size), 2 * size
     total = 0

@@ -29,7 +29,7 @@ MAX_FRAMES = 1 << 31
 class Description:
     """What a scan is. `fill`: the bytes of one element. `started`: UTC in ISO 8601. `number`: None if it has none.
 
-    `axis_names`, `units`: one for each dimension, or () where none were given.
+    `axis_names`, `units`: one for each dimension, or () if none were given.
     """
 
     scan_id: str
@@ -67,7 +67,7 @@ def encode_description(description: Description) -> bytes:
 
 
 def decode_description(data: bytes) -> Description:
-    """The description in `data`. Raises BadFileError where a field is missing or invalid."""
+    """The description in `data`. Raises BadFileError if a field is missing or invalid."""
     try:
         fields = json.loads(data)
         fields["dtype"] = check_dtype(npy_format.descr_to_dtype(ast.literal_eval(fields["dtype"])))

@@ -66,7 +66,7 @@ def numbered_name(stem: str, number: int) -> str:
 
 
 def numbered_names(stem: str) -> re.Pattern[str]:
-    """Matches every name that makes a number of `stem` taken: export, scan file or journal. Group 1 is the number."""
+    """Matches each name that takes a number of `stem`: export, scan file or journal. Group 1 is the number."""
     export, part, journal = map(re.escape, (EXPORT_SUFFIX, PART_SUFFIX, JOURNAL_SUFFIX))
     return re.compile(rf"{re.escape(stem)}_(0|[1-9][0-9]*){export}(?:(?:\.[0-9a-f]{{8}})?{part}(?:{journal})?)?\Z")
 

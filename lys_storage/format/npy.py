@@ -35,7 +35,8 @@ def check_dtype(dtype: Any) -> np.dtype[Any]:
         ) from None
     if result.hasobject or result.subdtype is not None or result.itemsize <= 0 or result.kind == "T":
         raise ScanShapeError(
-            f"dtype {result} cannot be stored: give one with elements of a fixed, non-zero size in bytes, such as 'float64'"
+            f"dtype {result} cannot be stored: give one without Python objects or sub-arrays, whose elements have a fixed, "
+            "non-zero size in bytes, such as 'float64'"
         )
     try:
         described = npy_format.descr_to_dtype(npy_format.dtype_to_descr(result))

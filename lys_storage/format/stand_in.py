@@ -60,8 +60,8 @@ class StandIn:
     def text(self) -> str:
         """For example `<pathlib.PosixPath('run', 'a.txt')>`."""
         if self._text is None:
-            said = self.said(_MAX_LEVELS)
-            self._text = f"<{said}>" if len(said) <= _MAX_TEXT else f"<{said[:_MAX_TEXT]}...>"
+            text = self.said(_MAX_LEVELS)
+            self._text = f"<{text}>" if len(text) <= _MAX_TEXT else f"<{text[:_MAX_TEXT]}...>"
         return self._text
 
     def said(self, levels: int) -> str:
@@ -74,8 +74,8 @@ class StandIn:
 def _listed(values: Iterable[Any], levels: int) -> str:
     if levels <= 0:
         return "..."
-    said = [_said(value, levels - 1) for value in islice(values, _MAX_ITEMS + 1)]
-    return ", ".join([*said[:_MAX_ITEMS], *("..." for _ in said[_MAX_ITEMS:])])
+    texts = [_said(value, levels - 1) for value in islice(values, _MAX_ITEMS + 1)]
+    return ", ".join([*texts[:_MAX_ITEMS], *("..." for _ in texts[_MAX_ITEMS:])])
 
 
 def _said(value: Any, levels: int) -> str:
@@ -90,6 +90,6 @@ def _said(value: Any, levels: int) -> str:
     if kind in (tuple, list):
         return f"{'(['[kind is list]}{_listed(value, levels)}{')]'[kind is list]}"
     if kind is dict and levels > 0:
-        said = [f"{_said(key, 0)}: {_said(item, levels - 1)}" for key, item in islice(value.items(), _MAX_ITEMS)]
-        return f"{{{', '.join([*said, *(['...'] if len(value) > _MAX_ITEMS else [])])}}}"
+        pairs = [f"{_said(key, 0)}: {_said(item, levels - 1)}" for key, item in islice(value.items(), _MAX_ITEMS)]
+        return f"{{{', '.join([*pairs, *(['...'] if len(value) > _MAX_ITEMS else [])])}}}"
     return "..."

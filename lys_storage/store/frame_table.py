@@ -297,12 +297,12 @@ class FrameTable(TableState):
         """A span that covers all frames without a checksum, and how many bytes of it were written. It becomes `taken` and
         unsynced, and is no longer dirty."""
         with self.lock:
-            came = self.dirty_bytes + sum(stop - first for first, stop in self.dirty_backlog) * self.frame_bytes
+            written = self.dirty_bytes + sum(stop - first for first, stop in self.dirty_backlog) * self.frame_bytes
             span = functools.reduce(join, self.dirty_backlog, join(self.taken, self.dirty))
             unsynced = join(self.unsynced, self.dirty)
             self.taken, self.unsynced = span, unsynced
             self.dirty, self.dirty_bytes, self.dirty_backlog = (0, 0), 0, []
-            return span, came
+            return span, written
 
     def take_batch(self, size: int) -> tuple[Span, int]:
         """A span of about `size` bytes of frames without a checksum, and how many bytes of it were written.
@@ -315,21 +315,21 @@ class FrameTable(TableState):
             self.dirty, self.taken = dirty, (0, 0)
             backlog, unsynced, dirty_bytes = self.dirty_backlog, self.unsynced, self.dirty_bytes
             if dirty_bytes >= size:
-                span, came, unsynced = dirty, dirty_bytes, join(unsynced, dirty)
+                span, written, unsynced = dirty, dirty_bytes, join(unsynced, dirty)
                 dirty, dirty_bytes = (0, 0), 0
-                dense = came >= (span[1] - span[0]) * self.frame_bytes
+                dense = written >= (span[1] - span[0]) * self.frame_bytes
             elif backlog:
                 span, backlog, dense = backlog[-1], backlog[:-1], True
-                came = (span[1] - span[0]) * self.frame_bytes
+                written = (span[1] - span[0]) * self.frame_bytes
             else:
                 return (0, 0), 0
             cut = self._cut_of(span, size) if dense else span[0]
             if span[0] < cut:
                 backlog = [*backlog, (span[0], cut)]
-                came = (span[1] - cut) * self.frame_bytes
+                written = (span[1] - cut) * self.frame_bytes
             self.taken, self.unsynced, self.dirty_backlog = (cut, span[1]), unsynced, backlog
             self.dirty, self.dirty_bytes = dirty, dirty_bytes
-            return self.taken, came
+            return self.taken, written
 
     def _cut_of(self, span: Span, size: int) -> int:
         """The first frame, at a block, of the last `size` bytes of a span; the span's first if there is not much more."""

@@ -148,13 +148,13 @@ class ScanStore:
         """Compute checksums of about `size` bytes of whole blocks. Returns their span, and how many bytes were written."""
         checksummer = self._checksummer
         with checksummer.flush_priority:
-            pass  # a thread that flushes goes first
+            pass  # a thread that flushes has priority
         with checksummer.checksum_lock:
             self.table.raise_if_forked()
             self._rewriter.retry_pending()
-            span, came = self.table.take_batch(size)
+            span, written = self.table.take_batch(size)
             checksummer.checksum(span, whole_blocks_only=True)
-            return span, came
+            return span, written
 
     def checksum_all(self) -> tuple[Span, int]:
         """As checksum_batch, for all written frames."""
@@ -164,9 +164,9 @@ class ScanStore:
         with checksummer.checksum_lock:
             self.table.raise_if_forked()
             self._rewriter.retry_pending()
-            span, came = self.table.take_all()
+            span, written = self.table.take_all()
             checksummer.checksum(span)
-            return span, came
+            return span, written
 
     def split_blocks(self, first: int, stop: int) -> None:
         """Give each frame of the blocks that contain `first` to `stop` a checksum of its own."""

@@ -107,7 +107,9 @@ def test_the_grid_may_be_numpys_int(tmp_path: Path) -> None:
         pytest.param({"dtype": [("a",)]}, "is not a numpy dtype", id="a field without a format"),
         pytest.param({"dtype": object()}, "is not a numpy dtype", id="an object as the dtype"),
         pytest.param(
-            {"dtype": "V99999999999999999999"}, "no numpy dtype|fixed, non-zero size", id="a dtype too large for numpy"
+            {"dtype": "V99999999999999999999"},
+            "not a numpy dtype|fixed, non-zero size",
+            id="a dtype too large for numpy",
         ),
         pytest.param({"dtype": "V2147483647"}, "elements are too large", id="elements of two gigabytes"),
         pytest.param({"dtype": "V9000000"}, "elements are too large", id="elements too large for a description"),
