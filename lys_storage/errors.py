@@ -47,7 +47,7 @@ class FrameIndexError(LysStorageError, IndexError):
 
 
 class MissingFrameError(LysStorageError, LookupError):
-    """An operator, or `np.asarray`, needs a frame that has not come. `read` gives the fill value in its place."""
+    """An operator or `np.asarray` needs a frame that is missing. `read` returns the fill value instead."""
 
 
 class ScanShapeError(LysStorageError, ValueError):

@@ -81,14 +81,14 @@ def test_read_without_an_index_is_the_whole(held: Kind) -> None:
 @pytest.mark.parametrize(
     ("index", "said"),
     [
-        pytest.param([0, 1], "has [0, 1], which is no int, slice or '...'", id="a list"),
-        pytest.param(np.array([0, 1]), "has array([0, 1]), which is no int", id="an array of ints"),
-        pytest.param(DATA > 3, "is or holds a mask", id="a mask"),
-        pytest.param((0, [True, False]), "has [True, False], which is no int", id="a list of bools"),
-        pytest.param(True, "is or holds a mask", id="a bool"),
-        pytest.param(None, "has None, which is no int", id="a new axis"),
-        pytest.param("x", "has 'x', which is no int", id="text"),
-        pytest.param(1.0, "has 1.0, which is no int", id="a float"),
+        pytest.param([0, 1], "has [0, 1], which is not an int, slice or '...'", id="a list"),
+        pytest.param(np.array([0, 1]), "has array([0, 1]), which is not an int", id="an array of ints"),
+        pytest.param(DATA > 3, "is or contains a mask", id="a mask"),
+        pytest.param((0, [True, False]), "has [True, False], which is not an int", id="a list of bools"),
+        pytest.param(True, "is or contains a mask", id="a bool"),
+        pytest.param(None, "has None, which is not an int", id="a new axis"),
+        pytest.param("x", "has 'x', which is not an int", id="text"),
+        pytest.param(1.0, "has 1.0, which is not an int", id="a float"),
     ],
 )
 def test_masks_and_lists_are_refused_with_what_takes_them(held: Kind, index: Any, said: str) -> None:

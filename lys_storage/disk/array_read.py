@@ -15,7 +15,7 @@ from .file import File
 def read_selection(
     file: File, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], selection: Selection
 ) -> np.ndarray[Any, Any]:
-    """What `selection` selects in an array of `shape` that is stored in C order at `offset` of `file`, by reads that raise."""
+    """Read `selection` of an array of `shape` that is stored in C order at `offset` of `file`. Raises StorageOSError."""
     result = np.empty(selection.shape, dtype)
     grid = Grid(shape, selection.depth)
     size = grid.frame_elements * dtype.itemsize
@@ -31,7 +31,7 @@ def read_selection(
 def read_fortran_selection(
     file: File, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], selection: Selection
 ) -> np.ndarray[Any, Any]:
-    """As read_selection, of an array that is stored in Fortran order. Reads one index of the last dimension at a time."""
+    """read_selection() for an array in Fortran order. Reads one index of the last dimension at a time."""
     *inner, last = selection.entries + tuple(range(n) for n in shape[selection.depth :])
     result = np.empty(selection.shape, dtype)
     slab = np.empty(shape[:-1], dtype, order="F")

@@ -36,7 +36,7 @@ def encode_acquisition(
 
     `scan_shape`: the shape of the scan, which may have been cut to that of `description`. `missing`: the runs
     [first, stop) of missing frames in order, at least the first MAX_MISSING_RUNS + 1 of them. `array_crc`: the CRC-32 of
-    the array alone. `ended`: when the last frame was written, in UTC. `doubtful`: the runs of unverified frames that were
+    the array alone. `ended`: when the last frame was written, in UTC. `doubtful`: the runs of doubtful frames that were
     kept, in the form of `missing`.
     """
     info: dict[str, Any] = {

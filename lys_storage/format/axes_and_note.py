@@ -160,7 +160,7 @@ def with_coordinates(axes: Sequence[np.ndarray[Any, Any] | None], shape: tuple[i
 
 
 def axes_in_words(axes: Axes, shape: tuple[int, ...], units: Sequence[str | None]) -> list[str]:
-    """Begin, end, unit and number of points of each axis; "" where these do not describe it."""
+    """First and last point, unit and number of points of each axis; "" if these do not describe it."""
     words = []
     for axis, n, unit in zip_longest(axes, shape, units):
         of_unit = f" {unit}" if unit else ""

@@ -1,6 +1,6 @@
-"""From an index to the frames that it selects, and the shape of the result. Pure arithmetic: never reads a frame.
+"""The frames that an index selects, and the shape of the result. Pure arithmetic: never reads a frame.
 
-An index shorter than the grid selects many frames. One that is longer needs a finer grid.
+An index shorter than the grid selects many frames. A longer one selects parts of frames.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from ..errors import FrameIndexError
 from .geometry import Grid
 
 Entry = int | slice
-_ADVICE = "frames are written by ints, slices and '...'"
+_ADVICE = "write frames with ints, slices and '...'"
 _MOST_CHARACTERS = 100
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What an index selects. `depth`: dimensions that the index selects in; whole blocks lie below. `shape`: of the result."""
+    """What an index selects. `depth`: dimensions that it selects in; all others are whole. `shape`: of the result."""
 
     entries: tuple[int | range, ...]
     depth: int
@@ -34,8 +34,8 @@ class Selection:
     def blocks(self, grid: Grid, most: int = 1 << 62) -> Iterator[tuple[tuple[int | slice, ...], int, int]]:
         """(index into the result, first frame, number of frames) of each contiguous block, in C order.
 
-        An index that is longer than the grid: of the frames of which it selects a part. A slice in the last dimension is
-        split into blocks of about `most` frames at most.
+        For an index that is longer than the grid: of the frames of which it selects a part. A slice in the last dimension is
+        split into blocks of at most about `most` frames.
         """
         count = prod(grid.shape[self.depth : grid.ndim])
         outer: tuple[int | range, ...] = self.entries[: grid.ndim]
@@ -65,26 +65,26 @@ class Selection:
 def select(index: Any, shape: tuple[int, ...], advice: str = _ADVICE) -> Selection:
     """What `index`, an int, a slice, an Ellipsis or a tuple of them, selects in an array of `shape`.
 
-    Raises FrameIndexError where it is out of range, or anything else, which `advice` is for.
+    Raises FrameIndexError if it is out of range or of another type. For another type the message ends with `advice`.
     """
     given = index if isinstance(index, tuple) else (index,)
     dots = [k for k, e in enumerate(given) if e is Ellipsis]
     if len(dots) > 1 or len(given) - len(dots) > len(shape):
         raise FrameIndexError(
-            f"index {shown_index(index)} has more entries than the {len(shape)} dimensions of shape {shape}"
+            f"index {shown_index(index)} has more entries than the {len(shape)} dimensions of shape {shape}, or two '...'"
         )
     for k in dots:
         given = given[:k] + (slice(None),) * (len(shape) - len(given) + 1) + given[k + 1 :]
     entries = [_entry(e, n, index, shape, advice) for e, n in zip(given, shape, strict=False)]
     while entries and isinstance(entries[-1], range) and entries[-1] == range(shape[len(entries) - 1]):
-        entries.pop()  # a whole dimension at the end belongs to the blocks
+        entries.pop()  # a last dimension that is selected as a whole is part of the blocks
     depth = len(entries)
     left_over = tuple(len(e) for e in entries if not isinstance(e, int)) + shape[depth:]
     return Selection(tuple(entries), depth, left_over)
 
 
 def shown_index(index: Any) -> str:
-    """`index` for a message, in one line of about 100 characters at most: a mask can be long."""
+    """`index` for a message, in one line of at most about 100 characters: a mask can be long."""
     return shorten(repr(index), _MOST_CHARACTERS, placeholder=" ...")
 
 
@@ -106,5 +106,5 @@ def _entry(entry: Any, n: int, index: Any, shape: tuple[int, ...], advice: str) 
 
 def _refused(entry: Any, index: Any, advice: str) -> FrameIndexError:
     is_mask = isinstance(entry, bool) or getattr(entry, "dtype", None) == np.bool_
-    what = "is or holds a mask" if is_mask else f"has {shown_index(entry)}, which is no int, slice or '...'"
+    what = "is or contains a mask" if is_mask else f"has {shown_index(entry)}, which is not an int, slice or '...'"
     return FrameIndexError(f"index {shown_index(index)} {what}; {advice}")

@@ -134,7 +134,7 @@ class FrameStates:
                 yield first, stop
 
     def doubtful(self, of: int | None = None) -> Iterator[Span]:
-        """Runs of unverified frames that were kept, in order, of the first `of` frames or of all."""
+        """Runs of doubtful frames that were kept, in order, of the first `of` frames or of all."""
         if self._doubtful_bits.any():
             for first, stop, is_doubtful in self._runs(self.frames if of is None else of, self._is_doubtful):
                 if is_doubtful:

@@ -11,7 +11,7 @@ from ..format import PAGE, Description, crc32, decode_description
 
 MAGIC = b"\x93LYSJRN\n"
 VERSION = 2
-"""The version that is written. Version 1 has no writer record and no table of unverified frames."""
+"""The version that is written. Version 1 has no writer record and no table of doubtful frames."""
 BLOCK_BYTES = 1 << 18
 """The largest block of small frames. Fewer checksums over more bytes each cost less."""
 _MOST_IN_BLOCK, _LEAST_IN_BLOCK = 4096, 2
