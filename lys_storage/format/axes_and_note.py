@@ -167,9 +167,14 @@ def axes_in_words(axes: Axes, shape: tuple[int, ...], units: Sequence[str | None
         if axis is None:
             words.append(f"0.0 ... {n - 1}.0{of_unit} ({n} points)" if n else "")
         else:
-            ends = f"{axis[0]} ... {axis[-1]}{of_unit}" if axis.ndim == 1 and axis.size else ""
+            ends = f"{_short(axis[0])} ... {_short(axis[-1])}{of_unit}" if axis.ndim == 1 and axis.size else ""
             words.append(f"{ends} ({axis.size} points)" if ends else "")
     return words
+
+
+def _short(point: Any) -> str:
+    """Floating numbers to 10 digits: 3.15, not 3.1500000000000004."""
+    return str(float(f"{point:.10g}")) if isinstance(point, float | np.floating) else str(point)
 
 
 def axes_in_a_line(axes: Axes, shape: tuple[int, ...], names: Sequence[str | None], units: Sequence[str | None]) -> str:

@@ -329,7 +329,7 @@ def test_a_truncated_scan_file_has_the_frames_that_are_left(
 ) -> None:
     """How long a file is belongs to its structure: no frame beyond its end is data, on the same boot neither."""
     for n in spots(lengths(len(rotten.part)), range(ARRAY_AT - 1, ARRAY_AT + 6 * FRAME + 2)):
-        rotten.lay(folder, part=rotten.part[:n], journal=rotten.cleaned_up if settled else rotten.journal)
+        rotten.lay(folder, part=rotten.part[:n], journal=rotten.settled if settled else rotten.journal)
         written = answer(folder, rotten, verify=checked)
         if written is not None:
             assert all(ARRAY_AT + (k + 1) * FRAME <= n for k in written), f"cut at {n}"

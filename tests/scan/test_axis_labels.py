@@ -102,12 +102,12 @@ def test_what_a_file_says_instead_of_names_is_not_handed_out(tmp_path: Path, lab
 
 @pytest.mark.parametrize("in_progress", [True, False], ids=["in progress", "an export"])
 def test_info_shows_them(tmp_path: Path, in_progress: bool) -> None:
-    scan = begin(tmp_path, axis_names=NAMES, units=UNITS)
+    scan = begin(tmp_path, axis_names=NAMES, units=UNITS, axes=[[0.0, 21 * 0.15], None])
     scan[...] = np.ones((2, 3))
     scan.suspend() if in_progress else scan.close()
     path = scan.part_path if in_progress else scan.path
     text = CliRunner().invoke(main, ["info", str(path)]).stdout
-    assert "axis 0           delay: 0.0 ... 1.0 ps (2 points)" in text
+    assert "axis 0           delay: 0.0 ... 3.15 ps (2 points)" in text
     assert "axis 1           0.0 ... 2.0 mm (3 points)" in text
     found = json.loads(CliRunner().invoke(main, ["info", "--json", str(path)]).stdout)
     assert (found["axis_names"], found["units"]) == (NAMES, UNITS)

@@ -153,7 +153,7 @@ def target_journal(folder: Path) -> Check:
         except lys_storage.LysStorageError:
             return
         try:
-            for name in ("axes", "note", "fill"):
+            for name in ("axes", "note", "fill_value"):
                 try:
                     getattr(scan, name)
                 except lys_storage.LysStorageError:
