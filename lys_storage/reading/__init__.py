@@ -1,4 +1,4 @@
-"""Exports, read-only. Nothing here changes a file."""
+"""Reads exports. Never changes a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file of ours as a stream, for zipfile and numpy. It has a position of its own, and shares the descriptor."""
+"""A `File` as a stream, for zipfile and numpy. It has its own position, and shares the descriptor."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class FileStream(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         at = offset + (0, self._at, self._file.size)[whence]
         if at < 0:
-            raise OSError(errno.EINVAL, "an offset before the beginning of the file")
+            raise OSError(errno.EINVAL, "negative offset in the file")
         self._at = at
         return at
 
@@ -39,7 +39,7 @@ class FileStream(io.RawIOBase):
         return self._at
 
     def fileno(self) -> int:
-        if self._file.fd < 0:  # which mmap would take for memory without a file
+        if self._file.fd < 0:  # mmap would map anonymous memory for -1
             raise OSError(errno.EBADF, "the file is closed in this process")
         return self._file.fd
 

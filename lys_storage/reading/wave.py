@@ -1,6 +1,6 @@
-"""Reading exports: the array as a memory map of the file where it is not compressed, axes and note as plain data.
+"""Opens exports: `open_wave` and `StoredWave`.
 
-Never writes, and never runs what a file says unless the caller trusts it.
+Never writes, and never unpickles a file unless the caller asks for it with `allow_pickle`.
 """
 
 from __future__ import annotations
@@ -8,14 +8,9 @@ from __future__ import annotations
 import errno
 import json
 import logging
-import lzma
 import os
-import struct
-import tokenize
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -26,7 +21,7 @@ import numpy as np
 
 from ..array_like import ArrayLike, Facts, keys_in_words, one_index
 from ..disk import File, read_fortran_selection, read_selection
-from ..errors import BadFileError, LysStorageError, ScanClosedError, StorageOSError, os_error
+from ..errors import BadFileError, ScanClosedError, os_error
 from ..format import (
     INFO_MEMBER,
     MAX_NPY_HEADER,
@@ -41,7 +36,7 @@ from ..format import (
     select,
     with_coordinates,
 )
-from .no_export import as_path, open_export, why_no_export
+from .no_export import BAD_FILE_ERRORS, NotAnExportError, as_path, describe_members, naming_the_file, open_export
 from .stream import FileStream, open_stream
 from .zip_check import check_member_size, check_members, check_structure, find_member, member_start
 
@@ -49,15 +44,11 @@ log = logging.getLogger("lys_storage")
 
 _STEP = 1 << 20
 _ADVICE = "read takes ints, slices and '...'; wave.data[index] takes masks and lists as well"
-_BAD_FILE_ERRORS = (
-    *(zipfile.BadZipFile, ValueError, EOFError, KeyError, IndexError, TypeError, RuntimeError, RecursionError),
-    *(MemoryError, OverflowError, SyntaxError, struct.error, zlib.error, lzma.LZMAError, tokenize.TokenError),
-)
 
 
 @dataclass(frozen=True)
 class _Data:
-    """The array of an archive. `offset`: where its elements begin in the file, None where they are compressed."""
+    """The array of an archive. `offset`: of its first element in the file; None if it is compressed."""
 
     member: zipfile.ZipInfo
     header_size: int
@@ -72,15 +63,17 @@ class _Data:
 
 
 class StoredWave(ArrayLike):
-    """An export. `data` is a read-only np.memmap; of a compressed file, as lys writes them, an array in memory.
+    """An export, opened for reading by `open_wave`. Use it in a `with` block, or call `close()`.
 
-    `wave[index]` reads as `wave.read(index)` does; `np.asarray(wave)` is `wave.data`.
+    `data` is the whole array. `wave[index]` and `wave.read(index)` read a part of it. `np.asarray(wave)` is `wave.data`.
+    All of them read the file that was opened, even if another file takes its name later.
 
-    `axes`: one array for each dimension; `note`: a dict; `info`: the content of `acquisition.json`, {} where there is none.
-    All of it is of the one file that was opened, also where another file gets its name meanwhile.
-
-    `note_error`: what was wrong with the note. UnsafeFileError: a text is in the place of what is no plain data;
-    BadFileError: the note cannot be read, and is {}.
+    Attributes:
+        path: The path that was opened.
+        note: A dict.
+        note_error: The error of the note, or None. UnsafeFileError: a value that is not plain data is given as a text.
+            BadFileError: the note cannot be read, and `note` is {}.
+        info: The content of `acquisition.json`; {} if the file has none.
     """
 
     _whole = "wave.data"
@@ -97,12 +90,12 @@ class StoredWave(ArrayLike):
 
     @property
     def axis_names(self) -> list[str | None]:
-        """The name of each dimension; None where the file has none."""
+        """The name of each dimension; None if the file has none."""
         return list(decode_labels(self.info.get("axis_names"), len(self.shape)))
 
     @property
     def units(self) -> list[str | None]:
-        """The unit of each dimension; None where the file has none."""
+        """The unit of each dimension; None if the file has none."""
         return list(decode_labels(self.info.get("units"), len(self.shape)))
 
     @property
@@ -115,19 +108,21 @@ class StoredWave(ArrayLike):
 
     @property
     def stored_axes(self) -> Axes:
-        """The axes in the file; None where a dimension has index coordinates. Unlike `axes` it allocates no coordinates."""
+        """The axes in the file; None for a dimension with index coordinates, for which `axes` allocates an array."""
         return self._axes[: len(self.shape)]
 
     @property
     def axes(self) -> list[np.ndarray[Any, Any]]:
-        """One array of coordinates for each dimension."""
+        """One array of coordinates for each dimension. Index coordinates are 0, 1, 2, ..."""
         return with_coordinates(self._axes, self.shape)
 
     @property
     def data(self) -> np.ndarray[Any, Any]:
-        """The whole array. It is mapped, or taken out of its compression, when it is first asked for.
+        """The whole array, read-only, of `shape` and `dtype`. It is mapped or decompressed at the first access.
 
-        Raises StorageOSError where the system refuses the map: `read` needs none.
+        It is an np.memmap; if the file is compressed (lys writes such files) or the array empty, an array in memory. Raises
+        StorageOSError if the system refuses the map (`read` needs none), BadFileError if the compressed data are damaged, and
+        ScanClosedError after `close()`.
         """
         self._raise_if_closed()
         data = self._data
@@ -142,7 +137,7 @@ class StoredWave(ArrayLike):
         if stored.size_bytes == 0:
             return np.zeros(stored.shape, stored.dtype)
         if stored.offset is None:
-            with _naming(self.path), open_stream(self._file) as whole, zipfile.ZipFile(whole) as archive:
+            with naming_the_file(self.path), open_stream(self._file) as whole, zipfile.ZipFile(whole) as archive:
                 return _decompress(archive, stored)
         try:
             return np.memmap(FileStream(self._file), stored.dtype, "r", stored.offset, stored.shape, stored.order)  # type: ignore[call-overload,no-any-return,unused-ignore]
@@ -151,11 +146,11 @@ class StoredWave(ArrayLike):
             raise os_error("map", self.path, reason, "wave.read(index) reads without a map") from error
 
     def read(self, index: Any = ..., *more: Any) -> np.ndarray[Any, Any]:
-        """A copy of what `index` names: ints, slices, Ellipsis, or a tuple of them. The default is the whole.
+        """A copy of the part that `index` selects, as an array of `dtype`; 0-dimensional if that is one element.
 
-        Always an array of the dtype of the wave, also of one element. Raises FrameIndexError where
-        the index is out of range, or has a mask or a list. A disk error raises StorageOSError here; through `data` it kills the
-        process.
+        `index`: ints, slices, Ellipsis, or a tuple of them; by default the whole array. Raises FrameIndexError if it is out
+        of range, or has a mask or a list, and ScanClosedError after `close()`. A disk error raises StorageOSError here; an
+        access through the memory map `data` would kill the process.
         """
         one_index("wave.read", index, more)
         self._raise_if_closed()
@@ -166,7 +161,7 @@ class StoredWave(ArrayLike):
         return read(self._file, stored.offset, self.shape, self.dtype, selection)
 
     def __getitem__(self, index: Any) -> Any:
-        """As `read`; one element is a numpy scalar."""
+        """As `read`, but one element is a numpy scalar."""
         return self.read(index)[()]
 
     def _as_array(self) -> np.ndarray[Any, Any]:
@@ -174,14 +169,14 @@ class StoredWave(ArrayLike):
 
     def _raise_if_closed(self) -> None:
         if self._is_closed:
-            raise ScanClosedError(f"{self.path} is closed; open_wave opens it again")
+            raise ScanClosedError(f"{self.path} is closed; open it again with open_wave")
 
     def verify(self, on_progress: Callable[[int], None] = lambda done: None) -> Iterator[str]:
-        """What is wrong with the bytes of the file, in words: all of them are read. `on_progress(done)`: bytes so far."""
+        """Read every member, and yield a text for each fault that is found. `on_progress(done)`: the bytes read so far."""
         return check_members(self._file, on_progress)
 
     def close(self) -> None:
-        """Close the file. Arrays that `data` returned before stay valid. A second call does nothing."""
+        """Close the file. Arrays that `data` returned before remain valid. A second call does nothing."""
         self._data, self._is_closed = None, True
         self._file.close()
 
@@ -212,19 +207,23 @@ class StoredWave(ArrayLike):
 def open_wave(
     path: str | bytes | os.PathLike[str] | os.PathLike[bytes], *, allow_pickle: bool = False, verify: bool = False
 ) -> StoredWave:
-    """Open an export. The data are not read, unless with `verify`: the time does not depend on their size.
+    """Open an export (a .npz with an array `data`) for reading. Without `verify` this does not read the array.
 
-    `verify`: read every byte once, and raise BadFileError where a CRC-32 is not that of its member. `allow_pickle`: unpickle
-    whatever axes and note hold, which can execute code from the file. Without it a text such as `<decimal.Decimal('1')>`
-    is in the place of what is no plain data in the note; a note that cannot be read is {}, and a warning is logged.
+    Args:
+        path: The name of the export. A leading `~` is the home folder.
+        allow_pickle: Unpickle all objects in the axes and the note. This can execute code from the file. If False, an object
+            of the note that is not plain data is given as a text such as `<decimal.Decimal('1')>`.
+        verify: Read the whole file, and compare each member with its CRC-32.
 
-    Raises BadFileError where the file is no sound .npz with an array `data`, and UnsafeFileError where the axes are pickles
-    of anything but plain data and numpy arrays, and `allow_pickle` is False.
+    A note that cannot be read does not prevent opening: it is given as {}, and a warning is logged.
+
+    Raises StorageOSError if the file cannot be opened or read; BadFileError if it is not an export, or is damaged;
+    UnsafeFileError if the axes hold objects other than plain data and numpy arrays, and `allow_pickle` is False.
     """
     where = as_path(path)
     file = open_export(where)
     try:
-        with _naming(where, file):
+        with naming_the_file(where, file):
             wave = _open(where, file, allow_pickle)
             for what in wave.verify() if verify else ():
                 raise BadFileError(what)
@@ -234,34 +233,12 @@ def open_wave(
         raise
 
 
-@contextmanager
-def _naming(path: Path, file: File | None = None) -> Iterator[None]:
-    """Errors of the family that name the file, for what zipfile and numpy raise where it is damaged."""
-    try:
-        yield
-    except BadFileError as error:
-        raise type(error)(f"{path}: {error}") from error.__cause__
-    except _BAD_FILE_ERRORS as error:
-        if isinstance(error, LysStorageError):
-            raise
-        known = why_no_export(path, file.size) if file is not None else None
-        if known:
-            raise BadFileError(f"{path} {known}") from None
-        raise BadFileError(f"{path} is no sound .npz: {type(error).__name__}: {error}") from error
-    except StorageOSError:
-        raise
-    except OSError as error:
-        if error.errno == errno.EINVAL:  # a seek to before the beginning of the file
-            raise BadFileError(f"{path} is no sound .npz: an offset in the archive lies outside the file") from error
-        raise os_error("read", path, error) from error
-
-
 def _open(where: Path, file: File, allow_pickle: bool) -> StoredWave:
     with open_stream(file) as whole, zipfile.ZipFile(whole) as archive:
         check_structure(archive, file.size)
         data = find_member(archive, "data")
         if data is None:
-            raise BadFileError(_foreign(archive.namelist()))
+            raise NotAnExportError(describe_members(archive.namelist()))
         wave = StoredWave(where, file, _find_array(archive, file, data))
         if (axes := find_member(archive, "axes")) is not None:
             wave._axes = decode_axes(archive.read(check_member_size(axes)), allow_pickle)
@@ -274,29 +251,22 @@ def _open(where: Path, file: File, allow_pickle: bool) -> StoredWave:
     return wave
 
 
-def _foreign(names: list[str]) -> str:
-    arrays = [name.removesuffix(".npy") for name in names if name.endswith(".npy")]
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    listed = ", ".join(map(repr, (arrays if len(arrays) == len(names) else names)[:5])) or "nothing"
-    advice = "; numpy.load reads its arrays" if arrays else ""
-    return f"is no export: it has no array 'data'. It holds {listed}{more}{advice}"
-
-
 def _read_note(wave: StoredWave, archive: zipfile.ZipFile, member: zipfile.ZipInfo, allow_pickle: bool) -> None:
-    """The note alone may be bad: the data are worth more than it."""
+    """A note that cannot be read does not prevent access to the data."""
     try:
         wave.note, wave.note_error = decode_note_with_texts(archive.read(member), allow_pickle)
-    except _BAD_FILE_ERRORS as error:
+    except BAD_FILE_ERRORS as error:
         what = f"note.npy cannot be read: {type(error).__name__}: {error}"
-        # Another exception, without the traceback of this one, which would keep all that was read, and the wave.
+        # A new exception: the traceback of this one would keep the wave, and all that was read, in memory.
         wave.note_error = type(error)(str(error)) if isinstance(error, BadFileError) else BadFileError(what)
-        log.warning("%s: %s; its data are read, its note is taken for empty", wave.path, wave.note_error)
+        log.warning("%s: %s; the note is given as empty, the data are not affected", wave.path, wave.note_error)
 
 
 def _check_header(file: File, wave: StoredWave) -> None:
-    """Raise BadFileError where the .npy header has changed: a flipped bit can turn "<f8" into ">f8".
+    """Raise BadFileError if the .npy header has changed: a flipped bit can turn "<f8" into ">f8".
 
-    No data are read: the CRC-32 of the header and that of the array, in `acquisition.json`, give that of the member.
+    This reads no data: the CRC-32 of the member follows from that of the header and that of the array, which
+    `acquisition.json` holds.
     """
     stored = wave._stored
     array_crc, offset, size = wave.info.get("array_crc32"), stored.offset, stored.size_bytes
@@ -304,11 +274,11 @@ def _check_header(file: File, wave: StoredWave) -> None:
         return
     header = file.read_at(stored.header_size, offset - stored.header_size)
     if combine(crc32(header), array_crc & 0xFFFFFFFF, size) != stored.member.CRC:
-        raise BadFileError("the header of data.npy is not what it was")
+        raise BadFileError("the header of data.npy does not match its checksum")
 
 
 def _find_array(archive: zipfile.ZipFile, file: File, member: zipfile.ZipInfo) -> _Data:
-    """What the header of the array says, and where its elements are. Raises BadFileError where they cannot be there."""
+    """The header of the array, and the place of its elements. Raises BadFileError if the member has another size than that."""
     is_stored = member.compress_type == zipfile.ZIP_STORED
     start = member_start(file, member) if is_stored else 0
     if is_stored:
@@ -320,11 +290,14 @@ def _find_array(archive: zipfile.ZipFile, file: File, member: zipfile.ZipInfo) -
     offset = start + header_size if is_stored else None
     data = _Data(member, header_size, shape, dtype, "F" if is_fortran and len(shape) > 1 else "C", offset)
     if dtype.hasobject:
-        raise BadFileError(f"{member.filename} holds Python objects")
+        raise NotAnExportError(
+            f"{member.filename} holds Python objects, expected numbers or text; numpy.load(..., allow_pickle=True) reads "
+            "them, which can execute code from the file"
+        )
     needed = header_size + data.size_bytes
     if needed != member.file_size or (is_stored and start + needed > file.size):
         raise BadFileError(
-            f"{member.filename} has {member.file_size} bytes, its shape {shape} of {dtype} needs {needed}"
+            f"{member.filename} has {member.file_size} bytes, expected {needed} for shape {shape} of {dtype}"
         )
     return data
 
@@ -334,9 +307,9 @@ def _decompress(archive: zipfile.ZipFile, stored: _Data) -> np.ndarray[Any, Any]
     view, at = array.reshape(-1, order=stored.order).view(np.uint8).data, 0
     with archive.open(stored.member) as stream:
         stream.read(stored.header_size)
-        while piece := stream.read(_STEP):  # to the end, where zipfile compares the CRC-32
+        while piece := stream.read(_STEP):  # up to the end: there zipfile compares the CRC-32
             view[at : at + len(piece)] = piece
             at += len(piece)
     if at != len(view):
-        raise BadFileError(f"{stored.member.filename} is cut short")
+        raise BadFileError(f"{stored.member.filename} is truncated: {at} bytes, expected {len(view)}")
     return array

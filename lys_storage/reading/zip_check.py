@@ -1,6 +1,6 @@
-"""Checks of the ZIP archive that an export is: its structure, and every byte of its members against their CRC-32.
+"""Checks an export as a ZIP archive: its structure, and the CRC-32 of each member.
 
-Never changes a file, and never allocates more memory than a file of its size can be worth.
+Never changes a file. Never allocates memory for a member whose declared size is impossible in a file of this size.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ _STEP = 1 << 20
 
 
 def check_members(file: File, on_progress: Callable[[int], None] = lambda done: None) -> Iterator[str]:
-    """What is wrong with the members of the archive `file`, in words: each is read, and compared with its CRC-32.
+    """Read each member of the archive `file`, compare it with its CRC-32, and yield a text for each fault.
 
-    `on_progress(done)`: bytes so far.
+    `on_progress(done)`: the bytes read so far.
     """
     done = 0
     try:
         with open_stream(file) as whole, zipfile.ZipFile(whole) as archive:
             names = archive.namelist()
             if len(set(names)) != len(names):
-                yield "it has two members of one name"
+                yield "two members have the same name"
             for member in archive.infolist():
-                with archive.open(member) as stream:  # raises where its two headers have different names
+                with archive.open(member) as stream:  # raises if its two headers have different names
                     pieces = iter(lambda: stream.read(_STEP), b"")
                     crc = 0
                     for piece in _read_stored(file, member) if member.compress_type == zipfile.ZIP_STORED else pieces:
@@ -48,17 +48,17 @@ def check_members(file: File, on_progress: Callable[[int], None] = lambda done: 
 
 
 def _read_stored(file: File, member: zipfile.ZipInfo) -> Iterator[memoryview]:
-    """The bytes of a stored member, in pieces. Not through zipfile: its CRC-32 is several times slower than a disk."""
+    """The bytes of a stored member, in pieces. zipfile would compute its own CRC-32, which is slower than the disk."""
     start, buffer = member_start(file, member), memoryview(bytearray(min(_STEP, max(1, member.file_size))))
     for at in range(0, member.file_size, len(buffer)):
         view = buffer[: min(len(buffer), member.file_size - at)]
         if file.read_into(view, start + at) != len(view):
-            raise BadFileError(f"member {member.filename} is cut short")
+            raise BadFileError(f"member {member.filename} is truncated")
         yield view
 
 
 def member_start(file: File, member: zipfile.ZipInfo) -> int:
-    """Offset of the first byte of a member: behind its local header, which has variable parts."""
+    """The offset of the first byte of a member, after its local header, whose length varies."""
     local = file.read_at(30, member.header_offset)
     if len(local) < 30 or local[:4] != b"PK\3\4":
         raise BadFileError(f"member {member.filename} has no local header")
@@ -66,18 +66,23 @@ def member_start(file: File, member: zipfile.ZipInfo) -> int:
 
 
 def check_structure(archive: zipfile.ZipFile, size: int) -> None:
-    """Raise BadFileError where the two headers of a member disagree, or its sizes cannot be true in a file of `size` bytes.
+    """Raise BadFileError if the two headers of a member disagree, or its sizes are impossible in a file of `size` bytes.
 
-    The central directory has no checksum of its own.
+    The central directory has no checksum.
     """
     if len(archive.infolist()) > _MAX_MEMBERS:
-        raise BadFileError(f"it has {len(archive.infolist())} members")
+        raise BadFileError(f"the archive has {len(archive.infolist())} members, expected at most {_MAX_MEMBERS}")
     for info in archive.infolist():
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise BadFileError(f"member {info.filename} is compressed as no .npz is")
+            raise BadFileError(
+                f"member {info.filename} has compression method {info.compress_type}, expected stored or deflated"
+            )
         limit = info.compress_size * (1 if info.compress_type == zipfile.ZIP_STORED else _MAX_DEFLATE_RATIO)
         if info.compress_size > size or info.file_size > limit:
-            raise BadFileError(f"member {info.filename} says that it has {info.file_size} bytes")
+            raise BadFileError(
+                f"member {info.filename} declares {info.compress_size} compressed and {info.file_size} uncompressed bytes, "
+                f"which is impossible in a file of {size} bytes"
+            )
         if info.comment:
             raise BadFileError(
                 f"member {info.filename} has a comment; rejected, because the comment could hide further members"
@@ -86,14 +91,15 @@ def check_structure(archive: zipfile.ZipFile, size: int) -> None:
 
 
 def find_member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo | None:
-    """The member that numpy.load gives for `name`: it may have the suffix .npy, or none."""
+    """The member that numpy.load finds for `name`: with the suffix .npy, or without one."""
     names = archive.namelist()
     found = next((known for known in (name, f"{name}.npy") if known in names), None)
     return None if found is None else archive.getinfo(found)
 
 
 def check_member_size(info: zipfile.ZipInfo) -> zipfile.ZipInfo:
-    """`info` of a small member. Raises BadFileError where it is larger than any such member is."""
-    if info.file_size > (_MAX_MEMBER if info.compress_type == zipfile.ZIP_STORED else _MAX_COMPRESSED):
-        raise BadFileError(f"member {info.filename} says that it has {info.file_size} bytes")
+    """`info`, of a member that is read as a whole. Raises BadFileError if it is too large for that."""
+    limit = _MAX_MEMBER if info.compress_type == zipfile.ZIP_STORED else _MAX_COMPRESSED
+    if info.file_size > limit:
+        raise BadFileError(f"member {info.filename} declares {info.file_size} bytes, expected at most {limit}")
     return info

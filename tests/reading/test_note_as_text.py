@@ -153,7 +153,7 @@ def test_a_note_that_cannot_be_read_is_empty_and_the_data_are_handed_out(
         assert_same_array(wave.data, some((4, 5, 2, 3), "i4"))
         assert wave.axes[0].tolist() == [1.5, 2, 3, 4]
     assert [record.getMessage() for record in caplog.records] == [
-        f"{path}: {said}; its data are read, its note is taken for empty"
+        f"{path}: {said}; the note is given as empty, the data are not affected"
     ]
     assert [problem.what.endswith(said) for problem in lys_storage.verify(path)] == [True]
     with lys_storage.open_wave(path, allow_pickle=True) as wave:

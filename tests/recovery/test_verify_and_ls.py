@@ -34,7 +34,7 @@ def test_verify_reads_what_lys_and_numpy_write(tmp_path: Path) -> None:
     assert lys_storage.verify(tmp_path) == []
     (tmp_path / "other.npz").write_bytes(b"no archive")
     (problem,) = lys_storage.verify(tmp_path)
-    assert "is no sound .npz" in str(problem)
+    assert "is not a ZIP archive" in str(problem)
 
 
 def test_ls_tells_the_state_of_everything(tmp_path: Path) -> None:
