@@ -1,6 +1,6 @@
-"""A memory-mapped, disk-backed array store for laboratories: a scan goes straight into the .npz that lys loads.
+"""A memory-mapped, disk-backed array store for laboratories. A scan is written directly into the .npz that lys loads.
 
-Scripts use `create` and `open_wave`; a lys_instr set-up uses `DataStorage`, which loads Qt when it is first named.
+Scripts use `create` and `open_wave`. Set-ups with lys_instr use `DataStorage`; its first use imports Qt.
 """
 
 from __future__ import annotations

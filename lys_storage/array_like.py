@@ -1,6 +1,6 @@
-"""What a person tries on anything that holds an array: `len`, iteration, `np.asarray`, a table in Jupyter, a copy.
+"""The array protocol of `Scan` and `StoredWave`: `len`, iteration, `np.asarray`, the table in Jupyter, copies.
 
-Each of them works as for numpy, or is refused in words. Never reads a frame itself.
+Each works as for a numpy array, or raises an error that says what to do. Never reads a frame itself.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Any, NoReturn, SupportsIndex
 import numpy as np
 
 Facts = Mapping[str, Callable[[], Any]]
-"""Rows of a table: what each is, and what tells its text. A row is left out where that is None."""
+"""Rows of a table: the name of each, and a function that gives its value. A row with the value None is left out."""
 _MOST_CHARACTERS, _MOST_KEYS = 300, 20
 
 
 class ArrayLike(ABC):
-    """`shape`, `dtype` and indexing, and what follows from them. Its truth value is always True, also of length 0."""
+    """`shape`, `dtype` and indexing, and the methods that follow from them. The truth value is True, also for length 0."""
 
     _whole = ""
-    """How a person spells the whole array."""
+    """The expression for the whole array, for messages."""
 
     @property
     @abstractmethod
@@ -40,7 +40,7 @@ class ArrayLike(ABC):
 
     @abstractmethod
     def _facts(self) -> Facts:
-        """The rows of the table in Jupyter. None of them reads data or waits."""
+        """The rows of the table in Jupyter. Their functions neither read data nor wait."""
 
     @property
     def ndim(self) -> int:
@@ -54,19 +54,19 @@ class ArrayLike(ABC):
 
     @property
     def nbytes(self) -> int:
-        """The size of the array in bytes; not that of the file."""
+        """The size of the array in bytes; the file has another size."""
         return self.size * self.dtype.itemsize
 
     def __len__(self) -> int:
         if not self.shape:
-            raise TypeError(f"a {type(self).__name__} of shape () has no length")
+            raise TypeError(f"a {type(self).__name__} of shape () has no length; read its element with [()]")
         return self.shape[0]
 
     def __bool__(self) -> bool:
         return True
 
     def __iter__(self) -> Iterator[Any]:
-        """What each index of the first dimension names, in order."""
+        """`self[0]`, `self[1]`, ... along the first dimension."""
         return (self[k] for k in range(len(self)))
 
     def __contains__(self, value: object) -> NoReturn:
@@ -77,14 +77,16 @@ class ArrayLike(ABC):
         wanted = array.dtype if dtype is None else np.dtype(dtype)
         if copy or wanted != array.dtype:
             if copy is False:
-                raise ValueError(f"an array of {array.dtype} becomes {wanted} by a copy only, and copy is False")
+                raise ValueError(
+                    f"converting {array.dtype} to {wanted} needs a copy, but copy is False: pass copy=None"
+                )
             return np.array(array, wanted)
         return array
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
         raise TypeError(
-            f"a {type(self).__name__} holds an open file, and can be neither copied nor pickled. Pass its path, or "
-            f"np.array({self._whole}), instead"
+            f"a {type(self).__name__} holds an open file, and cannot be copied or pickled: pass its path, or "
+            f"np.array({self._whole})"
         )
 
     def _repr_html_(self) -> str:
@@ -94,13 +96,14 @@ class ArrayLike(ABC):
 
 
 def one_index(method: str, index: Any, more: tuple[Any, ...]) -> None:
-    """Raise TypeError where an index of several dimensions was given as several arguments."""
+    """Raise TypeError if an index of several dimensions was given as several arguments."""
     if more:
         given = ", ".join(map(repr, (index, *more)))
-        raise TypeError(f"{method} takes one index, expected a tuple for several dimensions: {method}(({given}))")
+        raise TypeError(f"{method} takes one index, got {1 + len(more)} arguments: pass a tuple, {method}(({given}))")
 
 
 def keys_in_words(note: Mapping[Any, Any]) -> str:
+    """The keys of `note` as one text, for the table in Jupyter."""
     keys = [str(key) for key, _ in zip(note, range(_MOST_KEYS), strict=False)]
     more = len(note) - len(keys)
     return ", ".join(keys) + (f" and {more} more" if more else "")
@@ -110,12 +113,12 @@ def _text(value: Callable[[], Any]) -> str:
     try:
         found = value()
         text = "" if found is None else str(found)
-    except Exception as error:  # a table never raises: the scan may be closed, the file gone
+    except Exception as error:  # the table must not raise: the scan may be closed, or the file removed
         text = f"not known: {type(error).__name__}"
     return text if len(text) <= _MOST_CHARACTERS else text[:_MOST_CHARACTERS] + " ..."
 
 
 def _escaped(text: str) -> str:
-    import html  # a notebook alone needs it
+    import html  # imported here: only notebooks need it
 
     return html.escape(text.encode("utf-8", "backslashreplace").decode())  # Jupyter sends UTF-8
