@@ -108,11 +108,11 @@ def as_frame(frame: Any, dtype: np.dtype[Any], index: Any) -> np.ndarray[Any, An
         return with_same_values(array, dtype, index)
     if array.dtype.hasobject:
         raise FrameTypeError(
-            f"frame at index {index!r} holds Python objects: give numbers, or an array of dtype {dtype}"
+            f"frame at index {index!r} holds Python objects, expected numbers: convert it to an array of dtype {dtype}"
         )
     raise FrameTypeError(
-        f"a frame of dtype {array.dtype} cannot be stored as {dtype} without loss beyond same_kind casting; "
-        f"convert it, or make the scan with dtype={array.dtype.name!r}"
+        f"frame at index {index!r} has dtype {array.dtype}, expected {dtype} or a dtype that casts to it by 'same_kind': "
+        f"convert the frame, or create the scan with dtype={array.dtype.name!r}"
     )
 
 
@@ -174,7 +174,7 @@ def _cast(slab: np.ndarray[Any, Any], dtype: np.dtype[Any], index: Any) -> np.nd
 
 def check_frame_shape(array: np.ndarray[Any, Any], index: Any, expected: tuple[int, ...]) -> None:
     if array.shape != expected:
-        raise FrameShapeError(f"frame at index {index!r} has shape {array.shape}, the index leaves over {expected}")
+        raise FrameShapeError(f"frame at index {index!r} has shape {array.shape}, expected {expected}")
 
 
 def chunks(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> Iterator[Chunk]:

@@ -1,6 +1,6 @@
-"""Frames on their way out of a scan in progress: read from its file, and never a frame that has not come.
+"""Reads frames of a scan in progress from its file. Never gives bytes of a missing frame.
 
-Which frames have come is asked before their bytes are read: what comes meanwhile is missing still.
+The states are read before the bytes: a frame that is written in between is still treated as missing.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _ADVICE = "reading takes ints, slices and '...'; scan.array[index] takes masks a
 
 
 def read_frames(store: ScanStore, index: Any, *, fill: bool) -> np.ndarray[Any, Any]:
-    """What `index` names, with the fill value where no frame has come; without `fill`, MissingFrameError there."""
+    """The part that `index` selects. Missing frames hold the fill value; without `fill` they raise MissingFrameError."""
     table = store.table
     while True:
         layout, states, file, d = table.layout, table.states, table.file, table.description
-        if layout is table.layout:  # the others are of it: a change of the layout is one step
+        if layout is table.layout:  # so the others belong to it: the layout changes in one step
             break
     selection = select(index, d.shape, _ADVICE)
     missing = []
@@ -34,9 +34,9 @@ def read_frames(store: ScanStore, index: Any, *, fill: bool) -> np.ndarray[Any, 
                 continue
             if not fill:
                 raise MissingFrameError(
-                    f"index {shown_index(index)} needs frame {layout.grid.index_of(at)}, which has not come "
+                    f"index {shown_index(index)} needs frame {layout.grid.index_of(at)}, which has not been written "
                     f"({table.frames_written} of {table.frames} frames have). scan.read(index) gives the fill value for it; "
-                    "scan.written tells which frames have come"
+                    "scan.written shows the frames that have been written"
                 )
             missing.append((place, states.array[first : first + count] < WRITTEN))
     result = read_selection(file, d.array_offset, d.shape, d.dtype, selection)

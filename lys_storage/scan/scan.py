@@ -1,6 +1,6 @@
-"""One acquisition in progress, as scripts see it: frames by index, axes and note, and the export at the end.
+"""`Scan`: an acquisition in progress. Writes frames, axes and note, and exports the scan at the end.
 
-How it is looked at, and read, is in `scan_view`.
+Its base `ScanView` has the parts that only read.
 """
 
 from __future__ import annotations
@@ -35,10 +35,13 @@ log = logging.getLogger("lys_storage")
 
 
 class Scan(ScanView):
-    """A scan that is being written. Made by `create` or `resume`; frames may be written from several threads.
+    """A scan that is being written. `create` and `resume` make it; use it in a `with` block, or call `close()`.
 
-    `path` is the final name; until it is published the scan is at `part_path`. A frame whose write has returned survives
-    the death of the process; one older than `flush_interval_s` survives a power cut.
+    `scan[index] = frame` stores a frame. Several threads may write. A frame survives the death of the process once its write
+    has returned, and a power cut once it is older than `flush_interval_s` (seconds). `close()` makes the export at `path`;
+    until then the scan is in the file `part_path`.
+
+    Once the scan is over, reading and writing frames raises ScanClosedError.
     """
 
     def __init__(
@@ -54,7 +57,7 @@ class Scan(ScanView):
         incomplete: str = "fill",
         casting: str = "same_value",
     ) -> None:
-        """`metadata_is_trusted`: axes and note are this process's own. `incomplete`, `casting`: as in create."""
+        """`metadata_is_trusted`: this process wrote axes and note, so unpickling them is safe. The others: as in create."""
         on_error = on_error or log_error
         self.report = None
         self._store, self._incomplete, self._is_released = store, incomplete, False
@@ -70,14 +73,17 @@ class Scan(ScanView):
             checks_values=casting == "same_value",
         )
         self._finalizer = weakref.finalize(self, self._workers.drop, weakref.ref(self))
-        self._lifecycle = lifecycle  # last: __del__ finds a scan that is whole, or none
+        self._lifecycle = lifecycle  # set last: __del__ does nothing for a scan without it
         warn_at_exit(self)
 
     # -- axes and note --------------------------------------------------------------------------------------------
 
     @property
     def axes(self) -> list[np.ndarray[Any, Any]]:
-        """One coordinate array for each dimension. Set it as a whole; None entries become index coordinates."""
+        """One array of coordinates for each dimension. Assign a list; None in it stands for index coordinates 0, 1, 2, ...
+
+        Assigning raises AxisLengthError for too many axes, a wrong length, or points that cannot be stored.
+        """
         with self._lifecycle.lock:
             if not self._metadata.axes_are_read:
                 self._raise_if_over()
@@ -92,7 +98,10 @@ class Scan(ScanView):
 
     @property
     def note(self) -> dict[Any, Any]:
-        """The note of the wave. Set it as a whole, or change it in place: what is in it at close() counts."""
+        """The note of the wave, a dict. Assign one, or change it in place: `close()` and `suspend()` store it.
+
+        Assigning raises ScanShapeError if it is not a dict that can be stored.
+        """
         with self._lifecycle.lock:
             if not self._metadata.note_is_read:
                 self._raise_if_over()
@@ -107,20 +116,24 @@ class Scan(ScanView):
     # -- frames ---------------------------------------------------------------------------------------------------
 
     def write(self, index: Any, frame: Any) -> None:
-        """Store `frame` at `index`; when this returns it survives the death of the process, and may be reused.
+        """Store `frame` at `index`. When this returns, the frame survives the death of the process.
 
-        `index`: ints, slices, Ellipsis, as for numpy, without masks and lists; in range, and of whole frames
-        (FrameIndexError). The frame's shape is exactly what the index leaves over (FrameShapeError), its dtype casts by
-        same_kind and keeps each value (FrameTypeError); otherwise nothing of it is stored, and the scan goes on. A Python
-        number or a numpy scalar fills all that the index names; an array is never broadcast, also not one of shape ().
-        DiskFullError, StorageOSError: the system refused; the frame is missing. ScanClosedError: it came too late.
+        Args:
+            index: Ints, slices, Ellipsis, or a tuple of them, as for numpy; no masks and no lists. It selects whole frames.
+            frame: An array, or nested lists, of the shape `scan.read(index)` has. Arrays are not broadcast. A Python number
+                or numpy scalar is stored in all elements that `index` selects. The buffer may be reused afterwards.
+
+        Raises FrameIndexError if the index is out of range or selects a part of a frame; FrameShapeError if the shape
+        differs; FrameTypeError if the dtype does not cast by `same_kind`, or a value would change (`casting` of `create`).
+        None of the frame is stored then, and the scan continues. Raises DiskFullError or StorageOSError if the system cannot
+        write; a new frame is then missing. Raises ScanClosedError if the scan accepts no more frames.
         """
         self._writer.write(index, frame, True)
 
     def update(self, data: Mapping[Any, Any]) -> None:
-        """Store every frame of `{index: frame}`, each as `write` does.
+        """Store every frame of `{index: frame}`, as `write` does.
 
-        A bad one does not keep the others out: it is raised afterwards.
+        A frame that cannot be stored does not prevent the others: the first error is raised after all have been tried.
         """
         self._writer.update(data)
 
@@ -128,23 +141,26 @@ class Scan(ScanView):
         self._writer.write(index, frame, True)
 
     def flush(self) -> None:
-        """Make every frame written so far survive a power cut."""
+        """Make all frames that have been written survive a power cut. Raises StorageOSError if the system cannot sync."""
         self._raise_if_over()
         self._store.flush()
 
     def change_dtype(self, dtype: Any, fill_value: Any = None) -> None:
-        """Store frames as `dtype` from now on. Only while no frame has been written: ScanShapeError otherwise.
+        """Change the dtype of a scan without frames. `fill_value`: as in create.
 
-        `fill_value`: as in create.
+        Raises ScanShapeError if a frame has been written, or `dtype` or `fill_value` cannot be stored; DiskFullError if there
+        is not enough space.
         """
         self._writer.change_dtype(dtype, fill_value)
 
     # -- the end --------------------------------------------------------------------------------------------------
 
     def seal(self) -> None:
-        """Refuse further frames and wait for those in flight. What is left to do is close()."""
+        """Accept no more frames, and wait for the writes in progress. `close()` then exports the scan."""
         self._raise_if_over()
-        self._store.stop_accepting("it accepts no more frames: seal, close, suspend or discard has ended it")
+        self._store.stop_accepting(
+            "it accepts no more frames after seal, close, suspend or discard; create another scan"
+        )
         with self._lifecycle.lock:
             if self._lifecycle.is_open:
                 self._lifecycle.state = "sealed"
@@ -160,8 +176,13 @@ class Scan(ScanView):
     def close(self, *, incomplete: str | None = None, on_progress: Progress | None = None) -> Path:
         """Export the scan, and return the path of the export. A second call returns the same path.
 
-        `incomplete`: "fill" or "trim", as in create; None: what create was given. `on_progress(done, total)`: bytes of fill
-        value written so far. Where it raises, the scan stays in progress on disk, and close() can be called again.
+        Args:
+            incomplete: "fill" or "trim", as in create. None: the value that was given to create.
+            on_progress: `on_progress(done, total)` is called with the bytes of fill value that have been written. It must
+                not call the scan.
+
+        Raises StorageOSError or DiskFullError if the system cannot write, NameTakenError if another file has taken the name,
+        and ScanShapeError for another `incomplete`. The scan then stays in progress on disk; `close()` can be called again.
         """
         return self._close(incomplete or self._incomplete, on_progress, recovering=False)
 
@@ -184,7 +205,10 @@ class Scan(ScanView):
         return self.report.path
 
     def suspend(self) -> None:
-        """Stop writing, and keep the scan in progress on disk, for `resume` or `recover`. Twice is harmless."""
+        """Stop writing, and keep the scan in progress on disk for `resume` or `recover`. A second call does nothing.
+
+        Raises StorageOSError if the last flush fails; the scan is suspended all the same.
+        """
         if self._lifecycle.is_over and not self._lifecycle.is_forked:
             self._release()
             return
@@ -195,9 +219,9 @@ class Scan(ScanView):
             if self._lifecycle.state == DISCARDING:
                 return self._discard()
             try:
-                if self._store.find_export():  # close() could not end, else it would be saved
+                if self._store.find_export():  # a close() that did not complete has published the export
                     sync_folder(self.part_path.parent)
-                elif self._store.table.successor is None:  # then everything has been synced before
+                elif self._store.table.successor is None:  # else a layout change was interrupted: all frames are synced
                     self._metadata.store_note()
                     self._store.flush()
             finally:
@@ -205,11 +229,14 @@ class Scan(ScanView):
                 self._release()
 
     def discard(self) -> None:
-        """Give up a scan of which nothing has arrived (else ScanClosedError): its files go, and its name is free again."""
+        """Remove the files of a scan without frames, and free its name. Raises ScanClosedError if it has frames."""
         self._end_writing()
         with self._lifecycle.lock:
             if self.frames_written or self._lifecycle.state not in ("sealed", DISCARDING):
-                raise ScanClosedError(f"scan {self.part_path} has {self.frames_written} frames, and is not discarded")
+                raise ScanClosedError(
+                    f"scan {self.part_path} has {self.frames_written} of {self.frames_expected} frames, and only a scan "
+                    "without frames can be discarded: export it with close(), or keep it in progress with suspend()"
+                )
             self._discard()
 
     def _discard(self) -> None:
@@ -221,7 +248,7 @@ class Scan(ScanView):
         self._release()
 
     def _release(self) -> None:
-        """Let the files go, and with them the lock. Again where it was interrupted."""
+        """Close the files, which releases the lock. If a call was interrupted, the next one completes it."""
         if not self._is_released:
             self._finalizer.detach()
             self._map.end()
@@ -234,7 +261,7 @@ class Scan(ScanView):
         if lifecycle is None or lifecycle.is_over or sys.is_finalizing():
             return
         message = unclosed(self)
-        log.warning("%s", message)  # a ResourceWarning is not shown by default
+        log.warning("%s", message)  # Python hides a ResourceWarning by default
         warnings.warn(message, ResourceWarning, stacklevel=2)
 
     def __enter__(self) -> Scan:
@@ -252,16 +279,16 @@ class Scan(ScanView):
         try:
             self.suspend()
         except LysStorageError as second:
-            error.add_note(f"And the last flush failed: {second}")
+            error.add_note(f"The last flush failed too: {second}")
         if self.report is None:
             error.add_note(kept_in_progress(self))
 
 
 def export_recovered(scan: Scan, incomplete: str, on_progress: Progress | None) -> Path:
-    """As Scan.close, for recovery: no file is replaced, also where create was told to replace one."""
+    """As Scan.close, for recovery: it replaces no file, even if the scan was created with `overwrite=True`."""
     return scan._close(incomplete, on_progress, recovering=True)
 
 
 def frame_writer(scan: Scan) -> FrameWriter:
-    """The writer of a scan, for the parts of this package that need more of it than scripts do."""
+    """The FrameWriter of `scan`, for other modules of this project. It is not public."""
     return scan._writer

@@ -1,4 +1,4 @@
-"""A scan in progress as it is looked at: what it is, what of it has come, and its frames as of an array. Never writes."""
+"""`ScanView`: the properties of a scan in progress, and reading of its frames. Never writes."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from .missing import missing_indices
 
 
 class ScanView(ArrayLike):
-    """The part of `Scan` that changes nothing.
+    """The part of `Scan` that only reads.
 
-    Operators and `np.asarray` are for frames that have come, and raise MissingFrameError for others: `scan[i]`, iteration.
-    `read` gives the fill value there. `np.asarray` of a scan that is complete is its map.
+    `scan[index]`, iteration and `np.asarray(scan)` need frames that have been written: they raise MissingFrameError if one
+    is missing. `read` gives the fill value instead. `np.asarray(scan)` of a complete scan is `scan.array`.
     """
 
     _whole = "scan.array"
@@ -45,48 +45,54 @@ class ScanView(ArrayLike):
 
     @property
     def path(self) -> Path:
-        """The final name; after close() where the export really is."""
+        """The name of the export. After close(): the path that it has."""
         if self.report is not None:
             return self.report.path
         return self.part_path.with_name(self._store.description.final)
 
     @property
     def part_path(self) -> Path:
+        """The scan file, which holds the frames until the export has its name."""
         return self._store.path
 
     @property
     def number(self) -> int | None:
+        """The number of a numbered scan; None for others."""
         return self._store.description.number
 
     @property
     def axis_names(self) -> list[str | None]:
-        """The name of each dimension, as given to create; None where it has none."""
+        """The name of each dimension, as given to create; None if it has none."""
         return list(self._store.description.axis_names) or [None] * len(self.shape)
 
     @property
     def units(self) -> list[str | None]:
-        """The unit of each dimension, as given to create; None where it has none."""
+        """The unit of each dimension, as given to create; None if it has none."""
         return list(self._store.description.units) or [None] * len(self.shape)
 
     @property
     def fill_value(self) -> Any:
-        """The value of frames that never came, as a numpy scalar."""
+        """The value of missing frames in the export, as a numpy scalar of `dtype`."""
         return np.frombuffer(self._store.description.fill, self.dtype)[0]
 
     @property
     def grid_shape(self) -> tuple[int, ...]:
+        """The first dimensions of `shape`: the grid has one frame at each point."""
         return self._store.grid.grid_shape
 
     @property
     def frame_shape(self) -> tuple[int, ...]:
+        """The last dimensions of `shape`: those of one frame."""
         return self._store.grid.frame_shape
 
     @property
     def frames_expected(self) -> int:
+        """The number of points of the grid."""
         return self._store.frames
 
     @property
     def frames_written(self) -> int:
+        """The number of frames that have been written."""
         return self._store.frames_written
 
     @property
@@ -96,23 +102,24 @@ class ScanView(ArrayLike):
 
     @property
     def published(self) -> bool:
-        """Whether it has its final name already; what a close() that failed then has left to do is not much."""
+        """Whether the export has its final name. If close() raised after that, the next call only completes it."""
         return self._store.published is not None
 
     @property
     def closed(self) -> bool:
+        """Whether the scan accepts no more frames: after seal, close, suspend or discard."""
         return not self._lifecycle.is_open
 
     @property
     def written(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """Which frames have arrived: bool of shape `grid_shape`, as of now."""
+        """The frames that have been written at this moment: an array of bool of shape `grid_shape`."""
         self._raise_if_over()
         return (self._store.journal.states.array >= WRITTEN).reshape(self.grid_shape)
 
     def missing(self) -> Iterator[tuple[int, ...]]:
-        """The grid indices of the frames that have not arrived, as of now, in C order.
+        """The grid indices of the frames that are missing at this moment, in C order.
 
-        Frames that arrive while they are gone through change nothing; nor does the end of the scan.
+        Neither later writes nor the end of the scan change what the iterator gives.
         """
         with self._lifecycle.lock:
             self._raise_if_over()
@@ -120,31 +127,30 @@ class ScanView(ArrayLike):
 
     @property
     def array(self) -> np.memmap[Any, Any]:
-        """The scan as a read-only map of `shape` and `dtype`; zeros where nothing has come yet, `written` tells.
+        """A read-only np.memmap of `shape` and `dtype`. Bytes that were never written are zeros; see `written`.
 
-        It does not wait for an export that is under way in another thread.
+        It does not wait for an export in another thread. A disk error during an access kills the process; `read` raises.
         """
         if not self._map.is_made:
             self._raise_if_over()
         return self._map.get()
 
     def read(self, index: Any = ..., *more: Any) -> np.ndarray[Any, Any]:
-        """A copy of what `index` names, read from the file; the fill value where no frame has come, as in the export.
+        """A copy of the part that `index` selects, as an array of `dtype`; 0-dimensional if that is one element.
 
-        Always an array of the dtype of the scan, also of one element.
+        Missing frames hold the fill value, as in the export.
 
-        `index`: ints, slices, Ellipsis, or a tuple of them, as `write` takes it, and also of parts of frames; in range, and
-        without masks and lists (FrameIndexError). The default is the whole.
-        Trouble of the disk is an exception here (StorageOSError), and a signal in a map.
+        `index`: ints, slices, Ellipsis, or a tuple of them; by default the whole array. It may select parts of frames.
+        Raises FrameIndexError if it is out of range, or has a mask or a list; StorageOSError if the disk fails.
         """
         one_index("scan.read", index, more)
         self._raise_if_over()
         return read_frames(self._store, index, fill=True)
 
     def __getitem__(self, index: Any) -> Any:
-        """As `read`, of frames that have come: MissingFrameError where one has not. One element is a numpy scalar.
+        """As `read`, but one element is a numpy scalar. Raises MissingFrameError if a frame is missing.
 
-        So `scan[i] += x` is refused there: it would add to a value that nobody measured.
+        Therefore `scan[i] += x` does not add to a fill value.
         """
         self._raise_if_over()
         return read_frames(self._store, index, fill=False)[()]
@@ -153,8 +159,8 @@ class ScanView(ArrayLike):
         self._raise_if_over()
         if not self.complete:
             raise MissingFrameError(
-                f"scan {self.path} is not complete: {self.frames_written} of {self.frames_expected} frames have come. "
-                "scan.read() gives the fill value for the others; scan.array is a map of the file, with zeros there"
+                f"scan {self.path} is not complete: {self.frames_written} of {self.frames_expected} frames have been written. "
+                "scan.read() gives the fill value for the missing ones; scan.array maps the file as it is"
             )
         return self.array
 
@@ -176,7 +182,7 @@ class ScanView(ArrayLike):
         }
 
     def _of_metadata(self, what: str) -> str | None:
-        """None where the scan is over, or its lock is held: by its export, for instance."""
+        """None if the scan is over, or its lock is held, for example by an export."""
         if self._lifecycle.is_over or not self._lifecycle.lock.acquire(blocking=False):
             return None
         try:

@@ -108,8 +108,8 @@ def test_adding_to_a_frame_that_never_came_is_refused_in_words_and_changes_nothi
         with pytest.raises(MissingFrameError) as caught:
             scan[1] += 1
         assert str(caught.value) == (
-            "index 1 needs frame (1,), which has not come (1 of 3 frames have). scan.read(index) gives the fill value for it; "
-            "scan.written tells which frames have come"
+            "index 1 needs frame (1,), which has not been written (1 of 3 frames have). "
+            "scan.read(index) gives the fill value for it; scan.written shows the frames that have been written"
         )
         with pytest.raises(MissingFrameError, match=r"index slice\(None, None, None\) needs frame \(1,\)"):
             scan[:] -= 1
@@ -144,7 +144,7 @@ def test_numpy_is_given_the_map_of_a_complete_scan_and_a_refusal_before(tmp_path
         for take in (np.asarray, np.array, np.sum):
             with pytest.raises(
                 MissingFrameError,
-                match=r"is not complete: 1 of 2 frames have come\..*scan\.read\(\) gives the fill value",
+                match=r"is not complete: 1 of 2 frames have been written\..*scan\.read\(\) gives the fill value",
             ) as caught:
                 take(scan)
             assert str(caught.value).count(str(scan.path)) == 1

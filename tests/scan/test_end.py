@@ -131,7 +131,9 @@ def test_a_discarded_scan_leaves_nothing_and_its_name_is_free(tmp_path: Path) ->
 def test_a_scan_with_frames_is_not_discarded(tmp_path: Path) -> None:
     scan = begin(tmp_path)
     scan[0] = np.ones(3)
-    with pytest.raises(ScanClosedError, match="has 1 frames, and is not discarded"):
+    with pytest.raises(
+        ScanClosedError, match=r"has 1 of 2 frames, and only .* can be discarded: export it with close\(\)"
+    ):
         scan.discard()
     assert load_export(scan.close()).data[0].tolist() == [1.0] * 3
 
