@@ -75,11 +75,23 @@ def install_command(extra: str) -> str:
     return f'pip install "lys_storage[{extra}]"'  # these quotes work in each shell
 
 
+_NOT_ALLOWED = "this user may not do that: change the owner or the mode, or choose another folder"
+_HINTS = {
+    errno.EACCES: _NOT_ALLOWED,
+    errno.EPERM: _NOT_ALLOWED,
+    errno.EROFS: "the file system is read-only: choose another folder",
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space of this user",
+}
+"""What to do next, where the caller of os_error does not know better."""
+
+
 def os_error(operation: str, path: str | os.PathLike[str], reason: OSError, hint: str = "") -> StorageOSError:
     """`reason` as a StorageOSError that names the operation and the file; errno and filename are kept."""
     full = reason.errno in (errno.ENOSPC, errno.EDQUOT)
     kind = DiskFullError if full else StorageOSError
     text = f"{operation}: {reason.strerror or reason}"
+    hint = hint or _HINTS.get(reason.errno or 0, "")
     if hint:
         text += f"; {hint}"
     return kind(reason.errno, text, os.fspath(path))
