@@ -55,7 +55,7 @@ class Outcome:
 
     def take(self, faults: list[Fault], what: str = "") -> None:
         self.faults += faults
-        self.message += [f"{what}{fault.text}" for fault in faults]
+        self.said += [f"{what}{fault.text}" for fault in faults]
 
     def add(self, other: Outcome) -> None:
         for name, value in vars(other).items():
@@ -172,10 +172,10 @@ def cut_once(bench: Bench, seed: str, keep: Path | None, mode: str = "power cut"
     copy_image(bench.new, bench.durable)
     end = restart_while if mode == "restart" else cut_while
     cut = end(bench, seed, "write", bench.scans, seed, str(bench.size_mb * MiB // 5 * 2))
-    result.message.append(f"cut {seed}: {cut}, at {cut.when_ns}")
-    _complain(result, "the writer said", cut.message)
+    result.said.append(f"cut {seed}: {cut}, at {cut.when_ns}")
+    _complain(result, "the writer said", cut.said)
     scans, failed = read_told(cut.lines, cut.when_ns)
-    result.message += [f"writer: {line}" for line in failed]
+    result.said += [f"writer: {line}" for line in failed]
     left = bench.folder / "left.img"
     if keep is not None:
         copy_image(bench.durable, left)
@@ -188,7 +188,7 @@ def cut_once(bench: Bench, seed: str, keep: Path | None, mode: str = "power cut"
         bench.mount(bench.durable)
     except NotMountedError as error:
         result.not_mounted += 1
-        result.message.append(f"the filesystem does not mount: {error}")
+        result.said.append(f"the filesystem does not mount: {error}")
         return result
     try:
         _recover(bench.scans, options, result)
@@ -223,9 +223,9 @@ def _exports_on(bench: Bench) -> dict[str, bytes]:
 def _cut_recovery(bench: Bench, seed: str, options: list[str], result: Outcome) -> None:
     result.twice += 1
     again = cut_while(bench, seed, "recover", bench.scans, *options)
-    result.message.append(f"cut again in recovery: {again}")
-    result.message += [f"recovered {line.strip()}" for line in again.lines]
-    _complain(result, "recovery said", again.message)
+    result.said.append(f"cut again in recovery: {again}")
+    result.said += [f"recovered {line.strip()}" for line in again.lines]
+    _complain(result, "recovery said", again.said)
 
 
 def _recover(folder: Path, options: list[str], result: Outcome) -> None:
@@ -233,7 +233,7 @@ def _recover(folder: Path, options: list[str], result: Outcome) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, env=environment())
     if done.returncode or done.stderr:
         result.take([Fault(Kind.OTHER, f"recovery failed: {done.stderr[-TEXT_TOLD:]}")])
-    result.message += [f"recovered {line}" for line in done.stdout.splitlines()]
+    result.said += [f"recovered {line}" for line in done.stdout.splitlines()]
 
 
 def check(folder: Path, scans: dict[int, Told], cut_ns: int, before: dict[str, bytes], result: Outcome) -> None:

@@ -49,7 +49,7 @@ def table_of(results: dict[str, Outcome], left_out: dict[str, str]) -> Table:
 
 
 def text_of(kind: str, result: Outcome) -> str:
-    return "\n  ".join([f"{kind} {result.message[0]}", *result.message[1:]]) + "\n"
+    return "\n  ".join([f"{kind} {result.said[0]}", *result.said[1:]]) + "\n"
 
 
 def first_lines(text: str) -> str:

@@ -141,7 +141,7 @@ def _begin(folder: Path, plan: Plan) -> Any:
         plan.dtype,
         numbered=plan.numbered,
         replace_existing=not plan.numbered,
-        fill=plan.fill,
+        fill_value=plan.fill,
         axes=[np.arange(n, dtype=float) for n in plan.shape],
         note={"scan": plan.number, "version": 0},
         grid_ndim=len(plan.grid_shape) if plan.grid_is_known else None,

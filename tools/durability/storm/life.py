@@ -77,7 +77,7 @@ def draw_life(folder: Path, seed: str, frame_bytes: int) -> Life:
         kind=rng.choice(["unnumbered", "numbered", "replace"]),
         grid=(rng.randint(2, 5), rng.randint(3, 7)),
         frame_bytes=size,
-        fill_value=rng.choice([0, 0xABCD]),
+        fill=rng.choice([0, 0xABCD]),
         grid_is_known=rng.random() >= 0.3,
         flush_interval_s=rng.choice([None, None, 0, 0.002, 0.02]),
         changes_dtype=rng.random() < 0.25,
