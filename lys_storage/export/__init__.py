@@ -1,4 +1,4 @@
-"""From a scan in progress to its export."""
+"""Makes the export of a scan in progress."""
 
 from __future__ import annotations
 

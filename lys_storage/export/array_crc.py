@@ -1,4 +1,4 @@
-"""CRC-32 of the whole array, folded from those of its frames and blocks: no byte of the array is read."""
+"""CRC-32 of the whole array, folded from the checksums of its frames and blocks. The array is not read."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from ..store import ScanStore
 
 _STEP = 1 << 16
 _HAS_CHECKSUM = (CHECKSUMMED, BLOCK_CHECKSUMMED)
+_NO_CHECKSUM = (
+    "written frames have no checksum, the journal may be damaged: end this process, then run lys-storage recover"
+)
 
 
 def array_crc32(store: ScanStore, frames: int) -> int:
-    """CRC-32 of the array of the first `frames` frames, from their checksums, their blocks', and that of a fill frame."""
+    """CRC-32 of the first `frames` frames. Missing frames count as the fill value."""
     states = store.journal.states
     size, per_block, total = store.description.frame_bytes, states.per_block, 0
     fill_crc = crc32_repeated(store.description.fill, size // len(store.description.fill))
@@ -28,9 +31,9 @@ def array_crc32(store: ScanStore, frames: int) -> int:
         in_block = rows == BLOCK_CHECKSUMMED
         whole, loose = in_block.all(axis=1), here[count * per_block :]
         if not np.all(in_block.any(axis=1) == whole) or not np.all((here < WRITTEN) | np.isin(here, _HAS_CHECKSUM)):
-            raise StorageOSError(errno.EIO, "frames without a checksum after all were taken", str(store.path))
+            raise StorageOSError(errno.EIO, _NO_CHECKSUM, str(store.path))
         if (loose == BLOCK_CHECKSUMMED).any():
-            raise StorageOSError(errno.EIO, "a block that is cut has no checksums of its own", str(store.path))
+            raise StorageOSError(errno.EIO, _NO_CHECKSUM, str(store.path))
         if count:
             blocks = states.block_checksums[at // per_block : at // per_block + count].copy()
             own = sums[: count * per_block].reshape(count, per_block)

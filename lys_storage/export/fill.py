@@ -1,4 +1,4 @@
-"""The fill value where frames never came."""
+"""Writes the fill value of missing frames."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _HOLE_MIN = 1 << 20
 
 
 def fill_missing(store: ScanStore, frames: int, on_progress: Progress | None = None) -> None:
-    """Put the fill value where frames never came. Zeros cost nothing: what has not been written reads as zeros.
+    """Write the fill value of missing frames. A zero fill needs no I/O: bytes that were never written read as zeros.
 
-    A frame whose first write was cut off has bytes of it in the file; these go too.
+    Bytes of a frame whose first write was interrupted are overwritten too. `on_progress(done, total)`: bytes.
     """
     description, states, size = store.description, store.journal.states, store.description.frame_bytes
     zero = not any(description.fill)

@@ -1,4 +1,4 @@
-"""From a scan in progress to its export. The array is neither read nor copied: its checksum follows from the frames'."""
+"""Makes the export of a scan in progress. The array is neither read nor copied: its checksum is folded from the frames'."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from .trim import trim_axes, trimmed
 
 _ZEROS_STEP = 1 << 18
 _KEEP_RESERVE_RATIO = 256
-"""The reserve for the tail is kept in a file that is so many times larger: truncating can wait for all write-back in
-flight, where the file system discards freed blocks at once."""
+"""The reserve for the tail is not truncated if the file is this many times larger: where the file system discards freed
+blocks at once, a truncation can wait for all write-back in flight."""
 
 
 @dataclass(frozen=True)
 class FinalizeReport:
-    """How an export came about. `seconds` is without the sync; `renumbered` where its own number had been taken."""
+    """The result of finalize. `seconds` excludes the sync. `renumbered`: the scan's name was taken, the export has another."""
 
     path: Path
     seconds: float
@@ -53,13 +53,13 @@ def finalize(
 ) -> FinalizeReport:
     """Turn `store`, which accepts no more frames, into its export.
 
-    1. checksum the remaining dirty frames; 2. write the fill value where frames never came; 3. fold the checksum of the array;
+    1. checksum the remaining dirty frames; 2. write the fill value of missing frames; 3. fold the checksum of the array;
     4. write the tail behind the array; 5. write the header, with the checksum; 6. sync the file; 7. publish it under its
-    final name, in one step; 8. sync the folder; 9. remove the redo log and the journal. Killed anywhere, it can be run
-    again from what is on disk; failed anywhere, it can be called again.
+    final name, in one step; 8. sync the folder; 9. remove the redo log and the journal. After a kill at any step recovery
+    can run it again from the disk; after an error at any step it can be called again.
 
-    `trim` cuts it to the part of the grid that has frames. `recovering`
-    replaces nothing. No other thread flushes meanwhile: a frame that a sync was found to have lost would be in the checksum.
+    `trim`: cut the array to the part of the grid that has frames. `recovering`: replace no file. No other thread flushes
+    meanwhile: it could find that a sync lost a frame, whose checksum is already in that of the array.
     """
     with store.finishing():
         return _finalize(store, on_progress, trim, recovering)
@@ -75,7 +75,7 @@ def _finalize(store: ScanStore, on_progress: Progress | None, trim: bool, recove
             description = cut if layout_of(cut).array_offset == description.array_offset else description
         sync_seconds = _complete_file(store, description, on_progress)
         store.table.ensure_owns_path()
-        store.exported_as = description  # from here on another name of the file can be that of its export
+        store.exported_as = description  # from here on a changed name of the scan file can be the export's
         store.file.close_for_rename()
         store.published = publish(store.path, description, recovering=recovering)
     description = store.exported_as or store.description
@@ -96,7 +96,7 @@ def _finalize(store: ScanStore, on_progress: Progress | None, trim: bool, recove
 
 
 def _complete_file(store: ScanStore, description: Description, on_progress: Progress | None) -> float:
-    """Steps 1 to 6; how long the sync took, in seconds. `description` may have fewer frames than the scan."""
+    """Steps 1 to 6. Returns the duration of the sync in seconds. `description` may have fewer frames than the scan."""
     layout, frames = layout_of(description), description.frames
     store.checksum_dirty(all_frames=True)
     if frames < store.frames:
@@ -138,11 +138,11 @@ def _write_tail(store: ScanStore, layout: DataLayout, tail: list[bytes]) -> None
         store.file.write_at(piece, at)
         at += len(piece)
     if store.file.size > at or at < _KEEP_RESERVE_RATIO * tail_reserve(store.frames):
-        store.file.set_size(at)  # release the rest of the reserve, and what an earlier attempt wrote
+        store.file.set_size(at)  # release the rest of the reserve, and bytes of an earlier attempt
 
 
 def zero_before_head(file: File, layout: DataLayout) -> None:
-    """What is before `data.npy` is zeros, as its member says: the head of an older layout may lie there, or rot."""
+    """Write zeros before `data.npy`, as the padding member declares: an older header or damaged bytes may be there."""
     first = len(layout.padding)
     if not first:
         return

@@ -1,4 +1,4 @@
-"""The last step of a scan: its file gets its final name. Only a scan that was told to replaces a file."""
+"""Gives the scan file its final name. A file is replaced only if the scan's description has `replace`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _MANY = 1_000_000
 def publish(part: Path, d: Description, *, recovering: bool) -> Path:
     """Rename `part` to its final name and return it.
 
-    A number that has been taken meanwhile is passed over for the next free one. What is recovered replaces nothing: where
-    its name is taken, also by the file that it was to replace, it becomes `<name>.recovered_N.npz`. Raises NameTakenError
-    where the name of a scan without a number is taken.
+    If its number was taken meanwhile, the scan gets the next free one. A recovered scan never replaces a
+    file: if its name is taken it becomes `<name>.recovered_N.npz`. Raises NameTakenError if the name of a scan
+    without a number is taken.
     """
     final = part.with_name(d.final)
     if d.replace and not recovering:
@@ -31,8 +31,8 @@ def publish(part: Path, d: Description, *, recovering: bool) -> Path:
             return _publish_recovered(part, final)
         if d.number is None:
             hint = (
-                f"exists already, and is not replaced: move it away and close the scan again, or let "
-                f"{recover_command(part.parent)} export the scan under another name"
+                f"exists already, and is not replaced: move it away and close the scan again, or run "
+                f"{recover_command(part.parent)}, which exports the scan under another name"
             )
             raise NameTakenError(17, hint, os.fspath(final)) from None
     return _publish_under_next_number(part, d.stem)
@@ -47,7 +47,7 @@ def _publish_recovered(part: Path, final: Path) -> Path:
             return name
         except NameTakenError:
             continue
-    raise NameTakenError(17, f"and {_MANY} recovered ones too", os.fspath(final))
+    raise NameTakenError(17, f"exists, and so do {_MANY:,} recovered files of this scan: remove some", os.fspath(final))
 
 
 def _publish_under_next_number(part: Path, stem: str) -> Path:

@@ -1,4 +1,4 @@
-"""Cutting a scan that was stopped to the part of its grid that has frames."""
+"""Cuts an incomplete scan to the part of its grid that has frames."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from ..format import Description, Grid, check_axes_leniently, decode_axes, encod
 
 
 def trimmed(description: Description, last_frame: int | None) -> Description:
-    """`description` cut behind `last_frame` (None: nothing has come), where that cuts the file at its end.
+    """`description` cut after `last_frame` (None: no frame was written). The result is a prefix of the array.
 
-    Raster order fills the grid from its beginning: the first dimension is cut to the lines that were begun, and a
-    dimension of which one line was begun is cut within it. What is kept is a prefix of the array.
+    Frames are expected in C order. The first dimension is cut to the lines that were begun. If only one line was begun,
+    the next dimension is cut too.
     """
     grid = Grid(description.shape, description.grid_ndim)
     shape = list(description.shape)
@@ -24,7 +24,7 @@ def trimmed(description: Description, last_frame: int | None) -> Description:
 
 
 def trim_axes(axes: bytes, shape: tuple[int, ...], kept: tuple[int, ...]) -> bytes:
-    """axes.npy of `shape`, cut to `kept`. Axes that are no plain data become index coordinates."""
+    """axes.npy of `shape`, cut to `kept`. Axes that are not plain data become index coordinates."""
     try:
         known = decode_axes(axes)
     except BadFileError:
