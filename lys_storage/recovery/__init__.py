@@ -1,4 +1,4 @@
-"""Interrupted scans, and the files in a folder: find, take over, recover, verify, list."""
+"""Finds, takes over, recovers, verifies and lists the scans in a folder."""
 
 from __future__ import annotations
 

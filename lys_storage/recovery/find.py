@@ -1,6 +1,6 @@
-"""Finding the files of scans in folders: one walk, which every command that looks into a folder uses.
+"""Finds the files of scans in folders by their names. Every command that reads a folder uses this walk.
 
-Goes by names alone. Never opens a file, never changes one, and never tells whether one is sound.
+Never opens or changes a file, and never tells whether one is valid.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Found:
-    """What a walk has found at `path`. The path of leftovers is that of the scan file, which is not there."""
+    """A result of walk. The path of leftovers is that of the missing scan file."""
 
     path: Path
     kind: Kind
@@ -37,9 +37,8 @@ class Found:
 def walk(folder: Path, *, kinds: Container[Kind], recursive: bool = True) -> Iterator[Found]:
     """The files of scans in `folder` that are of one of `kinds`, sorted by path; with `recursive` also those below it.
 
-    All names are listed at the beginning. Whether a file is still there is checked when it is its turn: one that has gone
-    meanwhile is skipped. Links to folders are not followed. Nothing is found in a folder that does not exist; one that this
-    user may not read is found itself.
+    All names are listed first. A file that is removed meanwhile is skipped. Links to folders are not followed. A folder
+    that does not exist gives nothing. A folder that this user may not read is itself a result.
     """
     if not folder.is_dir():
         return
@@ -57,14 +56,14 @@ def walk(folder: Path, *, kinds: Container[Kind], recursive: bool = True) -> Ite
 
 
 def _list(folder: Path, kinds: Container[Kind], recursive: bool) -> Iterator[tuple[Path, list[str] | None]]:
-    """The paths that are of one of `kinds` by their names, each with the names of the sidecars that lie beside it.
+    """The paths that are of one of `kinds` by their names, each with the names of its sidecars.
 
-    None instead of these: a folder that may not be read.
+    A folder that may not be read has None instead of names.
     """
     closed: list[Path] = []
 
     def note_error(error: OSError) -> None:
-        """Raise, except where a folder has gone meanwhile, or this user may not read it."""
+        """Raise, unless the folder was removed meanwhile, or this user may not read it."""
         if isinstance(error, PermissionError):
             closed.append(Path(error.filename))
         elif not isinstance(error, FileNotFoundError | NotADirectoryError):
@@ -87,35 +86,35 @@ def _list(folder: Path, kinds: Container[Kind], recursive: bool) -> Iterator[tup
 
 
 def _is_file(path: Path) -> bool:
-    """Whether a file is at `path`. One that cannot be looked at counts as one: whoever opens it says what is wrong."""
+    """Whether a regular file is at `path`. If that cannot be told it counts as one: to open it raises the error."""
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
     except OSError as error:
         return error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-    except ValueError:  # no name that this system can have
+    except ValueError:  # not a valid name on this system
         return False
 
 
 def is_gone(path: Path) -> bool:
-    """Whether nothing is at `path`. False where this user may not look."""
+    """Whether nothing is at `path`. False if this user may not look."""
     try:
         os.lstat(path)
     except OSError as error:
         return error.errno in (errno.ENOENT, errno.ENOTDIR)
-    except ValueError:  # no name that this system can have
+    except ValueError:  # not a valid name on this system
         return True
     return False
 
 
 def resolve_link(part: Path) -> Path:
-    """The scan file that `part` names, also through a link: its journal lies beside it, and its export goes there.
+    """The scan file that `part` names, with links resolved: its journal and its export are beside the target.
 
-    Raises BadFileError where its journal is a link: that one is another scan file's, and would be changed.
+    Raises BadFileError if its journal is a link: it belongs to another scan file, and would be changed.
     """
     target = Path(os.path.realpath(part)) if os.path.islink(part) and os.path.exists(part) else part
     if os.path.islink(journal_path(target)) and os.path.exists(target):
         raise BadFileError(
-            f"{journal_path(target)} is a link: put the journal itself beside {target.name}, or link both"
+            f"{journal_path(target)} is a link, but {target.name} is not: put the journal itself there, or link both files"
         )
     return target
 
@@ -129,5 +128,7 @@ def find_scan_file(path: Path) -> Path:
     candidates = [part_path(path), *sorted(path.parent.glob(f"{glob.escape(path.name)}.*{PART_SUFFIX}"))]
     found = [c for c in candidates if c.exists()]
     if len(found) > 1:
-        raise BadFileError(f"{path} has {len(found)} scans in progress: name one of {', '.join(c.name for c in found)}")
+        raise BadFileError(
+            f"{path} has {len(found)} scans in progress, expected one: name one of {', '.join(c.name for c in found)}"
+        )
     return resolve_link(found[0] if found else candidates[0])

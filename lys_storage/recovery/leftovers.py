@@ -1,8 +1,8 @@
-"""What a crash leaves of a scan that is finished, or was only just begun: is it superfluous, and its removal.
+"""Judges and removes the files that a crash left of a finished scan, or of one that was only just created.
 
-Never removes a journal unless an export that opens has the same `scan_id` and every frame that came, or nothing was in it
-yet: a power cut can leave the journal of a scan that was saved before its first flush, without a sector of it. Never removes
-a redo file unless an export that opens has the same `scan_id`.
+A journal is removed only if an export that opens has the same `scan_id` and all frames of the journal, or if the journal was
+never durable: a power cut can leave a void journal of a scan that was saved before its first flush. A redo log is removed
+only if an export that opens has the same `scan_id`, or if it is empty.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SCAN_NAME = re.compile(rf"(.+?)(?:\.[0-9a-f]{{8}})?{re.escape(PART_SUFFIX)}", r
 
 @dataclass(frozen=True)
 class Leftovers:
-    """`superfluous`: `export` has all that they were for, or nothing is in them. `message`: what they are, and what to do."""
+    """`superfluous`: the scan is finished as `export`, or they hold nothing. `message`: what they are, and what to do."""
 
     superfluous: bool
     export: Path | None
@@ -34,9 +34,9 @@ class Leftovers:
 
 
 def judge_leftovers(path: Path) -> Leftovers:
-    """What the sidecars of `path`, a scan file that is gone, or is an export by now, are worth. Changes nothing.
+    """Find out whether the sidecars of `path`, a scan file that is missing or published, are superfluous. Changes nothing.
 
-    Raises BadFileError where they cannot be read, ForeignFileError where they are not of lys_storage.
+    Raises BadFileError if they cannot be read, ForeignFileError if lys_storage did not write them.
     """
     journal, redo = journal_path(path), redo_path(path)
     if journal.exists():
@@ -51,7 +51,7 @@ def judge_leftovers(path: Path) -> Leftovers:
     file = File.open(redo, writable=False)
     try:
         if file.size == 0:
-            return Leftovers(True, None, f"{redo.name} is left of a scan, and holds nothing")
+            return Leftovers(True, None, f"{redo.name} is an empty redo log, left by a crash")
         _ensure_is_ours(redo, file, REDO_MAGIC)
         for export in exports_beside(path, _final_of(path)):
             scan_id = opened_scan_id(export)
@@ -71,14 +71,14 @@ def _is_void(journal: Path) -> bool:
 
 
 def _judge_void(path: Path, journal: Path) -> Leftovers:
-    """Of a journal that was never durable. One that has something in it goes only where the export of its name is."""
+    """Judge a journal that was never durable. If it holds bytes, it is superfluous only if the export of its name opens."""
     name = _final_of(path)
     others = {one.name for one in path.parent.iterdir() if one.name.startswith(name)} - {name, journal.name}
     is_exported = name != "" and opened_scan_id(path.with_name(name)) is not None
     is_gone = is_exported or (not os.path.lexists(path.with_name(name or path.name)) and _is_zeros(journal))
     if others or not is_gone:
         return _lost(path, journal, None)
-    return Leftovers(True, None, "was never filled: nothing was promised of it; what is left of it")
+    return Leftovers(True, None, "a journal that was never synced, left by a crash")
 
 
 def _is_zeros(path: Path) -> bool:
@@ -112,41 +112,41 @@ def _judge(path: Path, sidecar: Path) -> Leftovers:
 
 
 def _superfluous(export: Path) -> Leftovers:
-    return Leftovers(True, export, f"was exported before, as {export.name}; what was left beside it")
+    return Leftovers(True, export, f"left by a crash beside the finished {export.name}")
 
 
 def _lost(path: Path, sidecar: Path, unfinished: Path | None, incomplete: Path | None = None) -> Leftovers:
-    what = "no export of its scan is here" if incomplete is None else f"{incomplete.name} has not all frames that came"
-    message = f"{sidecar} has lost its scan file, and {what}: left as it is; "
+    what = "no export of its scan is here" if incomplete is None else f"{incomplete.name} does not have all its frames"
+    message = f"{sidecar}: its scan file {path.name} is missing, and {what}; "
     if unfinished is not None:
-        message += f"{unfinished.name} was never finished: if it is the scan file, rename it to {path.name}"
+        message += f"{unfinished.name} is not finished: if it is the scan file, rename it to {path.name}"
     else:
-        message += f"move the scan file back as {path.name}, or remove this if its export is elsewhere"
+        message += "move the scan file back, or delete this file if its export is elsewhere"
     return Leftovers(False, None, message)
 
 
 def _ensure_is_ours(path: Path, file: File, magic: bytes) -> None:
-    """Raise ForeignFileError where a file is of ours by the end of its name only."""
+    """Raise ForeignFileError if neither the whole name nor the first bytes of a file are ours."""
     is_named_as_ours = _final_of(path) != "" and not path.name.startswith("._")
     if not is_named_as_ours and file.read_at(len(magic), 0) != magic:
-        raise ForeignFileError(f"{path} is not of lys_storage")
+        raise ForeignFileError(f"{path} was not written by lys_storage")
 
 
 def _final_of(path: Path) -> str:
-    """The name of the export that a scan file or its sidecar is of, by its name; "" where that is of another form."""
+    """The name of the export of `path`, a scan file or a sidecar; "" if its name has another form."""
     found = _SCAN_NAME.match(path.name)
     return found[1] if found and is_export(found[1]) else ""
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove the sidecars of `path`, which have been found superfluous."""
+    """Remove the sidecars of `path`, which judge_leftovers found superfluous."""
     sync_folder(path.parent)  # the process may have died before it made the final name durable
     remove_file(redo_path(path))
     remove_file(journal_path(path))
 
 
 def finish_publishing(path: Path, force: bool) -> Path | None:
-    """Finish an export that was killed between the link of its final name and the unlink of the scan file; else None."""
+    """Finish an export that was killed between the link of its final name and the unlink of the scan file. None: it was not."""
     final = export_of(path)
     if final is None:
         return None
@@ -157,7 +157,8 @@ def finish_publishing(path: Path, force: bool) -> Path | None:
             found = judge_leftovers(path)
             if not found.superfluous:
                 raise BadFileError(
-                    f"{path} is {final.name} already, and what lies beside it is not of that scan, or tells of more frames"
+                    f"{path} is a second name of the finished {final.name}, but its journal or redo log is of another scan, "
+                    "or has more frames: move these two away, and run it again"
                 )
         sync_folder(path.parent)
         remove_file(path)
@@ -165,7 +166,7 @@ def finish_publishing(path: Path, force: bool) -> Path | None:
         try:
             file.close()
         finally:
-            file.close()  # again: the lock must not stay where a second interrupt came before it
+            file.close()  # again: a second interrupt may have prevented the first, and the lock would stay
     remove_leftovers(path)
     return final
 
@@ -175,11 +176,11 @@ def is_named_as_claimed(path: Path) -> bool:
 
 
 def may_be_just_begun(path: Path) -> bool:
-    """Whether an empty scan file can be one whose process died between the claim of its name and its first byte.
+    """Whether the process of an empty scan file may have died between the claim of its name and its first byte.
 
-    Its name is one that a claim makes, and its journal tells of no frame, or was never filled. Without a journal it can be
-    another's as well: a browser makes an empty one for each download. One with a number, beside the lock of those who claim
-    numbers, is ours.
+    The name must be one that a claim makes. The journal must have no frames, or be void. Without a journal the file may be
+    foreign: a browser makes an empty `.part` for each download. It is ours if it has a number and the lock file of the
+    folder is there.
     """
     journal = journal_path(path)
     if not is_named_as_claimed(path):
@@ -199,7 +200,7 @@ def may_be_just_begun(path: Path) -> bool:
 
 
 def remove_empty(path: Path, force: bool) -> bool:
-    """Remove an empty scan file that has only just been begun. False where it is none."""
+    """Remove an empty scan file that was only just created. False: it is not one."""
     file = File.open(path, writable=True)
     try:
         if file.size or not may_be_just_begun(path):
@@ -207,11 +208,11 @@ def remove_empty(path: Path, force: bool) -> bool:
         lock_or_raise(file, force)
         if file.size or not file.owns_path():
             return False
-        remove_file(journal_path(path))  # first: a journal without a scan file is never removed where no export is
+        remove_file(journal_path(path))  # first: a journal without scan file and export would stay
         remove_file(path)
     finally:
         try:
             file.close()
         finally:
-            file.close()  # again: the lock must not stay where a second interrupt came before it
+            file.close()  # again: a second interrupt may have prevented the first, and the lock would stay
     return True

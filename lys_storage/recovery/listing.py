@@ -18,8 +18,8 @@ _KINDS = (Kind.EXPORT, Kind.SCAN, Kind.LEFTOVERS, Kind.FOLDER)
 def list_scans(folder: str | os.PathLike[str]) -> Iterator[Entry]:
     """Every export and scan in progress below `folder`, sorted by path; or the one that `folder` names.
 
-    Listed too: other files of such names, what is left of scans, and folders that may not be read. A scan is running where
-    a process holds the lock of its scan file; clocks and process ids are not asked.
+    Also listed: foreign files of such names, leftovers, and folders that may not be read. A scan is running if a process
+    holds the lock of its scan file; clocks and process ids are not used.
     """
     root = user_path(folder)
     if root.is_dir():

@@ -1,6 +1,7 @@
-"""What a file is, and in which state. Never changes a file, and never reads the data.
+"""Tells what a file is, and its state. Never changes a file, and never reads the data.
 
-A file is opened for reading only. Of a scan, a shared lock is held for the moment that tells whether a process writes it.
+Files are opened for reading only. Of a scan file a shared lock is tried, to learn whether a process writes it, and is released
+at once.
 """
 
 from __future__ import annotations
@@ -52,9 +53,9 @@ _STATES = {Lock.BUSY: RUNNING, Lock.TAKEN: INTERRUPTED, Lock.UNSUPPORTED: UNKNOW
 class Entry:
     """One file, or the leftovers of a scan whose scan file is gone.
 
-    `size_bytes`: the length of the file; `allocated_bytes`: what it takes on the disk, None where the system does not say.
-    `changed`: seconds since the epoch. `message`: what is wrong with it, or not known of it. `problem`: whether something is
-    wrong; not where it is another's, or may not be read by this user.
+    `size_bytes`: the length of the file; `allocated_bytes`: its space on the disk, None if the system does not report it.
+    `changed`: seconds since the epoch. `message`: what is wrong, or unknown. `problem`: whether something is wrong. Files in
+    a folder that are foreign, or that this user may not read, are no problem.
     """
 
     path: Path
@@ -72,7 +73,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class ScanLook:
-    """A scan in progress as it is now. `description` is None where it has none yet."""
+    """The present state of a scan in progress. `description`: None if it has none yet."""
 
     state: str
     description: Description | None
@@ -82,7 +83,7 @@ class ScanLook:
 
 
 def find_named(path: Path) -> Found | None:
-    """What `path`, a file that is named itself, is by its name: also the final name of a scan. None: nothing is there."""
+    """What the file `path` is, by its name, which may also be the final name of a scan. None: no such file."""
     if path.is_dir():
         return None
     if is_sidecar(path.name) or is_gone(path):
@@ -94,13 +95,13 @@ def find_named(path: Path) -> Found | None:
 
 
 def look_at(found: Found, *, named: bool = False) -> Entry | None:
-    """The state of what was found, or None where it has gone meanwhile. Raises for no file's sake.
+    """The state of what was found; None if it was removed meanwhile. An error of the file becomes its `message`.
 
-    `named`: it is what was asked for, not one of many below a folder; that it may not be read is a problem then.
+    `named`: the user named this file, so that it is a problem if it may not be read.
     """
     path = found.path
     if found.kind is Kind.FOLDER:
-        message = f"{path}: this folder may not be read by this user"
+        message = f"{path}: this user may not read the folder"
         return Entry(path, NOT_READABLE, None, "", None, None, 0, None, 0.0, message, problem=named)
     at = path
     if found.kind is Kind.LEFTOVERS:
@@ -109,7 +110,7 @@ def look_at(found: Found, *, named: bool = False) -> Entry | None:
         stat = at.stat()
     except OSError as error:
         if isinstance(error, FileNotFoundError):
-            return None  # a scan that has just been published, or was removed
+            return None  # it was just published or removed
         size, changed, allocated = 0, 0.0, None
     else:
         size, changed = stat.st_size, stat.st_mtime
@@ -150,7 +151,7 @@ def _export(path: Path, named: bool) -> _Facts:
 
 
 def _counts(info: dict[str, Any]) -> tuple[int, int] | tuple[None, None]:
-    """The frames that were written and expected, where `info` has both as whole numbers: it may be another's."""
+    """The frames written and expected, if `info` has both as whole numbers: a foreign file can hold anything."""
     written, expected = info.get("frames_written"), info.get("frames_expected")
     if type(written) is int and type(expected) is int and written >= 0 and expected >= 0:
         return written, expected
@@ -167,20 +168,29 @@ def _scan(path: Path, named: bool) -> _Facts:
 
 def _leftovers(path: Path, named: bool) -> _Facts:
     found = judge_leftovers(path)
-    return LEFTOVER if found.superfluous else DAMAGED, None, "", None, None, found.message, not found.superfluous
+    message = f"{found.message}; lys-storage recover removes it" if found.superfluous else found.message
+    return LEFTOVER if found.superfluous else DAMAGED, None, "", None, None, message, not found.superfluous
 
 
 def look_at_scan(path: Path) -> ScanLook:
-    """A scan in progress as it is now. Raises as takeover does where it is not sound, ForeignFileError where it is none."""
+    """The present state of a scan in progress. Raises as open_store if it is damaged, ForeignFileError if it is not a scan."""
     file = File.open(path, writable=False)
     try:
         state = _STATES[_brief_lock(path)]
         if file.size == 0 and (may_be_just_begun(path) or (state == RUNNING and is_named_as_claimed(path))):
-            words = {RUNNING: "has only just begun", UNKNOWN: no_locks(path)}
-            return ScanLook(state, None, 0, words.get(state, "was only just begun, and holds nothing"))
+            words = {RUNNING: "was just created, and has no frames yet", UNKNOWN: no_locks(path)}
+            return ScanLook(
+                state,
+                None,
+                0,
+                words.get(
+                    state,
+                    "holds nothing: its process ended when it had just created it; lys-storage recover removes it",
+                ),
+            )
         if file.size == 0 and not journal_path(path).exists():
             raise ForeignFileError(
-                f"{path} is empty and has no journal: nothing to recover; delete it if nothing writes it"
+                f"{path} is empty and has no journal: there is nothing to recover; delete it if no program writes it"
             )
         ensure_is_scan(path)
         journal = Journal.open(journal_path(path), writable=False)
@@ -192,7 +202,7 @@ def look_at_scan(path: Path) -> ScanLook:
         final = export_of(path) if state != RUNNING else None
         message = no_locks(path) if state == UNKNOWN else ""
         if final is not None:
-            message = f"is {final.name} already, under another name"
+            message = f"is a second name of the finished {final.name}; lys-storage recover removes it"
         return ScanLook(state, journal.description, written, message, is_trusted)
     finally:
         file.close()
@@ -200,7 +210,7 @@ def look_at_scan(path: Path) -> ScanLook:
 
 @dataclass(frozen=True)
 class ScanDetails:
-    """What the journal of a scan in progress tells. `note`: also a text that says why it cannot be read."""
+    """What the journal of a scan in progress holds. `note`: if it cannot be read, a text that tells why."""
 
     description: Description
     writer: str
@@ -209,7 +219,7 @@ class ScanDetails:
 
 
 def details_of(path: Path) -> ScanDetails:
-    """What the journal of the scan file `path` tells. Raises BadFileError where it is not sound."""
+    """What the journal of the scan file `path` holds. Raises BadFileError if it is damaged."""
     journal = Journal.open(journal_path(path), writable=False)
     try:
         axes, note = journal.read_metadata()
@@ -223,13 +233,11 @@ def details_of(path: Path) -> ScanDetails:
 
 
 def _brief_lock(path: Path) -> Lock:
-    """BUSY where a process writes the file. What is locked to see that is free again at once."""
+    """BUSY if a process writes the file. The lock that is tried for this is released at once."""
     file = File.open(path, writable=False)
     try:
         return file.try_lock(shared=True)
     finally:
-        fd, file.fd = (
-            file.fd,
-            -1,
-        )  # as File.close, in place: an interrupt comes where a function begins, and the lock would stay
+        # Inlined File.close: an interrupt where that function begins would leave the lock.
+        fd, file.fd = file.fd, -1
         os.close(fd)

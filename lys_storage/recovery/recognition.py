@@ -1,6 +1,6 @@
-"""Whose a file is, and of which scan an export is. Never changes a file.
+"""Tells which program wrote a file, and to which scan an export belongs. Never changes a file.
 
-The name of a file proves nothing: browsers call their files `.part`, numpy writes `.npz` of any content, and macOS puts a
+The name of a file proves nothing: browsers name downloads `.part`, numpy writes `.npz` of any content, and macOS puts a
 `._x.npz` beside each `x.npz`.
 """
 
@@ -42,11 +42,11 @@ _FIRST_BYTES = 64
 
 
 class ForeignFileError(BadFileError):
-    """A file that is not of lys_storage and not of lys, whatever its name says. Nothing is wrong with it."""
+    """Neither lys_storage nor lys has written the file, whatever its name is. Nothing is wrong with it."""
 
 
 def state_of(error: LysStorageError | OSError) -> str:
-    """The state of a file that could not be looked at."""
+    """The state of a file that raised `error` when it was opened."""
     if isinstance(error, ForeignFileError):
         return FOREIGN
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM):
@@ -55,14 +55,14 @@ def state_of(error: LysStorageError | OSError) -> str:
 
 
 def describe(error: LysStorageError | OSError) -> str:
-    """`error` in words, with the path that it names once, and as it is written elsewhere."""
+    """The text of `error`. The path of an OSError comes first, without quotes."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
     return str(error)
 
 
 def with_path(path: Path, text: str) -> str:
-    """`text` with the path that it is about in front, unless it names that itself, as it is or from the root on."""
+    """`text` with `path` in front, unless it contains that already, as given or absolute."""
     spellings = [str(path)]
     with suppress(OSError):  # the working directory is gone
         spellings.append(os.path.abspath(path))
@@ -75,14 +75,14 @@ def with_path(path: Path, text: str) -> str:
 
 
 def ensure_is_scan(part: Path) -> None:
-    """Raise ForeignFileError where `part` is no scan file of ours: it has no journal, and does not begin as ours do."""
+    """Raise ForeignFileError if `part` is foreign: it has no journal, and does not begin as a scan file."""
     if begins_as_scan_file(_first_bytes(part)):
         return
     journal = journal_path(part)
     if not journal.exists():
-        raise ForeignFileError(f"{part} is no scan of lys_storage: it has no journal, and does not begin as one")
+        raise ForeignFileError(f"{part} is not a scan of lys_storage: it has no journal, and does not begin as one")
     if part.name.startswith(_MAC_PREFIX) and not _first_bytes(journal).startswith(JOURNAL_MAGIC):
-        raise ForeignFileError(f"{part} is no scan of lys_storage: macOS keeps attributes of another file in it")
+        raise ForeignFileError(f"{part} is not a scan of lys_storage: macOS keeps attributes of another file in it")
 
 
 def scan_id_of(part: Path) -> str:
@@ -106,15 +106,15 @@ def _first_bytes(path: Path) -> bytes:
 
 
 def is_ours(wave: StoredWave) -> bool:
-    """Whether an export that opens is of lys_storage, or of lys."""
+    """Whether lys_storage or lys has written an export that opens."""
     return wave.info.get("format") == INFO_FORMAT or _stems(_members_of(wave.path)[0]) >= _LYS_MEMBERS
 
 
 def is_foreign_npz(path: Path) -> bool:
-    """Whether a .npz that does not open as an export is another's. One of which nothing can be told is not.
+    """Whether a .npz that does not open as an export is foreign. False if that cannot be told.
 
-    It is ours where its first bytes, or the names in its directory, say so. Either may be what is damaged: where they do not
-    fit each other one name of ours is enough.
+    It is ours if its first bytes or the names in its directory are. Either may be damaged: if they contradict each other,
+    one name of ours is enough.
     """
     begin = _first_bytes(path)
     names, is_sound = _members_of(path)
@@ -129,15 +129,15 @@ def is_foreign_npz(path: Path) -> bool:
 
 
 def _members_of(path: Path) -> tuple[list[str], bool]:
-    """The names in the directory of an archive, and whether it and the members fit each other."""
+    """The names in the directory of an archive, and whether the members agree with it."""
     names: list[str] = []
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             for info in archive.infolist():
-                archive.open(info).close()  # raises where its two headers have different names
+                archive.open(info).close()  # raises if its two headers have different names
             return names, not any(info.comment for info in archive.infolist())
-    except Exception:  # zipfile raises anything for a damaged archive
+    except Exception:  # zipfile can raise any exception for a damaged archive
         return names, False
 
 
@@ -146,7 +146,7 @@ def _stems(names: list[str]) -> set[str]:
 
 
 def opened_scan_id(path: Path) -> str | None:
-    """The `scan_id` of an export of ours that opens, and is whole by its structure; else None."""
+    """The `scan_id` of an export of ours that opens with a valid structure; else None."""
     try:
         with open_wave(path) as wave:
             found = wave.info.get("scan_id") if wave.info.get("format") == INFO_FORMAT else None
@@ -156,9 +156,9 @@ def opened_scan_id(path: Path) -> str | None:
 
 
 def has_every_frame(export: Path, journal: Journal) -> bool:
-    """Whether an export that opens, of the scan of `journal`, has every frame that the journal has as data.
+    """Whether an export of the scan of `journal` has every frame that is data in the journal. False if that is unknown.
 
-    An early copy of the scan may have been exported. Where it is not known, the export has not.
+    An export of an early copy of the scan has fewer frames.
     """
     states, ndim = journal.states, journal.description.grid_ndim
     last = states.last_written()
@@ -175,19 +175,19 @@ def has_every_frame(export: Path, journal: Journal) -> bool:
             absent = np.frombuffer(states.missing_bits(info["frames_expected"]), np.uint8)
             return missing.shape == absent.shape and not (missing & ~absent).any()
         return all(states.count_missing(first, stop) == stop - first for first, stop in info["missing"])
-    except Exception:  # zipfile and numpy raise anything for a damaged archive
+    except Exception:  # zipfile and numpy can raise any exception for a damaged archive
         return False
 
 
 def exports_beside(part: Path, first: str = "") -> Iterator[Path]:
-    """The files in the folder of `part` that are exports by their names, the one that is called `first` before all others."""
+    """The files beside `part` that have names of exports, the one named `first` before all others."""
     names = sorted(path.name for path in part.parent.glob(f"*{EXPORT_SUFFIX}") if path.is_file())
     for name in sorted(names, key=lambda name: (name != first, name)):
         yield part.with_name(name)
 
 
 def looks_unfinished(path: Path) -> bool:
-    """Whether a file that is called an export begins as a scan file does, and does not open: it was only renamed."""
+    """Whether a file with the name of an export is an unfinished scan file: it begins as one, and has no directory."""
     try:
         return is_export(path.name) and begins_as_scan_file(_first_bytes(path)) and not _members_of(path)[0]
     except LysStorageError:

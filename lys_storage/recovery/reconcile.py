@@ -1,4 +1,4 @@
-"""Which frames of an interrupted scan are data.
+"""Finds out which frames of an interrupted scan are data.
 
 How far a state can be trusted depends on what happened. After the death of the process every state is true. After a power cut
 (another boot id, or none) states and bytes reached the disk in any order: a state alone proves nothing, and a frame is valid
@@ -29,7 +29,7 @@ from ..journal import (
     read_records,
 )
 
-_STEP = 1 << 12  # a multiple of every block
+_STEP = 1 << 12  # frames; a multiple of every block size
 
 
 def reconcile_frames(
@@ -40,15 +40,14 @@ def reconcile_frames(
     keep_doubtful: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Bring every frame to the state ABSENT, WRITING (bytes that are not data), WRITTEN, CHECKSUMMED or BLOCK_CHECKSUMMED.
+    """Set every frame to the state ABSENT, WRITING (bytes that are not data), WRITTEN, CHECKSUMMED or BLOCK_CHECKSUMMED.
 
-    1. apply the rewrites that the redo log holds; 2. find the states: an interrupted first write is not data; without trust,
-    valid are the frames whose bytes match their checksum; after a failed sync, frames with a checksum are verified; 3. make all
-    of it durable; 4. remove the redo log. Can be killed, and run again. `on_progress(done, total)`: bytes that
-    have been read.
+    1. apply the rewrites in the redo log; 2. find the states: an interrupted first write is not data; without `trust_states`
+    a frame is data only if it matches its checksum; after a failed sync, frames with a checksum are verified; 3. make all of it
+    durable; 4. remove the redo log. It can be killed, and run again. `on_progress(done, total)`: bytes read.
 
-    `keep_doubtful`: without trust, a frame that was written so shortly before that it has no checksum is kept, and marked as
-    doubtful. One whose checksum is not that of its bytes never is.
+    `keep_doubtful`: without `trust_states`, also keep frames that were written too late to have a checksum, and mark them as
+    doubtful. A frame that does not match its checksum is never kept.
     """
     sync_failed, tell = journal.file_sync_failed, on_progress or (lambda done, total: None)
     redone = _redo(file, journal, trust_states)
@@ -68,7 +67,7 @@ def reconcile_frames(
                 states[k] = WRITTEN
                 journal.states.keep_doubtful(at + k, at + k + 1)
                 continue
-            states[k] = CHECKSUMMED if sound else WRITING  # bytes of it may have reached the disk all the same
+            states[k] = CHECKSUMMED if sound else WRITING  # some of its bytes may be on the disk
             if not trust_states:
                 tell((at + k + 1) * size, total * size)
         _split_partial_blocks(journal, at, states)
@@ -77,7 +76,7 @@ def reconcile_frames(
             tell(min(total, at + _STEP) * size, total * size)
     if redone is not None or not trust_states or sync_failed:
         _sync(file, journal)
-        journal.sync()  # before the epoch, which may reach the disk first: by it the redo file is void
+        journal.sync()  # before the epoch, which makes the redo log void and may reach the disk first
         journal.epoch += 1
         journal.sync()
     if redone is not None:
@@ -86,9 +85,9 @@ def reconcile_frames(
 
 
 def is_of_another_scan(file: File, journal: Journal) -> bool:
-    """Whether no frame that has a checksum is what came, and other bytes than zeros are there: filling up would destroy them.
+    """Whether no frame matches its checksum, and some are not zeros: to fill them would destroy the data of another scan.
 
-    Reads until one frame is sound, which is the first one nearly always.
+    Reads up to the first frame that matches, nearly always the first one.
     """
     states, size, per_block = journal.states, journal.description.frame_bytes, journal.states.per_block
     has_other_bytes = False
@@ -111,13 +110,13 @@ def is_of_another_scan(file: File, journal: Journal) -> bool:
 
 
 def _settle_trusted(journal: Journal, first: int, states: States, held: int) -> np.ndarray[Any, Any]:
-    """Turn true states of the frames from `first` on into final ones. Which of them have to be compared with their checksum.
+    """Make the trusted states of the frames from `first` on final. Returns which frames must be compared with their checksum.
 
-    `held`: how many frames the scan file has room for.
+    `held`: the number of frames that fit in the scan file.
     """
-    in_doubt: np.ndarray[Any, Any] = states > BLOCK_CHECKSUMMED  # no such state: the byte has rotted
-    in_doubt[max(0, held - first) :] = True  # behind the end of a file that was cut
-    states[states == REWRITING] = WRITING  # its record is not whole: the redo file is damaged
+    in_doubt: np.ndarray[Any, Any] = states > BLOCK_CHECKSUMMED  # no such state: the byte is damaged
+    in_doubt[max(0, held - first) :] = True  # past the end of a file that was truncated
+    states[states == REWRITING] = WRITING  # it has no valid record: the redo log is damaged
     states[states == CHECKSUMMING] = WRITTEN
     in_blocks = _in_blocks(journal, first, len(states))
     in_doubt[in_blocks:] |= states[in_blocks:] == BLOCK_CHECKSUMMED  # there is no such block
@@ -127,7 +126,7 @@ def _settle_trusted(journal: Journal, first: int, states: States, held: int) -> 
 
 
 def _sync(file: File, journal: Journal) -> None:
-    """Sync the scan file. Where a sync has failed before, all that is data is written again first."""
+    """Sync the scan file. If an earlier sync has failed, all data are rewritten first."""
     try:
         if journal.file_sync_failed:
             size, offset = journal.description.frame_bytes, journal.description.array_offset
@@ -141,7 +140,7 @@ def _sync(file: File, journal: Journal) -> None:
 
 
 def _verify_blocks(file: File, journal: Journal, first: int, states: States, in_doubt: np.ndarray[Any, Any]) -> None:
-    """Frames of a block that is as it was when its checksum was taken are data, and in doubt no more."""
+    """Frames of a block that matches its checksum are data: clear their `in_doubt`."""
     per_block = journal.states.per_block
     for k in range(0, len(states), per_block):
         block, span = (first + k) // per_block, slice(k, k + per_block)
@@ -152,27 +151,27 @@ def _verify_blocks(file: File, journal: Journal, first: int, states: States, in_
         if vouched and frames_crc(file, journal, first + k, per_block) == checksum:
             states[span], in_doubt[span] = BLOCK_CHECKSUMMED, False
         else:
-            in_doubt[span] |= states[span] == BLOCK_CHECKSUMMED  # something in it is not what it was
+            in_doubt[span] |= states[span] == BLOCK_CHECKSUMMED  # something in the block has changed
 
 
 def _in_blocks(journal: Journal, first: int, count: int) -> int:
-    """How many of the `count` frames from `first` on, which begins a block, are part of one."""
+    """How many of the `count` frames from `first` on are part of a block. `first` begins one."""
     return max(0, min(count, journal.states.blocks * journal.states.per_block - first))
 
 
 def _split_partial_blocks(journal: Journal, first: int, states: States) -> None:
-    """A block of which a part only is marked so was about to get its checksum, or to be taken apart: its frames are data."""
+    """If a part of a block only is BLOCK_CHECKSUMMED, it was about to get its checksum, or to be split: its frames are data."""
     rows = states[: _in_blocks(journal, first, len(states))].reshape(-1, journal.states.per_block)
     marked = rows == BLOCK_CHECKSUMMED
     rows[marked & ~marked.all(axis=1, keepdims=True)] = WRITTEN
 
 
 def _redo(file: File, journal: Journal, trust_states: bool) -> RedoLog | None:
-    """Put what the redo file holds in its place, with states and checksums; the redo file, where there is one.
+    """Apply the redo log, with states and checksums. Returns the log, or None if there is none.
 
-    Where states are true, only frames that are REWRITING are put there, each by the last record that has it: any other has
-    what came last in its place already. Its checksum may be that of an older version, though: once the redo file is void,
-    a power cut would find the bytes of one and the checksum of another.
+    With `trust_states` only frames that are REWRITING are applied, each from its last record: the others have their last
+    version in place. Their checksums are taken again, since one may be of an older version: once the log is void, such a frame
+    would not match after a power cut.
     """
     path = redo_path(file.path)
     if not path.exists():
@@ -200,7 +199,7 @@ def _redo(file: File, journal: Journal, trust_states: bool) -> RedoLog | None:
 
 
 def _frames_of(record: RedoRecord, journal: Journal) -> Iterator[tuple[int, RedoRecord]]:
-    """Each frame that a record is of, with its part of it; none where it is of no whole frames of this scan."""
+    """Each frame of a record, with its part of the record; none if these are not whole frames of this scan."""
     size, offset = journal.description.frame_bytes, journal.description.array_offset
     first, over = divmod(record.offset - offset, size)
     count, rest = divmod(record.size, size)

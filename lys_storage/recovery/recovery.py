@@ -1,4 +1,4 @@
-"""Recovery of interrupted scans: each is exported with the frames that it has.
+"""Recovers interrupted scans: exports each with the frames that it has.
 
 Every step can be killed and run again. Never replaces a file, and never touches a scan that a living process writes.
 """
@@ -39,10 +39,10 @@ log = logging.getLogger("lys_storage")
 
 @dataclass(frozen=True)
 class Recovered:
-    """The result for one scan in progress: `part` is its scan file, `path` its export or None, `message` what there is to say.
+    """The result for one scan in progress. `part`: its scan file; `path`: its export or None; `message`: the result in words.
 
-    `state`: what it is now. `failed`: something is wrong with it, or it could not be exported. `running`: a living process
-    writes it. `cleaned_up`: there was nothing to export, and what was left of it is removed.
+    `state`: its present state. `failed`: it is damaged, or could not be exported. `running`: a living process writes it.
+    `cleaned_up`: there was nothing to export, and its leftovers were removed.
     """
 
     part: Path
@@ -64,7 +64,7 @@ class Recovered:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What `recover` was told to do."""
+    """The options of `recover`."""
 
     dry_run: bool
     verify: bool
@@ -99,15 +99,15 @@ def recover(
 ) -> list[Recovered]:
     """Export every interrupted scan below `folder`, or the one that `folder` names. Missing frames hold the fill value.
 
-    `verify`: check every frame against its checksum. Without it, that is done where the machine went down after the
-    scan was written, or may have. `incomplete`: as in create. `keep_doubtful`: where
-    that is done, keep also the frames that came in the last moment before, and have no checksum to be compared with; the
-    export's `acquisition.json` lists them. `force`: also export scans on a file system without locks, where nobody can tell
-    whether a living process writes them. `on_result(result)` is called after each scan.
+    `verify`: compare every frame with its checksum. Without it, this is done only if the machine may have gone down since the
+    scan was written. `incomplete`: as in create. `keep_doubtful`: where frames are compared, also keep unverified frames, which
+    were written too late to have a checksum; `acquisition.json` in the export lists them. `force`: also export scans on a file
+    system without locks, where it is unknown whether a living process writes them. `on_progress(done, total)`: bytes.
+    `on_result(result)` is called after each scan.
 
-    Scans that a living process writes are left alone. No file is replaced: where a name is taken, the export becomes
-    `<name>.recovered_N.npz`. A scan that cannot be recovered stays as it is: `message` tells why, and no exception
-    is raised for it. It can be killed at any time, and run again.
+    Scans that a living process writes are left alone. No file is replaced: if a name is taken, the export becomes
+    `<name>.recovered_N.npz`. A scan that cannot be recovered is left unchanged: `message` tells why, and no exception is
+    raised. The call can be killed at any time, and repeated.
     """
     root, wanted = user_path(folder), _Wanted(dry_run, verify, incomplete, keep_doubtful, force, on_progress)
     results = []
@@ -124,7 +124,7 @@ def recover(
 
 
 def _recover_named(path: Path, wanted: _Wanted) -> Recovered:
-    """Recover what is named itself: the scan file, the name of its export, or a sidecar."""
+    """Recover one scan. `path`: its scan file, the name of its export, or a sidecar."""
     try:
         part = find_scan_file(path)
     except BadFileError as error:
@@ -136,10 +136,10 @@ def _recover_named(path: Path, wanted: _Wanted) -> Recovered:
     found = find_named(path)
     entry = None if found is None else look_at(found, named=True)
     if entry is None:
-        return _failed(path, "there is no folder, export or scan in progress of this name", DAMAGED)
+        return _failed(path, "no folder, export or scan in progress has this name", DAMAGED)
     if entry.state == FINALIZED:
         return Recovered(
-            path, path, entry.frames_written or 0, entry.frames_expected or 0, "is finished: nothing to do"
+            path, path, entry.frames_written or 0, entry.frames_expected or 0, "finished already, nothing to do"
         )
     return _of_entry(entry)
 
@@ -164,14 +164,14 @@ def _recover_one(found: Found, wanted: _Wanted, *, named: bool = False) -> Recov
         return Recovered(path, None, 0, 0, str(error), RUNNING)
     except UnicodeEncodeError as error:
         name, encoding = error.object, error.encoding
-        message = f"{name!r} is no name of a file in {encoding}, which this system is set to: set LC_ALL=C.UTF-8"
+        message = f"the name {name!r} cannot be encoded in {encoding}, the encoding of this system: set LC_ALL=C.UTF-8"
         return _failed(path, message, INTERRUPTED)
     except (LysStorageError, OSError) as error:
         if is_gone(path) and is_gone(journal_path(path)):
-            return Recovered(path, None, 0, 0, f"scan {path} has just been finished by another process", RUNNING)
+            return Recovered(path, None, 0, 0, f"scan {path} was just finished by another process", RUNNING)
         state = state_of(error)
         if is_readable and isinstance(error, OSError):
-            state = INTERRUPTED  # it can be read, and not be written
+            state = INTERRUPTED  # it can be read, but not written
         failed = is_readable or state == DAMAGED or (named and state == NOT_READABLE)
         return Recovered(path, None, 0, 0, describe(error), state, failed)
 
@@ -179,10 +179,12 @@ def _recover_one(found: Found, wanted: _Wanted, *, named: bool = False) -> Recov
 def _export(path: Path, wanted: _Wanted, had_come: int) -> Recovered:
     exported = finish_publishing(path, wanted.force)
     if exported is not None:
-        message = f"was exported before, as {exported.name}; what was left beside it is removed"
+        message = "finished already; the files that a crash had left beside it were removed"
         return Recovered(path, exported, 0, 0, message, REMOVED)
     if remove_empty(path, wanted.force):
-        return Recovered(path, None, 0, 0, "was only just begun, and held nothing: removed", REMOVED)
+        return Recovered(
+            path, None, 0, 0, "removed: its process ended when it had just created it, and it held nothing", REMOVED
+        )
     options: dict[str, Any] = {"force": wanted.force, "on_progress": wanted.on_progress}
     scan = resume_scan(path, verify=wanted.verify, keep_doubtful=wanted.keep_doubtful, is_over=True, **options)
     try:
@@ -192,16 +194,16 @@ def _export(path: Path, wanted: _Wanted, had_come: int) -> Recovered:
         try:
             scan.suspend()
         finally:
-            scan.suspend()  # again: the lock must not stay where a second interrupt came before its end
+            scan.suspend()  # again: a second interrupt may have ended the first, and the lock would stay
         raise
     as_given = path.with_name(final.name)
     final = as_given if as_given.exists() else final  # its folder was renamed meanwhile
     expected = scan.report.frames_expected if scan.report else 0
     message = f"exported with {written} of {expected} frames"
     if had_come > written:
-        message += f"; {had_come - written} more had come, of which nothing tells that they are what came"
+        message += f"; {had_come - written} more were written, but not verified by a checksum: they are missing"
     if scan.report and scan.report.renumbered:
-        message += f"; its own name was taken, so it is {final.name}"
+        message += f"; its name was taken, so the export is {final.name}"
     return Recovered(path, final, written, expected, message)
 
 
@@ -210,32 +212,34 @@ def _recover_leftovers(path: Path, wanted: _Wanted) -> Recovered:
     if not found.superfluous:
         return _failed(path, found.message, DAMAGED)
     if not os.access(path.parent, os.W_OK):
-        message = f"{found.message} cannot be removed: {path.parent} may not be written by this user"
+        message = f"{found.message}; cannot be removed: this user may not write {path.parent}"
         return _failed(path, message, LEFTOVER)
     if wanted.dry_run:
-        return Recovered(path, None, 0, 0, f"{found.message} would be removed", LEFTOVER)
+        return Recovered(path, None, 0, 0, f"{found.message}; would be removed", LEFTOVER)
     remove_leftovers(path)
-    return Recovered(path, None, 0, 0, f"{found.message} is removed", REMOVED)
+    return Recovered(path, None, 0, 0, f"{found.message}; removed", REMOVED)
 
 
 def _preview(path: Path, look: ScanLook, force: bool) -> Recovered:
-    """What `recover` would say of a scan that it may not change, or that it was told not to change."""
+    """What `recover` would do with a scan that it may not change, or was told not to change."""
     written, expected = look.frames_written, look.description.frames if look.description else 0
     if look.state == RUNNING:
-        message = f"a living process is writing it, {written} of {expected} frames"
+        message = f"left alone: a living process is writing it, {written} of {expected} frames so far"
         return Recovered(path, None, written, expected, message, RUNNING)
     if look.state == UNKNOWN and not force:
         return Recovered(path, None, written, expected, look.message, UNKNOWN, failed=True)
     counts = f"{written} of {expected} frames"
     if not look.is_trusted:
-        counts = f"up to {counts}: each is compared with its checksum first, since these files may be a copy, or the machine "
-        counts += "was restarted; --keep-doubtful keeps those that have none"
+        counts = (
+            f"up to {counts}: each is compared with its checksum first, because the machine was restarted or the files "
+        )
+        counts += "were copied; --keep-doubtful also keeps frames without a checksum"
     message = look.message if look.message and look.state != UNKNOWN else f"would be exported, {counts}"
     refused = next(
         (at for at in (path, journal_path(path), path.parent) if at.exists() and not os.access(at, os.W_OK)), None
     )
     if refused is not None:
-        message = f"cannot be exported: {refused} may not be written by this user"
+        message = f"cannot be exported: this user may not write {refused}"
     return Recovered(path, None, written, expected, message, look.state, failed=refused is not None)
 
 
@@ -248,5 +252,5 @@ def _failed(path: Path, message: str, state: str) -> Recovered:
 
 
 def inspect(path: Path) -> Recovered:
-    """What `recover` would say of a scan in progress. Changes nothing. Raises BadFileError where it is damaged."""
+    """What `recover` would do with a scan in progress. Changes nothing. Raises BadFileError if it is damaged."""
     return _preview(path, look_at_scan(path), force=False)

@@ -1,4 +1,4 @@
-"""Taking over an interrupted scan: lock it, find out which of its frames are data, and go on with it."""
+"""Takes over an interrupted scan: locks it, reconciles its frames, and continues it."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def open_store(
     force: bool = False,
     on_progress: Progress | None = None,
 ) -> ScanStore:
-    """Take over an interrupted scan: lock it, and find out which of its frames are data. See reconcile_frames.
+    """Take over an interrupted scan: lock it, and reconcile its frames as reconcile_frames does.
 
-    Raises ScanInUseError where a living process writes it, BadFileError where it is not sound, StorageOSError where there
-    is none, or, without `force`, where the file system has no locks: there nobody can tell whether a process writes it.
+    Raises ScanInUseError if a living process writes it, BadFileError if it is damaged, StorageOSError if there is none or,
+    without `force`, if the file system has no locks: then it is unknown whether a process writes it.
     """
     part = find_scan_file(absolute(path))
     _ensure_is_there(path, part)
@@ -53,12 +53,12 @@ def open_store(
         file.hold_folder()
         lock_or_raise(file, force)
         if not file.owns_path():
-            raise ScanInUseError(f"scan {part} has just been finished by another process")
+            raise ScanInUseError(f"scan {part} was just finished by another process")
         final = export_of(part)
         if final is not None:
             hint = (
-                f"is {final.name} already: open_wave reads that, and {recover_command(part.parent)} removes this other "
-                "name of it"
+                f"is a second name of the finished {final.name}: open_wave reads that, and "
+                f"{recover_command(part.parent)} removes this name"
             )
             raise NameTakenError(errno.EEXIST, hint, str(part))
         return _reconciled(file, verify, keep_doubtful, force, on_progress)
@@ -66,12 +66,12 @@ def open_store(
         try:
             file.close()
         finally:
-            file.close()  # again: the lock must not stay where a second interrupt came before it
+            file.close()  # again: a second interrupt may have prevented the first, and the lock would stay
         raise
 
 
 def lock_or_raise(file: File, force: bool) -> None:
-    """Take the writer's lock. `force`: go on where the file system has none. Raises as open_store."""
+    """Take the writer's lock. `force`: continue if the file system has no locks. Raises as open_store."""
     lock = file.lock_to_take_over()
     if lock is Lock.BUSY:
         raise ScanInUseError(f"scan {file.path} is being written by a living process")
@@ -80,10 +80,10 @@ def lock_or_raise(file: File, force: bool) -> None:
 
 
 def no_locks(part: Path) -> str:
-    """What to say of a scan on a file system without locks."""
+    """The message for a scan on a file system without locks."""
     return (
-        f"the file system has no locks: whether {writer_of(part)} still writes this scan cannot be told; make sure "
-        "that it has ended, then use force (--force)"
+        f"the file system has no locks, so it is unknown whether {writer_of(part)} still writes this scan; make sure "
+        "that it has ended, then use force=True (--force)"
     )
 
 
@@ -101,17 +101,17 @@ def writer_of(part: Path) -> str:
 
 
 def _ensure_is_there(path: Path, part: Path) -> None:
-    """Raise StorageOSError, with what to do, where there is no scan file `part`."""
+    """Raise StorageOSError, with what to do, if there is no scan file `part`."""
     if os.path.lexists(part):
         return
     if journal_path(part).exists():
-        text = f"this scan file is gone, and its journal is here: move it back to {part.parent}"
+        text = f"this scan file is missing, but its journal is here: move the scan file back to {part.parent}"
     elif path.is_file() and not is_scan_file(path.name):
-        text = f"is not there, and {path.name} is no export of lys_storage that can be opened"
+        text = f"is not there, and {path.name} does not open as an export of lys_storage: lys-storage info tells why"
         if opened_scan_id(path) is not None:
             text = f"is not there: the scan is finished; open_wave reads {path.name}, and create begins another one"
     else:
-        text = f"there is no scan in progress of this name; lys-storage ls {quoted(part.parent)} lists those that there are"
+        text = f"no scan in progress has this name; lys-storage ls {quoted(part.parent)} lists the scans"
     raise StorageOSError(errno.ENOENT, text, os.fspath(part))
 
 
@@ -119,15 +119,15 @@ def _reconciled(file: File, verify: bool, keep_doubtful: bool, force: bool, on_p
     last_write = datetime.fromtimestamp(os.fstat(file.fd).st_mtime, UTC)  # before anything is written here
     journal = Journal.open(journal_path(file.path), writable=True)
     try:
-        check_sound(file, journal)  # nothing is changed before it is known that there is an end to it
+        check_sound(file, journal)  # first: a damaged scan must not be changed
         _ensure_may_be_written(file, journal, force)
         if journal.version < JOURNAL_VERSION:
             journal = _in_todays_version(journal)
         trusted = not verify and journal.vouches_for(file) and _syncs(file, journal)
         reconcile_frames(file, journal, trust_states=trusted, keep_doubtful=keep_doubtful, on_progress=on_progress)
-        journal.sign(file)  # states and checksums are durable: from now on the death of a process leaves them true
+        journal.sign(file)  # states and checksums are durable: after the death of a process they can be trusted
         for stale in (file.path, journal.path):
-            remove_file(replacement_path(stale))  # on its way into the old one's place when the process died
+            remove_file(replacement_path(stale))  # a replacement that was not completed when the process died
         store = ScanStore(file, journal)
         store.last_write = last_write
         return store
@@ -137,56 +137,62 @@ def _reconciled(file: File, verify: bool, keep_doubtful: bool, force: bool, on_p
 
 
 def _ensure_may_be_written(file: File, journal: Journal, force: bool) -> None:
-    """Raise BadFileError where the scan file holds what must not be overwritten: an export, or another scan."""
+    """Raise BadFileError if the scan file holds what must not be overwritten: an export, or another scan."""
     if os.fstat(file.fd).st_nlink > 1 and opened_scan_id(file.path) == journal.description.scan_id:
         raise BadFileError(
-            f"scan {file.path} is an export already, under another name: a hard link, as a backup makes; copy the file, put "
-            "the copy in its place, and try again"
+            f"scan {file.path} is a hard link to a finished export, as backup programs make: replace the link by a copy of the "
+            "file, and try again"
         )
     if not force and not journal.wrote_to(file) and is_of_another_scan(file, journal):
         raise BadFileError(
-            f"scan {file.path}: no frame is what {journal.path.name} tells: the journal is that of another scan, or the file "
-            "is no longer what it was; nothing was changed; with force (--force) what is there is given up for the fill value"
+            f"scan {file.path}: no frame matches its checksum in {journal.path.name}: the journal belongs to another scan, or "
+            "the file was changed; nothing was changed now; force=True (--force) makes all these frames missing"
         )
 
 
 def _syncs(file: File, journal: Journal) -> bool:
-    """Whether what was written before has no error of the disk to it: a sync would tell, once."""
+    """Sync the scan file. False if the kernel reports that an earlier write failed, which it does only once."""
     try:
         file.sync()
     except StorageOSError as error:
-        log.warning("%s: %s; every frame is compared with its checksum", file.path, error)
+        log.warning("%s: %s; each frame is compared with its checksum", file.path, error)
         journal.file_sync_failed = True
         return False
     return True
 
 
 def check_sound(file: File | None, journal: Journal) -> None:
-    """Raise BadFileError where scan file and journal do not fit each other, or no copy of axes and note is sound.
+    """Raise BadFileError if scan file and journal do not match, or no copy of axes and note is valid.
 
-    `file`: None where a process is writing it, and may be about to replace it.
+    `file`: None if a process is writing it, and may be about to replace it.
     """
     description = journal.description
     if layout_of(description).array_offset != description.array_offset:
-        raise BadFileError(f"journal {journal.path}: array at {description.array_offset} does not fit its shape")
+        raise BadFileError(
+            f"journal {journal.path} is damaged: its array begins at {description.array_offset}, which does not fit its shape; "
+            "put a copy of the journal there"
+        )
     journal.read_metadata()
     if file is not None:
         _check_form(file, journal)
 
 
 def _check_form(file: File, journal: Journal) -> None:
-    """Raise BadFileError where the scan file is another's, as far as its form tells: filling it up would destroy that one.
+    """Raise BadFileError if the name, the dtype or the shape of the scan file is not that of its journal: to fill the file
+    would destroy another scan.
 
-    A header of a part of the shape was left by an export that was to be cut; a damaged one is written again.
+    A smaller shape is valid: an interrupted trim leaves it. A damaged header is valid: it will be written again.
     """
     description = journal.description
     if description.replace and not file.path.name.startswith(f"{description.final}."):
-        raise BadFileError(f"journal {journal.path} is that of {description.final}, which it would replace")
+        raise BadFileError(
+            f"journal {journal.path} is of {description.final}, and {file.path.name} is not: put the journal of this scan there"
+        )
     if not journal.states.any_data():
-        return  # also one whose dtype was about to change
+        return  # its dtype may have been about to change
     if file.size == 0:
         raise BadFileError(
-            f"scan {file.path} is empty, and its journal tells of frames that have come: it was cut, or replaced"
+            f"scan {file.path} is empty, but its journal has frames: it was truncated or replaced; put the right file there"
         )
     layout = layout_of(description)
     try:
@@ -198,12 +204,13 @@ def _check_form(file: File, journal: Journal) -> None:
     fits = len(shape) == len(description.shape) and all(a <= b for a, b in zip(shape, description.shape, strict=True))
     if dtype != description.dtype or not fits:
         raise BadFileError(
-            f"scan {file.path} has an array of {dtype} {shape}; its journal describes {description.dtype} {description.shape}"
+            f"scan {file.path} has an array of {dtype} {shape}, its journal expects {description.dtype} {description.shape}: "
+            "one of the two files belongs to another scan"
         )
 
 
 def _in_todays_version(journal: Journal) -> Journal:
-    """A journal of an older version, as one of today's, in its place. Nothing vouches for its states."""
+    """Replace a journal of an older version by one of the present version. Its states are not trusted."""
 
     def copy_states(new: Journal) -> None:
         new.states.copy_from(journal.states)
@@ -228,15 +235,15 @@ def resume(
     on_progress: Progress | None = None,
     on_error: ErrorHandler | None = None,
 ) -> Scan:
-    """Continue an interrupted scan in its own file. `missing()` gives the indices of the frames that it lacks.
+    """Continue an interrupted scan in its own file. `missing()` gives the indices of its missing frames.
 
-    `path`: the final name that create was given, or the scan file (.npz.part). `shape`, `dtype`: what the scan is expected to
-    have; ScanShapeError if it has another. `on_progress(done, total)`: bytes compared with their checksums, where the scan
+    `path`: the final name that was given to create, or the scan file (.npz.part). `shape`, `dtype`: what the scan is expected
+    to have; ScanShapeError if it has another. `on_progress(done, total)`: bytes compared with their checksums, if the scan
     may have lost frames. `flush_interval_s`, `incomplete`, `casting`, `on_error`: as in create.
 
     Raises ScanInUseError if a living process writes the scan, BadFileError if it is damaged, StorageOSError if there is none.
-    On a file system without locks nobody can tell whether a living process writes it: StorageOSError, unless `force` is
-    True, which says that none does.
+    On a file system without locks it is unknown whether a living process writes it: StorageOSError, unless `force` is True,
+    which states that none does.
     """
     options: dict[str, Any] = {
         "incomplete": incomplete,
@@ -264,7 +271,7 @@ def resume_scan(
     casting: str = "same_value",
     on_error: ErrorHandler | None = None,
 ) -> Scan:
-    """As resume. `is_over`: no more frames will come; `verify`, `keep_doubtful`: as in recover."""
+    """As resume. `is_over`: no more frames will be written; `verify`, `keep_doubtful`: as in recover."""
     interval_s = check_options(flush_interval_s, incomplete, casting, on_error)
     store = open_store(path, verify=verify, keep_doubtful=keep_doubtful, force=force, on_progress=on_progress)
     try:
@@ -273,8 +280,10 @@ def resume_scan(
         d = store.description
         wanted = (d.shape if shape is None else tuple(shape), d.dtype if dtype is None else np.dtype(dtype))
         if wanted != (d.shape, d.dtype):
-            raise ScanShapeError(f"scan {store.path} is of {d.dtype} {d.shape}, not of {wanted[1]} {wanted[0]}")
-        grid_is_known = d.grid_ndim > 0 or store.frames_written > 0  # else the first index tells it
+            raise ScanShapeError(
+                f"scan {store.path} has {d.dtype} {d.shape}, expected {wanted[1]} {wanted[0]}; pass its own, or none"
+            )
+        grid_is_known = d.grid_ndim > 0 or store.frames_written > 0  # else the first index sets it
         options: dict[str, Any] = {"incomplete": incomplete, "casting": casting, "on_error": on_error}
         return Scan(store, flush_interval_s=interval_s, grid_is_known=grid_is_known, **options)
     except BaseException:
@@ -286,10 +295,10 @@ def resume_scan(
 
 
 def export_of(path: Path) -> Path | None:
-    """The export that the scan file is already: a crash came between the link of its final name and the unlink.
+    """The export that is the same file as `path`: a crash came between the link of its final name and the unlink. Else None.
 
-    It must not be written to any more: a file under a final name is never bad. Another link of a scan file that is not
-    finished is none: an export opens, and has the `scan_id` of the journal.
+    Such a file must not be written to: a file with a final name is always valid. A link of an unfinished scan file is no
+    export: an export opens, and has the `scan_id` of the journal.
     """
     if path.stat().st_nlink < 2:
         return None

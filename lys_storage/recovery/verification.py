@@ -1,6 +1,6 @@
-"""Verification of exports and scans in progress: their structure, and every byte that has a checksum.
+"""Verifies exports and scans in progress: their structure, and every byte that has a checksum.
 
-Never changes a file, and never repairs one.
+Never changes or repairs a file.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from .find import Found, Kind, walk
 from .looking import Entry, find_named, look_at, look_at_scan
 from .recognition import DAMAGED, FINALIZED, FOREIGN, INTERRUPTED, RUNNING, UNKNOWN, describe, with_path
 
-_FRAMES_PER_STEP = 1 << 12  # a multiple of every block
+_FRAMES_PER_STEP = 1 << 12  # a multiple of every block size
+_WITHOUT = ": lys-storage recover --verify exports the scan without such frames"
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is wrong with the file at `path`: `what`, in words."""
+    """A problem of the file at `path`: `what`, in words."""
 
     path: Path
     what: str
@@ -38,7 +39,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Verified:
-    """What verification found of one file: `problems`, and `message`, what is to know where nothing is wrong."""
+    """The result for one file: its `problems`, and a `message` for the case that there are none."""
 
     entry: Entry
     problems: list[Problem]
@@ -50,11 +51,11 @@ def verify(
     on_progress: Progress | None = None,
     on_file: Callable[[Path, list[Problem]], None] | None = None,
 ) -> list[Problem]:
-    """Verify exports (any .npz) and scans in progress, or all of them below a folder; [] where nothing is wrong.
+    """Verify exports (any .npz) and scans in progress, or all of them below a folder; [] if nothing is wrong.
 
-    Of an export: structure, axes, note, description, and the CRC-32 of every member. Of a scan in progress: the journal,
-    and every frame that has a checksum. The frames of a scan that a living process writes are not read: they may be
-    changing. Files of others are no problem, whatever is in them. `on_progress(done, total)`: bytes.
+    Checked of an export: structure, axes, note, description, and the CRC-32 of every member. Checked of a scan in progress: the
+    journal, and every frame that has a checksum. The frames of a scan that a living process writes are not read: they may be
+    changing. Foreign files are no problem, whatever they hold. `on_progress(done, total)`: bytes.
     `on_file(path, problems)` is called after each file.
     """
     problems = []
@@ -66,7 +67,7 @@ def verify(
 
 
 def verify_each(paths: Iterable[str | os.PathLike[str]], on_progress: Progress | None = None) -> Iterator[Verified]:
-    """As verify: what it found of each file, also where nothing is wrong."""
+    """As verify; gives the result of each file, also if nothing is wrong."""
     files = [found for path in paths for found in _named_or_below(user_path(path))]
     total, done = sum(_size_of(found.path) for found, _ in files), 0
     for found, named in files:
@@ -78,14 +79,14 @@ def verify_each(paths: Iterable[str | os.PathLike[str]], on_progress: Progress |
         entry = look_at(found, named=named)
         if entry is None:
             if not named:
-                continue  # a scan that has been published, or was removed meanwhile
+                continue  # it was published or removed meanwhile
             entry = Entry(found.path, DAMAGED, None, "", None, None, 0, None, 0.0, "there is no such file", True)
         yield _verify_one(entry, advance)
         done += entry.size_bytes
 
 
 def _named_or_below(path: Path) -> Iterator[tuple[Found, bool]]:
-    """What is to be verified, each with whether it was named itself: that is verified whatever its name."""
+    """The files to verify, each with whether the user named it: such a file is verified whatever its name is."""
     if path.is_dir():
         yield from ((found, found.path == path) for found in walk(path, kinds=(Kind.EXPORT, Kind.SCAN, Kind.FOLDER)))
     else:
@@ -128,10 +129,10 @@ def _verify_export(path: Path, on_progress: Callable[[int], None]) -> Iterable[s
             yield from _check_axes(wave.stored_axes, shape)
             if wave.note_error is not None:
                 is_unsafe = isinstance(wave.note_error, UnsafeFileError)
-                yield f"{'not all of it is looked at: ' * is_unsafe}{wave.note_error}"
+                yield f"{'not all of it was checked: ' * is_unsafe}{wave.note_error}"
             yield from wave.verify(on_progress)
     except UnsafeFileError as error:
-        yield f"not all of it is looked at: {error}"
+        yield f"not all of it was checked: {error}"
         yield from _check_members(path, on_progress)
 
 
@@ -150,9 +151,9 @@ def _check_axes(axes: Axes, shape: tuple[int, ...]) -> Iterator[str]:
 
 
 def _verify_scan(path: Path, on_progress: Callable[[int], None]) -> tuple[list[str], str]:
-    """What is wrong with a scan that nobody writes, and what there is to say of it.
+    """The problems of an interrupted scan, and a message.
 
-    No lock is held while it is read, so that it can be recovered meanwhile. That is noticed at the end.
+    No lock is held while the scan is read, so that it can be recovered meanwhile. This is noticed at the end.
     """
     file = File.open(path, writable=False)
     try:
@@ -168,7 +169,7 @@ def _verify_scan(path: Path, on_progress: Callable[[int], None]) -> tuple[list[s
         file.close()
     if same and look_at_scan(path).state == INTERRUPTED:
         return wrong, ""
-    return [], "another process took it over while it was read: look again"
+    return [], "another process took it over while it was read: verify it again"
 
 
 def _version_of(file: File) -> tuple[int, int]:
@@ -177,7 +178,7 @@ def _version_of(file: File) -> tuple[int, int]:
 
 
 def _check_frames(file: File, journal: Journal, on_progress: Callable[[int], None]) -> Iterator[str]:
-    """Read every frame, and every block of frames, that has a checksum, and compare it with that."""
+    """Compare each frame, and each block of frames, with its checksum, if it has one."""
     d, per_block = journal.description, journal.states.per_block
     bad: list[int] = []
     bad_blocks: list[str] = []
@@ -193,16 +194,16 @@ def _check_frames(file: File, journal: Journal, on_progress: Callable[[int], Non
             of_block = states[begin - at : begin - at + per_block] == BLOCK_CHECKSUMMED
             if begin // per_block >= journal.states.blocks:
                 unknown += int(np.count_nonzero(of_block))
-            elif of_block.all():  # else a crash came while the block got its checksum, or lost it
+            elif of_block.all():  # else a crash came while the block got its checksum, or was split
                 if frames_crc(file, journal, begin, per_block) != journal.states.block_checksums[begin // per_block]:
                     bad_blocks.append(f"{begin} to {begin + per_block - 1}")
                 on_progress(d.array_offset + (begin + per_block) * d.frame_bytes)
     if unknown:
-        yield f"{unknown} frames have a mark that does not exist"
+        yield f"{unknown} frames have an unknown state in the journal; lys-storage recover compares them with their checksums"
     if bad:
-        yield f"frames {_first_ten(bad)} are not what their checksums say"
+        yield f"frames {_first_ten(bad)} do not match their checksums{_WITHOUT}"
     if bad_blocks:
-        yield f"of frames {_first_ten(bad_blocks)} some are not what their common checksum says"
+        yield f"of frames {_first_ten(bad_blocks)} some do not match their common checksum{_WITHOUT}"
 
 
 def _first_ten(names: Sequence[object]) -> str:

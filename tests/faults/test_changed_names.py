@@ -154,7 +154,7 @@ def test_a_scan_file_that_is_unlinked_while_the_scan_runs_is_an_error_at_its_end
     scan.suspend()
     (found,) = lys_storage.recover(folder)
     assert found.path is None
-    assert "has lost its scan file" in found.message
+    assert "its scan file data.npz.part is missing" in found.message
     assert files(folder) == {"data.npz" + JOURNAL}
 
 

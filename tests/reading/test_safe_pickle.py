@@ -138,7 +138,7 @@ def test_a_note_of_more_than_plain_data_gives_texts_and_is_not_run(
     assert re.fullmatch(
         r"note\.npy: a pickle names [\w.]+, which is not on the allow-list; allow_pickle=True loads it, .*", said
     )
-    assert [problem.what for problem in lys_storage.verify(path)] == [f"not all of it is looked at: {said}"]
+    assert [problem.what for problem in lys_storage.verify(path)] == [f"not all of it was checked: {said}"]
     assert not (tmp_path / "hacked").exists()
 
 

@@ -49,7 +49,7 @@ def test_while_verify_reads_others_see_the_scan_as_it_is_and_it_can_be_recovered
 
     (one,) = verify_each([part], progress)
     assert seen == [({"data.npz.part": "interrupted"}, [str(part)], False), tmp_path / "data.npz"]
-    assert (one.problems, one.message) == ([], "another process took it over while it was read: look again")
+    assert (one.problems, one.message) == ([], "another process took it over while it was read: verify it again")
     assert load_export(tmp_path / "data.npz").data[:, 0].tolist() == [1, 2, 3, 4]
 
 
@@ -68,7 +68,7 @@ def test_a_scan_that_is_resumed_while_verify_reads_it_is_not_called_damaged(tmp_
                 scans[0].suspend()
 
     (one,) = verify_each([part], progress)
-    assert (one.problems, one.message) == ([], "another process took it over while it was read: look again")
+    assert (one.problems, one.message) == ([], "another process took it over while it was read: verify it again")
     scans[0].suspend()
     assert lys_storage.verify(part) == []
 

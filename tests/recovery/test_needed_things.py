@@ -91,7 +91,7 @@ def test_the_journal_of_a_scan_that_was_never_exported_stays(tmp_path: Path, los
     for dry_run in (False, True, False):
         found = {result.part.name: result for result in lys_storage.recover(folder, dry_run=dry_run)}["data.npz.part"]
         assert (found.path, found.failed, found.cleaned_up, found.state) == (None, True, False, "damaged")
-        assert "has lost its scan file" in found.message
+        assert "its scan file data.npz.part is missing" in found.message
         assert content(folder) == before
     (listed,) = (entry for entry in list_scans(folder) if entry.path == journal_path(part))
     assert (listed.state, listed.problem) == ("damaged", True)
@@ -102,7 +102,7 @@ def test_a_scan_file_that_was_renamed_to_an_export_is_named_and_recovered_once_i
     part = interrupt(tmp_path / "data.npz")
     part.rename(tmp_path / "data.npz")
     (found,) = lys_storage.recover(tmp_path)
-    assert "data.npz was never finished: if it is the scan file, rename it to data.npz.part" in found.message
+    assert "data.npz is not finished: if it is the scan file, rename it to data.npz.part" in found.message
     (tmp_path / "data.npz").rename(part)
     (found,) = lys_storage.recover(tmp_path)
     assert (found.path, found.frames_written) == (tmp_path / "data.npz", 2)
@@ -234,9 +234,11 @@ def test_a_scan_file_that_is_its_export_already_loses_its_other_name_only(tmp_pa
     lys_storage.recover(tmp_path)
     os.link(tmp_path / "data.npz", part)
     journal_path(part).write_bytes(journal)
-    with pytest.raises(lys_storage.NameTakenError, match=r"is data\.npz already: open_wave reads that"):
+    with pytest.raises(
+        lys_storage.NameTakenError, match=r"is a second name of the finished data\.npz: open_wave reads that"
+    ):
         lys_storage.resume(tmp_path / "data.npz")
-    assert "is data.npz already" in lys_storage.recover(tmp_path, dry_run=True)[0].message
+    assert "is a second name of the finished data.npz" in lys_storage.recover(tmp_path, dry_run=True)[0].message
     (found,) = lys_storage.recover(tmp_path)
     assert (found.path, found.cleaned_up, found.failed) == (tmp_path / "data.npz", True, False)
     assert files(tmp_path) == {"data.npz"}
@@ -261,7 +263,7 @@ def test_an_empty_scan_file_whose_journal_tells_of_frames_is_not_removed_with_it
     for dry_run in (True, False):
         (found,) = lys_storage.recover(tmp_path, dry_run=dry_run)
         assert (found.failed, found.cleaned_up) == (True, False)
-        assert "its journal tells of frames that have come" in found.message
+        assert "but its journal has frames" in found.message
         assert content(tmp_path) == before
 
 
@@ -282,8 +284,8 @@ def test_recover_says_of_each_name_what_it_is(tmp_path: Path, dry_run: bool) -> 
         assert (result.cleaned_up, result.running) == (False, False)
         told[name] = (result.message.removeprefix(f"{tmp_path / name} "), result.failed)
     assert told == {
-        "misspelt": ("there is no folder, export or scan in progress of this name", True),
+        "misspelt": ("no folder, export or scan in progress has this name", True),
         "text.txt": ("is neither an export (.npz) nor a scan in progress (.npz.part)", True),
-        "good.npz": ("is finished: nothing to do", False),
+        "good.npz": ("finished already, nothing to do", False),
     }
     assert content(tmp_path) == before

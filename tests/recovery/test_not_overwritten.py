@@ -62,7 +62,7 @@ def test_a_scan_file_beside_the_journal_of_another_scan_is_not_filled_up(swapped
     if deed == "recover":
         results = lys_storage.recover(swapped)
         assert [(r.path, r.failed) for r in results] == [(None, True)] * 2
-        assert all("the journal is that of another scan" in r.message for r in results)
+        assert all("the journal belongs to another scan" in r.message for r in results)
     else:
         with pytest.raises(BadFileError, match="nothing was changed"):
             lys_storage.resume(swapped / "a.npz")
@@ -87,7 +87,7 @@ def test_a_copy_that_has_nothing_yet_is_no_other_scan(tmp_path: Path) -> None:
     scan.close()
     (result,) = lys_storage.recover(tmp_path / "b")
     assert (result.frames_written, load_export(tmp_path / "b" / "x.npz").data.any()) == (0, False)
-    assert "8 more had come" in result.message
+    assert "8 more were written, but not verified" in result.message
 
 
 @pytest.mark.parametrize("deed", ["resume", "recover --trim"])

@@ -51,7 +51,7 @@ def test_an_export_of_an_early_copy_does_not_prove_that_the_journal_is_superfluo
     for dry_run in (True, False):
         (found,) = lys_storage.recover(folder, dry_run=dry_run)
         assert (found.failed, found.cleaned_up) == (True, False)
-        assert "preview.npz has not all frames that came: left as it is" in found.message
+        assert "preview.npz does not have all its frames" in found.message
         assert journal.read_bytes() == before
     (tmp_path / "aside").rename(scan.part_path)
     (found,) = lys_storage.recover(folder)
@@ -147,7 +147,7 @@ def test_a_journal_that_was_never_filled_goes_with_true_words(tmp_path: Path, si
     kept.unlink()
     (found,) = lys_storage.recover(tmp_path)
     assert found.cleaned_up
-    assert "was never filled: nothing was promised of it" in found.message
+    assert "a journal that was never synced" in found.message
     assert "exported" not in found.message
     assert files(tmp_path) == {"x.npz"}
 
@@ -166,7 +166,7 @@ def test_an_empty_scan_file_without_a_journal_can_be_anothers_and_stays(tmp_path
     (tmp_path / "download.npz.part").touch()
     (found,) = lys_storage.recover(tmp_path, dry_run=dry_run)
     assert (found.state, found.failed, found.cleaned_up) == ("foreign", False, False)
-    assert "is empty and has no journal: nothing to recover" in found.message
+    assert "is empty and has no journal: there is nothing to recover" in found.message
     (listed,) = list_scans(tmp_path)
     assert (listed.state, listed.problem) == ("foreign", False)
     assert files(tmp_path) == {"download.npz.part"}
@@ -228,7 +228,7 @@ def test_a_scan_file_whose_journal_is_a_link_is_left_as_it_is(tmp_path: Path, li
 
 def test_a_name_that_no_file_can_have_is_said_not_to_be_there(tmp_path: Path) -> None:
     (found,) = lys_storage.recover(tmp_path / "a\0b.npz.part")
-    assert (found.failed, found.message) == (True, "there is no folder, export or scan in progress of this name")
+    assert (found.failed, found.message) == (True, "no folder, export or scan in progress has this name")
 
 
 # -- what this user may not look at, or change -------------------------------------------------------------------------
@@ -289,5 +289,5 @@ def test_leftovers_that_may_not_be_removed_are_said_to_be_so_and_by_a_dry_run_to
         part.parent.chmod(0o755)
     assert told[0] == told[1]
     assert told[0][0] == 1
-    assert "d may not be written by this user" in str(told[0][1])
+    assert "this user may not write d" in str(told[0][1])
     assert files(part.parent) == {"x.npz", "x.npz.part.journal"}

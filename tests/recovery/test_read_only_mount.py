@@ -48,7 +48,7 @@ def test_what_is_on_it_is_looked_at_as_elsewhere(read_only: Path) -> None:
     assert call("verify", read_only) == (0, f"{read_only}/a.npz.part: sound\n{read_only}/b.npz: sound\n")
     assert call("info", read_only / "a.npz.part")[0] == 0
     code, text = call("recover", "--dry-run", read_only)
-    assert (code, text) == (1, f"cannot be exported: {read_only}/a.npz.part may not be written by this user\n")
+    assert (code, text) == (1, f"cannot be exported: this user may not write {read_only}/a.npz.part\n")
     code, text = call("recover", read_only)
     assert (code, text) == (1, f"{read_only}/a.npz.part: open: Read-only file system\n")
     (found,) = lys_storage.recover(read_only)

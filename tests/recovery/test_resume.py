@@ -87,7 +87,7 @@ def test_two_scans_of_one_name_have_to_be_told_apart(tmp_path: Path) -> None:
     """Unnumbered ones that replace: each has an id."""
     for _ in range(2):
         begin(tmp_path, overwrite=True).suspend()
-    with pytest.raises(lys_storage.BadFileError, match="has 2 scans in progress: name one of"):
+    with pytest.raises(lys_storage.BadFileError, match="has 2 scans in progress, expected one: name one of"):
         lys_storage.resume(tmp_path / "data.npz")
     for name in sorted(n for n in files(tmp_path) if n.endswith(".part")):
         lys_storage.resume(tmp_path / name).close()
@@ -111,7 +111,7 @@ def test_a_resumed_scan_names_the_missing_frames_and_goes_on_in_the_same_file(tm
 
 @pytest.mark.parametrize(
     ("asked", "said"),
-    [({"shape": (4, 4)}, r"uint16 \(4, 3\), not of uint16 \(4, 4\)"), ({"dtype": "f4"}, "not of float32")],
+    [({"shape": (4, 4)}, r"uint16 \(4, 3\), expected uint16 \(4, 4\)"), ({"dtype": "f4"}, "expected float32")],
     ids=["another shape", "another dtype"],
 )
 def test_a_resume_as_something_else_is_refused(tmp_path: Path, asked: dict[str, Any], said: str) -> None:
@@ -149,7 +149,7 @@ def test_a_resumed_scan_runs_nothing_that_its_journal_says(tmp_path: Path) -> No
 def test_a_file_that_is_no_export_is_not_called_a_finished_scan(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "notes.txt"
     path.write_bytes(content)
-    with pytest.raises(StorageOSError, match=r"and notes\.txt is no export of lys_storage that can be opened"):
+    with pytest.raises(StorageOSError, match=r"and notes\.txt does not open as an export of lys_storage"):
         lys_storage.resume(path)
 
 

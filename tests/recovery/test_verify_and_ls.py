@@ -24,7 +24,7 @@ def test_verify_finds_a_byte_that_changed_anywhere(tmp_path: Path) -> None:
         path.write_bytes(raw)
     assert [(problem.path.name, problem.what.split(":")[0]) for problem in lys_storage.verify(tmp_path)] == [
         ("a.npz", "Bad CRC-32 for file 'data.npy'"),
-        ("b.npz.part", "frames 2 are not what their checksums say"),
+        ("b.npz.part", "frames 2 do not match their checksums"),
     ]
 
 
