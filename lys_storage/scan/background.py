@@ -1,4 +1,4 @@
-"""The two background threads of a scan: one takes checksums, one waits for the disk."""
+"""The two background threads of a scan: one takes checksums, one flushes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .lifecycle import Lifecycle
 
 log = logging.getLogger("lys_storage")
 DROP_WAIT_S = 10.0
-"""A dropped scan waits no longer for its last flush, which goes on all the same."""
+"""The longest wait for the last flush of a dropped scan. The flush itself goes on."""
 
 
 class BackgroundWorkers:
-    """Checksums for each batch of frames, and a flush every `flush_interval_s` (None: not before the end), while frames come.
+    """Takes the checksums of each batch of frames, and flushes every `flush_interval_s` (None: only at the end).
 
-    The threads start with the first frames, while the scan is open. `on_error` is called with the errors of both.
+    The threads start with the first frames. `on_error` is called with the errors of both.
     """
 
     def __init__(
@@ -32,22 +32,22 @@ class BackgroundWorkers:
         self._checksum_thread: ChecksumThread | None = None
 
     def notify_written(self) -> None:
-        """Called by the writer after frames, once `wake_at_bytes` of dirty bytes have accumulated."""
+        """Called by the writer after frames, once `wake_at_bytes` dirty bytes have accumulated."""
         flush_thread = self._flush_thread or self._start()
         checksum_thread, table = self._checksum_thread, self._store.table
         if flush_thread is None or checksum_thread is None:
             return
         try:
-            # First: what a flush that begins now puts back is put back after it.
+            # Before the flush thread is notified: its flush sets wake_at_bytes to 0, which must not be overwritten.
             dirty_bytes, batch_bytes = table.dirty_bytes, checksum_thread.batch_bytes
             batch_is_due = dirty_bytes >= batch_bytes
-            if self._flush_interval_s != 0:  # while a batch is due the checksum thread looks itself, and puts 0 back
+            if self._flush_interval_s != 0:  # while a batch is due the checksum thread polls, and sets it to 0
                 table.wake_at_bytes = dirty_bytes + batch_bytes if batch_is_due else batch_bytes
             if not flush_thread.flush_pending:
                 flush_thread.notify_written()
             if batch_is_due or checksum_thread.is_resting or not checksum_thread.is_started:
                 checksum_thread.wake()
-        except BaseException:  # an interrupt, in the middle of it: the next frame notifies again
+        except BaseException:  # interrupted: the next frame notifies again
             table.wake_at_bytes, flush_thread.flush_pending = 0, False
             checksum_thread.wake_after_interrupt()
             raise
@@ -61,9 +61,9 @@ class BackgroundWorkers:
             return self._flush_thread
 
     def stop(self, *, wait: bool = True) -> None:
-        """End the threads, and wait for checksums and a flush that are under way. Holding no lock that they could want.
+        """End the threads, and wait for running checksums and a running flush. Hold no lock that they may need.
 
-        Without waiting where one of them ends the scan, from its error handler: the other one may be doing the same.
+        If one of the threads ends the scan, in its error handler, it does not wait: the other may do the same.
         """
         flush_thread, checksum_thread = self._flush_thread, self._checksum_thread
         if flush_thread is None or checksum_thread is None:
@@ -75,10 +75,10 @@ class BackgroundWorkers:
             checksum_thread.join()
 
     def drop(self, scan: weakref.ref[object]) -> None:
-        """`scan` was dropped, or the interpreter exits, without an end of it: what has come is flushed once more."""
+        """Flush once more, if `scan` was dropped, or the interpreter exits, before the end of the scan."""
         if self._lifecycle.is_over:
             return
-        if scan() is not None:  # at exit: others may go on with it
+        if scan() is not None:  # the interpreter exits: other threads may still use it
             self._flush_at_exit()
             return
         flush_thread, checksum_thread = self._flush_thread, self._checksum_thread
@@ -98,10 +98,14 @@ class BackgroundWorkers:
         except ScanClosedError:
             log.debug("scan %s: another thread has ended it meanwhile, and synced it", self._store.path)
         except LysStorageError as error:
-            log.error("scan %s: what came last may not survive a restart: %s", self._store.path, error)
+            log.error(
+                "scan %s: the last flush failed, the newest frames may not survive a restart of the machine: %s",
+                self._store.path,
+                error,
+            )
 
     def join_io(self) -> None:
-        """After stop(): wait for what still uses the scan file, which keeps its lock."""
+        """After stop(): wait until no thread uses the scan file, which would keep its lock."""
         if self._flush_thread is not None and not self._is_current:
             self._flush_thread.join()
 

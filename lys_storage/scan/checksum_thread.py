@@ -1,9 +1,9 @@
-"""The thread that takes checksums of frames that have arrived, while further ones come.
+"""The thread that takes the checksums of frames, while others are written.
 
-It takes them for each batch, and of all that has come every LATEST_S: a frame whose checksum has been taken outlives an orderly
-restart of the machine after the process has died, too.
+It takes them for each batch, and for all dirty frames every LATEST_S: after the death of the process, a frame with a checksum
+survives an orderly restart of the machine too.
 
-While a flush waits for the disk it goes on: where memory is short, what comes meanwhile would be evicted, and would have to
+It does not wait for a flush: if memory is short, frames that are written during the flush would be evicted, and would have to
 be read from the disk again.
 """
 
@@ -22,23 +22,23 @@ from ..store import ScanStore
 log = logging.getLogger("lys_storage")
 
 AGAIN_S = 1.0
-"""What failed is tried again, but not sooner."""
+"""The wait before a failed operation is repeated."""
 LATEST_S = 0.04
-"""No frame waits longer for the begin of its checksum, while the thread keeps up."""
+"""The longest wait of a frame for its checksum to begin, while the thread keeps up."""
 _SHARE = 4
-"""Frames that came far apart take long to look for: that is done in a fifth of the time at most."""
+"""It takes long to find dirty frames that are far apart. At most a fifth of the time is spent on it."""
 
 
 def checksum_batch_bytes(frame_bytes: int) -> int:
-    """Checksums are taken each time so many bytes have come: often, so that little is left to do at the end; but each time
-    the writer may have to wait for the interpreter, and small frames come at once."""
+    """The size of a batch. Small batches leave little to do at the end. Each batch can make the writer wait for the GIL,
+    so that small frames have larger ones."""
     return 4 << 20 if frame_bytes >= 1 << 16 else 16 << 20
 
 
 class ChecksumThread:
-    """Takes checksums each time `batch_bytes` have come, and of what has come every LATEST_S.
+    """Takes checksums of each `batch_bytes` of dirty frames, and of all dirty frames every LATEST_S.
 
-    `on_batch(span, came)` is called, in the thread, after the checksums of each batch; `on_error` where they fail.
+    `on_batch(span, came)` is called in the thread, after the checksums of each batch; `on_error` if they fail.
     """
 
     def __init__(self, store: ScanStore, on_batch: Callable[[Span, int], None], on_error: ErrorHandler) -> None:
@@ -47,11 +47,9 @@ class ChecksumThread:
         self._wake, self._ended = threading.Event(), threading.Event()
         self._thread_lock = threading.Lock()  # guards _thread
         self._thread: threading.Thread | None = None
-        self._not_before_s = (
-            0.0  # a thread that could not be started is tried again, and all that has come is looked for
-        )
-        self._all_due_s: float | None = None  # when the checksums of all that has come are due; None: nothing waits
-        self.is_resting = False  # it has nothing to do, and waits for the next frame
+        self._not_before_s = 0.0  # before this neither a failed start nor a search for all dirty frames is repeated
+        self._all_due_s: float | None = None  # when the checksums of all dirty frames are due; None: there are none
+        self.is_resting = False  # it waits for the next frame
 
     @property
     def is_started(self) -> bool:
@@ -63,14 +61,14 @@ class ChecksumThread:
         return bool(table.dirty_backlog) or table.dirty_bytes >= self.batch_bytes
 
     def wake(self) -> None:
-        """Frames have come: the first ones since it rested, or a batch."""
+        """Called after frames were written: the first ones since it rested, or a batch."""
         if self._thread is None:
             self._start()
         if not self._wake.is_set():
             self._wake.set()
 
     def wake_after_interrupt(self) -> None:
-        """wake() was interrupted: perhaps between the flag of the event and its notice, so that the flag says nothing."""
+        """Set the event again: an interrupted wake() may have set its flag and notified nobody."""
         self._wake.set()
 
     def _start(self) -> None:
@@ -81,13 +79,17 @@ class ChecksumThread:
             try:
                 self._thread.start()
             except RuntimeError as error:
-                log.warning("scan %s: checksums are taken by flushes, and at the end: %s", self._store.path, error)
+                log.warning(
+                    "scan %s: the checksum thread did not start, flushes take the checksums: %s",
+                    self._store.path,
+                    error,
+                )
                 self._thread, self._not_before_s = None, time.monotonic() + AGAIN_S
 
     def _run(self) -> None:
         table = self._store.table
         while not self._ended.is_set():
-            table.wake_at_bytes = 0  # the next frame notifies; first, so that nothing is missed
+            table.wake_at_bytes = 0  # first, so that no frame is missed: the next one notifies
             if self._all_due_s is None and table.has_dirty:
                 self._all_due_s = max(time.monotonic() + LATEST_S, self._not_before_s)
             if not self._batch_is_due:
@@ -109,12 +111,12 @@ class ChecksumThread:
                 self._ended.wait(AGAIN_S)
 
     def _rest(self) -> None:
-        """Until frames or a batch of them come, or what has come is due."""
+        """Wait for a frame, for a batch, or until checksums are due."""
         if self._all_due_s is not None:
             self._wake.wait(max(0.0, self._all_due_s - time.monotonic()))
             return
         self.is_resting = True
-        self._store.table.wake_at_bytes = 0  # after is_resting: who has not seen that has changed this before
+        self._store.table.wake_at_bytes = 0  # after is_resting: a writer that has not seen it set this before
         if not self._store.table.has_dirty:
             self._wake.wait()
         self.is_resting = False
@@ -130,11 +132,11 @@ class ChecksumThread:
         return threading.current_thread() is self._thread
 
     def stop(self) -> None:
-        """Have the thread end; without waiting for it."""
+        """End the thread, without waiting for it."""
         self._ended.set()
         self._wake.set()
 
     def join(self) -> None:
-        """After stop(): wait for checksums that are under way. Holding no lock that they could want."""
+        """After stop(): wait for running checksums. Hold no lock that they may need."""
         if self._thread is not None and self._thread.is_alive():
             self._thread.join()

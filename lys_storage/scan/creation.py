@@ -1,4 +1,4 @@
-"""The beginning of a scan: everything that can be refused is refused first, then a name is claimed, and the files made."""
+"""Creates a scan: checks all arguments, claims a name, then makes the files."""
 
 from __future__ import annotations
 
@@ -84,22 +84,22 @@ def create(
         path: The name of the export; ".npz" is added if it is missing, and a leading `~` is the home folder.
         shape: The lengths of all dimensions: first those of the grid, then those of a frame.
         dtype: Any numpy dtype without Python objects.
-        fill_value: What the export holds where no frame has come. None: NaN for floating and complex dtypes, else 0.
+        fill_value: The value of missing frames in the export. None: NaN for floating and complex dtypes, else 0.
         axes: One array of coordinates, or None, for each dimension; None: index coordinates.
         axis_names, units: One text, or None, for each dimension. Names are unique.
-        note: A dict. What is no plain data in it is stored for lys, with a warning.
-        grid_ndim: How many of the first dimensions make the grid. None: as many as the first index that is written has.
+        note: A dict. Values that are not plain data are stored as pickles, for lys, with a warning.
+        grid_ndim: How many of the first dimensions make the grid. None: the length of the first index that is written.
         flush_interval_s: A frame that is older (seconds) survives a power cut. 0: flush after each write; None: at the end.
         numbered: Append the next free number, as DataStorage does: data_0.npz, data_1.npz, ...
         overwrite: Replace an existing export, when the new one is complete. Not together with `numbered`.
-        incomplete: If frames are missing at the end: "fill" them with `fill_value`, or "trim" the grid to what has come.
+        incomplete: If frames are missing at the end: "fill" them with `fill_value`, or "trim" the grid to its frames.
         casting: "same_value" refuses a frame of another dtype if a value would change (floating dtypes may round);
             "unsafe" converts without a check.
         on_error: Called, in a background thread, with the error of a flush or checksum that fails. None: it is logged.
 
     Raises NameTakenError if `path`, or a scan in progress of that name, exists; DiskFullError if there is not enough space,
     which is claimed now; ScanShapeError and AxisLengthError for values that no scan can have; StorageOSError if the system
-    refuses. Nothing is left on disk then.
+    refuses. No file is left then.
     """
     final = as_export_path(path)
     if numbered and overwrite:
@@ -140,10 +140,11 @@ def begin_scan(
 ) -> Scan:
     """Claim a name and its space, and make the files of the scan. `fill_value`, `incomplete`, ...: as in create.
 
-    1. everything that can be refused is; 2. a look at the free space; 3. the folder; 4. the name, by exclusive create; 5. the
-    journal; 6. the scan file's header; 7. its space. A failure undoes it all. The first flush makes the names durable.
+    1. check all arguments; 2. check the free space; 3. make the folder; 4. claim the name, by exclusive create; 5. write the
+    journal; 6. write the scan file's header; 7. claim its space. A failure undoes all of it. The first flush makes the names
+    durable.
     """
-    folder = absolute(folder)  # the process may go to another one
+    folder = absolute(folder)  # the process may change its working directory
     interval_s = check_options(flush_interval_s, incomplete, casting, on_error)
     check_names(folder, stem, numbered=numbered, replaces=replace_existing)
     plan = _plan(shape, dtype, fill_value, axes, axis_names, units, note, grid_ndim)
@@ -186,7 +187,7 @@ def _claim(folder: Path, stem: str, numbered: bool, replaces: bool) -> tuple[int
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a scan is to be: everything has been checked, and nothing is on disk yet."""
+    """The checked arguments of a scan, of which nothing is on disk yet."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -203,16 +204,16 @@ class _Plan:
 
     @property
     def reserve(self) -> int:
-        """Bytes behind the array that the end of the scan will take."""
+        """Bytes that the export needs after the array."""
         return tail_reserve(self.grid.frames) + self.metadata_size
 
     def check_is_read_again(self, folder: Path, stem: str, numbered: bool, note: Mapping[Any, Any]) -> None:
-        """Raise ScanShapeError where the description cannot be read again; log a warning where others cannot read all."""
+        """Raise ScanShapeError if the description cannot be read again. Log a warning if other readers cannot read all."""
         final = numbered_name(stem, 0) if numbered else export_name(stem)
         description = self.describe(final, stem, 0 if numbered else None, False)
         try:
             if decode_description(encode_description(description)) != description:
-                raise BadFileError("it would be read as another one")
+                raise BadFileError("its values would be others")
         except BadFileError as error:
             raise ScanShapeError(f"the description of {final!r} could not be read again: {error}") from error
         warn_of_note(folder / final, note, self.metadata[1])
@@ -248,14 +249,18 @@ def _plan(
     if grid_ndim is not None:
         is_whole = isinstance(grid_ndim, int | np.integer) and not isinstance(grid_ndim, bool)
         if not is_whole or not 0 <= grid_ndim <= len(dims):
-            raise ScanShapeError(f"grid_ndim {grid_ndim!r} for the {len(dims)} dimensions of shape {dims}")
+            raise ScanShapeError(
+                f"grid_ndim is {grid_ndim!r}, expected 0 to {len(dims)}, the number of dimensions of shape {dims}"
+            )
         grid_ndim = int(grid_ndim)
     now = datetime.now(UTC)
     grid = Grid(dims, grid_ndim or 0)
     frame_bytes = grid.frame_elements * checked_dtype.itemsize
     layout = plan_data_member(dims, checked_dtype, now.timestamp(), frame_bytes=frame_bytes)
     if grid.frames > MAX_FRAMES:
-        raise ScanShapeError(f"a grid of {grid.frames:,} frames: at most {MAX_FRAMES:,}; make the frames larger")
+        raise ScanShapeError(
+            f"the grid has {grid.frames:,} frames, at most {MAX_FRAMES:,} are possible: make the frames larger"
+        )
     return _Plan(dims, checked_dtype, fill_bytes, grid, layout, labels, metadata, now)
 
 
@@ -280,8 +285,8 @@ def _make_files(
 
 
 def _undo(file: File, store: ScanStore | None, *, journal_is_ours: bool) -> None:
-    """Remove the files of a scan that could not be begun. Where a second interrupt stops this, recovery finds an empty scan
-    file, which was only just begun, and removes the rest."""
+    """Remove the files of a scan that could not be created. If a second interrupt stops this, recovery finds an empty scan
+    file, and removes the rest."""
     if store is not None:
         store.journal.close()
     with suppress(LysStorageError):

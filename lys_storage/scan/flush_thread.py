@@ -1,8 +1,8 @@
-"""The thread that waits for the disk: it flushes in time, and has the kernel write frames in between.
+"""The thread that waits for the disk: it flushes each interval, and starts the kernel's write-back in between.
 
-Write-back in between leaves a sync little to do, and the kernel never has to hold a writer back. It promises nothing, and is
-done where it costs nothing: not in the first moment, since a burst ends before it is on the disk; nor where frames come far
-apart, since the kernel merges adjacent pages if it is left alone; nor during a flush, which would wait for that, too.
+Early write-back leaves a sync little to do, and the kernel need not throttle the writer. It makes nothing durable, and is done
+where it costs nothing: not right after the first frames, because a short burst ends before it is on the disk; not for frames
+that are far apart, because the kernel can merge adjacent pages later; not during a flush, which would wait for it too.
 """
 
 from __future__ import annotations
@@ -19,28 +19,31 @@ from ..store import ScanStore, join
 
 log = logging.getLogger("lys_storage")
 AGAIN_S = 1.0
-"""What failed is tried again, but not sooner."""
+"""The wait before a failed flush is repeated."""
 AFTER_S = 0.2
-"""Nothing is written back sooner after the first frames."""
+"""The wait after the first frames before write-back begins."""
 _APART = 2
-"""Frames that are spread over more than so many times their own bytes come far apart."""
+"""Frames that are spread over more than this many times their own bytes are far apart."""
 _WHOLE = 1 << 21
-"""Bytes; up to a multiple of it: the kernel keeps a file in pieces of up to that, and the last one is still being written."""
+"""Bytes. Write-back ends at a multiple: the kernel caches a file in folios of up to this size, and the last is being written."""
 _PIECE = 1 << 22
 
 
 class FlushThread:
-    """Flushes `interval_s` after frames have come (None: never), and has the kernel write in between.
+    """Flushes `interval_s` after frames were written (None: never), and starts write-back in between.
 
-    Its thread begins with the first frames. `on_error` is called with the error of a failed flush, which is tried again.
+    `on_error` is called with the error of a failed flush, which is repeated.
     """
 
     def __init__(self, store: ScanStore, interval_s: float | None, on_error: ErrorHandler) -> None:
         self._store, self._interval, self._on_error = store, interval_s, on_error
-        self.flush_pending = False  # that frames have come since the last flush began
+        self.flush_pending = False  # frames were written since the last flush began
         self._lock = threading.Lock()  # guards _bytes
         self._bytes: Span = (0, 0)  # to be written back
-        self._waiting: tuple[Span, int] = ((0, 0), 0)  # of frames, and the bytes of them that came
+        self._waiting: tuple[Span, int] = (
+            (0, 0),
+            0,
+        )  # frames that wait for older ones, and how many of their bytes are new
         self._flushing = threading.Lock()  # held from before a flush until its error handler has returned
         self._wake = threading.Event()
         self._ended = self._flushes_last = False
@@ -49,29 +52,29 @@ class FlushThread:
         try:
             self._thread.start()
         except BaseException as error:
-            self.stop(wait=False)  # where an interrupt came it may have begun
+            self.stop(wait=False)  # after an interrupt it may be running
             if not isinstance(error, RuntimeError):
                 raise
-            what = f"scan {store.path}: no thread can be begun that flushes ({error})"
+            what = f"scan {store.path}: the flush thread did not start ({error})"
             if interval_s:
                 raise LysStorageError(
-                    f"{what}: frames are stored, and survive a power cut once they are saved"
+                    f"{what}: frames are stored, but survive a power cut only after flush() or close()"
                 ) from error
             log.warning("%s", what)
 
     def notify_written(self) -> None:
-        """To be called by the writer after frames, where it does not know yet."""
+        """Called by the writer after frames, if no flush is pending."""
         self.flush_pending = True
         self._wake.set()
 
     def notify_checksummed(self, span: Span, came: int) -> None:
-        """The frames of `span`, of which `came` bytes are new, have a checksum and are hardly written again soon.
+        """Write back the frames of `span`, of which `came` bytes are new. They have a checksum.
 
-        Not those that have none yet: if the kernel lost one, its bytes would not show it.
+        Frames without one are not written back: if the kernel lost such a frame, its bytes would not show it.
         """
         table = self._store.table
         span, came = self._waiting = (join(self._waiting[0], span), self._waiting[1] + came)
-        if table.dirty_backlog:  # some before these
+        if table.dirty_backlog:  # frames before these have no checksum yet
             return
         self._waiting = ((0, 0), 0)
         unchecked = table.dirty[0] if table.dirty[0] < table.dirty[1] else span[1]
@@ -102,24 +105,24 @@ class FlushThread:
                 self._write_back(due)
 
     def _flush(self) -> float | None:
-        """When it is to be tried again, also where no more frames come."""
+        """Flush. Returns the time at which a failed flush is to be repeated, else None."""
         if self._ended:
             return None
-        self.flush_pending = False  # first: a frame that comes from now on notifies again
+        self.flush_pending = False  # first: a frame that is written from now on notifies again
         self._store.table.wake_at_bytes = 0
         try:
             self._store.flush()
         except ScanClosedError:
             self._ended = True
         except Exception as error:
-            what = "what came since the last flush may not survive a power cut"
+            what = "a flush failed and is repeated, the newest frames may not survive a power cut"
             log.error("scan %s: %s: %s", self._store.path, what, error)
             notify_error(self._on_error, error)
             return time.monotonic() + max(self._interval or 0.0, AGAIN_S)
         return None
 
     def _write_back(self, due: float | None) -> None:
-        """Have the kernel write what waits for it, until the next flush is due."""
+        """Start write-back of the bytes that wait for it, until the next flush is due."""
         while not self._ended and (due is None or time.monotonic() < due):
             with self._lock:
                 first, stop = (at // _WHOLE * _WHOLE for at in self._bytes)
@@ -134,7 +137,7 @@ class FlushThread:
         return threading.current_thread() is self._thread
 
     def stop(self, *, wait: bool) -> None:
-        """End the thread. `wait`: for a flush that is under way, but not for the kernel. Holding no lock that it could want."""
+        """End the thread. `wait`: for a running flush, but not for write-back. Hold no lock that it may need."""
         self._ended = True
         self._wake.set()
         if wait:
@@ -142,7 +145,7 @@ class FlushThread:
                 pass
 
     def flush_and_end(self, timeout_s: float) -> bool:
-        """Nobody will flush or save the scan any more: flush what has come, and end. Whether it has ended by then."""
+        """Flush a last time, and end the thread. Returns whether it ended within `timeout_s`."""
         self._flushes_last = True
         self._wake.set()
         if not self.is_current:
@@ -150,6 +153,6 @@ class FlushThread:
         return not self._thread.is_alive()
 
     def join(self) -> None:
-        """After stop(): wait until the thread uses the scan file no longer. It takes none of the scan's locks."""
+        """After stop(): wait until the thread no longer uses the scan file. It takes none of the scan's locks."""
         if self._thread.is_alive():
             self._thread.join()

@@ -1,4 +1,4 @@
-"""A frame on its way in: its shape and dtype are checked at the door, its bytes go out in slabs."""
+"""Checks shape, dtype and values of a frame, and gives its bytes in slabs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ..format import first_changed, has_same_fields, is_masked, quick_check
 from ..journal import Chunk
 
 NUMBERS = (bool, int, float, complex, np.generic)
-"""What a script may fill many frames with."""
+"""What can fill many frames."""
 SLAB_BYTES = 1 << 20
-"""What a cast, or a frame that is not contiguous, takes of memory at a time."""
+"""The memory for the cast, or the copy, of a frame at a time."""
 _MOST_OF_ELEMENT = 1 << 22
-"""Bytes: the journal describes the fill, which is one element."""
+"""Bytes: the journal holds the fill value, which is one element."""
 _CASTS = {"b": "biuf", "i": "biuf", "u": "biuf", "f": "biuf", "c": "biufc"}
 
 
@@ -29,11 +29,12 @@ def default_fill(dtype: np.dtype[Any]) -> Any:
 def check_fill(fill: Any, dtype: np.dtype[Any]) -> bytes:
     """One element of `dtype` with the value `fill` (None: the default), as bytes.
 
-    Raises ScanShapeError where the dtype cannot hold the value.
+    Raises ScanShapeError if the dtype cannot hold the value.
     """
     if dtype.itemsize > _MOST_OF_ELEMENT:
         raise ScanShapeError(
-            f"an element of {dtype.itemsize:,} bytes: its elements are too large; give the scan more dimensions"
+            f"an element of the dtype has {dtype.itemsize:,} bytes, at most {_MOST_OF_ELEMENT:,} are possible: "
+            "give the scan more dimensions"
         )
     if fill is None:
         return np.array(default_fill(dtype), dtype).tobytes()
@@ -45,14 +46,12 @@ def check_fill(fill: Any, dtype: np.dtype[Any]) -> bytes:
         if element.ndim:
             raise ValueError("it is not one element")
         return element.tobytes()
-    except (
-        Exception
-    ) as error:  # numpy raises RuntimeError for a time that a text is too short for, and __array__ anything
+    except Exception as error:  # numpy raises RuntimeError for a time in a short text, and __array__ can raise anything
         raise ScanShapeError(f"fill value {fill!r} cannot be held by dtype {dtype}: {error}") from error
 
 
 def _held(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    """`value` as an array of `dtype`; ValueError where that is another value."""
+    """`value` as an array of `dtype`. Raises ValueError if that changes the value."""
     if dtype.names is not None and isinstance(value, tuple):
         if len(value) != len(dtype.names):
             raise ValueError(f"it has {len(value)} parts, the dtype has {len(dtype.names)} fields")
@@ -61,7 +60,7 @@ def _held(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
             element[name] = _held(part, dtype[name].base)
         return element
     given = np.array(float(value) if isinstance(value, int) and dtype.kind in "fc" else value)
-    is_cut = given.dtype.kind == "m" and dtype.kind in "SU"  # numpy 1 writes behind the end of a text
+    is_cut = given.dtype.kind == "m" and dtype.kind in "SU"  # numpy 1 writes past the end of a text
     if is_cut or given.dtype.kind not in _CASTS.get(dtype.kind, "MmSUVO"):
         raise ValueError(f"it is of dtype {given.dtype}")
     kept = given.astype(dtype)
@@ -75,7 +74,7 @@ def _held(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
 
 
 def as_array(frame: Any) -> np.ndarray[Any, Any]:
-    """`frame` as an array of the dtype that it has; raises FrameTypeError or FrameShapeError where it is none."""
+    """`frame` as an array of its own dtype. Raises FrameTypeError or FrameShapeError if it cannot be one."""
     if type(frame) is np.ndarray:
         return frame
     try:
@@ -83,19 +82,19 @@ def as_array(frame: Any) -> np.ndarray[Any, Any]:
         if not is_masked(given):
             return np.asarray(given)
     except ValueError as error:
-        raise FrameShapeError(f"a frame given as {type(frame).__name__} is no array: {error}") from None
+        raise FrameShapeError(f"a frame given as {type(frame).__name__} cannot be an array: {error}") from None
     except Exception as error:  # whatever the frame's own __array__ raises
-        raise FrameTypeError(f"a frame given as {type(frame).__name__} is no array: {error!r}") from error
+        raise FrameTypeError(f"a frame given as {type(frame).__name__} cannot be an array: {error!r}") from error
     raise FrameTypeError(
         "a frame has masked elements, and a file has no mask: store frame.filled(value), and the mask as another scan"
     )
 
 
 def as_frame(frame: Any, dtype: np.dtype[Any], index: Any) -> np.ndarray[Any, Any]:
-    """`frame` as an array that can be cast to `dtype` by `same_kind`. Copies nothing that is an array already.
+    """`frame` as an array that can be cast to `dtype` by `same_kind`. Does not copy an array.
 
-    Lists and Python numbers have no dtype of their own: they pass where `dtype` holds their values. So does a numpy scalar:
-    numpy 1 makes an int64 of `scan[i] + 1`.
+    Lists and Python numbers have no dtype of their own: they are accepted if `dtype` can hold their values. So is a numpy
+    scalar: numpy 1 makes an int64 of `scan[i] + 1`.
     Raises FrameTypeError.
     """
     array = as_array(frame)
@@ -122,9 +121,9 @@ def _is_same_kind(given: np.dtype[Any], stored: np.dtype[Any]) -> bool:
 
 
 def with_same_values(array: np.ndarray[Any, Any], dtype: np.dtype[Any], index: Any) -> np.ndarray[Any, Any]:
-    """The frame `array`, as `dtype` where it is small. Raises FrameTypeError where a value is not kept by `dtype`.
+    """The frame `array`, cast to `dtype` if it is small. Raises FrameTypeError if `dtype` would change a value.
 
-    A large one is looked at in slabs. `index`: for the message.
+    A large one is checked in slabs, and returned as it is. `index`: for the message.
     """
     fits = quick_check(array.dtype, dtype)
     if fits is None or not array.size:
@@ -144,7 +143,7 @@ def with_same_values(array: np.ndarray[Any, Any], dtype: np.dtype[Any], index: A
 
 
 def _check_values(array: np.ndarray[Any, Any], seen: int, slab: Any, cast: Any, index: Any) -> None:
-    """`slab`: the part of `array` behind its first `seen` elements."""
+    """`slab`: the part of `array` after its first `seen` elements."""
     if not has_same_fields(array.dtype, cast.dtype):
         raise FrameTypeError(
             f"frame at index {index!r} has the fields {array.dtype.names}, the scan {cast.dtype.names}: numpy would assign "
@@ -163,12 +162,15 @@ def _check_values(array: np.ndarray[Any, Any], seen: int, slab: Any, cast: Any, 
 def _cast(slab: np.ndarray[Any, Any], dtype: np.dtype[Any], index: Any) -> np.ndarray[Any, Any]:
     try:
         return slab.astype(dtype, order="C")
-    except (RuntimeWarning, FloatingPointError):  # warnings are errors: an overflow, which is looked for next
+    except (
+        RuntimeWarning,
+        FloatingPointError,
+    ):  # warnings are errors: an overflow, which the check of the values finds
         with np.errstate(all="ignore"):
             return slab.astype(dtype, order="C")
     except (TypeError, ValueError, OverflowError) as error:
         raise FrameTypeError(
-            f"frame at index {index!r} of dtype {slab.dtype} is not kept as {dtype}: {error}"
+            f"frame at index {index!r} of dtype {slab.dtype} cannot be cast to {dtype}: {error}; convert it"
         ) from error
 
 
@@ -178,7 +180,7 @@ def check_frame_shape(array: np.ndarray[Any, Any], index: Any, expected: tuple[i
 
 
 def chunks(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> Iterator[Chunk]:
-    """The bytes of `array` as `dtype` in C order: one piece without a copy where it lies so already, else slabs."""
+    """The bytes of `array` as `dtype` in C order: one piece without a copy if it is stored so already, else slabs."""
     if array.dtype == dtype and array.flags.c_contiguous:
         yield 0, array.reshape(-1).view(np.uint8).data
         return

@@ -1,4 +1,4 @@
-"""Whether a scan is open, sealed, or over; and the lock that guards every change of that."""
+"""The state of a scan (open, sealed, over), and the lock that guards its changes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _TERMINAL_STATES = ("saved", "suspended", "discarded", _FORKED)
 
 
 class Lifecycle:
-    """`state`: open, sealed (it accepts no more frames), DISCARDING (an interrupt may leave that), or one of the terminal ones.
+    """`state`: open, sealed (it accepts no more frames), DISCARDING (an interrupt may leave it), or one of the terminal ones.
 
-    `lock` guards the state, the layout, axes and note, the preallocation, and the beginning of the background threads. It is the
-    first in the order of locks.
+    `lock` guards the state, the layout, axes and note, the preallocation, and the start of the background threads. Its place
+    in the order of locks: docs/architecture.md.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Lifecycle:
         register_for_forks(self)
 
     def after_fork_in_child(self) -> None:
-        """The child neither writes nor finalizes. A thread that it does not have may hold the lock."""
+        """The child neither writes nor finalizes. Replace the lock: a thread of the parent may hold it."""
         self.lock = threading.RLock()
         if not self.is_over:
             self.state = _FORKED
@@ -49,8 +49,8 @@ class Lifecycle:
 
     def raise_if_over(self, path: Path) -> None:
         if self.is_over:
-            raise ScanClosedError(f"scan {path} is {self.state}; open_wave or resume reads it")
+            raise ScanClosedError(f"scan {path} is {self.state}; read it with open_wave, or continue it with resume")
 
     def raise_if_discarding(self, path: Path) -> None:
         if self.state == DISCARDING:
-            raise ScanClosedError(f"scan {path} is {DISCARDING}: discard() or suspend() ends that")
+            raise ScanClosedError(f"scan {path} is {DISCARDING}: call discard() again, or suspend()")

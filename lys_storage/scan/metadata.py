@@ -26,7 +26,7 @@ log = logging.getLogger("lys_storage")
 
 
 def warn_of_note(path: Path, note: Mapping[Any, Any], note_npy: bytes) -> None:
-    """Log a warning that names what in `note` is no plain data. `note_npy`: as it is stored."""
+    """Log a warning that names the keys of `note` whose values are not plain data. `note_npy`: the stored note."""
     keys = unreadable_keys(note, note_npy)
     if keys:
         log.warning(
@@ -37,7 +37,7 @@ def warn_of_note(path: Path, note: Mapping[Any, Any], note_npy: bytes) -> None:
 
 
 class ScanMetadata:
-    """Holding the lifecycle lock. `is_trusted`: they are this process's own; nothing that a file says is run."""
+    """Called with the lifecycle lock held. `is_trusted`: this process made axes and note, so that their pickles are loaded."""
 
     def __init__(self, store: ScanStore, note: dict[Any, Any] | None, *, is_trusted: bool) -> None:
         self._store, self._is_trusted = store, is_trusted
@@ -67,10 +67,8 @@ class ScanMetadata:
 
     def set_axes(self, checked: Axes) -> None:
         self._store.table.raise_if_between_layouts()
-        journal, self._axes = (
-            self._store.journal,
-            None,
-        )  # else an interrupt would leave others in memory than in the journal
+        # None first: an interrupt must not leave other axes in memory than in the journal.
+        journal, self._axes = self._store.journal, None
         journal.write_metadata(encode_axes(checked, self._store.description.shape), journal.read_metadata()[1])
         self._axes = checked
 
@@ -86,7 +84,7 @@ class ScanMetadata:
         self.store_note()
 
     def store_note(self) -> None:
-        """Write the note as it is now, where it has been read or given, and has changed since it was stored."""
+        """Write the note, if it was read or given, and has changed since it was stored."""
         if self._note is None:
             return
         axes, stored = self._store.journal.read_metadata()

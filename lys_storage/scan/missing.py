@@ -1,4 +1,4 @@
-"""The grid indices of frames that have not arrived, from a bit a frame."""
+"""The grid indices of missing frames, from one bit for each frame."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from ..format import Grid
 
 _STEP = 1 << 13
-"""Bytes of a bit a frame that are looked at together."""
+"""Bytes of these bits that are unpacked together."""
 
 
 def missing_indices(bits: bytes, grid: Grid) -> Iterator[tuple[int, ...]]:

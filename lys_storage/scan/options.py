@@ -1,4 +1,4 @@
-"""The options of a scan that `create` and `resume` take. Each is checked before a file is touched."""
+"""Checks the options that `create` and `resume` take, before a file is touched."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from ..errors import ScanShapeError
 
 
 def check_options(flush_interval_s: Any, incomplete: Any, casting: Any, on_error: Any = None) -> float | None:
-    """`flush_interval_s` as a float, or None. Raises ScanShapeError where one of them is not what `create` says."""
+    """`flush_interval_s` as a float, or None. Raises ScanShapeError if `create` does not allow one of them."""
     check_incomplete(incomplete)
     _check_choice("casting", casting, "same_value", "unsafe")
     if on_error is not None and not callable(on_error):
-        raise ScanShapeError(f"on_error is {on_error!r}: give a function that takes the error, or None")
+        raise ScanShapeError(f"on_error is {on_error!r}, expected a function that takes the error, or None")
     return _check_flush_interval(flush_interval_s)
 
 
 def check_incomplete(incomplete: Any) -> None:
-    """Raise ScanShapeError where it is neither "fill" nor "trim"."""
+    """Raise ScanShapeError if it is neither "fill" nor "trim"."""
     _check_choice("incomplete", incomplete, "fill", "trim")
 
 
 def _check_flush_interval(seconds: Any) -> float | None:
-    """`seconds` as a float, or None. Raises ScanShapeError where a thread cannot wait that long."""
+    """`seconds` as a float, or None. Raises ScanShapeError if a thread cannot wait that long."""
     if seconds is None:
         return None
     is_number = isinstance(seconds, Real) and not isinstance(seconds, bool | np.timedelta64)
     if not is_number or not 0 <= seconds <= threading.TIMEOUT_MAX:
         raise ScanShapeError(
-            f"a flush interval is a number of seconds, 0 (after each write) or None (at the end only), not {seconds!r}"
+            f"flush_interval_s is {seconds!r}, expected a number of seconds, 0 (after each write) or None (only at the end)"
         )
     return float(seconds)
 
 
 def _check_choice(name: str, value: Any, *choices: str) -> None:
     if not isinstance(value, str) or value not in choices:
-        raise ScanShapeError(f"{name} is {' or '.join(f'{choice!r}' for choice in choices)}, not {value!r}")
+        raise ScanShapeError(f"{name} is {value!r}, expected {' or '.join(f'{choice!r}' for choice in choices)}")

@@ -1,4 +1,4 @@
-"""Changes of the layout of a scan: a finer grid, or, before the first frame, another dtype."""
+"""Changes the layout of a scan: a finer grid, or, before the first frame, another dtype."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from .frame_input import check_fill
 
 
 def _refine_states(old: Journal, new: Journal, file: File) -> None:
-    """Carry states over to a finer grid: every new frame has the state of the old one that it is a part of.
+    """Copy states to a finer grid: every new frame gets the state of the old one that it is a part of.
 
-    Checksums are taken from the file: what the old ones vouch for, these do before their journal replaces the old one.
+    The new checksums are taken from the file, before the new journal replaces the old one: no data are without a checksum
+    that had one.
     """
     new.epoch = old.epoch
     new.states.refine_from(old.states)
@@ -27,7 +28,7 @@ def _refine_states(old: Journal, new: Journal, file: File) -> None:
 
 
 def refine(store: ScanStore, depth: int) -> None:
-    """Make `depth` dimensions the grid: a new journal, its checksums from the file, replaces the old one."""
+    """Make the first `depth` dimensions the grid: a new journal, with checksums from the file, replaces the old one."""
     store.table.ensure_owns_path()
     try:
         with store.layout_lock:
@@ -45,17 +46,19 @@ def refine(store: ScanStore, depth: int) -> None:
 
 
 def change_dtype(store: ScanStore, dtype: np.dtype[Any], fill: Any) -> None:
-    """Change the layout to that of `dtype`. Raises ScanShapeError where a frame has come.
+    """Change the layout to that of `dtype`. Raises ScanShapeError if a frame was written.
 
-    1. a new scan file and a new journal are written beside the old ones; its states say that what is in the file is
-    not data; 2. the journal takes its place; 3. the scan file takes its place: maps of the old one stay what they were;
+    1. a new scan file and a new journal are written beside the old ones; its states mark the bytes of
+    the file as no data; 2. the journal replaces the old one; 3. the scan file replaces the old one, whose maps stay valid;
     4. states ABSENT.
     """
     try:
         with store.layout_lock:
             store.quiesce()
             if store.frames_written:
-                raise ScanShapeError("the dtype of a scan can change only before its first frame")
+                raise ScanShapeError(
+                    "the scan has frames: its dtype can change only before its first frame; create another scan"
+                )
             _change_dtype(store, dtype, check_fill(fill, dtype))
     finally:
         store.table.accept()
@@ -70,7 +73,7 @@ def _change_dtype(store: ScanStore, dtype: np.dtype[Any], fill: bytes) -> None:
     ensure_free_space(store.path.parent, layout.array_size - layout_of(old).array_size, store.path)
     store.table.ensure_owns_path()
     beside = replacement_path(store.path)
-    remove_file(beside)  # left by a crash in the middle of this; nothing was read from it
+    remove_file(beside)  # left by a crash during this; it holds no data
     file = File.create(beside)
     try:
         file.hold_folder()
@@ -78,7 +81,7 @@ def _change_dtype(store: ScanStore, dtype: np.dtype[Any], fill: bytes) -> None:
         for at, head in layout.heads():
             file.write_at(head, at)
         file.set_size(layout.array_end)
-        file.sync()  # under the scan's name, an empty file would be taken for one that was only just begun
+        file.sync()  # an empty file with the scan's name would look like a scan that was only just created
         journal = store.journal.write_replacement(new, lambda j: j.states.withhold_all(), file)
         store.switch_journal(journal, file)
     except BaseException:

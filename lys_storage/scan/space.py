@@ -1,4 +1,4 @@
-"""The space that a scan has the file system set aside."""
+"""The preallocation of a scan file."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from ..store import ScanStore
 
 
 class ScanSpace:
-    """Preallocates the scan file of a store, and again where its layout has changed. Holding the lifecycle lock."""
+    """Preallocates the scan file of a store, and again after a change of its layout. Called with the lifecycle lock held."""
 
     def __init__(self, store: ScanStore, on_error: ErrorHandler) -> None:
         self._store, self._on_error = store, on_error
         self._preallocation: Preallocation | None = None
 
     def preallocate(self, metadata_bytes: int = 0) -> None:
-        """At once as far as some 40 ms go, the rest in the background. Raises DiskFullError, or tells `on_error` later.
+        """Preallocate for some 40 ms, and the rest in the background. Raises DiskFullError, or passes it to `on_error` later.
 
-        `metadata_bytes`: of axes and note, which come behind the array at the end of the scan.
+        `metadata_bytes`: of axes and note, which the export holds after the array.
         """
         description = self._store.description
         end, reserve = layout_of(description).array_end, tail_reserve(description.frames) + metadata_bytes
         self._preallocation = Preallocation(self._store.file, end, reserve, self._on_error)
 
     def stop(self) -> None:
-        """Preallocate no more, and wait for what is under way."""
+        """End the preallocation, and wait for a call that is running."""
         if self._preallocation is not None:
             self._preallocation.stop()

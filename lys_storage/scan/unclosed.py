@@ -1,4 +1,4 @@
-"""Tells a program that ends, or drops a scan, without close() where the scan is and how to continue. Never closes one."""
+"""Warns a program that ends, or drops a scan, without close(): where the scan is, how to continue it. Never closes one."""
 
 from __future__ import annotations
 

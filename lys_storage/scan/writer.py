@@ -1,7 +1,7 @@
-"""Frames on their way into a scan: what an index names, whether the frame fits, and which of two paths it takes.
+"""Writes frames into a scan: finds the frames that an index names, checks the given frame, and chooses one of two paths.
 
-Nearly every frame is an array as it is stored, at an index of the grid: it is written as it lies, and those of one update that
-are adjacent together. Everything else is selected, cast and cut into slabs first (the general path).
+The fast path: an array in its stored form (dtype, shape, C order) at an index of the grid is written without a copy, and
+adjacent ones of an update are written together. The general path selects, casts and cuts into slabs all others.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ log = logging.getLogger("lys_storage")
 
 _array = np.ndarray
 _NUMPY_READS = 10_000
-"""Bytes of a .npy header that numpy.load reads without being told: `max_header_size`."""
+"""Bytes: the default of `max_header_size` in numpy.load."""
 _TOGETHER = 32 << 20
-"""Bytes of a slice that are written, or rewritten, together at most."""
+"""The most bytes of a slice that are written, or rewritten, together."""
 
 
 class FrameWriter:
-    """Writes frames into a store, in any thread, and changes its layout where the first frames ask for it."""
+    """Writes frames into a store, in any thread, and changes its layout if the first frames need it."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class FrameWriter:
         self._update_fast_path()
 
     def write(self, index: Any, frame: Any, fills: bool = False) -> None:
-        """As Scan.write. `fills`: a number fills all that the index names; without, it is a frame of the wrong shape."""
+        """As Scan.write. `fills`: a number fills all frames that the index names; else it is a frame of the wrong shape."""
         table, write_fast = self._table, self._write_fast
         if write_fast is not None and (stored := write_fast(index, frame)):
             if stored == STORED_WAKE:
@@ -80,14 +80,14 @@ class FrameWriter:
             self._notify_written()
 
     def _rewrite_one(self, layout: FrameLayout, number: int, index: Any, frame: Any) -> None:
-        """Of a frame whose bytes lie as they are stored, where write_one() cannot."""
+        """Write a frame in its stored form that write_one() cannot write."""
         try:
             self._store.write(layout, number, 1, ((0, frame.data),))
         except LayoutChanged:
             self._write_general(index, frame)
 
     def update(self, data: Mapping[Any, Any]) -> None:
-        """Store every frame of `{index: frame}`. A bad one does not keep the others out: it is raised afterwards."""
+        """Store every frame of `{index: frame}`. The error of a bad one is raised after all others are stored."""
         faults = self.store(data, fills=True)
         if faults:
             if len(faults) > 1:
@@ -95,16 +95,16 @@ class FrameWriter:
             raise faults[0]
 
     def store(self, data: Mapping[Any, Any], stored: int = NOT_STORED, *, fills: bool = False) -> list[LysStorageError]:
-        """Store every frame of `{index: frame}`; what could not be stored, and why.
+        """Store every frame of `{index: frame}`. Returns the error of each that could not be stored.
 
-        `stored`: what write_item_fast has returned for them. `fills`: as in write.
+        `stored`: what write_item_fast returned for them. `fills`: as in write.
         """
         faults: list[LysStorageError] = []
         if stored != NOT_STORED:
             if stored == STORED_WAKE:
                 self._notify_written_into(faults)
             return faults
-        if len(data) == 1 or type(data) is not dict:  # another mapping may hand out one buffer again and again
+        if len(data) == 1 or type(data) is not dict:  # another mapping may give the same buffer for each frame
             for index, frame in data.items():
                 try:
                     self.write(index, frame, fills)
@@ -132,7 +132,7 @@ class FrameWriter:
         return faults
 
     def _fast_path_index(self, layout: FrameLayout, index: Any, frame: Any) -> int | None:
-        """The number of the frame that `index` names, where `frame` is an array as it is stored, else None."""
+        """The number of the frame that `index` names, if `frame` is an array in its stored form, else None."""
         if type(frame) is not _array and (layout.frame_shape or not isinstance(frame, np.generic)):
             return None
         if frame.dtype is not layout.buffer_dtype or frame.shape != layout.frame_shape:
@@ -142,7 +142,7 @@ class FrameWriter:
         return layout.number(index)
 
     def _write_adjacent(self, adjacent: _AdjacentFrames, faults: list[LysStorageError]) -> None:
-        """Write what has been gathered, together; one by one where that is not possible."""
+        """Write the gathered frames together, or one by one if that is not possible."""
         layout, first, frames = adjacent.layout, adjacent.first, adjacent.frames
         adjacent.frames = []
         if not frames or layout is None:
@@ -151,7 +151,7 @@ class FrameWriter:
             if len(frames) > 1 and self._table.write_adjacent(layout, first, frames):
                 return
         except LysStorageError as error:
-            log.info("%s: %s; one by one", self._store.path, error)
+            log.info("%s: %s; its frames are written one by one", self._store.path, error)
         for number, frame in enumerate(frames, first):
             try:
                 if not self._table.write_one(layout, number, frame):
@@ -173,7 +173,7 @@ class FrameWriter:
             if self._grid_is_known and selection.depth > layout.grid.ndim:
                 raise _too_long(index, layout.grid)
             if not array.size:
-                return  # an empty slice names no frame, and tells no grid
+                return  # an empty slice names no frame, and does not set the grid
             array = self._kept(array, layout.dtype, index)
             if not self._grid_is_known:
                 self._set_grid(selection.depth)
@@ -194,7 +194,7 @@ class FrameWriter:
     # -- what the first frames can still change ---------------------------------------------------------------------
 
     def _set_grid(self, depth: int) -> None:
-        """Make `depth` dimensions the grid: the first index says how many, where create did not."""
+        """Make `depth` dimensions the grid: the first index sets their number, if create did not."""
         store = self._store
         with self._lifecycle.lock:
             self._lifecycle.raise_unless_open(store.final_path)
@@ -202,28 +202,31 @@ class FrameWriter:
                 return
             grid = Grid(store.description.shape, depth)
             if grid.frames > MAX_FRAMES:
-                raise ScanShapeError(f"an index of {depth} dimensions makes {grid.frames:,} frames: write larger ones")
+                raise ScanShapeError(
+                    f"an index of {depth} dimensions makes {grid.frames:,} frames, at most {MAX_FRAMES:,} are possible: "
+                    "write larger frames"
+                )
             if depth != store.grid.ndim:
                 refine(store, depth)
             self._grid_is_known = True
             self._update_fast_path()
 
     def change_dtype(self, dtype: Any, fill_value: Any = None) -> None:
-        """Change the layout to that of `dtype`. Only while nothing has been written: ScanShapeError otherwise."""
+        """Change the layout to that of `dtype`. ScanShapeError if a frame was written."""
         with self._lifecycle.lock:
             self._lifecycle.raise_unless_open(self._store.final_path)
             self._space.stop()
             try:
                 change_dtype(self._store, check_dtype(dtype), fill_value)
             finally:
-                self._array_map.drop()  # it may have been made of the new file as the old one is laid out
+                self._array_map.drop()  # it may map the new file with the old layout
             warn_of_header(self._store.final_path, layout_of(self._store.description).npy_header)
             self._infers_dtype = False
             self._update_fast_path()
             self._space.preallocate()
 
     def infer_dtype_from_first_frame(self, fill_value: Any = None, *, only_complex: bool = False) -> None:
-        """The scan takes its first frame's dtype instead of its own; or complex128, only where that frame is complex.
+        """Let the first frame set the dtype of the scan; with `only_complex` to complex128, and only if that frame is complex.
 
         `fill_value`: as in create.
         """
@@ -246,7 +249,7 @@ class FrameWriter:
                 self._update_fast_path()
 
     def _update_fast_path(self) -> None:
-        """The fast paths are open where the first frames cannot change the layout any more."""
+        """Enable the fast paths if no frame can change the layout any more."""
         table = self._table
         self._layout_is_fixed = fixed = self._grid_is_known and not self._infers_dtype
         self._write_fast, self.write_item_fast = (table.write_fast, table.write_item_fast) if fixed else (None, None)
@@ -260,7 +263,7 @@ class FrameWriter:
                 self._store.flush()
             except ScanClosedError:
                 path = self._store.path
-                log.debug("%s was closed, and synced by that, while its last frame was written", path)
+                log.debug("%s was closed, and thereby synced, while its last frame was written", path)
 
     def _notify_written_into(self, faults: list[LysStorageError]) -> None:
         try:
@@ -270,11 +273,11 @@ class FrameWriter:
 
 
 def warn_of_header(path: Path, npy_header: bytes) -> None:
-    """Log a warning where numpy refuses a header as long as this one unless it is told not to."""
+    """Log a warning if the header is longer than numpy.load reads by default."""
     if len(npy_header) > _NUMPY_READS:
         log.warning(
             "%s: the .npy header of its dtype is %d bytes long: open_wave and lys read it, numpy.load only with "
-            "max_header_size=%d; shorter or fewer names of fields make it shorter",
+            "max_header_size=%d; use fewer or shorter names of fields",
             *(path, len(npy_header), len(npy_header)),
         )
 
@@ -287,7 +290,7 @@ def _too_long(index: Any, grid: Grid) -> FrameIndexError:
 
 
 class _AdjacentFrames:
-    """Frames of one update whose numbers follow each other."""
+    """Frames of one update with consecutive numbers."""
 
     def __init__(self) -> None:
         self.layout: FrameLayout | None = None

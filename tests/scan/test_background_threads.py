@@ -85,7 +85,7 @@ def test_where_no_flush_thread_can_be_started_the_writer_is_told_and_the_frame_i
         with monkeypatch.context() as patch:
             refuse_threads(patch, FLUSH_THREAD)
             for number in range(2):
-                with pytest.raises(lys_storage.LysStorageError, match=r"can't start new thread.*once they are saved"):
+                with pytest.raises(lys_storage.LysStorageError, match=r"can't start new thread.*only after flush"):
                     scan[number] = np.full(8, number + 1, "u1")
         assert scan.frames_written == 2
         scan[2] = np.full(8, 3, "u1")

@@ -125,7 +125,7 @@ def test_what_is_missing_is_as_of_the_call_whatever_comes_then(tmp_path: Path) -
 
 @pytest.mark.parametrize("ndim", [-1, 4, 10])
 def test_a_grid_of_more_dimensions_than_there_are_is_refused(tmp_path: Path, ndim: int) -> None:
-    with pytest.raises(ScanShapeError, match=f"grid_ndim {ndim} for the 3 dimensions"):
+    with pytest.raises(ScanShapeError, match=f"grid_ndim is {ndim}, expected 0 to 3"):
         begin(tmp_path, (3, 4, 5), grid_ndim=ndim)
     assert files(tmp_path) == set()
 
