@@ -27,7 +27,7 @@ class _UserPath(click.Path):
         return super().convert(os.path.expanduser(value), param, ctx)
 
 
-_PATH = _UserPath(readable=False, path_type=Path)  # each command says itself what it cannot read
+_PATH = _UserPath(readable=False, path_type=Path)  # each command reports itself what it cannot read
 
 
 def _parse_lengths(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
@@ -36,10 +36,12 @@ def _parse_lengths(ctx: click.Context, param: click.Parameter, value: str) -> tu
     if words[-1] == "":
         words.pop()
     if not all(word.isascii() and word.isdigit() for word in words):
-        raise click.BadParameter(f"{value!r} is not a list of lengths: write whole numbers and commas, as 32,32")
+        raise click.BadParameter(
+            f"{value!r} is not a list of lengths: write whole numbers and commas, for example 32,32"
+        )
     lengths = tuple(map(int, words))
     if 0 in lengths:
-        raise click.BadParameter(f"{value!r} has a length of 0, and nothing could be measured: lengths are at least 1")
+        raise click.BadParameter(f"{value!r} has a length of 0: lengths are at least 1")
     return lengths
 
 
@@ -51,7 +53,7 @@ def _parse_dtype(ctx: click.Context, param: click.Parameter, value: str) -> np.d
         dtype = np.dtype(value)
     except (TypeError, SyntaxError):
         raise click.BadParameter(
-            f"{value!r} is no numpy dtype: try uint16, int32, float32, complex64, or >u2"
+            f"{value!r} is not a numpy dtype: try uint16, int32, float32, complex64, or >u2"
         ) from None
     if dtype.kind not in "uifc":
         raise click.BadParameter(f"{value!r}: a detector gives integer, floating or complex numbers, not {dtype}")
@@ -65,7 +67,7 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
 
 
 class _Commands(click.Group):
-    """All commands. Whatever comes, an output that fails ends none of them, and what is wrong is one line."""
+    """All commands. An output that fails ends none of them, and an error is one line."""
 
     def main(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Any:
         with tolerant_outputs() as is_lost:
@@ -80,7 +82,7 @@ class _Commands(click.Group):
         asked = [*getattr(ctx, "_protected_args", ()), *ctx.args]
 
         def say_error(text: str) -> None:
-            """As JSON, if that was asked for: a list, or one object of a command that prints one object."""
+            """Print JSON, if that was asked for: a list, or one object from a command that prints one object."""
             if JSON_OPTION in asked:
                 found = record("", "", error=text)
                 say_json(found if asked[0] in ("info", "resume") else [found])
@@ -110,7 +112,9 @@ class _Commands(click.Group):
     help="Print the version and exit.",
 )
 def main() -> None:
-    """Record scans into the .npz that lys loads, and recover, check and list them.
+    """Record scans to .npz files that lys and numpy load, and list, verify and recover them.
+
+    After a crash: "lys-storage ls FOLDER" shows what is there, "lys-storage recover FOLDER" exports the interrupted scans.
 
     Exit codes: 0 success, 1 problems found (also: the output could not be written), 2 usage error, 130 stopped by Ctrl-C.
     """
@@ -122,8 +126,8 @@ def main() -> None:
     callback=_parse_lengths,
     default="32,32",
     metavar="N,N,...",
-    help="The index grid: the number of points along each dimension, the last one fastest. The last two are y and x on "
-    "the sample, those before them delay, temperature, ... Any number of dimensions; --shape '' is one point.",
+    help="The shape of the grid: the number of points along each dimension, the last one fastest. The last two are y and x "
+    "on the sample, those before them delay, temperature, ... Any number of dimensions; --shape '' is one point.",
 )
 @click.option(
     "--frame",
@@ -137,7 +141,7 @@ def main() -> None:
     callback=_parse_dtype,
     metavar="DTYPE",
     default="uint16",
-    help="The dtype of the detector, and of the file: any integer, floating or complex dtype of numpy, as uint8, "
+    help="The dtype of the detector, and of the file: any integer, floating or complex dtype of numpy, such as uint8, "
     "float32, complex64, or >u2 (big-endian).",
 )
 @click.option(
@@ -151,7 +155,7 @@ def main() -> None:
     "--rate",
     type=click.FloatRange(min=0, min_open=True),
     default=None,
-    help="Frames per second, as of a camera with a fixed frame rate.  [default: as fast as they are stored]",
+    help="Frames per second, like a camera with a fixed frame rate.  [default: as fast as they are stored]",
 )
 @click.option(
     "--seed",
@@ -185,28 +189,30 @@ _AS_JSON = click.option(JSON_OPTION, "as_json", is_flag=True, help="Print machin
 _FORCE = click.option(
     "--force",
     is_flag=True,
-    help="On a file system without locks: take scans over although nobody can tell whether a process still writes them.",
+    help="Take over a scan although a process may still write it, if the file system has no locks: make sure that none does. "
+    "Also take over a scan of which no frame matches its checksum.",
 )
 
 
 @main.command()
 @click.argument("folder", type=_PATH)
-@click.option("--dry-run", is_flag=True, help="Only print what is there and what would be done.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and change nothing.")
 @click.option(
-    "--verify", is_flag=True, help="Check every frame against its checksum, even if only a process has crashed."
+    "--verify", is_flag=True, help="Compare every frame with its checksum, also if only the process has died."
 )
 @click.option(
     "--incomplete",
     type=click.Choice(["fill", "trim"]),
     default="fill",
-    help="What becomes of a scan that lacks frames: fill them with its fill value, or cut it, and its axes, to the part of "
-    "its grid that has frames.",
+    help="If frames are missing: fill them with the fill value, or trim the scan and its axes to the part of its grid that has "
+    "frames.",
 )
 @click.option("--trim", "incomplete", flag_value="trim", help="The same as --incomplete trim.", show_default=False)
 @click.option(
     "--keep-doubtful",
     is_flag=True,
-    help="After a power cut or a restart: keep frames of the last moment that nothing vouches for; the export lists them.",
+    help="After a power cut or a restart: also keep unverified frames, written too late to have a checksum. The export "
+    "lists them.",
 )
 @_FORCE
 @_AS_JSON
@@ -215,14 +221,15 @@ def recover(
 ) -> None:
     """Export every interrupted scan below FOLDER.
 
-    A scan whose process died, or whose machine lost power, becomes its .npz. This holds every frame that arrived, and
-    the fill value elsewhere; its acquisition.json lists the missing frames. Scans that a living process writes are
-    skipped, and no file is replaced. FOLDER may also be one scan. The command can be stopped at any time, and run again.
+    A scan is interrupted if its process died, or its machine lost power. Its export (.npz) holds every frame that was
+    written, and the fill value for missing frames; acquisition.json in the export lists these. Scans that a living process
+    writes are left alone, and no file is replaced. FOLDER may also be one scan. The command can be stopped at any time,
+    and run again.
 
-    Where the file system has no locks nothing is exported without --force. With it, the host and the process that wrote
-    each scan are printed first.
+    On a file system without locks nothing is exported without --force. With it, the host and the process that wrote each
+    scan are printed first.
 
-    Exit code 1: a scan could not be exported; it is unchanged. Files of others are no problem.
+    Exit code 1: a scan could not be exported, and is unchanged. Foreign files are no problem.
     """
     from .commands import run_recover
 
@@ -234,9 +241,12 @@ def recover(
 @click.argument("file", type=_PATH)
 @_AS_JSON
 def info(file: Path, as_json: bool) -> None:
-    """Print what FILE, an export or a scan in progress (.npz.part), holds. Reads no data.
+    """Print the state, shape, axes and note of one file.
 
-    "size" is the length of the file, "on disk" what it takes there. Exit code 1: it is damaged, or may not be read.
+    FILE is an export (.npz) or a scan in progress (.npz.part). Its data are not read: "lys-storage verify" checks them.
+
+    "size" is the length of the file, "on disk" the space that it takes. "missing" lists ranges [first, stop) of frames, counted
+    in C order. Exit code 1: the file is damaged, or may not be read.
     """
     from .commands import run_info
 
@@ -247,11 +257,13 @@ def info(file: Path, as_json: bool) -> None:
 @click.argument("paths", nargs=-1, required=True, type=_PATH)
 @_AS_JSON
 def verify(paths: tuple[Path, ...], as_json: bool) -> None:
-    """Check exports and scans in progress, or all of them below a folder, byte by byte.
+    """Compare all bytes of files with their checksums.
 
-    For an export: the structure, and the CRC-32 of every member. For a scan in progress: the journal, and the checksum
-    of every frame, unless a process is writing it. Reads at the speed of the disk, and changes nothing: a scan can be
-    recovered meanwhile. Exit code 1: problems were found and printed. Files of others are no problem.
+    PATHS are exports, scans in progress, or folders. Checked of an export: its structure, and the CRC-32 of every member.
+    Checked of a scan in progress: its journal, and the checksum of every frame, unless a process is writing it. Reads at the
+    speed of the disk, and changes nothing: a scan can be recovered meanwhile.
+
+    Exit code 1: problems were found and printed. Foreign files are no problem.
     """
     from .commands import run_verify
 
@@ -262,19 +274,20 @@ def verify(paths: tuple[Path, ...], as_json: bool) -> None:
 @click.argument("folder", type=_PATH, default=".")
 @_AS_JSON
 def ls(folder: Path, as_json: bool) -> None:
-    """List exports and scans in progress below FOLDER, with their states.
+    """List exports and scans in progress, with their states.
 
     \b
-    finalized     an export, complete and valid
-    foreign       another's file, whatever its name; nothing is wrong with it
+    finalized     an export; "lys-storage verify" checks its bytes
     running       a living process writes it
-    interrupted   its process died: "lys-storage recover" exports it
+    interrupted   no process writes it: "lys-storage recover" exports it
     unknown       running or interrupted: the file system has no locks that tell
-    leftover      what a crash left beside an export: "lys-storage recover" removes it
+    leftover      a crash left it beside an export: "lys-storage recover" removes it
+    damaged       the line below the table tells what is wrong
+    foreign       another program wrote it; nothing is wrong with it
     not readable  this user may not read it
-    damaged       the line below the table says what is wrong
 
-    "size" is the length of a file, "on disk" what it takes there. Exit code 1: something is damaged.
+    Folders below FOLDER are listed too. "frames" are those written of those expected, "size" is the length of a file,
+    "on disk" the space that it takes, "age" the time since it changed. Exit code 1: something is damaged.
     """
     from .commands import run_ls
 
@@ -286,10 +299,11 @@ def ls(folder: Path, as_json: bool) -> None:
 @_FORCE
 @_AS_JSON
 def resume_(path: Path, force: bool, as_json: bool) -> None:
-    """Prepare an interrupted scan for its continuation, and print how a script or a detector continues it.
+    """Prepare an interrupted scan, and print how to continue it.
 
-    This command itself takes no frames. PATH is the final name of the scan, or its .npz.part. Its frames are reconciled
-    with its journal, as by lys_storage.resume: after a power cut each frame is checked. The scan stays in progress.
+    PATH is the final name of the scan, or its scan file (.npz.part). Its frames are reconciled with its journal, as by
+    lys_storage.resume: after a power cut each frame is compared with its checksum. This command writes no frames. The scan
+    stays in progress, and a script or a detector continues it.
     """
     from .commands import run_resume
 
@@ -300,10 +314,11 @@ def resume_(path: Path, force: bool, as_json: bool) -> None:
 @click.argument("folder", type=_PATH, default=".")
 @_AS_JSON
 def check_disk(folder: Path, as_json: bool) -> None:
-    """Test whether the disk or share of FOLDER, which has to exist, does what lys_storage relies on, and how fast.
+    """Test whether a disk or share does what lys_storage needs.
 
-    Tests exclusive creation, locks between processes, preallocation, publishing without replacing, maps and syncs, in a
-    temporary folder, which is removed. Exit code 1: a test failed; its consequence is printed.
+    Tests exclusive creation, locks between processes, preallocation, publishing without replacing, maps, syncs, and the
+    speed, in a temporary folder in FOLDER, which must exist. The temporary folder is removed. Exit code 1: a test failed;
+    its consequence is printed.
     """
     from .commands import run_check_disk
 

@@ -42,13 +42,13 @@ from .facts import facts_of, json_value, text_of
 from .output import INTERRUPTED, PROBLEMS, SUCCESS, printable, record, say, say_aside, say_json, say_text
 
 _Records = list[dict[str, Any]]
-_NOTHING_HERE = "neither exports nor scans in progress here"
+_NOTHING_HERE = "no exports and no scans in progress here"
 
 
 def _run(work: Callable[[_Records], int], path: Path, stopped: str, *, json_output: bool, one: bool = False) -> int:
-    """Do the work of a command: its exit code. An interrupt, or an error that ends it, is one line.
+    """Run `work`, and return the exit code. An interrupt, or an error that ends it, is printed in one line.
 
-    `work` adds to the records that are printed as JSON: all of them, or with `one` the last.
+    `work` appends the records that are printed as JSON: all of them, or with `one` the last.
     """
     records: _Records = []
     ended_by = ""
@@ -68,7 +68,7 @@ def _run(work: Callable[[_Records], int], path: Path, stopped: str, *, json_outp
 
 def _ensure_exists(path: Path) -> None:
     if not path.is_dir() and find_named(path) is None:
-        raise click.UsageError(f"{printable(str(path))}: there is no folder, export or scan in progress of this name")
+        raise click.UsageError(f"{printable(str(path))}: no folder, export or scan in progress has this name")
 
 
 @contextmanager
@@ -108,10 +108,10 @@ def run_recover(folder: Path, *, json_output: bool, dry_run: bool, force: bool, 
         with _progress_bar("checking and filling") as on_progress:
             results = recover(folder, dry_run=dry_run, force=force, **how, on_progress=on_progress, on_result=tell)
         if not results and not json_output:
-            say(f"{folder}: no scan was interrupted here")
+            say(f"{folder}: no interrupted scans here")
         return PROBLEMS if any(result.failed for result in results) else SUCCESS
 
-    return _run(work, folder, "nothing is lost, run it again to go on", json_output=json_output)
+    return _run(work, folder, "no frame is lost; run it again to continue", json_output=json_output)
 
 
 def _of_recovered(result: Recovered) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def run_verify(paths: tuple[Path, ...], *, json_output: bool) -> int:
                 say(f"{path}: {_NOTHING_HERE}")
         return code
 
-    return _run(work, paths[0], "not everything has been looked at", json_output=json_output)
+    return _run(work, paths[0], "not all files were checked", json_output=json_output)
 
 
 def _say_verified(one: Verified) -> None:
@@ -182,7 +182,7 @@ def run_ls(folder: Path, *, json_output: bool) -> int:
             _say_table(folder, entries)
         return PROBLEMS if any(entry.problem for entry in entries) else SUCCESS
 
-    return _run(work, folder, "not everything has been looked at", json_output=json_output)
+    return _run(work, folder, "not all files were listed", json_output=json_output)
 
 
 def _say_table(folder: Path, entries: list[Entry]) -> None:
@@ -207,6 +207,8 @@ def _say_table(folder: Path, entries: list[Entry]) -> None:
     for e in entries:
         if e.message:
             say(with_path(e.path, e.message))
+    if any(e.state == "interrupted" for e in entries):
+        say(f"{recover_command(folder)} exports the interrupted scans")
 
 
 def _age(changed: float) -> str:
@@ -227,7 +229,7 @@ def run_info(path: Path, *, json_output: bool) -> int:
         _ensure_exists(path)
         entry = next(list_scans(path), None)
         if entry is None:
-            raise FileNotFoundError(errno.ENOENT, "is no file, or has just gone", str(path))
+            raise FileNotFoundError(errno.ENOENT, "no such file, or it was just removed", str(path))
         error = entry.message if entry.problem else ""
         if error:
             say_aside(with_path(entry.path, error))
@@ -244,7 +246,7 @@ def run_info(path: Path, *, json_output: bool) -> int:
 
 
 def run_resume(path: Path, *, force: bool, json_output: bool) -> int:
-    """Take an interrupted scan over, let it go again, and print how to continue it."""
+    """Take over an interrupted scan, release it, and print how to continue it."""
 
     def work(records: _Records) -> int:
         _ensure_exists(path)
@@ -253,7 +255,7 @@ def run_resume(path: Path, *, force: bool, json_output: bool) -> int:
         except StorageOSError:
             entry = next(list_scans(path), None)
             if entry is not None and entry.state == FOREIGN:
-                raise BadFileError(f"{with_path(entry.path, entry.message)}: it is no scan") from None
+                raise BadFileError(f"{with_path(entry.path, entry.message)}; there is no scan to resume") from None
             raise
         try:
             missing = list(itertools.islice(scan.missing(), 10))
@@ -261,33 +263,35 @@ def run_resume(path: Path, *, force: bool, json_output: bool) -> int:
             name, part, shape, dtype = scan.path, scan.part_path, scan.shape, str(scan.dtype)
         finally:
             scan.suspend()
-        message = "prepared; this command takes no frames"
+        message = "ready to be continued; this command writes no frames"
         facts = {"shape": shape, "dtype": dtype, "frames_written": written, "frames_expected": expected}
         records.append(record(part, "interrupted", part=str(part), message=message, **facts, first_missing=missing))
         if json_output:
             return SUCCESS
-        say(f"{name}: {written:,} of {expected:,} frames are there, of {dtype} {shape}")
+        say(f"{name}: {written:,} of {expected:,} frames are stored, shape {shape}, dtype {dtype}")
         if missing:
-            say(f"the first that are missing: {', '.join(map(str, missing))}")
-        say("It is prepared to be continued. This command takes no frames:")
-        say(f"a script goes on with it:    scan = lys_storage.resume({str(path)!r})")
-        say("                             for index in scan.missing(): scan[index] = ...")
-        say(f"a detector goes on with it:  storage.resume({str(path)!r}), then start the detector")
-        say(f"or export it as it is:       {recover_command(path)}")
+            say(f"first missing indices: {', '.join(map(str, missing))}")
+        say("The scan is ready to be continued. This command writes no frames.")
+        say(f"continue in a script:      with lys_storage.resume({str(path)!r}) as scan:")
+        say("                               for index in scan.missing(): scan[index] = ...")
+        say(f"continue with a detector:  storage.resume({str(path)!r}), then start the detector")
+        say(f"or export it as it is:     {recover_command(path)}")
         return SUCCESS
 
-    return _run(work, path, "the scan stays in progress, and nothing is lost", json_output=json_output, one=True)
+    return _run(work, path, "the scan stays in progress, and no frame is lost", json_output=json_output, one=True)
 
 
 # -- check-disk --------------------------------------------------------------------------------------------------------
 
 
 def run_check_disk(folder: Path, *, json_output: bool) -> int:
-    """Print which tests the disk of `folder` passes, and the consequence of each that it fails."""
+    """Print which tests the disk of `folder` passes, and the consequence of each failed one."""
 
     def work(records: _Records) -> int:
         if not folder.is_dir():
-            raise click.UsageError(f"{printable(str(folder))}: there is no folder of this name; it is not made here")
+            raise click.UsageError(
+                f"{printable(str(folder))}: no folder has this name, and check-disk does not make it"
+            )
         code = SUCCESS
         for finding in check_disk(folder):
             state, error = ("holds", None) if finding.holds else ("fails", finding.follows)
@@ -296,7 +300,7 @@ def run_check_disk(folder: Path, *, json_output: bool) -> int:
             if not json_output:
                 say(f"{'holds' if finding.holds else 'FAILS'}  {finding.what}: {finding.seen}")
                 if not finding.holds:
-                    say(f"       then: {finding.follows}")
+                    say(f"       consequence: {finding.follows}")
         return code
 
     return _run(work, folder, "its temporary folder is removed", json_output=json_output)

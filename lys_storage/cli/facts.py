@@ -1,4 +1,4 @@
-"""What `lys-storage info` tells of one file: as JSON, and as lines of text. Reads no data."""
+"""What `lys-storage info` prints of one file, as JSON and as text. Reads no data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OF_EXPORT = ("started", "ended", "missing", "doubtful", "software")
 
 
 def facts_of(entry: Entry) -> dict[str, Any]:
-    """`axes`, `note`, `started`, ... of an export or a scan in progress; nothing of a file of another kind."""
+    """`axes`, `note`, `started`, ... of an export or a scan in progress; {} for other files."""
     if entry.shape is None:
         return {}
     if is_scan_file(entry.path.name):
@@ -73,7 +73,7 @@ def _text(value: Any) -> str:
     try:
         return printable(str(value), keep="\n")
     except ValueError:  # a number of too many digits
-        return f"<{type(value).__name__} that is too long>"
+        return f"<{type(value).__name__} of too many digits>"
 
 
 def json_value(value: Any) -> Any:

@@ -1,7 +1,7 @@
-"""What the commands print, and to where. Telling never ends doing: no error of an output reaches a command.
+"""Prints the results of commands. An error of an output never ends a command.
 
-What the encoding of an output does not know is escaped. An output that takes no more (a pipe whose reader has gone, a full
-disk, a terminal that was closed) is written to no more, and the command goes on.
+Characters that the encoding of an output does not have are escaped. After an output has failed (the reader of a pipe has
+ended, the disk is full, the terminal is closed) nothing more is written to it, and the command continues.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _KEYS = (
 
 
 class Output:
-    """A text stream that raises nothing. `failure`: why it takes no more, or None."""
+    """A text stream that raises nothing. `failure`: the error after which nothing is written, or None."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
@@ -62,7 +62,7 @@ class Output:
 
 
 def _send_to_nowhere(stream: TextIO) -> None:
-    """What is left in the buffer of `stream` must not fail again when the interpreter ends."""
+    """Redirect `stream` to the null device: its buffer must not fail again when the interpreter exits."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         try:
@@ -73,9 +73,9 @@ def _send_to_nowhere(stream: TextIO) -> None:
 
 @contextlib.contextmanager
 def tolerant_outputs() -> Iterator[Callable[[], bool]]:
-    """Within it `sys.stdout` and `sys.stderr` raise nothing. Gives: whether something that was to be printed is lost.
+    """Within the block `sys.stdout` and `sys.stderr` raise nothing. Gives a function: whether output was lost.
 
-    A reader that has gone, as `head` does, has what it wants: nothing is lost then.
+    Nothing is lost if the reader of a pipe has ended, as `head` does: it has what it needs.
     """
     real = sys.stdout, sys.stderr
     out, messages = Output(real[0]), Output(real[1])
@@ -123,7 +123,7 @@ def _print(stream: TextIO, text: str) -> None:
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Text from a file or a folder, with control characters escaped, except those of `keep`: a terminal must not obey them."""
+    """`text` with control characters escaped, except those of `keep`: text from a file must not control the terminal."""
     return "".join(c if c in keep or not _is_control(c) else repr(c)[1:-1] for c in text)
 
 
@@ -134,7 +134,7 @@ def _is_control(c: str) -> bool:
 def record(path: object, state: str, **facts: Any) -> dict[str, Any]:
     """The JSON of one file, which has the same keys in every command.
 
-    `path`: the file; `part`: the scan file, where it is or was a scan in progress; `size_bytes`: the length of the file;
-    `allocated_bytes`: what it takes on the disk; `message`: in words; `error`: what is wrong, else null.
+    `path`: the file; `part`: the scan file, if it is or was a scan in progress; `size_bytes`: the length of the file;
+    `allocated_bytes`: its space on the disk; `message`: in words; `error`: what is wrong, else null.
     """
     return {"path": str(path), "state": state} | dict.fromkeys(_KEYS) | facts

@@ -119,7 +119,7 @@ def _lost(path: Path, sidecar: Path, unfinished: Path | None, incomplete: Path |
     what = "no export of its scan is here" if incomplete is None else f"{incomplete.name} does not have all its frames"
     message = f"{sidecar}: its scan file {path.name} is missing, and {what}; "
     if unfinished is not None:
-        message += f"{unfinished.name} is not finished: if it is the scan file, rename it to {path.name}"
+        message += f"{unfinished.name} is incomplete: if it is the scan file, rename it to {path.name}"
     else:
         message += "move the scan file back, or delete this file if its export is elsewhere"
     return Leftovers(False, None, message)

@@ -429,7 +429,7 @@ def test_a_real_ctrl_c_ends_recover_without_a_traceback(tmp_path: Path, start: C
     _, err = child.communicate()
     assert child.returncode in (0, 130)  # 0: it was done by then
     assert b"Traceback" not in err
-    assert err in (b"", b"stopped; nothing is lost, run it again to go on\n")
+    assert err in (b"", b"stopped; no frame is lost; run it again to continue\n")
     assert start("recover", folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).wait() == 0
     assert files(folder) == exports
 
@@ -480,4 +480,8 @@ def test_what_is_no_scan_is_not_called_a_finished_one(tmp_path: Path) -> None:
     np.savez(tmp_path / "foreign.npz", a=np.zeros(2))
     for name in ("notes.txt", "foreign.npz"):
         result = invoke("resume", tmp_path / name)
-        assert (result.exit_code, "it is no scan" in result.output, "is finished" in result.output) == (1, True, False)
+        assert (result.exit_code, "there is no scan to resume" in result.output, "is finished" in result.output) == (
+            1,
+            True,
+            False,
+        )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import lys_storage
+from lys_storage.format import recover_command
 from tests.helpers import interrupt
 
 
@@ -28,10 +29,12 @@ def test_the_commands_say_what_the_functions_do(tmp_path: Path) -> None:
     assert code == 0
     assert "interrupted" in text
     assert "2 of 4" in text
+    assert text.endswith(f"\n{recover_command(folder)} exports the interrupted scans\n")
     assert run("recover", "--dry-run", folder) == (0, f"{tmp_path}/data.npz.part: would be exported, 2 of 4 frames\n")
     assert run("recover", folder) == (0, f"{tmp_path}/data.npz: exported with 2 of 4 frames\n")
     assert run("verify", folder) == (0, f"{tmp_path}/data.npz: sound\n")
-    assert run("recover", folder) == (0, f"{tmp_path}: no scan was interrupted here\n")
+    assert run("recover", folder) == (0, f"{tmp_path}: no interrupted scans here\n")
+    assert "interrupted" not in run("ls", folder)[1]
     code, text = run("info", f"{tmp_path}/data.npz")
     assert code == 0
     assert "[[1, 2], [3, 4]]" in text
@@ -71,7 +74,7 @@ def test_the_resume_command_tells_how_to_go_on(tmp_path: Path) -> None:
     interrupt(tmp_path / "data.npz")
     result = CliRunner().invoke(main, ["resume", str(tmp_path / "data.npz")])
     assert result.exit_code == 0
-    assert "2 of 4 frames are there" in result.output
+    assert "2 of 4 frames are stored" in result.output
     assert "(1,), (3,)" in result.output
     with lys_storage.resume(tmp_path / "data.npz") as scan:
         assert list(scan.missing()) == [(1,), (3,)]

@@ -102,7 +102,7 @@ def test_a_scan_file_that_was_renamed_to_an_export_is_named_and_recovered_once_i
     part = interrupt(tmp_path / "data.npz")
     part.rename(tmp_path / "data.npz")
     (found,) = lys_storage.recover(tmp_path)
-    assert "data.npz is not finished: if it is the scan file, rename it to data.npz.part" in found.message
+    assert "data.npz is incomplete: if it is the scan file, rename it to data.npz.part" in found.message
     (tmp_path / "data.npz").rename(part)
     (found,) = lys_storage.recover(tmp_path)
     assert (found.path, found.frames_written) == (tmp_path / "data.npz", 2)

@@ -44,7 +44,7 @@ def test_what_is_on_it_is_looked_at_as_elsewhere(read_only: Path) -> None:
         return result.exit_code, result.stdout
 
     code, text = call("ls", read_only)
-    assert (code, text.count("interrupted"), text.count("finalized")) == (0, 1, 1)
+    assert (code, text.count("\ninterrupted"), text.count("finalized")) == (0, 1, 1)
     assert call("verify", read_only) == (0, f"{read_only}/a.npz.part: sound\n{read_only}/b.npz: sound\n")
     assert call("info", read_only / "a.npz.part")[0] == 0
     code, text = call("recover", "--dry-run", read_only)
