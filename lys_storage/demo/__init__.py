@@ -1,6 +1,6 @@
-"""`lys-storage demo`: a simulated detector, and the whole way of its frames into a file that is then checked.
+"""`lys-storage demo`: a simulated detector, the storage of its frames, and a check of the file.
 
-Importing it loads neither Qt nor matplotlib: `SimulatedDetector` needs the one, `_preview` the other, and both wait until used.
+Importing it loads neither Qt nor matplotlib: these are loaded when `SimulatedDetector` or `_preview` is used.
 """
 
 from __future__ import annotations

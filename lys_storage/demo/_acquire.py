@@ -1,4 +1,4 @@
-"""The demo's scan without Qt, and what a scan with or without it has come to."""
+"""The scan of the demo without Qt, and the result of a scan with or without it."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ NAME = "data"
 
 @dataclass
 class Outcome:
-    """How the acquisition went. `path` and `report` are None where nothing was saved."""
+    """The result of the acquisition. `path` and `report` are None if nothing was saved."""
 
     path: Path | None = None
     report: FinalizeReport | None = None
     seconds: float = 0.0
-    """From the first frame's making to the last one's storing."""
+    """From the simulation of the first frame to the storage of the last one."""
     failures: list[str] = field(default_factory=list)
 
 
 class Interrupt:
-    """Ctrl-C, as something to ask for between two frames; in its with-block it raises nothing anywhere."""
+    """Ctrl-C as a flag to look at between two frames. Within its with block Ctrl-C raises nothing."""
 
     def __init__(self) -> None:
         self._asked = threading.Event()
@@ -51,7 +51,7 @@ class Interrupt:
         self._asked.set()
 
     def __enter__(self) -> Self:
-        # Python delivers signals to the main thread only, and lets no other one ask for them.
+        # Only the main thread may set a signal handler.
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGINT, lambda number, frame: self.set())
         return self
@@ -66,7 +66,7 @@ class Interrupt:
 def acquire_without_qt(
     measurement: SimulatedMeasurement, folder: Path, rate: float | None, console: Console, interrupt: Interrupt
 ) -> Outcome:
-    """Take all frames through `lys_storage.create`; what came before an interrupt or a failure is saved or kept."""
+    """Write all frames with `lys_storage.create`. Frames before an interrupt or an error are saved or kept."""
     outcome = Outcome()
     try:
         scan = create(

@@ -1,6 +1,6 @@
-"""The demo's scan as in a laboratory: a detector's acquisition thread, a DataStorage, a Qt event loop.
+"""The scan of the demo as in a laboratory: a detector's acquisition thread, a DataStorage, a Qt event loop.
 
-Importing it loads Qt, and raises BindingError where that cannot be.
+Importing it loads Qt, and raises BindingError if that fails.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TICK_MS = 100
 def acquire_with_qt(
     measurement: SimulatedMeasurement, folder: Path, rate: float | None, console: Console, interrupt: Interrupt
 ) -> Outcome:
-    """Take all frames through a DataStorage; what came before an interrupt or a failure is saved."""
+    """Store all frames with a DataStorage. Frames before an interrupt or an error are saved."""
     application = QtCore.QCoreApplication.instance() or QtCore.QCoreApplication(sys.argv[:1])
     storage = DataStorage(base=str(folder.parent), folder=folder.name, name=NAME, dtype=measurement.dtype)
     detector = SimulatedDetector(measurement, rate)
@@ -37,14 +37,14 @@ def acquire_with_qt(
     finally:
         detector.stop()
         storage.close()
-    del application  # not before here: without an application no queued signal arrives
+    del application  # not earlier: without an application no queued signal arrives
     if session.error is not None:
         raise session.error
     return session.outcome
 
 
 def _kept(slot: Callable[..., None]) -> Callable[..., None]:
-    """Keep what a slot raises, for the caller of run(): leaving a slot by an exception ends the process."""
+    """Keep the exception of a slot for the caller of run(): an exception that leaves a slot ends the process."""
 
     @functools.wraps(slot)
     def kept(self: _Session, *args: Any) -> None:
@@ -75,7 +75,7 @@ class _Session(QtCore.QObject):
         self._meter, self._interrupt = meter, interrupt
         self._stopping = False
         self._loop = QtCore.QEventLoop()
-        # Python sees Ctrl-C when it runs next, and in an idle event loop it does not run: the tick is for that.
+        # Python handles Ctrl-C only while it runs, and in an idle event loop it does not: the timer makes it run.
         self._tick = QtCore.QTimer(self)
         self._tick.setInterval(_TICK_MS)
         self._tick.timeout.connect(self._look_for_interrupt)
@@ -83,7 +83,7 @@ class _Session(QtCore.QObject):
         storage.tagRequest.connect(self._fill_tag)
         storage.frameWritten.connect(self._frame_written)
         storage.saved.connect(self._saved)
-        # Queued: the reservation may fail while startAcq is still on its way to start the thread.
+        # Queued: the reservation may fail before startAcq has started the thread.
         storage.failed.connect(self._failed, QtCore.Qt.ConnectionType.QueuedConnection)  # type: ignore[call-arg]
         storage.savingStateChanged.connect(self._end_when_over)
         detector.busyStateChanged.connect(self._busy_changed)

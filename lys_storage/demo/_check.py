@@ -1,4 +1,4 @@
-"""Is what was stored what was measured? Every frame again, from the simulation, against the file."""
+"""Checks the file of the demo: simulates every frame again, and compares."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LYS_TIMEOUT_S = 900
 
 
 class Finding(NamedTuple):
-    """What a check has found: whether all is well (None: it could not be tried), and in words."""
+    """The result of a check: whether it passed (None: it was not tried), and a text."""
 
     well: bool | None
     text: str
@@ -45,10 +45,10 @@ def identical(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> bool:
 
 
 def check_frames(path: Path, measurement: SimulatedMeasurement, console: Console, interrupt: Interrupt) -> Finding:
-    """Compare each frame that came with the same frame made anew, bit for bit, through `open_wave`."""
+    """Compare each written frame with the same frame simulated again, bit for bit, read by `open_wave`."""
     with open_wave(path) as wave:
         if wave.shape != measurement.shape or wave.dtype != measurement.dtype:
-            return Finding(False, f"holds {wave.shape} {wave.dtype}, not {measurement.shape} {measurement.dtype}")
+            return Finding(False, f"holds {wave.shape} {wave.dtype}, expected {measurement.shape} {measurement.dtype}")
         frames = Frames(wave.data, len(measurement.grid_shape), wave.info.get("missing", ()))
         buffer = measurement.empty_frame()
         wrong: list[tuple[int, ...]] = []
@@ -64,24 +64,24 @@ def check_frames(path: Path, measurement: SimulatedMeasurement, console: Console
                         wrong.append(index)
                 meter.update(done)
         if wrong:
-            return Finding(False, f"{len(wrong):,} of {compared:,} frames are NOT what was measured, first {wrong[:5]}")
+            return Finding(
+                False, f"{len(wrong):,} of {compared:,} frames DIFFER from what was measured, first {wrong[:5]}"
+            )
     speed = rate_text(compared / max(time.monotonic() - start, 1e-9), measurement.frame_bytes)
     return Finding(True, f"{compared:,} frames, each identical bit for bit ({speed})")
 
 
 def check_with_lys(path: Path, measurement: SimulatedMeasurement) -> Finding:
-    """Let `lys.Wave` load the file, and compare some frames, the axes and the note. In a process of its own.
+    """Load the file with `lys.Wave`, in a child process, and compare some frames, the axes and the note.
 
-    lys makes a QApplication, and ends the process where it cannot: that must not end the demo.
+    lys makes a QApplication, and ends the process if that fails: this must not end the demo.
     """
     if importlib.util.find_spec("lys") is None:
         return Finding(None, f"not tried: lys is not installed{_how_to_get_lys(sys.version_info[:2])}")
     size, free = path.stat().st_size, available_bytes()
     if size > (_LOAD_UNASKED_BYTES if free is None else free // 4):
         limit = "256 MiB (free memory unknown)" if free is None else f"a quarter of the {free / 2**30:.1f} GiB free"
-        return Finding(
-            None, f"not tried: lys.Wave loads all of it, {size / 2**30:.1f} GiB, and that is more than {limit}"
-        )
+        return Finding(None, f"not tried: lys.Wave would load all {size / 2**30:.1f} GiB, which is more than {limit}")
     spec = {
         "path": str(path.resolve()),
         "grid_shape": measurement.grid_shape,
@@ -93,7 +93,7 @@ def check_with_lys(path: Path, measurement: SimulatedMeasurement) -> Finding:
     here = str(Path(__file__).resolve().parents[2])
     paths = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {"QT_QPA_PLATFORM": "offscreen", **os.environ, "PYTHONPATH": paths}
-    with tempfile.TemporaryDirectory() as folder:  # lys keeps its settings where it is started
+    with tempfile.TemporaryDirectory() as folder:  # lys writes its settings to the working directory
         try:
             child = subprocess.run(
                 command,
@@ -105,7 +105,7 @@ def check_with_lys(path: Path, measurement: SimulatedMeasurement) -> Finding:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return Finding(False, f"lys.Wave had not loaded it after {_LYS_TIMEOUT_S} s")
+            return Finding(False, f"lys.Wave did not load the file within {_LYS_TIMEOUT_S} s")
     return _child_finding(child.stdout, child.stderr, child.returncode)
 
 
@@ -117,7 +117,7 @@ def _how_to_get_lys(python: tuple[int, int]) -> str:
 
 
 def _child_finding(output: str, complaint: str, code: int) -> Finding:
-    """What the child has found; its last line of JSON counts."""
+    """The result in the last line of JSON that the child has printed."""
     last: dict[str, Any] = {}
     for line in output.splitlines():
         if line.startswith("{"):
@@ -126,5 +126,5 @@ def _child_finding(output: str, complaint: str, code: int) -> Finding:
         return Finding(last["well"], str(last["text"]))
     reason = (complaint.strip().splitlines() or [f"its process ended with code {code}"])[-1]
     if last.get("imported"):
-        return Finding(False, f"lys.Wave could not load it: {reason}")
+        return Finding(False, f"lys.Wave could not load the file: {reason}")
     return Finding(None, f"not tried: lys cannot be imported here: {reason}")

@@ -1,7 +1,7 @@
-"""A simulated detector with the interface of lys_instr's: what `DataStorage.connect` and lys_instr's panel ask of one.
+"""A simulated detector with the interface that `DataStorage.connect` and the panel of lys_instr need.
 
-Every frame is emitted in the acquisition thread, in one buffer that the next frame overwrites: as a camera's driver
-does it, and so a storage that keeps a reference instead of the bytes is found out.
+Every frame is emitted in the acquisition thread, in one buffer that the next frame overwrites, as the driver of a camera
+does. The check of the demo then finds a storage that keeps a reference instead of the bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ log = logging.getLogger("lys_storage")
 
 
 class SimulatedDetector(QtCore.QObject):
-    """Gives the frames of `measurement`, at most `rate` of them a second (None: as fast as they are taken)."""
+    """Emits the frames of `measurement`, at most `rate` per second (None: as fast as they are stored)."""
 
     dataAcquired = Signal(dict)
     """{index: frame}, in the acquisition thread. The frame is valid until the slot returns."""
@@ -36,7 +36,7 @@ class SimulatedDetector(QtCore.QObject):
         self._interrupted = threading.Event()
         self._mutex = threading.Lock()  # guards _busy
         self._busy = False
-        # A thread may be dropped when it has finished only: ~QThread of a running one ends the process.
+        # Threads are kept until they have finished: ~QThread of a running one ends the process.
         self._threads: list[_AcquisitionThread] = []
 
     @property
@@ -74,7 +74,7 @@ class SimulatedDetector(QtCore.QObject):
         self._threads[-1].start()
 
     def stop(self) -> None:
-        """Stop after the frame that is being taken, wait for the acquisition thread, and say so."""
+        """Stop after the present frame, wait for the acquisition thread, and emit `stopped`."""
         self._interrupted.set()
         for thread in self._threads:
             if thread is not QtCore.QThread.currentThread():
@@ -82,7 +82,7 @@ class SimulatedDetector(QtCore.QObject):
         self.stopped.emit()
 
     def waitForReady(self, timeout_s: float | None = None) -> bool:
-        """Wait until no acquisition thread runs; False where `timeout_s` was too short. Runs no event loop."""
+        """Wait until no acquisition thread runs; False if `timeout_s` was too short. Runs no event loop."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         for thread in self._threads:
             if deadline is None:
@@ -98,7 +98,7 @@ class SimulatedDetector(QtCore.QObject):
             while done != passes and not self._interrupted.is_set():
                 self._one_pass()
                 done += 1
-        except Exception:  # leaving QThread.run by an exception ends the process
+        except Exception:  # an exception that leaves QThread.run ends the process
             log.exception("the simulated detector has failed")
         finally:
             with self._mutex:

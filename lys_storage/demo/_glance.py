@@ -1,6 +1,6 @@
-"""A quick look at a wave: one frame, a map over the grid, a mean, from a bounded number of reads.
+"""A summary of a wave: one frame, a map over the grid, a mean, from a bounded number of reads.
 
-Reads through the memory map it is given, frame by frame; the memory it takes does not depend on the wave's size.
+Reads frames through the given memory map. Memory use does not depend on the size of the wave.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ _MEAN_BYTES = 64 << 20
 
 
 class Glance(NamedTuple):
-    """What was seen. `frame` and `mean` have at most two dimensions: of more, the last two in the middle of the rest."""
+    """The summary. `frame` and `mean` have at most two dimensions: the last two, in the middle of the others."""
 
     frame: npt.NDArray[Any]
     frame_index: tuple[int, ...]
     mean: npt.NDArray[np.float64]
     mean_count: int
     frame_steps: tuple[int, ...]
-    """Every how many-th pixel of the frame is seen."""
+    """The step between the pixels of `frame`, along each dimension."""
     map: npt.NDArray[np.float64]
-    """The sum over the virtual detector over the last two grid dimensions; NaN where no frame came."""
+    """The sum over the virtual detector, for points of the last two grid dimensions; NaN for missing frames."""
     map_steps: tuple[int, ...]
-    """Every how many-th point of the grid is seen."""
+    """The step between the points of `map`, along each dimension."""
     map_index: tuple[int, ...]
-    """Where the map lies in the outer grid dimensions."""
+    """The index of the map in the outer grid dimensions."""
 
 
 def expect_scattered_reads(data: npt.NDArray[Any]) -> None:
-    """Tell the system to read what is touched, and not megabytes around it, where it can be told."""
+    """Tell the kernel, if possible, that reads are random, so that it does not read ahead."""
     underlying = getattr(data, "_mmap", None)
     if underlying is not None and hasattr(mmap, "MADV_RANDOM"):
         with contextlib.suppress(OSError):
@@ -52,7 +52,7 @@ def expect_scattered_reads(data: npt.NDArray[Any]) -> None:
 class Frames:
     """The frames of a wave: `data`, whose first `grid_ndim` dimensions are the grid.
 
-    `missing`: ranges (first, stop) of frames that never came, counted in C order.
+    `missing`: ranges (first, stop) of missing frames, counted in C order.
     """
 
     def __init__(self, data: npt.NDArray[Any], grid_ndim: int, missing: Sequence[Sequence[int]] = ()) -> None:
@@ -82,14 +82,14 @@ class Frames:
 
 
 def glance(frames: Frames, region: Sequence[slice] = (), seconds: float = 1.0) -> Glance:
-    """Look at the frames; `region` of each is summed for the map (all of it where the region does not fit).
+    """Summarize the frames. The map sums `region` of each, or all of it if the region has other dimensions.
 
-    About `seconds` go into the map: where the disk is too slow for more, the map is coarser.
+    The map takes about `seconds`: from a slow disk it is coarser.
     """
     region = tuple(region) if len(region) == len(frames.shape) else ()
     outer = tuple(n // 3 for n in frames.grid[:-2])
     values, steps = _map(frames, outer, region, seconds)
-    # In the frame that is shown, the virtual detector should have something to see.
+    # Show a frame with signal in the virtual detector.
     brightest = np.unravel_index(int(np.argmax(np.nan_to_num(values, nan=-np.inf))), values.shape)
     index = outer + tuple(int(i) * s for i, s in zip(brightest, steps, strict=True))
     frame_steps = tuple(math.ceil(n / _PIXELS) for n in frames.shape[-2:])
@@ -122,7 +122,7 @@ def _map(
 
 
 def _mean(frames: Frames, picture: tuple[Any, ...], shown: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], int]:
-    """The mean picture of some frames, evenly spread over the grid, and of how many; `shown` where none came."""
+    """The mean of some frames, evenly spread over the grid, and their number; `shown` if all are missing."""
     size = math.prod(frames.shape) * frames.data.itemsize
     total = np.zeros(shown.shape)
     count = 0

@@ -1,6 +1,6 @@
-"""The anonymous memory of this process, now and at its peak: what a program really takes from the machine.
+"""The anonymous memory of this process, now and at its peak.
 
-Pages of a memory-mapped file are not in it: the system can drop those at any time.
+Pages of memory-mapped files are not included: the kernel can drop them at any time.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ _MEMINFO = "/proc/meminfo"
 
 
 def anonymous_bytes() -> int | None:
-    """RssAnon of this process; None where the system does not tell (all but Linux)."""
+    """RssAnon of this process; None on systems other than Linux."""
     return _kibibytes(_STATUS, "RssAnon:")
 
 
 def available_bytes() -> int | None:
-    """The memory that is free for new use (MemAvailable); None where the system does not tell."""
+    """The memory that is available (MemAvailable); None on systems other than Linux."""
     return _kibibytes(_MEMINFO, "MemAvailable:")
 
 
@@ -44,7 +44,7 @@ class PeakMemory:
         self.peak_bytes: int | None = None
 
     def sample(self) -> None:
-        """Look once, now."""
+        """Measure once, now."""
         now = anonymous_bytes()
         if now is not None:
             self.peak_bytes = max(now, self.peak_bytes or 0)

@@ -1,6 +1,6 @@
-"""The ready pieces a simulated frame is put together from: backgrounds, readout noise, noisy reflections.
+"""The precomputed pieces of simulated frames: backgrounds, readout noise, noisy reflections.
 
-All randomness of the simulation is drawn here, once. Memory: under 10 MiB and two frames.
+All random numbers of the simulation are drawn here, once. Memory: less than 10 MiB and two frames.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Pieces:
         self._shape = frame_shape
         self._dtype = dtype
         self._rng = np.random.default_rng([seed, 2])
-        # What fits int8 must leave room for background and two reflections on top of each other.
+        # An 8-bit integer must hold the background and two overlapping reflections.
         self._narrow = dtype.kind in "iu" and dtype.itemsize == 1
         limit = int(np.iinfo(dtype).max) if self._narrow else 0
         self._peak = 0.4 * limit if self._narrow else 1000.0
@@ -50,7 +50,7 @@ class Pieces:
             np.add(background[start:stop], self._pool[offset : offset + stop - start], out=flat[start:stop])
 
     def regions(self, centres: npt.NDArray[np.float64], width: int) -> list[tuple[slice, ...]]:
-        """Where in a frame a reflection of this width lies, for each row of `centres` (in pixels)."""
+        """The region of a frame that a reflection of this width covers, for each row of `centres` (in pixels)."""
         starts = np.rint(centres).astype(int) - self._reaches[width]
         stops = starts + self._lengths[width]
         slices = list(map(slice, starts.ravel().tolist(), stops.ravel().tolist()))
@@ -64,12 +64,12 @@ class Pieces:
     def patch_into(
         self, frame: npt.NDArray[Any], region: tuple[slice, ...], patch: npt.NDArray[Any], phase: complex | None
     ) -> None:
-        """Add a reflection at a region from `regions`: whatever of it lies inside the frame."""
+        """Add the part of a reflection that is inside the frame, at a region from `regions`."""
         target = frame[region]
         if target.shape != patch.shape:
             target, patch = self._cropped(frame, region, patch)
         if self._narrow:
-            np.minimum(target, self._room, out=target)  # saturate, as a detector does: a wrapped pixel would be a lie
+            np.minimum(target, self._room, out=target)  # saturate as a detector does, never wrap
         if phase is None:
             target += patch
         else:
@@ -78,7 +78,7 @@ class Pieces:
     def _cropped(
         self, frame: npt.NDArray[Any], region: tuple[slice, ...], patch: npt.NDArray[Any]
     ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """The parts of the frame and of the patch that lie on each other, where the frame's edge cuts the patch."""
+        """The overlapping parts of the frame and the patch, if the frame's edge cuts the patch."""
         inside, crop = [], []
         for part, n in zip(region, self._shape, strict=True):
             start = min(max(part.start, 0), n)
@@ -109,7 +109,7 @@ class Pieces:
         return noise.astype(self._dtype)
 
     def _draw_backgrounds(self) -> npt.NDArray[Any]:
-        """A few noisy pictures of what does not move: the direct beam and its halo, or a spectrum's slope."""
+        """A few noisy backgrounds: the direct beam and its halo, or the slope of a spectrum."""
         size = math.prod(self._shape)
         count = max(1, min(4, _BUDGET // (size * self._dtype.itemsize)))
         found = np.empty((count, size), self._dtype)
@@ -133,7 +133,7 @@ class Pieces:
         """How far a reflection reaches from its centre [width], and noisy reflections [level][width][which]."""
         if not self._shape:
             return np.zeros((len(WIDTHS), 0), int), []
-        # The widest one in a frame of many dimensions would be big: `most` bounds it.
+        # `most` bounds the widest one in a frame of many dimensions.
         most = (int(_PATCH_ELEMENTS ** (1 / len(self._shape))) - 1) // 2
         sharp = [min(max(0.012 * n, 0.6), most / (3 * WIDTHS[-1])) for n in self._shape]
         reaches = [[math.ceil(3 * wider * s) for s in sharp] for wider in WIDTHS]
@@ -155,6 +155,6 @@ class Pieces:
         return np.asarray(shape)
 
     def _counts(self, mean: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Counts with this mean; a narrow dtype takes no more than its peak."""
+        """Counts with this mean; for an 8-bit integer at most the peak."""
         counts: npt.NDArray[Any] = np.minimum(self._rng.poisson(mean), int(self._peak) if self._narrow else 1 << 20)
         return counts

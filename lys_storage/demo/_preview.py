@@ -1,7 +1,6 @@
-"""A picture of a wave beside it: one frame, the map of a virtual detector over the grid, the mean.
+"""Draws a wave: one frame, the map of a virtual detector over the grid, the mean.
 
-Needs matplotlib, which is loaded when a picture is drawn; draws without a display, and leaves pyplot and its global
-state alone.
+Needs matplotlib, which is loaded when a picture is drawn. Needs no display, and does not change the state of pyplot.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class Dimension(NamedTuple):
 
 
 def write_preview(wave: StoredWave, path: str | os.PathLike[str]) -> Path:
-    """Draw `wave` into a PNG file at `path`. ImportError where matplotlib is not installed."""
+    """Draw `wave` into a PNG file at `path`. ImportError if matplotlib is not installed."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -78,7 +77,9 @@ def write_preview(wave: StoredWave, path: str | os.PathLike[str]) -> Path:
 
 
 def _dimensions(wave: StoredWave) -> list[Dimension]:
-    labels = [str(label) for label in wave.note.get("Axes", ())]  # of a storage, which knows no names
+    labels = [
+        str(label) for label in wave.note.get("Axes", ())
+    ]  # a storage has no axis names: its labels are in the note
     found = []
     for k, length in enumerate(wave.shape):
         label = axis_label(wave.axis_names[k], wave.units[k], k)

@@ -1,4 +1,4 @@
-"""How far a long loop is: a live bar on a terminal, a line now and then in a log."""
+"""The progress of a loop: a bar on a terminal, some lines in a log."""
 
 from __future__ import annotations
 

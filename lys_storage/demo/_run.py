@@ -1,4 +1,4 @@
-"""`lys-storage demo` from its first line to its exit code."""
+"""Runs `lys-storage demo`: scan, save, check, draw."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FINE, PROBLEMS, INTERRUPTED = 0, 1, 130
 
 @dataclass(frozen=True)
 class Demo:
-    """What the command line asks for."""
+    """The options of the command line."""
 
     grid_shape: tuple[int, ...]
     frame_shape: tuple[int, ...]
@@ -36,15 +36,15 @@ class Demo:
 
 
 def run(demo: Demo, console: Console | None = None) -> int:
-    """Scan, save, check, show. 0: all is well; 1: something is not; 130: interrupted, and what came is saved."""
+    """Scan, save, check, draw. Returns 0: success; 1: problems; 130: interrupted, and the frames so far are saved."""
     console = console or Console(markup=False, emoji=False)
     folder = demo.folder.absolute()
     measurement = SimulatedMeasurement(demo.grid_shape, demo.frame_shape, demo.dtype, demo.seed)
     total = measurement.frame_count * measurement.frame_bytes
     _say(
         console,
-        f"a simulated scan: grid {_lengths(demo.grid_shape)}, frames {_lengths(demo.frame_shape)} {demo.dtype}; "
-        f"{measurement.frame_count:,} frames, {size_text(total)}, into {folder}",
+        f"simulated scan: grid {_lengths(demo.grid_shape)}, frames {_lengths(demo.frame_shape)} {demo.dtype}; "
+        f"{measurement.frame_count:,} frames, {size_text(total)}, folder {folder}",
     )
     with Interrupt() as interrupt, PeakMemory() as memory:
         outcome = _acquire(measurement, folder, demo.rate, console, interrupt)
@@ -54,7 +54,7 @@ def run(demo: Demo, console: Console | None = None) -> int:
             _say(console, "nothing was saved", "bold red")
             return PROBLEMS
         if interrupt.is_set():
-            _say(console, f"interrupted: what had come is saved in {outcome.path}", "yellow")
+            _say(console, f"interrupted: the frames so far are saved in {outcome.path}", "yellow")
             return INTERRUPTED
         findings = [check_frames(outcome.path, measurement, console, interrupt)]
         _row(console, "check", findings[0])
@@ -68,7 +68,7 @@ def run(demo: Demo, console: Console | None = None) -> int:
     _row(console, "lys.Wave", findings[-1])
     complete = outcome.report.frames_written == outcome.report.frames_expected
     well = complete and not outcome.failures and all(finding.well is not False for finding in findings)
-    _say(console, "all is well" if well else "NOT all is well: see above", "bold green" if well else "bold red")
+    _say(console, "all is well" if well else "problems found: see above", "bold green" if well else "bold red")
     return FINE if well else PROBLEMS
 
 
@@ -104,19 +104,19 @@ def _tell(console: Console, outcome: Outcome, measurement: SimulatedMeasurement,
         return
     speed = report.frames_written / max(outcome.seconds, 1e-9)
     missing = report.frames_expected - report.frames_written
-    kept = f"; {missing:,} never came and hold the fill value" if missing else ""
+    kept = f"; {missing:,} are missing and hold the fill value" if missing else ""
     _say_row(console, "file", str(report.path))
     _say_row(console, "size", f"{size_text(report.size_bytes)} ({report.size_bytes:,} bytes)")
     _say_row(console, "frames", f"{report.frames_written:,} of {report.frames_expected:,}{kept}")
-    _say_row(console, "ingest", f"{rate_text(speed, measurement.frame_bytes)}, for {outcome.seconds:.2f} s")
-    finalizing = f"{1e3 * report.seconds:.1f} ms, and {1e3 * report.sync_seconds:.1f} ms to make it durable (sync)"
+    _say_row(console, "ingest", f"{rate_text(speed, measurement.frame_bytes)}, in {outcome.seconds:.2f} s")
+    finalizing = f"{1e3 * report.seconds:.1f} ms, and {1e3 * report.sync_seconds:.1f} ms for the sync"
     _say_row(console, "finalizing", finalizing)
     _say_row(console, "memory, peak", f"{_memory_text(memory)}, while scanning and saving")
 
 
 def _memory_text(memory: PeakMemory) -> str:
     if memory.peak_bytes is None:
-        return "not measured (only Linux tells)"
+        return "not measured (only on Linux)"
     return f"{memory.peak_bytes / 2**20:.0f} MiB anonymous (RssAnon)"
 
 
@@ -125,7 +125,7 @@ def _row(console: Console, label: str, finding: Finding) -> None:
 
 
 def _say_row(console: Console, label: str, text: str, style: str = "") -> None:
-    # No wrapping: a path is to be copied whole, from a log as well.
+    # No wrapping: a path must stay in one piece, also in a log.
     console.print(Text.assemble((f"  {label:<14}", "bold"), (text, style)), soft_wrap=True)
 
 

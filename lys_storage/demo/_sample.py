@@ -1,10 +1,10 @@
-"""The simulated sample: what the beam meets at each point of the scan, and where that puts its reflections.
+"""The simulated sample: its state at each point of the scan, and its reflections.
 
-A thin crystal that bends, and is divided into three domains. In each domain another pair of superlattice reflections is
-lit, so a virtual detector on one of them draws a map of that domain. Strain moves all reflections, walls between
-domains split the superlattice ones, and the outer dimensions of the scan (delay, temperature, ...) melt them.
+A thin bent crystal with three domains. Each domain has its own superlattice reflections, so that a virtual detector on one
+of them maps that domain. Strain moves all reflections, domain walls split the superlattice reflections, and the outer
+dimensions of the scan (delay, temperature, ...) weaken them.
 
-Numbers only: this module never touches a frame.
+Never touches a frame.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ WIDTHS = (1.0, 1.35, 1.8)
 
 
 class Point(NamedTuple):
-    """The sample at one point of the scan. Every number is between 0 and 1 if not said otherwise."""
+    """The sample at one point of the scan. Numbers are between 0 and 1 if not stated otherwise."""
 
     domains: tuple[float, float, float]
-    """How much of each domain the beam sees; their sum is 1."""
+    """The weight of each domain in the beam; their sum is 1, less with excitation."""
     thickness: float
     strain: float
-    """-1 to 1: the pattern breathes."""
+    """-1 to 1: scales the pattern."""
     rotation: float
-    """-1 to 1: the pattern turns."""
+    """-1 to 1: rotates the pattern."""
     split: float
     """1 in the middle of a wall between two domains."""
     width: int
@@ -74,12 +74,12 @@ class Reflection(NamedTuple):
 
     centre: tuple[float, ...]
     along: tuple[float, ...]
-    """Where strain moves it."""
+    """Its shift by strain."""
     across: tuple[float, ...]
-    """Where rotation moves it and walls split it."""
+    """Its shift by rotation, and its split by walls."""
     strength: float
     domain: int
-    """Which domain lights it; -1: all of them (a main reflection)."""
+    """The domain that it is of; -1: all of them (a main reflection)."""
 
 
 def reflections(frame_ndim: int) -> list[Reflection]:
@@ -100,7 +100,7 @@ def _lines() -> list[Reflection]:
 
 
 def _spots(outer: int) -> list[Reflection]:
-    """A hexagonal crystal along its axis; `outer` more dimensions in front, in each of which the spots are spread."""
+    """A hexagonal crystal along its axis. The spots are spread over `outer` more dimensions in front."""
     found = []
     for radius, turn, strength in ((0.235, 0.04, 1.0), (0.407, 0.04 + 1 / 12, 0.55)):
         found += [_spot(outer, radius, turn + k / 6, strength, -1, k) for k in range(6)]

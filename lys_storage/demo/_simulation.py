@@ -1,10 +1,10 @@
-"""A simulated measurement: frames of any shape and dtype on an index grid of any dimension, faster than a disk.
+"""A simulated measurement: frames of any shape and dtype on a grid of any dimension, simulated faster than a disk writes.
 
-The random numbers are drawn once, at the start. A frame is then put together from ready pieces: a noisy background, a
-stretch of readout noise, and noisy reflections at the places where the sample (`_sample`) puts them. Which pieces
-depends on the seed and the index alone, so any frame can be made again later, bit for bit, on the same numpy.
+The random numbers are drawn once, at the start. A frame is composed of precomputed pieces: a noisy background, readout
+noise, and noisy reflections at the positions that the sample (`_sample`) gives. The choice of pieces depends on the seed and
+the index only, so that any frame can be simulated again, bit for bit, with the same numpy.
 
-Never keeps a frame, and knows neither files nor Qt.
+Never keeps a frame, and uses neither files nor Qt.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _GOLDEN = 0x9E3779B97F4A7C15
 class SimulatedMeasurement:
     """A scan of `grid_shape` that gives a frame of `frame_shape` and `dtype` at each index.
 
-    `dtype` is an integer, floating or complex one, else TypeError; lengths are positive, else ValueError.
+    Raises TypeError if `dtype` is not integer, floating or complex, ValueError if a length is not positive.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class SimulatedMeasurement:
             np.array(part).reshape(len(found), len(self.frame_shape)) * np.array(self.frame_shape)
             for part in ([r.centre for r in found], [r.along for r in found], [r.across for r in found])
         )
-        # Those that are always equally bright, together: strength, domain, which reflections.
+        # Reflections of the same brightness: strength, domain, their numbers.
         alike = sorted({(r.strength, r.domain) for r in found})
         self._groups = [
             (strength, domain, [k for k, r in enumerate(found) if (r.strength, r.domain) == (strength, domain)])
@@ -93,7 +93,7 @@ class SimulatedMeasurement:
         return frame
 
     def _chance(self, index: Sequence[int]) -> int:
-        """64 random-looking bits from the seed and the index alone (the finalizer of SplitMix64)."""
+        """64 pseudo-random bits from the seed and the index (the finalizer of SplitMix64)."""
         flat = 0
         for i, n in zip(index, self.grid_shape, strict=True):
             flat = flat * n + i
@@ -176,7 +176,7 @@ class SimulatedMeasurement:
 
     @property
     def note(self) -> dict[str, Any]:
-        """What a laboratory would write down: the tag of the scan. Plain str, int and list only."""
+        """The tag of the scan, as a laboratory would write it: str, int and list only."""
         return {
             "Sample": "simulated layered crystal with three domains",
             "Beam": "80 keV electrons, simulated",

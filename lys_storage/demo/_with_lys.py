@@ -1,6 +1,6 @@
-"""What `lys.Wave` makes of an export of the demo. A program of its own: `python -m lys_storage.demo._with_lys JSON`.
+"""Compares what `lys.Wave` loads from an export of the demo. A program: `python -m lys_storage.demo._with_lys JSON`.
 
-Prints lines of JSON: {"imported": true} once lys is there, and at the end {"well": ..., "text": ...}.
+Prints lines of JSON: {"imported": true} after the import of lys, and at the end {"well": ..., "text": ...}.
 """
 
 from __future__ import annotations
@@ -30,7 +30,11 @@ def main(spec: dict[str, Any]) -> None:
     import lys
 
     if not hasattr(lys, "Wave"):
-        print(json.dumps({"well": None, "text": f"not tried: {lys.__file__} is another lys (lys-python is meant)"}))
+        print(
+            json.dumps(
+                {"well": None, "text": f"not tried: {lys.__file__} is another package named lys: install lys-python"}
+            )
+        )
         return
     print(json.dumps({"imported": True}), flush=True)
     path = spec.pop("path")
@@ -48,15 +52,15 @@ def main(spec: dict[str, Any]) -> None:
         compared = [index for index in indices if frames.came(index)]
         wrong = [i for i in compared if frames.whole(i).tobytes() != measurement.frame(i).tobytes()]
         if wrong:
-            faults.append(f"frames {wrong} are not what was measured")
+            faults.append(f"frames {wrong} differ from what was measured")
     axes = [np.asarray(axis) for axis in wave.axes]
     if len(axes) != len(measurement.axes) or any(
         not np.array_equal(a, b) for a, b in zip(axes, measurement.axes, strict=True)
     ):
-        faults.append("the axes are not the detector's")
+        faults.append("the axes differ from the detector's")
     if dict(wave.note) != note:
-        faults.append("the note is not what was stored")
-    text = "; ".join(faults) or f"loads all of it; {len(compared)} frames compared, axes and note too: all agree"
+        faults.append("the note differs from the stored one")
+    text = "; ".join(faults) or f"loads the file; {len(compared)} frames, the axes and the note are equal"
     print(json.dumps({"well": not faults, "text": text}))
 
 

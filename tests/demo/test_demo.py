@@ -163,8 +163,8 @@ def test_a_wrong_frame_is_exit_code_1(tmp_path, way, no_lys, monkeypatch):
     monkeypatch.setattr(SimulatedMeasurement, "frame", once_otherwise)
     code, log = demo(tmp_path)
     assert code == 1
-    assert "1 of 12 frames are NOT what was measured, first [(1, 2)]" in log
-    assert "NOT all is well" in log
+    assert "1 of 12 frames DIFFER from what was measured, first [(1, 2)]" in log
+    assert "problems found: see above" in log
 
 
 def test_the_check_tells_a_file_of_another_scan(tmp_path):
@@ -180,8 +180,8 @@ def test_the_check_tells_a_file_of_another_scan(tmp_path):
         return check_frames(path, SimulatedMeasurement(**options), Console(file=io.StringIO()), Interrupt())
 
     assert check().well
-    assert check(seed=2).text.startswith("4 of 4 frames are NOT")
-    assert check(dtype="int16").text == "holds (2, 2, 8, 8) uint16, not (2, 2, 8, 8) int16"
+    assert check(seed=2).text.startswith("4 of 4 frames DIFFER")
+    assert check(dtype="int16").text == "holds (2, 2, 8, 8) uint16, expected (2, 2, 8, 8) int16"
     assert check(frame_shape=(4, 16)).well is False
 
 
@@ -201,10 +201,10 @@ def test_lys_loads_the_file(tmp_path, qapp):
     """lys.Wave in a process of its own: frames, axes and note are the detector's."""
     code, log = demo(tmp_path, frame=(8, 8))
     assert code == 0
-    assert "loads all of it; 12 frames compared, axes and note too: all agree" in log
+    assert "loads the file; 12 frames, the axes and the note are equal" in log
     wrong = check_with_lys(tmp_path / "data_0.npz", SimulatedMeasurement((3, 4), (8, 8), seed=1))
     assert wrong.well is False
-    assert "not what was measured" in wrong.text
+    assert "differ from what was measured" in wrong.text
 
 
 @pytest.mark.parametrize(("free", "words"), [(4000, "a quarter of the 0.0 GiB free"), (None, "free memory unknown")])
@@ -250,7 +250,7 @@ CHILDREN = {
     ),
     "that died in lys.Wave": (
         *('{"imported": true}\n', "ValueError: no", 1),
-        Finding(False, "lys.Wave could not load it: ValueError: no"),
+        Finding(False, "lys.Wave could not load the file: ValueError: no"),
     ),
 }
 
