@@ -227,6 +227,10 @@ def run_info(path: Path, *, json_output: bool) -> int:
 
     def work(records: _Records) -> int:
         _ensure_exists(path)
+        if path.is_dir():
+            raise click.UsageError(
+                f"{printable(str(path))} is a folder: name one of its files, which lys-storage ls lists"
+            )
         entry = next(list_scans(path), None)
         if entry is None:
             raise FileNotFoundError(errno.ENOENT, "no such file, or it was just removed", str(path))

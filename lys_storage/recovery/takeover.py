@@ -74,7 +74,7 @@ def lock_or_raise(file: File, force: bool) -> None:
     """Take the writer's lock. `force`: continue if the file system has no locks. Raises as open_store."""
     lock = file.lock_to_take_over()
     if lock is Lock.BUSY:
-        raise ScanInUseError(f"scan {file.path} is being written by a living process")
+        raise ScanInUseError(f"scan {file.path} is being written by a living process: wait until it ends, or stop it")
     if lock is Lock.UNSUPPORTED and not force:
         raise StorageOSError(errno.ENOLCK, no_locks(file.path), os.fspath(file.path))
 

@@ -153,8 +153,8 @@ def _check_values(array: np.ndarray[Any, Any], seen: int, slab: Any, cast: Any, 
     if changed is not None:
         place = tuple(map(int, np.unravel_index(seen + changed, array.shape)))
         raise FrameTypeError(
-            f"frame at index {index!r}: its value {array[place]!s} at {place} cannot be kept as {cast.dtype}, it would become "
-            f"{cast.reshape(-1)[changed]!s}; convert the frame, make the scan with dtype={array.dtype.name!r}, or take "
+            f"frame at index {index!r}: its value {array[place]!s} at {place} cannot be stored as {cast.dtype}, it would become "
+            f"{cast.reshape(-1)[changed]!s}; convert the frame, create the scan with dtype={array.dtype.name!r}, or pass "
             "casting='unsafe'"
         )
 

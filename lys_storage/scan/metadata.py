@@ -30,8 +30,8 @@ def warn_of_note(path: Path, note: Mapping[Any, Any], note_npy: bytes) -> None:
     keys = unreadable_keys(note, note_npy)
     if keys:
         log.warning(
-            "%s: note %s is no plain data (numbers, text, times, lists, dicts, numpy arrays): it is stored as it is, for lys; "
-            "open_wave gives its text, or with allow_pickle=True itself",
+            "%s: note %s is not plain data (numbers, text, times, lists, dicts, numpy arrays): it is stored as a pickle, for "
+            "lys; open_wave gives a text instead, or the object with allow_pickle=True",
             *(path, ", ".join(keys)),
         )
 

@@ -285,7 +285,7 @@ def warn_of_header(path: Path, npy_header: bytes) -> None:
 def _too_long(index: Any, grid: Grid) -> FrameIndexError:
     return FrameIndexError(
         f"index {index!r} names a part of a frame: the grid is {grid.grid_shape}, and each frame of it has shape "
-        f"{grid.frame_shape}. Write whole frames; for a finer grid begin with an index as long, or give create its grid_ndim"
+        f"{grid.frame_shape}. Write whole frames; for a finer grid pass grid_ndim to create"
     )
 
 

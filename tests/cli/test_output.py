@@ -263,6 +263,7 @@ BROKEN: dict[str, tuple[tuple[str, ...], int]] = {
     "a scan that is not there": (("resume", "{}/nowhere.npz"), 2),
     "recover nothing": (("recover", "{}/nowhere"), 2),
     "info of nothing": (("info", "{}/nowhere.npz"), 2),
+    "info of a folder": (("info", "{}/"), 2),
     "a disk that is not there": (("check-disk", "{}/nowhere"), 2),
     "an option that is not there": (("ls", "--colour", "{}"), 2),
     "no argument": (("verify",), 2),

@@ -314,8 +314,8 @@ def test_a_tag_that_open_wave_cannot_read_is_warned_of_by_its_key(
     tags: list[dict[str, Any]] = []
     storage.tagRequest.connect(lambda tag: (tag.update(where=folder), tags.append(tag)))
     storage.reserve((2, 2))
-    assert "note 'where' is no plain data" in caplog.text
+    assert "note 'where' is not plain data" in caplog.text
     tags[0]["late"] = {folder}
     storage.save()
     assert storage.waitForSaved()
-    assert "note 'where', 'late' is no plain data" in caplog.text
+    assert "note 'where', 'late' is not plain data" in caplog.text

@@ -203,7 +203,7 @@ def test_a_value_that_the_dtype_does_not_hold_is_a_type_error_and_the_others_are
     storage = make_storage(dtype=dtype)
     storage.reserve((3, 2), 9)
     storage.update({(0,): np.array([1, 2], "uint16")})
-    with pytest.raises(lys_storage.FrameTypeError, match=r"index \(1,\): its value 70000 at \(1,\) cannot be kept"):
+    with pytest.raises(lys_storage.FrameTypeError, match=r"index \(1,\): its value 70000 at \(1,\) cannot be stored"):
         storage.update({(1,): np.array([0, 70000], "uint32"), (2,): np.array([3, 65535], "uint32")})
     with pytest.raises(lys_storage.FrameTypeError, match="masked"):
         storage.update({(1,): np.ma.masked_array([1, 2], [0, 1], "uint16")})

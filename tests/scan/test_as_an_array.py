@@ -122,7 +122,7 @@ def test_an_element_is_a_numpy_scalar_and_can_be_added_to(tmp_path: Path) -> Non
         scan[0, 1] = 7
         scan[0, 1] += 1
         assert (type(scan[0, 1]), scan[0, 1]) == (np.uint16, 8)
-        with pytest.raises(FrameTypeError, match="cannot be kept as uint16, it would become 65535"):
+        with pytest.raises(FrameTypeError, match="cannot be stored as uint16, it would become 65535"):
             scan[0, 1] += np.int64(-9)
 
 

@@ -275,7 +275,7 @@ NO_PLAIN_DATA = [
 
 def warned_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     """What has been named since the last call, each as often as it was."""
-    said = [record.getMessage().split(": note ")[1].split(" is no plain data")[0] for record in caplog.records]
+    said = [record.getMessage().split(": note ")[1].split(" is not plain data")[0] for record in caplog.records]
     caplog.clear()
     return said
 

@@ -76,7 +76,7 @@ def test_a_frame_with_a_value_that_would_change_is_refused_and_named(
                 write(1, frame)
             text = str(caught.value)
             assert "index 1: its value" in text
-            assert f" at ({place},) cannot be kept" in text
+            assert f" at ({place},) cannot be stored" in text
             assert value in text.split(" at (")[0]
             assert would_be in text.split("would become")[1]
             assert "casting='unsafe'" in text
@@ -133,7 +133,7 @@ def test_in_a_large_frame_every_slab_is_looked_at_before_anything_is_stored(
     scan[0] = good
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with pytest.raises(FrameTypeError, match=rf"at \(2, {columns - 2}\) cannot be kept"):
+        with pytest.raises(FrameTypeError, match=rf"at \(2, {columns - 2}\) cannot be stored"):
             scan[0] = given
     assert_same_array(saved(scan)[0], good.astype(stored))
 
@@ -151,7 +151,7 @@ def test_where_warnings_are_errors_an_overflow_is_still_a_type_error(tmp_path: P
 @pytest.mark.skipif(not hasattr(np, "dtypes") or not hasattr(np.dtypes, "StringDType"), reason="numpy 2 has it")
 def test_text_of_any_length_is_stored_where_it_fits(tmp_path: Path) -> None:
     scan = begin(tmp_path, (2, 2), "U3", grid_ndim=1, fill_value="")
-    with pytest.raises(FrameTypeError, match=r"abcd at \(1,\) cannot be kept"):
+    with pytest.raises(FrameTypeError, match=r"abcd at \(1,\) cannot be stored"):
         scan[0] = np.array(["abc", "abcd"], np.dtypes.StringDType())
     scan[1] = np.array(["abc", "ä"], np.dtypes.StringDType())
     assert_same_array(saved(scan), np.array([["", ""], ["abc", "ä"]]))
@@ -191,7 +191,7 @@ def test_a_camera_that_changes_its_depth_is_refused_where_its_values_are_too_lar
     scan = begin(tmp_path, (3, 2), grid_ndim=1)
     frame_writer(scan).infer_dtype_from_first_frame(7)
     scan[0] = np.array([1, 65535], "u2")
-    with pytest.raises(FrameTypeError, match=r"70000 at \(0,\) cannot be kept as uint16, it would become 4464"):
+    with pytest.raises(FrameTypeError, match=r"70000 at \(0,\) cannot be stored as uint16, it would become 4464"):
         scan[1] = np.array([70000, 1], "u4")
     scan[2] = np.array([3, 4], "u4")
     assert_same_array(saved(scan), np.array([[1, 65535], [7, 7], [3, 4]], "u2"))
