@@ -8,7 +8,7 @@ from collections.abc import Callable
 from .errors import LysStorageError
 
 Progress = Callable[[int, int], None]
-"""progress(done, total) in bytes of fill value written."""
+"""on_progress(done, total), both in bytes."""
 log = logging.getLogger("lys_storage")
 ErrorHandler = Callable[[LysStorageError], None]
 

@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import zipfile
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..array_like import ArrayLike, Facts, keys_in_words, one_index
+from ..callbacks import Progress
 from ..disk import File, read_fortran_selection, read_selection
 from ..errors import BadFileError, ScanClosedError, os_error
 from ..format import (
@@ -171,9 +171,13 @@ class StoredWave(ArrayLike):
         if self._is_closed:
             raise ScanClosedError(f"{self.path} is closed; open it again with open_wave")
 
-    def verify(self, on_progress: Callable[[int], None] = lambda done: None) -> Iterator[str]:
-        """Read every member, and yield a text for each fault that is found. `on_progress(done)`: the bytes read so far."""
-        return check_members(self._file, on_progress)
+    def verify(self, *, on_progress: Progress | None = None) -> list[str]:
+        """Read every byte of the file. A text for each fault; an empty list: the file is sound.
+
+        `on_progress(done, total)`: bytes.
+        """
+        self._raise_if_closed()
+        return list(check_members(self._file, on_progress))
 
     def close(self) -> None:
         """Close the file. Arrays that `data` returned before remain valid. A second call does nothing."""
@@ -225,7 +229,7 @@ def open_wave(
     try:
         with naming_the_file(where, file):
             wave = _open(where, file, allow_pickle)
-            for what in wave.verify() if verify else ():
+            for what in check_members(file) if verify else ():
                 raise BadFileError(what)
         return wave
     except BaseException:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import struct
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
+from ..callbacks import Progress
 from ..disk import File
 from ..errors import BadFileError
 from ..format import crc32
@@ -22,10 +23,10 @@ _MAX_MEMBERS = 1000
 _STEP = 1 << 20
 
 
-def check_members(file: File, on_progress: Callable[[int], None] = lambda done: None) -> Iterator[str]:
+def check_members(file: File, on_progress: Progress | None = None) -> Iterator[str]:
     """Read each member of the archive `file`, compare it with its CRC-32, and yield a text for each fault.
 
-    `on_progress(done)`: the bytes read so far.
+    `on_progress(done, total)`: bytes of all members.
     """
     done = 0
     try:
@@ -33,6 +34,7 @@ def check_members(file: File, on_progress: Callable[[int], None] = lambda done: 
             names = archive.namelist()
             if len(set(names)) != len(names):
                 yield "two members have the same name"
+            total = sum(member.file_size for member in archive.infolist())
             for member in archive.infolist():
                 with archive.open(member) as stream:  # raises if its two headers have different names
                     pieces = iter(lambda: stream.read(_STEP), b"")
@@ -40,7 +42,8 @@ def check_members(file: File, on_progress: Callable[[int], None] = lambda done: 
                     for piece in _read_stored(file, member) if member.compress_type == zipfile.ZIP_STORED else pieces:
                         crc = crc32(piece, crc)
                         done += len(piece)
-                        on_progress(done)
+                        if on_progress is not None:
+                            on_progress(done, total)
                     if crc != member.CRC:
                         yield f"Bad CRC-32 for file {member.filename!r}"
     except Exception as error:  # zipfile and its decoders raise anything for a damaged archive

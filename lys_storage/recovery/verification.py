@@ -130,7 +130,7 @@ def _verify_export(path: Path, on_progress: Callable[[int], None]) -> Iterable[s
             if wave.note_error is not None:
                 is_unsafe = isinstance(wave.note_error, UnsafeFileError)
                 yield f"{'not all of it was checked: ' * is_unsafe}{wave.note_error}"
-            yield from wave.verify(on_progress)
+            yield from wave.verify(on_progress=lambda done, total: on_progress(done))
     except UnsafeFileError as error:
         yield f"not all of it was checked: {error}"
         yield from _check_members(path, on_progress)
@@ -139,7 +139,7 @@ def _verify_export(path: Path, on_progress: Callable[[int], None]) -> Iterable[s
 def _check_members(path: Path, on_progress: Callable[[int], None]) -> Iterator[str]:
     file = File.open(path, writable=False)
     try:
-        yield from check_members(file, on_progress)
+        yield from check_members(file, lambda done, total: on_progress(done))
     finally:
         file.close()
 

@@ -282,3 +282,21 @@ def test_a_file_that_is_not_there_is_an_os_error_of_the_family(tmp_path: Path) -
         with pytest.raises(StorageOSError) as caught:
             lys_storage.open_wave(path)
         assert caught.value.filename == os.fspath(path)
+
+
+def test_verify_reads_every_byte_and_lists_what_is_wrong(tmp_path: Path) -> None:
+    """The list is empty if the file is sound. The progress ends at its total."""
+    with lys_storage.create(tmp_path / "a.npz", (4, 1000), "u2", grid_ndim=1) as scan:
+        scan[...] = np.arange(4000, dtype="u2").reshape(4, 1000)
+    told: list[tuple[int, int]] = []
+    with lys_storage.open_wave(scan.path) as wave:
+        assert wave.verify(on_progress=lambda done, total: told.append((done, total))) == []
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert told[-1][0] == told[-1][1] > 8000
+    with open(scan.path, "r+b") as file:
+        file.seek(5000)
+        file.write(b"\xff")
+    with lys_storage.open_wave(scan.path) as wave:
+        assert wave.verify() == ["Bad CRC-32 for file 'data.npy'"]
+    with pytest.raises(lys_storage.ScanClosedError):
+        wave.verify()
