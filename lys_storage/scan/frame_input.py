@@ -111,8 +111,15 @@ def as_frame(frame: Any, dtype: np.dtype[Any], index: Any) -> np.ndarray[Any, An
         )
     raise FrameTypeError(
         f"frame at index {index!r} has dtype {array.dtype}, expected {dtype} or a dtype that casts to it by 'same_kind': "
-        f"convert the frame, or create the scan with dtype={array.dtype.name!r}"
+        f"convert the frame, or create the scan with dtype={_spelled(array.dtype)}"
     )
+
+
+def _spelled(dtype: np.dtype[Any]) -> str:
+    """`dtype` as an argument of create."""
+    if dtype.names is not None:
+        return str(dtype)
+    return repr(dtype.name if dtype.kind in "biufc" else dtype.str)
 
 
 @lru_cache(64)
@@ -154,7 +161,7 @@ def _check_values(array: np.ndarray[Any, Any], seen: int, slab: Any, cast: Any, 
         place = tuple(map(int, np.unravel_index(seen + changed, array.shape)))
         raise FrameTypeError(
             f"frame at index {index!r}: its value {array[place]!s} at {place} cannot be stored as {cast.dtype}, it would become "
-            f"{cast.reshape(-1)[changed]!s}; convert the frame, create the scan with dtype={array.dtype.name!r}, or pass "
+            f"{cast.reshape(-1)[changed]!s}; convert the frame, create the scan with dtype={_spelled(array.dtype)}, or pass "
             "casting='unsafe'"
         )
 

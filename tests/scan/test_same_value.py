@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import warnings
 from pathlib import Path
 from typing import Any
@@ -313,3 +314,28 @@ def test_of_floats_exactly_those_that_become_infinite_are_found(numbers: list[fl
     assert fits is not None
     if expected is not None:
         assert not fits(values, kept)
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        ("f8", "u2"),
+        ("U5", "U3"),
+        ("m8[s]", "S3"),
+        ([("a", "m8[s]")], [("a", "S3")]),
+        (">i4", ">u2"),
+        ("M8[us]", "M8[s]"),
+    ],
+    ids=str,
+)
+def test_the_dtype_that_an_error_names_can_be_given_to_create(tmp_path: Path, given: Any, stored: Any) -> None:
+    frame = np.zeros((), np.int64).astype("m8[s]") if given == "m8[s]" else np.zeros((), given)
+    frame = np.array(
+        {"U5": "abcde", "i4": 70000, "M8[us]": "2020-01-01T00:00:00.000001"}.get(str(given).lstrip(">"), frame), given
+    )
+    with begin(tmp_path, (2,), stored, grid_ndim=1) as scan:
+        with pytest.raises(FrameTypeError, match="create the scan with dtype=") as caught:
+            scan[0] = frame
+        named = str(caught.value).split("create the scan with dtype=")[1].split(", or pass")[0]
+        assert np.dtype(ast.literal_eval(named)) == frame.dtype.newbyteorder("=")
+        scan.suspend()
