@@ -1,21 +1,21 @@
 #!/usr/bin/env python
-"""A storm of SIGKILLs over scans that are being written: what was acknowledged has to be there, bit for bit.
+"""Kill processes with SIGKILL while they write scans, and check that every acknowledged frame survives bit for bit.
 
     python tools/crash_storm.py --kills 1000 --seed 0 --dir /where/the/data/go
 
-Each life is one scan: a child process begins it, writes and rewrites frames in random order, flushes, saves it; further
-children resume or recover it. Every child is killed, either by this process at a random moment, or by itself before,
-in the middle of, or after the n-th durable step (an operation of lys_storage.disk) of a phase. A child tells over a
-pipe what it begins to write and what has been acknowledged. After each kill a copy of the folder is recovered, as on
-the same boot, and every acknowledged frame is compared; a frame killed while it is rewritten is the old or the new one.
-It writes in a new folder below DIR only, which is removed at the end.
+Each life is one scan. A child process creates it, writes and rewrites frames in random order, flushes, and closes it.
+Further children resume or recover it. Every child is killed: by this process at a random moment, or by itself before,
+during or after the n-th durable step (an operation of lys_storage.disk) of a phase. A child reports over a pipe each
+write when it begins and when it is acknowledged. After each kill, a copy of the folder is recovered as on the same boot,
+and every acknowledged frame is compared. A frame whose rewrite was killed must hold the old or the new version.
+All files are in a new folder below DIR, which is removed at the end.
 """
 
 from __future__ import annotations
 
 import os
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # children are forked: no thread may run in this process
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the children are forked: this process must have no other thread
 
 import random
 import sys
@@ -37,15 +37,16 @@ FAULTS_TOLD = 40
 
 
 @click.command(help=(__doc__ or "").split("\n")[0])
-@click.option("--kills", default=1000, show_default=True, help="How many child processes are killed.")
+@click.option("--kills", default=1000, show_default=True, help="Number of child processes to kill.")
+@click.option("--seed", default=0, show_default=True, help="Seed. Runs with the same seed differ only in their timing.")
 @click.option(
-    "--seed", default=0, show_default=True, help="The storm is the same for the same seed, but for its timing."
+    "--dir",
+    "where",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Folder for the files. Default: temporary.",
 )
-@click.option(
-    "--dir", "where", type=click.Path(path_type=Path, file_okay=False, exists=True), help="Default: a new one."
-)
-@click.option("--frame-bytes", default=0, help="Size of a frame, even; default: from 1,000 to 1 MiB, mixed.")
-@click.option("--life", "only", default=-1, help="This one only, as a fault names it.")
+@click.option("--frame-bytes", default=0, help="Size of a frame (even). Default: 1,000 bytes to 1 MiB, drawn per scan.")
+@click.option("--life", "only", default=-1, help="Run only this life; a FAULT line gives its number.")
 def main(kills: int, seed: int, where: Path | None, frame_bytes: int, only: int) -> None:
     out = Console(highlight=False, markup=False, soft_wrap=True)
     tally, begin, said = Tally(), time.monotonic(), 0.0
@@ -77,7 +78,7 @@ def report(out: Console, tally: Tally, *, seconds: float) -> None:
         out.print(f"FAULT {fault}")
     out.print(
         f"{tally.kills} kills in {tally.lives} scans, {seconds:.0f} s: "
-        f"{tally.copies} copies made meanwhile, {tally.copies_exported} of them exported; "
+        f"{tally.copies} copies made during writes, {tally.copies_exported} of them exported; "
         f"{tally.acknowledged:,} frames acknowledged, {tally.checked:,} compared, {tally.lost} lost; "
         f"{len(tally.faults)} other faults"
         if tally.lost == 0

@@ -1,10 +1,11 @@
 #!/usr/bin/env python
-"""Coverage-guided fuzzing of everything that reads a file: python tools/fuzz.py --target all --seconds 600 --seed 1
+"""Coverage-guided fuzzing of all code that reads a file: python tools/fuzz.py --target all --seconds 600 --seed 1
 
-Needs atheris (pip install atheris; Linux, Python up to 3.12). Each target takes bytes, makes files of them, and asks the
-package what they are: only errors of the family and right answers pass. Checksums are made right where an input asks
-for it, so that what is behind them is reached too. Finds are written to a folder, each with the command that shows it
-again; `--replay FILE...` runs some without atheris. A find that has been mended goes to tests/faults/fuzz_finds/<target>/.
+Needs atheris (pip install atheris; Linux, Python up to 3.12). Each target builds files from the input bytes, and reads
+them with lys_storage. The result must be correct, or an error of the LysStorageError family. An input can request valid
+checksums, so that the code behind the checksum tests is reached too. The inputs of finds are written to a folder; the
+command that replays a find is printed with it. `--replay FILE...` runs inputs without atheris. The input of a fixed find
+is kept in tests/faults/fuzz_finds/<target>/.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from tools.fuzzing.running import CHILD, Campaign, replay, run_in_this_process
 def parse_arguments(targets: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", choices=[*targets, "all"])
-    parser.add_argument("--seconds", type=int, default=60, help="for each target")
+    parser.add_argument("--seconds", type=int, default=60, help="time for each target")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--corpus", type=Path, help="kept between runs; a temporary one without it")
-    parser.add_argument("--finds", type=Path, default=Path("fuzz_finds"))
+    parser.add_argument("--corpus", type=Path, help="folder that keeps the corpus between runs; default: temporary")
+    parser.add_argument("--finds", type=Path, default=Path("fuzz_finds"), help="folder for the inputs of finds")
     parser.add_argument("--replay", type=Path, nargs="+", metavar="FILE", help="run these inputs once, without atheris")
     given = parser.parse_args()
     if not given.replay:
@@ -40,7 +41,7 @@ def parse_arguments(targets: list[str]) -> argparse.Namespace:
 def main() -> int:
     if sys.argv[1:2] == [CHILD]:
         run_in_this_process(sys.argv[2], Path(sys.argv[3]), sys.argv[4:])
-    import numpy  # after the child, which instruments what numpy imports
+    import numpy  # not before the line above: the child instruments the imports of numpy
 
     from tools.fuzzing.targets import TARGETS
 

@@ -1,19 +1,19 @@
 #!/usr/bin/env python
-"""A storm of interrupts: a KeyboardInterrupt at every point of each public call where CPython can deliver one.
+"""Raise a KeyboardInterrupt at every point of each public call where CPython can deliver one.
 
     python tools/interrupt_storm.py --call close --twice --dir /where/the/data/go
 
-Each trial is one scan. Its call is interrupted at one point, with --twice again at each of the next points while that one
-unwinds. Then a further frame is written, and the scan is closed or suspended, while the traceback is alive. Nothing may
-hang; the lock has to be free; `recover` has to export what is not exported; every acknowledged frame has to be there, bit
-for bit. It writes in a new folder below DIR only, which is removed at the end.
+Each trial is one scan. The call is interrupted at one point. With --twice it is interrupted again at each of the next
+points, while the first interrupt unwinds. Then another frame is written, and the scan is closed or suspended, while the
+traceback is alive. No call may hang. The lock must be free. `recover` must export a scan that is not exported. Every
+acknowledged frame must survive bit for bit. All files are in a new folder below DIR, which is removed at the end.
 """
 
 from __future__ import annotations
 
 import os
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # children are forked: no thread may run in this process
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the children are forked: this process must have no other thread
 
 import shutil
 import sys
@@ -35,12 +35,15 @@ FAULTS_TOLD = 40
 
 
 @click.command(help=(__doc__ or "").split("\n")[0])
-@click.option("--call", "calls", multiple=True, type=click.Choice(list(CALLS)), help="Default: all of them.")
-@click.option("--twice", is_flag=True, help="A second interrupt, too, at each of the points that follow the first.")
-@click.option("--seed", default="0", show_default=True, help="Draws the kind of disk, and the trials of --most.")
-@click.option("--most", type=int, help="So many trials of each call, drawn by the seed; default: all.")
+@click.option("--call", "calls", multiple=True, type=click.Choice(list(CALLS)), help="Call to interrupt. Default: all.")
+@click.option("--twice", is_flag=True, help="Interrupt also a second time, at each of the points after the first.")
+@click.option("--seed", default="0", show_default=True, help="Seed of the disk properties and of the trials of --most.")
+@click.option("--most", type=int, help="Maximum trials per call and ending, drawn by the seed. Default: all.")
 @click.option(
-    "--dir", "where", type=click.Path(path_type=Path, file_okay=False, exists=True), help="Default: a new one."
+    "--dir",
+    "where",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Folder for the files. Default: temporary.",
 )
 def main(calls: tuple[str, ...], twice: bool, seed: str, most: int | None, where: Path | None) -> None:
     out = Console(highlight=False, markup=False, soft_wrap=True)

@@ -1,14 +1,14 @@
 #!/usr/bin/env python
-"""Cut the power for real, many times, while scans are being written, and see whether lys_storage kept its promises.
+"""Cut the power of a real filesystem many times while scans are written, and check every promise of lys_storage.
 
     sudo python tools/power_cut.py --cuts 300 --seed 0
 
-Each cut: a filesystem on a loop device, over a file whose writes and flushes a FUSE server of our own records; a child
-process that writes scans with the real code and tells what it did and when; at a random moment, while the writer runs,
-the disk stops: what came since its last flush is kept, dropped or torn, by a seeded choice. What is left is mounted,
-recovered as on another boot, and read with nothing of lys_storage.
+Each cut uses a filesystem on a loop device. The file behind the loop device is served by a FUSE server of this program,
+which records its writes and flushes. A child process writes scans with lys_storage, and reports each operation with its
+time. At a random moment, while the child writes, the disk stops. Each write since the last flush is kept, dropped or torn,
+by a seeded choice. The remaining image is mounted, recovered as on another boot, and read without lys_storage.
 
-It never mounts anything where another process could see it: it makes a mount namespace of its own.
+The program creates its own mount namespace, so no other process sees its mounts.
 """
 
 from __future__ import annotations
@@ -35,48 +35,48 @@ from tools.durability.real.filesystem import FILESYSTEMS, Bench, why_not_this
 from tools.durability.real.report import first_lines, table_of, text_of
 from tools.durability.real.system import mount, unmount, why_not
 
-HELP = """Cut the power for real while scans are being written, recover, and check every promise. Linux, as root.
+HELP = """Cut the power of a real filesystem while scans are written, recover, and check every promise. Linux, as root.
 
 \b
 How the cut is made
-    ext4, xfs or btrfs on a loop device, over a file in a FUSE filesystem that
-    this program serves itself through /dev/fuse. Every write and every flush of
-    the loop device passes through it. At the cut, all that came before the last
-    flush stays; of what came since, each write is kept, dropped, or torn at
-    sector size, by a choice that follows from --seed. The writer is still at it.
+    ext4, xfs or btrfs is on a loop device, over a file in a FUSE filesystem
+    that this program serves through /dev/fuse. Every write and every flush of
+    the loop device passes through it. A cut keeps every write before the last
+    flush. Each later write is kept, dropped, or torn at sector size, by a
+    choice that --seed determines. The writer still runs at the cut.
 
 \b
 Why this way
-    Copying the image under the writer is no single moment, and drops nothing
-    that the filesystem has sent already. device-mapper (dm-log-writes, dm-flakey)
-    and NBD would do, but many kernels have neither; loop and FUSE nearly all.
-    A kernel that is simply killed loses only what it has not sent to the disk;
-    here the disk's own cache is lost too, in any order.
+    A copy of the image during writes shows no single moment, and drops nothing
+    that the filesystem has sent already. device-mapper (dm-log-writes,
+    dm-flakey) and NBD would work, but many kernels have neither. Nearly all
+    have loop and FUSE. A killed kernel loses only the data that it has not
+    sent to the disk; here the disk's own cache is lost too, in any order.
 
 \b
 What a disk may do
-    Sectors of 512 bytes are written whole or not at all; on btrfs 4096, because
-    its superblock is 4096 bytes, written in place, with a checksum: it takes for
-    granted that these are not torn (--sector changes it for all).
+    A sector of 512 bytes is written whole or not at all. On btrfs a sector is
+    4096 bytes: btrfs writes its superblock of 4096 bytes in place, and assumes
+    that it is not torn. --sector sets the size for all filesystems.
 
 \b
 How it ends (--mode)
     power cut     the disk stops, and another boot recovers
-    same kernel   the disk stops and comes back, and the kernel never went down:
-                  the boot is the same, and the states in the journal are not true
-    restart       the process is killed, everything is written to the disk in
-                  order, and another boot recovers: what was acknowledged 100 ms
-                  before the kill has to be there, flushed or not
+    same kernel   the disk stops and returns while the kernel keeps running: the
+                  boot is the same, but the states in the journal are not true
+    restart       the process is killed, the filesystem is unmounted, and another
+                  boot recovers: each frame that was acknowledged 100 ms before
+                  the kill must survive, flushed or not
 
 \b
 Exit code
-    0 no promise broken; 1 one was; 2 wrong use, or nothing could be measured.
+    0 no promise broken; 1 a promise broken; 2 usage error, or nothing measured.
 """
 
 
 @dataclass
 class Session:
-    """The cuts of one call of this program, and where they are printed. `numbers` are those of the cuts."""
+    """The cuts of one run of this program, and the console they are printed on. `numbers`: the numbers of the cuts."""
 
     console: Console
     seed: int
@@ -116,7 +116,7 @@ class Session:
 
 @contextlib.contextmanager
 def workplace(folder: Path | None) -> Iterator[Path]:
-    """A folder for the images: below `folder`, or a filesystem in memory of our own. It is removed in any case."""
+    """A folder for the images: below `folder`, or in a new tmpfs. It is always removed."""
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix="power_cut.", dir=folder))
@@ -131,20 +131,28 @@ def workplace(folder: Path | None) -> Iterator[Path]:
 
 
 @click.command(help=HELP)
-@click.option("--cuts", default=300, show_default=True, help="How many, over all filesystems.")
+@click.option("--cuts", default=300, show_default=True, help="Number of cuts, over all filesystems.")
 @click.option(
-    "--fs", "kinds", multiple=True, type=click.Choice(list(FILESYSTEMS)), help="May be repeated.  [all three]"
+    "--fs",
+    "kinds",
+    multiple=True,
+    type=click.Choice(list(FILESYSTEMS)),
+    help="Filesystem; may be repeated.  [all three]",
 )
 @click.option("--mode", type=click.Choice(MODES), default=MODES[0], show_default=True, help="How it ends; see above.")
-@click.option("--seed", default=0, show_default=True, help="Moments, scans, and what is kept follow from it.")
-@click.option("--cut", "only", type=int, help="Only the cut of this number, of the run with this seed.")
-@click.option("--size-mb", default=320, show_default=True, help="Size of the disk (xfs takes none below 304).")
-@click.option("--sector", type=int, help="What a disk writes whole, bytes.  [512; btrfs 4096]")
-@click.option("--dir", "folder", type=click.Path(path_type=Path), help="Where the images lie.  [in memory]")
 @click.option(
-    "--keep", type=click.Path(path_type=Path), help="Keep the disks of cuts that broke a promise in this folder."
+    "--seed", default=0, show_default=True, help="Seed of the moments, the scans, and the writes that are kept."
 )
-@click.option("--log", "log_path", type=click.Path(path_type=Path), help="Write what was chosen and found at each cut.")
+@click.option("--cut", "only", type=int, help="Make only the cut with this number, of the run with this seed.")
+@click.option("--size-mb", default=320, show_default=True, help="Size of the disk (at least 304 for xfs).")
+@click.option("--sector", type=int, help="Bytes that a disk writes whole.  [512; btrfs 4096]")
+@click.option("--dir", "folder", type=click.Path(path_type=Path), help="Folder for the disk images.  [in memory]")
+@click.option(
+    "--keep", type=click.Path(path_type=Path), help="Keep the disk images of cuts that broke a promise in this folder."
+)
+@click.option(
+    "--log", "log_path", type=click.Path(path_type=Path), help="Log the choices and results of each cut here."
+)
 def main(
     cuts: int,
     kinds: tuple[str, ...],
@@ -160,7 +168,7 @@ def main(
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(machine_and_commit(), highlight=False, soft_wrap=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    os.environ["PATH"] += ":/usr/sbin:/sbin"  # where mkfs is, and not every shell looks
+    os.environ["PATH"] += ":/usr/sbin:/sbin"  # mkfs is there, and not every shell has them on its PATH
     reason = why_not()
     if reason is not None:
         console.print(f"not measured: {reason}")

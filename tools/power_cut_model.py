@@ -1,17 +1,18 @@
 #!/usr/bin/env python
-"""Cut the power of a modelled disk at every operation of a scan, and check every promise on what is left.
+"""Cut the power of a modelled disk at every operation of a scan, recover, and check every promise.
 
     python tools/power_cut_model.py --cuts 10000 --seed 0
 
 lys_storage runs on a real folder (in memory), and every change that it makes is recorded. At each recorded point the
-power is cut: unsynced writes, stores through maps, sizes and names are kept, dropped or torn by choice. What is left is
-recovered as on another boot, and compared with what had been promised: cells older than the last flush are there bit
-for bit (old or new where a rewrite had begun since), what is in an export was written there or is listed as missing and
-holds the fill value, no file under a final name is bad. One recovery in four is cut again.
+power is cut: unsynced writes, stores through maps, sizes and names are kept, dropped or torn, by a seeded choice. The
+remaining files are recovered as on another boot, and compared with the promises. Cells older than the last flush survive
+bit for bit (the old or the new version if a rewrite has begun since). Each cell of an export holds a version that was
+written there, or is listed as missing and holds the fill value. No file under a final name is bad. One recovery in four is
+cut too.
 
-Syncs fail as well, by the seed, in a scan and in its recovery: some of the pages of a failed sync are lost, though they
-read as written, and no later sync writes them. What it should have made durable is not promised. The program that writes
-the scan tries again or goes on, and what a later flush promises has to be there.
+Syncs also fail, by the seed, in a scan and in its recovery. Some of the pages of a failed sync are lost: they read as
+written, but no later sync writes them. A failed sync promises nothing. The program that writes the scan tries again or
+continues, and the promises of a later flush must hold.
 """
 
 from __future__ import annotations
@@ -36,14 +37,19 @@ FAULTS_TOLD = 20
 
 
 @click.command(help=(__doc__ or "").split("\n")[0])
-@click.option("--cuts", default=10_000, show_default=True, help="How many times the power is cut, at least.")
-@click.option("--seed", default=0, show_default=True, help="The same cuts for the same seed.")
-@click.option("--only", default="", help="Scenarios whose name contains this.")
-@click.option("--any-names", is_flag=True, help="Creates, renames and removes survive in any order, not in theirs.")
+@click.option("--cuts", default=10_000, show_default=True, help="Minimum number of power cuts.")
+@click.option("--seed", default=0, show_default=True, help="Seed. The same seed gives the same cuts.")
+@click.option("--only", default="", help="Run only scenarios whose name contains this text.")
+@click.option("--any-names", is_flag=True, help="Unsynced creates, renames and removes survive in any order.")
 @click.option(
-    "--sync-errors/--no-sync-errors", default=True, show_default=True, help="Whether syncs fail, by the seed."
+    "--sync-errors/--no-sync-errors", default=True, show_default=True, help="Whether some syncs fail, by the seed."
 )
-@click.option("--dir", "where", type=click.Path(path_type=Path, file_okay=False, exists=True), help="Default: memory.")
+@click.option(
+    "--dir",
+    "where",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Folder for the files. Default: in memory.",
+)
 def main(cuts: int, seed: int, only: str, any_names: bool, sync_errors: bool, where: Path | None) -> None:
     out = Console(highlight=False, markup=False, soft_wrap=True)
     if where is None and Path("/dev/shm").is_dir():
@@ -77,7 +83,7 @@ def report(out: Console, scenarios: list[Scenario], tally: Tally, *, runs: int, 
     out.print(
         f"{tally.cuts.total():,} cuts at {tally.points.total():,} points of {runs} runs of each scenario, of which "
         f"{tally.again:,} with the recovery cut too, {tally.sync_errors.total():,} sync errors, {seconds:.0f} s: "
-        f"{tally.frames:,} frames compared, {tally.missing:,} missing as they may be, "
+        f"{tally.frames:,} frames compared, {tally.missing:,} listed as missing, "
         f"{tally.broken.total()} cuts with a promise broken"
     )
 

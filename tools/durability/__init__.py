@@ -1,15 +1,17 @@
-"""What the durability experiments share, and the three experiments themselves.
+"""The durability experiments, and the code that they share.
 
-`tools/crash_storm.py`, `tools/power_cut_model.py` and `tools/power_cut.py` are thin programs on top of this package.
+`tools/crash_storm.py`, `tools/interrupt_storm.py`, `tools/power_cut_model.py` and `tools/power_cut.py` are thin programs
+on top of this package.
 
-    ledger, frames              what was written, and which of it has to survive
-    exports, oracle             what is found afterwards, compared with the ledger
-    own_reader                  what lys_storage itself says of the same folder
-    internals                   the private parts of lys_storage that the experiments reach into
+    ledger, frames              what was written, and which of it must survive
+    exports, oracle             compare the remaining files with the ledger
+    own_reader                  check the same folder with lys_storage itself
+    internals                   access to private parts of lys_storage
     files, environment          a folder as a value; the first line that a tool prints
-    storm/                      processes that are killed
-    model/                      a modelled disk that loses its power, and whose syncs fail
-    real/                       a real filesystem on a disk that loses its power
+    storm/                      kills processes
+    interrupts/                 interrupts public calls
+    model/                      a modelled disk with power cuts and failing syncs
+    real/                       power cuts of a disk with a real filesystem
 
-It imports nothing of tests/.
+The package does not import tests/.
 """

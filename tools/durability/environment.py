@@ -1,6 +1,6 @@
 """The versions, the machine and the filesystem that a tool prints before its results.
 
-It never fails because a program or a file that only describes the machine is absent.
+A missing program or file that only describes the machine is no error.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def versions() -> str:
 
 
 def filesystem_of(folder: Path) -> str:
-    """The type of the filesystem that holds `folder`; "?" where the system does not tell it."""
+    """The type of the filesystem that holds `folder`; "?" if /proc/mounts does not say."""
     try:
         mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
     except OSError:
@@ -31,7 +31,7 @@ def filesystem_of(folder: Path) -> str:
 
 
 def commit_of(folder: Path) -> str:
-    """The commit that is checked out in `folder`; "(no git)" where git is not installed or knows no commit."""
+    """The commit that is checked out in `folder`; "(no git)" if git is not installed or finds no commit."""
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=30)

@@ -1,6 +1,6 @@
 """Reads exports with numpy and zipfile.
 
-It never uses lys_storage: a fault of its reader must not hide a fault of the file.
+It never uses lys_storage: an error in its reader must not hide an error in the file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Export:
 
 
 def read_export(path: Path) -> Export:
-    """Raises whatever numpy, zipfile or json raise on a bad file."""
+    """Read an export. Raises the exceptions of numpy, zipfile and json on a bad file."""
     with zipfile.ZipFile(path) as archive:
         info = json.loads(archive.read("acquisition.json"))
     with np.load(path, allow_pickle=True) as stored:
@@ -36,7 +36,7 @@ def read_export(path: Path) -> Export:
 
 
 def zip_fault(path: Path, *, unzip: bool = False) -> str | None:
-    """What zipfile, and on demand the program unzip, find wrong with a file; None where nothing is wrong."""
+    """The first error that zipfile, and with `unzip` the program unzip, find in a file; None if it is valid."""
     try:
         with zipfile.ZipFile(path) as archive:
             bad = archive.testzip()

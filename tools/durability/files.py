@@ -1,6 +1,6 @@
 """A folder as a value: read it, write it again, and compare exports before and after.
 
-Hidden files, which are lock files, count for nothing.
+It ignores hidden files, which are lock files.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import hashlib
 from pathlib import Path
 
 Files = dict[str, bytes | str | None]
-"""What is in a folder, by path with "/". None is a folder; text is another name for the file of that name."""
+"""The content of a folder, by path with "/". None is a folder. Text is a hard link to the file of that name."""
 
 
 def read_files(root: Path) -> Files:

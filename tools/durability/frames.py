@@ -1,4 +1,4 @@
-"""The content of the frames that the experiments write: it tells scan, cell and version, and no mixture of two is valid.
+"""The content of the frames that the experiments write: it encodes scan, cell and version. No mix of two frames is valid.
 
 A cell is an element of the finest index grid. A frame that covers a row of the grid covers several cells.
 """
@@ -33,5 +33,5 @@ def make_frame(scan: int, cell: int, version: int, size: int) -> bytes:
 
 
 def find_version(data: bytes, scan: int, cell: int, versions: Iterable[int]) -> int | None:
-    """The one of `versions` that `data` is, bit for bit; None if it is none of them."""
+    """The version among `versions` that `data` holds, bit for bit; None if it holds none of them."""
     return next((v for v in versions if data == make_frame(scan, cell, v, len(data))), None)

@@ -1,6 +1,6 @@
-"""The private parts of lys_storage that the experiments reach into, each behind a function.
+"""Access to the private parts of lys_storage that the experiments need, each behind a function.
 
-Only this module, `model/recorder.py` and `storm/steps.py` (which replace system calls) import private modules.
+`model/recorder.py`, `storm/steps.py` and `interrupts/calls.py` replace functions of lys_storage themselves.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
 
 
 def replace_everywhere(function: Callable[..., Any], other: Callable[..., Any]) -> None:
-    """From now on every module of lys_storage that has imported `function` calls `other`."""
+    """Replace `function` by `other` in every module of lys_storage that has imported it."""
     for name, module in list(sys.modules.items()):
         if name == "lys_storage" or name.startswith("lys_storage."):
             for attribute, value in list(vars(module).items()):
@@ -46,7 +46,7 @@ def replace_everywhere(function: Callable[..., Any], other: Callable[..., Any]) 
 
 
 def set_boot_id(name: str) -> None:
-    """From now on this process runs on a boot of that name."""
+    """Set the boot id that lys_storage reads in this process."""
     syscalls_module.read_boot_id = lambda: name
 
 
@@ -62,7 +62,7 @@ def booted_as(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def copies_are_trusted() -> Iterator[None]:
-    """A copy of a folder stands for what a SIGKILL leaves of it: its states are believed as those of the files themselves."""
+    """Let lys_storage trust the states in a copy of a folder, as it trusts those of the original after a SIGKILL."""
     real = WriterRecord.vouches_for
     WriterRecord.vouches_for = lambda record, *files: record.boot_id == boot_id()  # type: ignore[method-assign]
     try:
@@ -73,7 +73,7 @@ def copies_are_trusted() -> Iterator[None]:
 
 @contextlib.contextmanager
 def files_are_the_writers_own() -> Iterator[None]:
-    """Files that a modelled disk has left are the writer's, as after a restart: inodes and birth times are not modelled."""
+    """Let lys_storage take the files of a modelled disk for the writer's: inodes and birth times are not modelled."""
     real = WriterRecord.wrote_to
     WriterRecord.wrote_to = lambda record, scan_file: True  # type: ignore[method-assign]
     try:
@@ -87,7 +87,7 @@ def scan_id(scan: lys_storage.Scan) -> str:
 
 
 def take_checksums(scan: lys_storage.Scan, frames: int | None = None) -> None:
-    """What the checksum thread does: take the checksums of what is new, or of so many frames of it."""
+    """Compute the checksums of all dirty frames, or of `frames` of them, as the checksum thread does."""
     if frames is None:
         scan._store.checksum_dirty()
     elif frames:
@@ -95,7 +95,7 @@ def take_checksums(scan: lys_storage.Scan, frames: int | None = None) -> None:
 
 
 def abandon(scan: lys_storage.Scan, below: Path) -> None:
-    """Leave what SIGKILL leaves: nothing more is done to the files, and every file below `below` is closed."""
+    """Leave the scan as SIGKILL does: do nothing more to its files, and close every file below `below`."""
     scan._end_threads()
     store = scan._store
     store.journal.close()
@@ -107,7 +107,7 @@ def abandon(scan: lys_storage.Scan, below: Path) -> None:
 
 
 def report_flushes(begins: Callable[[str], Callable[[], None]]) -> None:
-    """From now on `begins(scan_id)` is called before each flush of this process, and what it returns after it."""
+    """Call `begins(scan_id)` before each flush of this process, and the function that it returns after the flush."""
     real = ScanStore.flush
 
     def flush(part: ScanStore) -> None:
@@ -120,10 +120,10 @@ def report_flushes(begins: Callable[[str], Callable[[], None]]) -> None:
 
 @contextlib.contextmanager
 def drawn_kind_of_disk(rng: random.Random) -> Iterator[None]:
-    """Draw three properties that small scans do not have by themselves.
+    """Draw three properties that small scans do not have by default.
 
-    Blocks of frames that share a checksum, or none; marks in a map, or written as on a copy-on-write filesystem; a
-    member of zeros before the array, as large scans have it, or none.
+    The number of frames that share a checksum; marks in a map, or written as on a copy-on-write filesystem; with or
+    without a member of zeros before the array, as in large scans.
     """
     before = layout_module._MOST_IN_BLOCK, File.keeps_mapped_stores, archive_module._MAX_EXTRA
     in_block, by_map, padded = rng.choice([2, 4, 4096]), rng.random() < 0.7, rng.random() < 0.5

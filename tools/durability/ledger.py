@@ -1,8 +1,8 @@
-"""What a program that writes a scan has told: which versions of its cells were begun, acknowledged and promised.
+"""The record of a scan's writes: which versions of its cells were begun, acknowledged and promised.
 
-Every experiment feeds one ledger for each scan, in the order in which things happened, and the oracle asks it. The
-experiments differ in one point only. A killed process keeps everything that was acknowledged. A power cut keeps what
-was acknowledged before the last completed flush began. It never reads a file.
+Every experiment feeds one ledger for each scan, in the order of the events, and the oracle queries it. The experiments
+differ in one point only: after a kill every acknowledged version is promised; after a power cut only those that were
+acknowledged before the last completed flush began. The ledger never reads a file.
 
 A version is the number of a write. One thread at a time writes a cell, so the versions of a cell are in order.
 """
@@ -26,14 +26,14 @@ class Versions:
         return max((v for v, when in self.acknowledged.items() if when < safe_before), default=None)
 
     def allowed(self, safe_before: float) -> set[int]:
-        """The versions that may be found: the promised one, and those begun after it."""
+        """The versions that a cell may hold afterwards: the promised one, and those begun after it."""
         promised = self.promised(safe_before)
         return {v for v in self.begun if promised is None or v >= promised}
 
 
 @dataclass
 class Ledger:
-    """`safe_before`: what was acknowledged before this moment is promised."""
+    """`safe_before`: every version that was acknowledged before this moment is promised."""
 
     safe_before: float = 0
     cells: dict[int, Versions] = field(default_factory=dict)
@@ -47,11 +47,11 @@ class Ledger:
 
     @classmethod
     def of_killed_process(cls) -> Ledger:
-        """The kernel keeps what the process has written: all that was acknowledged is promised."""
+        """The kernel keeps the writes of a killed process: every acknowledged version is promised."""
         return cls(safe_before=math.inf)
 
     def take(self, what: str, *rest: Any, when: int | None = None) -> None:
-        """One fact. Without `when`, a fact happens after all those before."""
+        """Record one fact. Without `when`, it follows all earlier facts."""
         self._now = self._now + 1 if when is None else when
         match what, rest:
             case "begun", (version, cells):
@@ -79,7 +79,7 @@ class Ledger:
                 raise ValueError(f"unknown fact {what!r} {rest}")
 
     def _begin_anew(self, versions: Mapping[int, int], note: int) -> None:
-        """After a cut this was read back: it is promised from now on, and nothing else can come back."""
+        """Restart from the versions that were read back after a cut: only these are promised and allowed."""
         now = self._now
         self.cells = {cell: Versions({version: now}, {version: now}) for cell, version in versions.items()}
         self.note = Versions({note: now}, {note: now})

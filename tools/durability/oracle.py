@@ -1,6 +1,6 @@
-"""Compares what is found after a crash with what the ledger says was promised.
+"""Compares the files after a crash with the promises in the ledger.
 
-Every experiment asks this one oracle. It reads no lys_storage code and changes nothing.
+Every experiment uses this oracle. It does not use lys_storage, and changes no file.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from tools.durability.ledger import Ledger
 
 
 class Kind(Enum):
-    LOST = "lost"  # promised, and not there
-    PASSED_OFF = "passed off"  # said to be data (or a fill value), and it is not
-    BAD_FILE = "bad file"  # under a final name
-    VANISHED = "vanished"  # a final file that was there
+    LOST = "lost"  # a promised version is absent
+    PASSED_OFF = "passed off"  # listed as data (or as missing), but the bytes are not data (or not the fill value)
+    BAD_FILE = "bad file"  # a file under a final name is invalid
+    VANISHED = "vanished"  # a file under a final name is gone or changed
     OTHER = "other"
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A broken promise; `count` cells are concerned."""
+    """A broken promise. `count`: the number of affected cells."""
 
     kind: Kind
     text: str
@@ -38,7 +38,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a scan was created as. `fills`: one element of the fill value, in each dtype that the scan may have; None: any."""
+    """How a scan was created. `fills`: one element of the fill value for each dtype that the scan may have; None: any."""
 
     shape: tuple[int, ...]
     grid_ndim: int
@@ -49,7 +49,7 @@ class Expected:
 
 @dataclass
 class Verdict:
-    """`oldest_lost`: when the oldest acknowledged version was acknowledged that is gone without being promised."""
+    """`oldest_lost`: the time of the oldest acknowledgement whose version is lost, but was not promised."""
 
     faults: list[Fault] = field(default_factory=list)
     compared: int = 0
@@ -67,7 +67,7 @@ class Verdict:
 
 
 def check_archives(folder: Path) -> list[Fault]:
-    """A file under a final name is complete and valid, at any moment."""
+    """Check that every file under a final name is complete and valid, as it must be at any moment."""
     found = (zip_fault(path) for path in sorted(folder.rglob("*.npz")))
     return [Fault(Kind.BAD_FILE, text) for text in found if text is not None]
 
@@ -75,19 +75,19 @@ def check_archives(folder: Path) -> list[Fault]:
 def check_earlier_files(
     folder: Path, earlier: Mapping[str, bytes], *, replaceable: Collection[str] = ()
 ) -> list[Fault]:
-    """Final files that were there before (by name, with their digests) are there, and unchanged unless replaceable."""
+    """Check that the `earlier` final files (name: digest) still exist, and are unchanged unless replaceable."""
     faults = []
     for name, its_digest in earlier.items():
         path = folder / name
         if not path.exists():
-            faults.append(Fault(Kind.VANISHED, f"{name} was there before, and is gone"))
+            faults.append(Fault(Kind.VANISHED, f"{name} existed before, and is gone"))
         elif name not in replaceable and digest(path.read_bytes()) != its_digest:
-            faults.append(Fault(Kind.VANISHED, f"{name} was there before, and is another now"))
+            faults.append(Fault(Kind.VANISHED, f"{name} existed before, and its content has changed"))
     return faults
 
 
 def read_exports(folder: Path, verdict: Verdict, *, but: Collection[bytes] = (), unzip: bool = False) -> list[Export]:
-    """Test every archive below `folder`, and read the exports, but for those with these digests; a bad file is a fault."""
+    """Test every archive below `folder`, and read the exports except those with the digests `but`. Bad files are faults."""
     exports = []
     for path in sorted(folder.rglob("*.npz")):
         fault = zip_fault(path, unzip=unzip)
@@ -111,21 +111,23 @@ def compare(
     required: bool,
     cut_ns: int | None = None,
 ) -> None:
-    """Compare the exports of one scan, of which one is expected, with its ledger.
+    """Compare the exports of one scan with its ledger. One export is expected.
 
     Args:
-        expected: what the scan was created as.
-        exports: those that are this scan's.
-        ledger: what was promised.
-        verdict: takes what is found.
-        folder: where `ledger.saved` is relative to.
-        required: whether there has to be an export, also without a promised cell.
-        cut_ns: when the power was cut, if the ledger's times are in ns; for messages.
+        expected: how the scan was created.
+        exports: the exports of this scan.
+        ledger: the promises.
+        verdict: collects the faults and the counts.
+        folder: `ledger.saved` is relative to it.
+        required: whether an export must exist even if no cell is promised.
+        cut_ns: the time of the power cut, if the ledger's times are in ns; for messages.
     """
     if len(exports) > 1:
         verdict.add(Kind.OTHER, f"exports {[export.path.name for export in exports]}, one expected")
     if ledger.saved is not None and folder / ledger.saved not in [export.path for export in exports]:
-        verdict.add(Kind.VANISHED, f"{ledger.saved} was saved, and is gone; {[e.path.name for e in exports]} are there")
+        verdict.add(
+            Kind.VANISHED, f"{ledger.saved} was saved, and is gone; the exports are {[e.path.name for e in exports]}"
+        )
     if not exports:
         promised = len(ledger.promised())
         if required and ledger.saved is None:
@@ -169,22 +171,22 @@ class _Comparison:
         return True
 
     def _compare_metadata(self) -> None:
-        """Notes of the experiments hold the version of the note."""
+        """The notes of the experiments hold their version."""
         version, allowed = self.export.note.get("version"), self.ledger.allowed_notes()
         if version not in allowed:
-            self._add(Kind.OTHER, f"note of version {version}; allowed are {sorted(allowed)}")
+            self._add(Kind.OTHER, f"note has version {version}, allowed: {sorted(allowed)}")
         shape, axes = self.export.data.shape, self.export.axes
         if len(axes) != len(shape) or any(
             axis is not None and len(axis) != n for axis, n in zip(axes, shape, strict=True)
         ):
             lengths = [None if axis is None else len(axis) for axis in axes]
-            self._add(Kind.OTHER, f"axes of lengths {lengths}, expected {shape}")
+            self._add(Kind.OTHER, f"axes have lengths {lengths}, expected {shape}")
 
     def _compare_cells(self) -> None:
         data, info, promised = self.export.data, self.export.info, self.ledger.promised()
-        cells = int(np.prod(data.shape[: self.expected.grid_ndim]))  # a trimmed scan is a prefix
+        cells = int(np.prod(data.shape[: self.expected.grid_ndim]))  # a trimmed scan keeps the first cells
         if cut_off := [cell for cell in promised if cell >= cells]:
-            self._add(Kind.LOST, f"cells {cut_off} were promised, and trimmed away: {data.shape}", len(cut_off))
+            self._add(Kind.LOST, f"cells {cut_off} were promised, but are trimmed away: {data.shape}", len(cut_off))
         missing = missing_cells(info, cells)
         for cell, frame in enumerate(data.reshape(cells, -1)):
             self.verdict.compared += 1
@@ -200,17 +202,17 @@ class _Comparison:
                 self._note_what_is_gone(cell, found)
 
     def _version_of(self, cell: int, content: bytes, *, is_missing: bool) -> int | None:
-        """The version that the cell holds; None where it is missing, or holds none that was begun, which is a fault."""
+        """The version that the cell holds; None if it is missing, or (a fault) holds no version that was begun."""
         if is_missing:
             fill = self.expected.fills[self.export.data.dtype]
             if fill is not None and content != fill * (len(content) // len(fill)):
-                self._add(Kind.PASSED_OFF, f"cell {cell} is missing, and does not hold the fill value")
+                self._add(Kind.PASSED_OFF, f"cell {cell} is listed as missing, but does not hold the fill value")
             return None
         begun = self.ledger.versions(cell).begun
         found = find_version(content, self.expected.scan, cell, sorted(begun, reverse=True))
         if found is None:
             self._add(
-                Kind.PASSED_OFF, f"cell {cell} is said to be data, and is torn or none of its versions {list(begun)}"
+                Kind.PASSED_OFF, f"cell {cell} is listed as data, but is torn or none of its versions {list(begun)}"
             )
         return found
 
@@ -229,6 +231,6 @@ class _Comparison:
 
 
 def missing_cells(info: dict[str, Any], cells: int) -> set[int]:
-    """The cells that an export lists as missing; a frame of a coarse grid covers several."""
+    """The cells that an export lists as missing. A frame of a coarse grid covers several cells."""
     per_frame = cells // info["frames_expected"]
     return {cell for first, stop in info["missing"] for cell in range(first * per_frame, stop * per_frame)}

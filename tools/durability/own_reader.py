@@ -1,7 +1,7 @@
-"""What lys_storage itself says of a folder that has been recovered.
+"""Checks a recovered folder with lys_storage itself.
 
-The oracle reads exports with numpy. These checks are about the package's own reader and verifier, and about what
-recovery leaves behind.
+The oracle reads exports with numpy. These checks use the package's own reader and verifier, and look for leftovers of
+the recovery.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tools.durability.files import read_files
 
 
 def left_behind(folder: Path) -> list[str]:
-    """Files of a scan in progress that recovery should have removed, and what `verify` complains about.
+    """The files of a scan in progress that recovery should have removed, and the problems that `verify` reports.
 
     An empty scan file without a journal stays: it may be another program's.
     """
@@ -25,16 +25,16 @@ def left_behind(folder: Path) -> list[str]:
 
 
 def disagreements(exports: list[Export]) -> list[str]:
-    """Where `open_wave` gives another thing than numpy."""
+    """The differences between `open_wave` and numpy."""
     faults = []
     for export in exports:
         try:
             with lys_storage.open_wave(export.path) as wave:
                 same_data = wave.data.dtype == export.data.dtype and wave.data.shape == export.data.shape
                 if not same_data or wave.data.tobytes() != export.data.tobytes():
-                    faults.append(f"{export.path.name}: open_wave gives other data than numpy")
+                    faults.append(f"{export.path.name}: open_wave and numpy give different data")
                 if wave.note != export.note or wave.info != export.info:
-                    faults.append(f"{export.path.name}: open_wave gives another note or description than numpy")
+                    faults.append(f"{export.path.name}: open_wave and numpy give different notes or descriptions")
         except lys_storage.LysStorageError as error:
             faults.append(f"{export.path.name}: open_wave: {error}")
     return faults

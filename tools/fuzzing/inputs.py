@@ -1,6 +1,6 @@
-"""Inputs of the fuzz targets: bytes taken apart into fields, and files made of them, with right checksums.
+"""Inputs of the fuzz targets: splits bytes into fields, and builds files with valid checksums from them.
 
-It takes the magic numbers of the formats from lys_storage, and calls nothing of it.
+It takes only the magic numbers of the formats from lys_storage, and calls none of its functions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lys_storage.journal.redo_log import MAGIC as REDO_MAGIC
 
 
 def split_fields(data: bytes, count: int) -> list[bytes]:
-    """`data` taken apart: u16 lengths of all fields but the last, then the fields; short where the data are."""
+    """Split `data`: u16 lengths of all fields but the last, then the fields. Short data gives short fields."""
     sizes = [int.from_bytes(data[2 * k : 2 * k + 2], "little") for k in range(count - 1)]
     at, result = 2 * (count - 1), []
     for size in sizes:
@@ -30,7 +30,7 @@ def join_fields(*fields: bytes) -> bytes:
 
 
 def build_journal(text: bytes, axes: bytes, note: bytes, marks: bytes, sums: bytes) -> bytes:
-    """A journal whose checksums are right, whatever is in it."""
+    """A journal with valid checksums, whatever its content."""
     try:
         fields = json.loads(text)
         shape, ndim, scan_id = fields["shape"], fields["grid_ndim"], fields["scan_id"]
@@ -69,7 +69,7 @@ def lay_files(folder: Path, **files: bytes) -> None:
 
 
 def mend_redo(data: bytes, key: int) -> bytes:
-    """Right checksums where a record's magic stands; that of its bytes only if the byte before last of the header is odd."""
+    """Fix the header checksum at each record magic, and the data checksum if the header's last byte but one is odd."""
     content, at = bytearray(data), 0
     while at + 64 <= len(content):
         if content[at : at + 8] == REDO_MAGIC:

@@ -1,4 +1,4 @@
-"""What the targets and the program that runs them agree on. It imports nothing that is fuzzed."""
+"""Limits and types that the targets and their runner share. The module imports no fuzzed code."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 TIMEOUT_S, MEMORY_MB, MAX_BYTES = 10, 1500, 1 << 14
 
 Check = Callable[[bytes], None]
-"""Raises whatever is no right answer to this input."""
+"""Raises an exception if lys_storage handles this input wrongly."""
 
 
-class Fault(AssertionError):  # noqa: N818  a find, no error of this tool
-    """An answer that is neither right nor an error of the family."""
+class Fault(AssertionError):  # noqa: N818  a find, not an error of this tool
+    """A result that is neither correct nor an error of the LysStorageError family."""

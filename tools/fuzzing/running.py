@@ -1,6 +1,6 @@
-"""Runs targets: libFuzzer in child processes, or inputs once in this process.
+"""Runs targets: libFuzzer in child processes, or each input once in this process.
 
-It imports the targets late: a child that fuzzes has to instrument lys_storage before it is imported.
+It imports the targets late: a fuzzing child must instrument lys_storage before it is imported.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ def _work_folder() -> Path:
 
 
 def _quiet() -> None:
-    """Without syncs, which cost time, and without warnings and logs: none of them is what is looked for."""
+    """Turn off syncs, which take time, and warnings and logs: the targets do not test them."""
     os.fdatasync = os.fsync = lambda fd: None  # type: ignore[assignment,unused-ignore]
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
 
 
 def run_in_this_process(target: str, folder: Path, arguments: list[str]) -> None:
-    """libFuzzer's loop, on files in `folder`; it ends the process."""
+    """Run libFuzzer's loop on files in `folder`. It ends the process."""
     import atheris
 
     with atheris.instrument_imports(include=list(INSTRUMENTED)):
@@ -52,7 +52,7 @@ def run_in_this_process(target: str, folder: Path, arguments: list[str]) -> None
 
 
 def replay(paths: list[Path], target: str | None = None) -> int:
-    """Run each input once; its target is that of its folder's name. 1 where one of them fails."""
+    """Run each input once. Without `target`, the name of its folder is its target. Returns 1 if an input fails, else 0."""
     from tools.fuzzing.targets import TARGETS
 
     _quiet()
@@ -75,7 +75,7 @@ def replay(paths: list[Path], target: str | None = None) -> int:
 
 @dataclass
 class Campaign:
-    """The figures of one target. `program` is the file that runs a child when it is given `CHILD`."""
+    """The figures of one target. `program` runs a child when its first argument is `CHILD`."""
 
     target: str
     seed: int
@@ -86,7 +86,7 @@ class Campaign:
     finds: list[str] = field(default_factory=list)
 
     def run(self, seconds: int, corpus: Path, finds: Path) -> None:
-        """Fuzz for so many seconds, and go on after each find, up to a few finds."""
+        """Fuzz for `seconds`. Continue after each find, up to `MOST_FINDS` finds."""
         from tools.fuzzing.seeds import SEEDS
 
         kept, found = corpus / self.target, finds / self.target

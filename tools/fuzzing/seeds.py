@@ -1,4 +1,4 @@
-"""Small inputs of each target, made from small real files. It checks nothing."""
+"""Small inputs of each target, made from small real files. The module checks nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tools.fuzzing.inputs import join_fields
 
 
 def small_scan() -> tuple[bytes, bytes, int]:
-    """(journal, scan file, key) of six frames of eight <u2: 0, 1, 3, 5 have come."""
+    """(journal, scan file, key) of a scan of six frames of eight <u2, of which 0, 1, 3 and 5 are written."""
     with tempfile.TemporaryDirectory(prefix="lys_fuzz_") as name:
         path = Path(name) / "a.npz"
         options: dict[str, Any] = {"fill_value": 9, "grid_ndim": 1, "axes": [np.arange(6) / 2], "note": {"k": 1}}

@@ -1,6 +1,6 @@
-"""The targets: each makes a check, which raises if lys_storage gives neither a right answer nor an error of its family.
+"""The targets: each makes a check, which raises unless lys_storage gives a correct result or an error of its family.
 
-This module imports what is fuzzed. Whoever instruments imports has to do that before this module is imported.
+This module imports the fuzzed code. Instrument the imports before you import this module.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tools.fuzzing.seeds import small_scan
 
 
 def _assert_plain(value: Any, budget: int = 1 << 21) -> None:
-    """Only plain values came of a pickle, and not more of them than the file can have meant."""
+    """Raise Fault unless a pickle gave plain values only, and not more of them than the file can describe."""
     atoms = (bool, int, float, complex, str, bytes, bytearray, slice, range, type(None), np.generic, np.dtype)
     times = (datetime.datetime, datetime.date, datetime.time, datetime.timedelta, datetime.timezone)
     left = [value]
@@ -42,24 +42,24 @@ def _assert_plain(value: Any, budget: int = 1 << 21) -> None:
         at = left.pop()
         budget -= 1
         if budget < 0:
-            raise Fault("a few bytes stand for millions of objects")
+            raise Fault("a few bytes of input gave millions of objects")
         if isinstance(at, dict | collections.OrderedDict):
             left += [*at.keys(), *at.values()]
         elif isinstance(at, list | tuple | set | frozenset):
             left += at
         elif isinstance(at, np.ndarray):
             if at.nbytes > 1 << 24:
-                raise Fault(f"an array of {at.nbytes} bytes came of {MAX_BYTES} at most")
+                raise Fault(f"at most {MAX_BYTES} bytes of input gave an array of {at.nbytes} bytes")
             if at.dtype.hasobject:
                 left += at.ravel().tolist()
             else:
                 at.tobytes()
         elif not isinstance(at, atoms + times):
-            raise Fault(f"a {type(at)} came of a file")
+            raise Fault(f"a file gave a {type(at)}")
 
 
 def target_npy(folder: Path) -> Check:
-    """.npy headers, and arrays that hold no objects."""
+    """.npy headers, and arrays without objects."""
 
     def check(data: bytes) -> None:
         for ask in (decode_npy_header, decode_axes, decode_note):
@@ -67,7 +67,7 @@ def target_npy(folder: Path) -> Check:
                 ask(data)
             except lys_storage.LysStorageError:
                 pass
-        # the text of a header by itself, so that its length and magic need not be found again each time
+        # the input as the text of a header: the fuzzer need not find the magic and the length
         head = b"\x93NUMPY\x02\0" + struct.pack("<I", len(data)) + data
         try:
             shape, dtype, _, size = decode_npy_header(head)
@@ -110,9 +110,9 @@ def target_plain(folder: Path) -> Check:
 
 
 def _ask_everything(folder: Path, *, verify: bool, sums_are_right: bool) -> None:
-    """inspect, verify, and recover; an export that comes of it has right checksums.
+    """Inspect, verify and recover. Each export of the recovery must have valid checksums.
 
-    On the same boot the journal's are trusted, and where they are wrong that of the array is.
+    On the same boot recovery trusts the checksums in the journal. If they are wrong, that of the array is wrong too.
     """
     part = folder / "a.npz.part"
     try:
@@ -133,7 +133,7 @@ def _ask_everything(folder: Path, *, verify: bool, sums_are_right: bool) -> None
 
 
 def target_journal(folder: Path) -> Check:
-    """Journals: as they are, and with checksums made right (first byte odd). Resumed, looked at, never recovered."""
+    """Journals: the input itself, or (first byte odd) with valid checksums. They are inspected, verified and resumed."""
     part = bytes(4096) + bytes(range(96)) + bytes(4096)
 
     def check(data: bytes) -> None:
@@ -166,7 +166,7 @@ def target_journal(folder: Path) -> Check:
 
 def target_recover(folder: Path) -> Check:
     """A whole scan in progress: description, axes, note, marks, checksums, scan file. Bits of the first byte: 1 verify,
-    2 the scan file begins as it should, 4 the array's checksums are made right."""
+    2 the scan file has a valid header, 4 (with 2) the journal's frame checksums are valid."""
 
     def check(data: bytes) -> None:
         if not data:
@@ -193,8 +193,8 @@ def target_recover(folder: Path) -> Check:
 
 
 def target_redo(folder: Path) -> Check:
-    """A redo file beside a sound scan of which a frame is being rewritten. Where a record's magic stands its header's
-    checksum is made right, and that of its bytes where the byte before last of the header is odd."""
+    """A redo log beside a valid scan of which one frame is being rewritten. At each record magic the header checksum is
+    made valid; the data checksum too, if the header's last byte but one is odd."""
     journal, part, key = small_scan()
     frames = [part[4096 + 16 * k : 4096 + 16 * (k + 1)] for k in range(6)]
     torn = bytearray(journal)
@@ -211,13 +211,13 @@ def target_redo(folder: Path) -> Check:
                 for k, frame in enumerate(wave.data):
                     stored = frame.tobytes()
                     if stored not in (frames[k], bytes(16), b"\x09\x00" * 8) and stored not in redo:
-                        raise Fault(f"frame {k} is neither the old one nor one of the redo file")
+                        raise Fault(f"frame {k} is neither the old version nor one in the redo log")
 
     return check
 
 
 def target_export(folder: Path) -> Check:
-    """Exports: as they are (first byte 0), or made of members; then it says how they are compressed and what they claim."""
+    """Exports: the input itself (first byte 0), or an archive of members with a compression and false sizes or offsets."""
     path = folder / "a.npz"
 
     def build(kind: int, data: bytes) -> bytes:
@@ -252,7 +252,7 @@ def target_export(folder: Path) -> Check:
         with wave:
             try:
                 array = wave.data
-            except lys_storage.LysStorageError:  # of a compressed member
+            except lys_storage.LysStorageError:  # the member is compressed
                 return
             if array.nbytes > len(content) and data[0] & 3 == 0:
                 raise Fault(f"{array.nbytes} bytes of data in a file of {len(content)}")

@@ -1,1 +1,1 @@
-"""A KeyboardInterrupt at every point of a public call where CPython can deliver one, and a second one while it unwinds."""
+"""KeyboardInterrupts at every point of a public call where CPython can deliver one, and again while the first unwinds."""

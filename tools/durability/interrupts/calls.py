@@ -1,6 +1,6 @@
-"""The public calls that the storm interrupts: for each, what comes before it, and the call.
+"""The public calls that the storm interrupts: for each, its preparation and the call.
 
-The cells of a scan are written by `Trial.put`, which keeps the ledger: what was begun, and what was acknowledged.
+`Trial.put` writes the cells of a scan, and records in the ledger each begun and each acknowledged write.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Trial:
     ledger: Ledger = field(default_factory=Ledger.of_killed_process)
     scan: lys_storage.Scan | None = None
     is_required: bool = True
-    """Whether there has to be an export at the end."""
+    """Whether an export must exist at the end."""
     earlier: set[bytes] = field(default_factory=set)
-    """Digests of exports that are not of this scan."""
+    """Digests of the exports of other scans."""
 
     @property
     def path(self) -> Path:
@@ -61,7 +61,7 @@ class Trial:
         return [np.frombuffer(make_frame(0, cell, version, ELEMENTS * dtype.itemsize), dtype) for cell in cells]
 
     def put(self, index: Any, *, strided: bool = False) -> None:
-        """Write what `index` names, a cell or a row or, as a list, several in one update."""
+        """Write the cell or the row at `index`. A list of indices is written in one update."""
         assert self.scan is not None
         scan = self.scan
         indices = index if isinstance(index, list) else [index]
@@ -106,7 +106,7 @@ def cells_of(index: Any) -> range:
 
 
 def _joined(frames: list[np.ndarray[Any, Any]], index: Any, strided: bool) -> np.ndarray[Any, Any]:
-    """As an array of its own, which the next write may not share; `strided`: such that its bytes do not lie as stored."""
+    """A new array, which the next write does not share. `strided`: not contiguous, unlike the stored bytes."""
     array = np.array(frames if not isinstance(index, tuple) else frames[0])
     return np.repeat(array, 2, axis=-1)[..., ::2] if strided else array
 
@@ -123,7 +123,7 @@ def _begin_durable(trial: Trial) -> None:
 
 
 def _after_failed_sync(trial: Trial) -> None:
-    """Frames, some with checksums; and a sync that failed."""
+    """Write frames, some with checksums, and let a sync fail."""
     _begin_durable(trial)
     trial.put((1, 2))
     trial.put((2, 0))
@@ -178,7 +178,7 @@ def _export(trial: Trial, **options: Any) -> None:
 
 @dataclass(frozen=True)
 class Call:
-    """`before` is not interrupted; `call` is."""
+    """`before` runs without interrupts. `call` is interrupted."""
 
     before: Callable[[Trial], object]
     call: Callable[[Trial], object]

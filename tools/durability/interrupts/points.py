@@ -1,10 +1,10 @@
 """Raises KeyboardInterrupt at the n-th point of a call where CPython can deliver a signal.
 
-CPython runs the handler of a signal where a function begins or a generator goes on, behind a call of a compiled function, and
-where a loop jumps back. So a `with` statement cannot be interrupted between the end of a compiled `__enter__` and its block,
-nor between its block and `__exit__`; a trace function that raises at lines or instructions would do so. What raises here is
-the profile function, in the call itself, and the trace function where a loop jumps back and behind the call of a type.
-Only the calling thread is interrupted, and only code of lys_storage and contextlib.
+CPython runs a signal handler when a function begins or a generator resumes, after a call of a compiled function, and when a
+loop jumps back. So it cannot interrupt a `with` statement between the end of a compiled `__enter__` and the block, nor
+between the block and `__exit__`; a trace function that raises at lines or instructions would. Here the profile function
+raises in the call itself, and the trace function raises when a loop jumps back and after the call of a type. Only the
+calling thread is interrupted, and only in code of lys_storage and contextlib.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _is_traced(code: CodeType) -> bool:
 
 @cache
 def _checked(code: CodeType) -> frozenset[int]:
-    """The offsets of the instructions behind which CPython looks for signals."""
+    """The offsets of the instructions after which CPython checks for signals."""
 
     def looks(name: str) -> bool:
         is_call = name.startswith("CALL") and not name.startswith("CALL_INTRINSIC")
@@ -42,13 +42,13 @@ def _checked(code: CodeType) -> frozenset[int]:
 
 @cache
 def _handlers(code: CodeType) -> dict[int, int]:
-    """Where an exception goes from each instruction that has a handler, by offset."""
+    """The target of the exception handler of each instruction that has one, by offset."""
     entries = dis.Bytecode(code).exception_entries  # type: ignore[attr-defined,unused-ignore]
     return {at: entry.target for entry in entries for at in range(entry.start, entry.end, 2)}
 
 
 class _Tracer:
-    """Of one frame. `is_behind`: its last instruction was one behind which CPython looks, and no other event has told."""
+    """Traces one frame. `is_behind`: CPython checks for signals after its last instruction, and no other event came."""
 
     def __init__(self, owner: Interrupts, frame: FrameType, *, is_behind: bool = False) -> None:
         self._owner, self._checked, self.is_behind = owner, _checked(frame.f_code), is_behind
@@ -60,7 +60,7 @@ class _Tracer:
         if event == "opcode":
             handlers, last, was = _handlers(frame.f_code), self._last, self.is_behind
             self._last, self.is_behind = frame.f_lasti, frame.f_lasti in self._checked
-            # An interrupt behind a call goes to the handler of the call, one that is raised here to that of what follows.
+            # An interrupt after a call goes to the call's handler; an exception raised here goes to the next instruction's.
             if was and handlers.get(last) == handlers.get(frame.f_lasti):
                 self._owner.point(frame)
         elif event == "exception":
@@ -69,7 +69,7 @@ class _Tracer:
 
 
 class Interrupts:
-    """`at`: the numbers of the points, from 1, where the call is interrupted. `seen`: how many points have come."""
+    """`at`: the numbers of the points, from 1, where the call is interrupted. `seen`: the number of points so far."""
 
     def __init__(self, at: Collection[int] = ()) -> None:
         self._at = frozenset(at)
@@ -77,14 +77,14 @@ class Interrupts:
         self.where: list[str] = []
 
     def run(self, call: Callable[[], Any]) -> Any:
-        """Call it. Raises what it raises."""
-        before = sys.gettrace()  # a measurement of coverage goes on afterwards
+        """Run `call` with the interrupts. Raises its exceptions."""
+        before = sys.gettrace()  # a coverage measurement continues afterwards
         try:
             sys.setprofile(self._profile)
             sys.settrace(self._begin)
             return call()
         finally:
-            sys.setprofile(None)  # first: either one sets the other one again
+            sys.setprofile(None)  # first: each of the two functions sets the other one again
             sys.settrace(before)
 
     def point(self, frame: FrameType) -> None:
@@ -97,7 +97,7 @@ class Interrupts:
         self.go_on_profiling()
         caller = frame.f_back.f_trace if frame.f_back is not None else None
         if isinstance(caller, _Tracer) and frame.f_code.co_name not in ("__init__", "__new__"):
-            caller.is_behind = False  # CPython does not look behind the call of a Python function
+            caller.is_behind = False  # CPython does not check for signals after the call of a Python function
         return _Tracer(self, frame) if _is_traced(frame.f_code) else None
 
     def _profile(self, frame: FrameType, event: str, arg: Any) -> None:
@@ -111,12 +111,12 @@ class Interrupts:
             self.point(frame)
 
     def go_on_profiling(self) -> None:
-        """A profile function that raises is set no longer: the trace function, which comes next, sets it again."""
+        """Set the profile function again: CPython removes it when it raises. The trace function, which runs next, calls this."""
         if sys.getprofile() is None:
             sys.setprofile(self._profile)
 
     def _go_on_tracing(self, frame: FrameType, event: str) -> None:
-        """The same of a trace function that has raised."""
+        """Set the trace function again after it has raised."""
         at: FrameType | None = frame
         while at is not None:
             if _is_traced(at.f_code) and not (at is frame and event == "return"):

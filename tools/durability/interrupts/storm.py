@@ -1,4 +1,4 @@
-"""All trials of a call, in child processes: one that hangs is killed by its watchdog, and counted."""
+"""Runs all trials of a call in child processes. The watchdog kills a child that hangs, and the hang is counted."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tools.durability.interrupts.trials import Outcome, run_trial
 
 HANGS_AFTER_S = 3.0
 NEXT_POINTS = 8
-"""How many points behind the first interrupt get the second one."""
+"""The number of points after the first interrupt at which the second one is raised."""
 
 
 @dataclass
 class Tally:
-    """Of one call. `points`: of one undisturbed call; `trials`: how many interrupted calls there were."""
+    """The results of one call. `points`: in a call without interrupts; `trials`: the number of interrupted calls."""
 
     call: str
     points: int = 0
@@ -33,7 +33,7 @@ class Tally:
 
 
 def storm(call: str, folder: Path, *, twice: bool, seed: str, most: int | None = None) -> Tally:
-    """Interrupt `call` at every point, or at `most` of them, drawn by `seed`; `twice`: and again while that unwinds."""
+    """Interrupt `call` at every point, or at `most` points drawn by `seed`. `twice`: also again while that one unwinds."""
     tally = Tally(call)
     (counted,) = _run(call, folder, [()], "close", seed)[:1]
     if counted is None:
@@ -64,7 +64,7 @@ def _take(tally: Tally, at: tuple[int, ...], end: str, outcome: Outcome | str | 
 
 
 def _run(call: str, folder: Path, plan: list[tuple[int, ...]], end: str, seed: str) -> list[Outcome | str | None]:
-    """The outcome of each trial; a text where it hung, or ended its process."""
+    """The outcome of each trial; a text if it hung or ended its process."""
     outcomes: list[Outcome | str | None] = []
     while len(outcomes) < len(plan):
         for outcome in _batch(call, folder, plan[len(outcomes) :], end, seed):
@@ -73,7 +73,7 @@ def _run(call: str, folder: Path, plan: list[tuple[int, ...]], end: str, seed: s
 
 
 def _batch(call: str, folder: Path, plan: list[tuple[int, ...]], end: str, seed: str) -> Iterator[Outcome | str]:
-    """Until one hangs."""
+    """Run trials in one child, until all are done or one hangs."""
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
     told = folder / "stacks"
@@ -97,12 +97,12 @@ def _child(
     call: str, folder: Path, plan: list[tuple[int, ...]], end: str, seed: str, told: Connection, stacks: Path
 ) -> None:
     os.fsync = os.fdatasync = lambda fd: None  # type: ignore[assignment]  # no power is cut
-    sys.unraisablehook = lambda told: None  # an interrupt in a __del__ has nowhere to go
+    sys.unraisablehook = lambda told: None  # an interrupt in a __del__ cannot be caught
     with stacks.open("w") as log:
         for at in plan:
             faulthandler.dump_traceback_later(HANGS_AFTER_S, exit=True, file=log)
             place = folder / "trial"
-            shutil.rmtree(place, ignore_errors=True)  # also of one that hung
+            shutil.rmtree(place, ignore_errors=True)  # also the folder of a trial that hung
             told.send(run_trial(call, place, at, end, seed))
         faulthandler.cancel_dump_traceback_later()
-        os._exit(0)  # what a trial has left running ends with it
+        os._exit(0)  # this ends threads that a trial has left running

@@ -1,4 +1,4 @@
-"""One trial: a call is interrupted, then the scan is ended, and everything that was acknowledged is looked for."""
+"""One trial: interrupt a call, end the scan, and check every acknowledged frame."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tools.durability.oracle import Expected, Verdict, compare, read_exports
 
 @dataclass
 class Outcome:
-    """`seen`: how many points have come. `where`: those that were interrupted. `faults`: what is wrong afterwards."""
+    """`seen`: the number of points of the call. `where`: the interrupted points. `faults`: the faults found afterwards."""
 
     seen: int
     where: list[str] = field(default_factory=list)
@@ -30,7 +30,7 @@ class Outcome:
 def run_trial(name: str, folder: Path, at: Sequence[int], end: str, seed: str) -> Outcome:
     """Interrupt the call `name` at the points `at`, and end its scan by `end`: "close" or "suspend".
 
-    Scan and export are ended and looked at while the traceback of the interrupt is alive, as in a script's `except`.
+    The scan is ended and checked while the traceback of the interrupt is alive, as in the `except` block of a script.
     """
     folder.mkdir()
     with drawn_kind_of_disk(random.Random(f"{seed}:{name}")):
@@ -42,7 +42,7 @@ def run_trial(name: str, folder: Path, at: Sequence[int], end: str, seed: str) -
             faults = _end_and_look(name, trial, end)
         except BaseException as error:
             faults = _end_and_look(name, trial, end)
-            if not isinstance(error, BaseExceptionGroup):  # as filelock raises two interrupts
+            if not isinstance(error, BaseExceptionGroup):  # filelock raises two interrupts as a group
                 faults.append(f"raised {error!r} instead of KeyboardInterrupt")
         else:
             faults = _end_and_look(name, trial, end)
@@ -61,7 +61,7 @@ def _end_and_look(name: str, trial: Trial, end: str) -> list[str]:
 
 
 def _end(trial: Trial, end: str) -> list[str]:
-    """Go on as a script would: another frame, which is stored or refused in words; then the end."""
+    """Continue as a script would: write another frame, which is stored or refused with an error, and end the scan."""
     scan = trial.scan
     assert scan is not None
     faults = []
@@ -69,14 +69,14 @@ def _end(trial: Trial, end: str) -> list[str]:
         trial.put((2, 3))
         held = scan.read((2, 3)).tobytes()
         if held != trial.frames(trial.ledger.last_version, [2 * COLUMNS + 3], scan.dtype)[0].tobytes():
-            faults.append("a frame that was written afterwards reads as another")
+            faults.append("a frame that was written afterwards reads back differently")
         came = scan.written
         if scan.array[came].tobytes() != scan.read()[came].tobytes():
             faults.append("array and read() differ")
         scan.flush()
     except lys_storage.LysStorageError as error:
         if isinstance(error, OSError):
-            faults.append(f"a frame afterwards: {error}")
+            faults.append(f"writing a frame afterwards: {error}")
     if end == "close":
         try:
             trial.ledger.take("saved", scan.close().name)
@@ -93,7 +93,7 @@ def _is_over(trial: Trial) -> bool:
 
 
 def _not_free(folder: Path) -> list[str]:
-    """Scan files of which this process keeps the lock."""
+    """The scan files whose lock this process still holds."""
     held = []
     for part in folder.glob("*.part"):
         file = File.open(part, writable=True)

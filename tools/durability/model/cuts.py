@@ -1,4 +1,4 @@
-"""Cut the power of a recorded scenario at its operations, recover what is left, and compare it with the ledger."""
+"""Cut the power of a recorded scenario at its operations, recover the remaining files, and compare them with the ledger."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class Run:
     seed: str
     form: ScanShape
     events: list[Event]
-    earlier: dict[str, bytes]  # exports that are not the scan's, with their digests
+    earlier: dict[str, bytes]  # exports that are not of this scan, with their digests
     sync_errors: int
 
     @property
     def points(self) -> list[int]:
-        """Where a cut can be: before each event that changes the disk, and at the end."""
+        """The possible cuts: before each event that changes the disk, and at the end."""
         return [*changes(self.events), len(self.events)]
 
 
@@ -60,7 +60,7 @@ def changes(events: list[Event]) -> list[int]:
 
 
 def record(scenario: Scenario, seed: str, base: Path, *, sync_errors: bool) -> Run:
-    """Run a scenario once. Raises Broken where the scenario itself finds a promise broken."""
+    """Run a scenario once. Raises Broken if the scenario itself finds a broken promise."""
     errors = SyncErrors(random.Random(f"{seed} sync errors")) if sync_errors else None
     rng = random.Random(seed)
     elements, fill = rng.choice([250, 256, 1100]), rng.choice([0, 0xABCD])
@@ -89,7 +89,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Cut:
-    """One power cut at a point of a run; `again`: the recovery is cut too."""
+    """One power cut at a point of a run. `again`: the recovery is cut too."""
 
     run: Run
     seed: str
@@ -97,7 +97,7 @@ class Cut:
     again: bool
 
     def make(self, disk: Disk, ledger: Ledger, base: Path) -> Outcome:
-        """Cut, recover, compare. `disk` and `ledger` are those of the point."""
+        """Cut, recover, compare. `disk` and `ledger` hold the state at the point."""
         rng = random.Random(self.seed)
         left = disk.choose(rng, any_names=self.manner.any_names)
         folder = base / "left"
@@ -120,12 +120,12 @@ class Cut:
         return outcome
 
     def _cut_recovery(self, folder: Path, again: Path, rng: random.Random, outcome: Outcome) -> Path:
-        """Recover on a recorded disk, cut that at one of its operations, and give the folder that is left."""
+        """Recover on a recorded disk, cut the recovery at one of its operations, and return the remaining folder."""
         errors = SyncErrors(random.Random(f"{self.seed} sync errors"))
         recorder = Recorder(folder, errors if self.manner.sync_errors else None)
         with booted_as("another boot"), files_are_the_writers_own(), recorder:
             before = -1
-            while errors.count > before:  # who is told that a sync failed runs recovery again
+            while errors.count > before:  # a user whose recovery reports a failed sync runs it again
                 before = errors.count
                 lys_storage.recover(folder)
         outcome.sync_errors = errors.count
@@ -143,7 +143,7 @@ class Cut:
         expected = self.run.form.expected(may_be_trimmed=scenario.trims)
         compare(expected, exports, ledger, verdict, folder=folder, required=ledger.flushes > 0)
         outcome.faults += verdict.texts() + own_reader.disagreements(exports)
-        if not self.manner.any_names and (ledger.flushes or exports):  # else names may be left over
+        if not self.manner.any_names and (ledger.flushes or exports):  # else old names may remain
             outcome.faults += own_reader.left_behind(folder)
 
 
@@ -175,9 +175,9 @@ class Tally:
 
 
 def cut_everywhere(scenario: Scenario, seed: str, base: Path, tally: Tally, **manner: Any) -> None:
-    """Record a scenario, and cut it at each of its points; `manner` are the fields of `Manner`.
+    """Record a scenario, and cut it at each of its points. `manner`: the fields of `Manner`.
 
-    Each point is cut `choices` times, and at most `most` cuts are made.
+    Each point is cut `choices` times. At most `most` cuts are made.
     """
     how = Manner(**manner)
     with drawn_kind_of_disk(random.Random(f"{seed} kind")):

@@ -1,15 +1,14 @@
-"""A modelled disk: it replays recorded operations, and chooses what a power cut leaves.
+"""A modelled disk: it replays recorded operations, and chooses the state after a power cut.
 
-Each unsynced write is kept, dropped, or torn at sectors of 512 bytes; each sector is in one of the states that it has
-had since the last sync. Sizes are kept or dropped too, and so are names (creates, renames and removes that no sync of
-their folder followed). A sync of a file does not make its name durable. A sync of the folder does not make the file
-durable.
+Each unsynced write is kept, dropped, or torn at sectors of 512 bytes. After a cut each sector is in one of its states
+since the last sync. Sizes are kept or dropped too, and so are names (creates, renames and removes without a later sync of
+their folder). A sync of a file does not make its name durable. A sync of the folder does not make the file durable.
 
-A sync that fails does what Linux does: some of the dirty pages are lost. They read as if they had been written, but
-they are clean: a later sync does not write them. After a cut they are what they were before, or torn, until something
-in them is written or stored through a map again.
+A failed sync behaves as on Linux: some of the dirty pages are lost. They read as written, but they are clean, so a later
+sync does not write them. After a cut they have their old content, or are torn, unless a byte in them has been written or
+stored through a map again.
 
-It never touches a real file.
+The module never touches a real file.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ from tools.durability.files import Files
 SECTOR = 512
 PAGE = 4096
 Event = tuple[Any, ...]
-"""An operation: its name, and what it was given. Files are named by inode numbers, folders by paths."""
+"""An operation: its name and its arguments. Files are identified by inode numbers, folders by paths."""
 
 
 @dataclass
 class Change:
-    """One unsynced operation on a file: its sectors afterwards, where it was cut off (`cut`), and its size."""
+    """One unsynced operation on a file: the changed sectors, the size, and (`cut`) the size that it was truncated to."""
 
     sectors: list[tuple[int, bytes]]
     size: int
@@ -43,12 +42,12 @@ class Change:
             content.extend(bytes(self.size - len(content)))
         for at, data in sectors:
             room = len(content) - at
-            if room > 0:  # a sector behind the end of the file never reached the disk
+            if room > 0:  # a sector past the end of the file is not written
                 content[at : at + SECTOR] = data.ljust(SECTOR, b"\0")[:room]
 
 
 class Inode:
-    """`now`: what processes read. `lost`: pages that a failed sync has marked clean without writing them."""
+    """`now`: the content that processes read. `lost`: pages that a failed sync has marked clean but not written."""
 
     def __init__(self, content: bytes = b"") -> None:
         self.durable = content
@@ -64,7 +63,7 @@ class Inode:
         self._changed(range(offset // SECTOR * SECTOR, end, SECTOR))
 
     def _changed(self, sectors: Iterable[int], cut: int | None = None) -> None:
-        """A page is dirty as a whole: a change to one of its sectors has a lost page written again."""
+        """Record a change. Pages are dirty as a whole: a change to one sector makes a lost page dirty again."""
         pages = self.lost and self.lost & {at // PAGE for at in sectors}
         if pages:
             self.lost -= pages
@@ -90,7 +89,7 @@ class Inode:
         self.durable, self.pending = self._written(self.lost), []
 
     def _written(self, but: set[int]) -> bytes:
-        """The content with every change written, except for those pages."""
+        """The content with every change written, except in the pages `but`."""
         if not but:
             return bytes(self.now)
         content, before = bytearray(self.now), bytearray(self.durable)
@@ -101,12 +100,12 @@ class Inode:
         return bytes(content)
 
     def fail(self, seed: int) -> None:
-        """A failed sync: some of the dirty pages are lost; the others are written, or stay dirty."""
+        """A failed sync: some of the dirty pages are lost. The others are written, or stay dirty."""
         rng = random.Random(seed)
         dirty = sorted({at // PAGE for change in self.pending for at, _ in change.sectors if at < len(self.now)})
         share = rng.choice([0.1, 0.5, 1])
         lost = {page for page in dirty if rng.random() < share} or set(dirty[:1])
-        kept, torn, share = [], [], rng.choice([0, 0, 0.3, 0.7])  # sectors of lost pages that were written all the same
+        kept, torn, share = [], [], rng.choice([0, 0, 0.3, 0.7])  # sectors of lost pages that were written nevertheless
         for change in self.pending:
             kept.append(Change([s for s in change.sectors if s[0] // PAGE not in lost], change.size, change.cut))
             torn.append([s for s in change.sectors if s[0] // PAGE in lost and rng.random() < share])
@@ -134,13 +133,13 @@ class Inode:
 
 
 class Disk:
-    """What the replayed operations have done so far. `now`: the names that processes see, with inode, or None for a folder."""
+    """The state after the replayed operations. `now`: the names that processes see, with inode, or None for a folder."""
 
     def __init__(self) -> None:
         self.inodes: list[Inode] = []
         self.now: dict[str, int | None] = {}
         self._durable: dict[str, int | None] = {}
-        self._pending: list[Event] = []  # changes of names that were not synced, in order
+        self._pending: list[Event] = []  # unsynced changes of names, in order
 
     def apply(self, event: Event) -> None:
         what, *rest = event
@@ -185,7 +184,7 @@ class Disk:
                 self.inodes.append(Inode(rest[1]))
             case (
                 "mark" | "sync folder failed"
-            ):  # a failed sync of a folder loses no name: the next one makes them durable
+            ):  # a failed sync of a folder loses no name: the next sync makes them durable
                 pass
             case _:
                 raise AssertionError(f"unknown event {what}")
@@ -204,7 +203,7 @@ class Disk:
         self._pending.append(change)
 
     def choose(self, rng: random.Random, *, any_names: bool = False) -> Files:
-        """What a cut leaves. `any_names`: changes of names survive in any order, not in the order of the operations."""
+        """The files after a cut. `any_names`: changes of names survive in any order, not in the order of the operations."""
         names, how = dict(self._durable), rng.choice(["all", "none", "first", "any" if any_names else "first"])
         stop = {"all": len(self._pending), "none": 0}.get(how, rng.randint(0, len(self._pending)))
         for k, change in enumerate(self._pending):

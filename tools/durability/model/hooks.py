@@ -1,4 +1,4 @@
-"""What happens at one operation on the recorded disk: the process dies, or another thread does something.
+"""Hooks at one operation on the recorded disk: the process dies, or another thread runs an action.
 
 An operation is counted when it begins. Each hook is removed at the end of its block.
 """
@@ -15,12 +15,12 @@ MEANWHILE_S = 0.02
 
 
 class Killed(BaseException):
-    """The process is dead: what it has done to the disk so far is all that counts."""
+    """The process is dead: it changes the disk no more."""
 
 
 @contextlib.contextmanager
 def killed_at(recorder: Recorder, at: int) -> Iterator[None]:
-    """The block ends silently before its `at`-th operation, or where it ends by itself."""
+    """End the block silently before its `at`-th operation, if it has so many."""
     count = 0
 
     def hook() -> None:
@@ -39,7 +39,7 @@ def killed_at(recorder: Recorder, at: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def meanwhile(recorder: Recorder, at: int, action: Callable[[], None]) -> Iterator[None]:
-    """In the block: another thread does `action` at this thread's `at`-th operation, or at the end of the block."""
+    """In the block, another thread runs `action` at this thread's `at`-th operation, or at the end of the block."""
     me, count, faults = threading.current_thread(), 0, []
 
     def run() -> None:
@@ -57,7 +57,7 @@ def meanwhile(recorder: Recorder, at: int, action: Callable[[], None]) -> Iterat
         count += 1
         if count == at:
             other.start()
-            other.join(MEANWHILE_S)  # if it waits for a lock that this thread holds, this thread goes on
+            other.join(MEANWHILE_S)  # it may wait for a lock that this thread holds: then this thread continues
 
     recorder.hook = hook
     try:

@@ -1,7 +1,7 @@
 """Records every change that lys_storage makes to a real folder, as events that the modelled disk replays.
 
-It replaces the system calls that `lys_storage.disk` makes, and puts them back at the end. It decides nothing: what
-a cut leaves is chosen by `model.disk`, and which sync fails by `model.sync_errors`.
+It replaces the system calls that `lys_storage.disk` makes, and restores them at the end. It makes no choices: `model.disk`
+chooses the state after a cut, and `model.sync_errors` the syncs that fail.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class _Proxy:
 
 
 class _Map(mmap.mmap):
-    """A map that notes which pages are stored to by index: storing the same bytes again makes a page dirty, too.
+    """A map that notes the pages of stores by index: a store of the same bytes makes a page dirty too.
 
-    A store by numpy is noticed only if it changes bytes.
+    A store through numpy is noticed only if it changes bytes.
     """
 
     touched: set[int]
@@ -49,7 +49,7 @@ class _Map(mmap.mmap):
 
 
 class Recorder:
-    """Records the changes below `root` while it is entered; `hook()` runs before each operation."""
+    """Records the changes below `root` while it is entered. `hook()` runs before each operation."""
 
     def __init__(self, root: Path, errors: SyncErrors | None = None) -> None:
         self.root, self.errors = root, errors
@@ -59,8 +59,8 @@ class Recorder:
         self.hook: Callable[[], None] | None = None
         self._lock = threading.RLock()  # guards events, disk, and the attributes below
         self._of_fd: dict[int, int | str] = {}
-        self._mapped: dict[int, int] = {}  # inode: a descriptor of ours
-        self._touched: dict[int, set[int]] = {}  # inode: pages that were stored to through a map
+        self._mapped: dict[int, int] = {}  # inode: a duplicated descriptor
+        self._touched: dict[int, set[int]] = {}  # inode: pages that were changed through a map
         self._undo: list[tuple[Any, str, Any]] = []
 
     def __enter__(self) -> Recorder:
@@ -111,7 +111,7 @@ class Recorder:
             self._add(("mark", *words))
 
     def foreign(self, name: str, content: bytes) -> None:
-        """Another program makes a file, and syncs it."""
+        """Another program creates a file, and syncs it."""
         with self._lock:
             (self.root / name).write_bytes(content)
             self._add(("foreign", name, content))
@@ -122,7 +122,7 @@ class Recorder:
 
     @contextlib.contextmanager
     def _change(self) -> Iterator[None]:
-        """Around each operation. Stores through maps up to here are recorded before it."""
+        """The context of each operation. It first records the stores through maps so far."""
         if self.hook is not None:
             self.hook()
         with self._lock:
@@ -148,7 +148,7 @@ class Recorder:
             return Path(os.path.abspath(path)).relative_to(self.root).as_posix()
         return None
 
-    # -- system calls, by the names that `lys_storage.disk` calls them ---------------------------------------------------
+    # -- system calls, by the names that `lys_storage.disk` uses ---------------------------------------------------------
 
     def _open(self, path: Any, flags: int, mode: int = 0o777) -> int:
         with self._change():
@@ -159,7 +159,7 @@ class Recorder:
                 self._of_fd[fd] = name
                 return fd
             if flags & os.O_CREAT:
-                assert flags & os.O_EXCL, f"{path} is opened in a way that this model does not know"
+                assert flags & os.O_EXCL, f"{path}: the model does not support O_CREAT without O_EXCL"
                 self._add(("create", name, len(self.disk.inodes)))
             self._of_fd[fd] = self.disk.now[name]
             return fd
@@ -190,7 +190,7 @@ class Recorder:
     def _fallocate(self, fd: int, mode: int, offset: int, size: int) -> bool:
         with self._change():
             done: bool = self._real("fallocate")(fd, mode, offset, size)
-            if done and mode != file_module._KEEP_SIZE:  # that mode changes nothing that can be read
+            if done and mode != file_module._KEEP_SIZE:  # that mode changes no readable byte
                 self._add(("punch" if mode else "grow", self._of_fd[fd], offset, size))
             return done
 
@@ -255,7 +255,7 @@ class Recorder:
 
 @contextlib.contextmanager
 def without_syncs() -> Iterator[None]:
-    """Skip syncs of the real disk: without a record nobody depends on them."""
+    """Skip syncs of the real disk: they have no effect on the model."""
     real = file_module.os, folder_module.os
     quick = _Proxy(os, fdatasync=lambda fd: None, fsync=lambda fd: None)
     file_module.os = folder_module.os = quick  # type: ignore[attr-defined]

@@ -1,6 +1,6 @@
-"""The scans whose disk the model cuts. A scenario is a function of a `World`; `SCENARIOS` lists them all.
+"""The scenarios: scans on the modelled disk. A scenario is a function of a `World`; `SCENARIOS` lists them all.
 
-A scenario does not check anything: the cuts are made and compared by `model.cuts`.
+`model.cuts` makes the cuts and compares the results.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def a_rewrite_during_a_flush(w: World) -> None:
 
 
 def checks_during_a_flush(w: World) -> None:
-    """The checksum thread takes checksums of new frames while a flush waits for the disk."""
+    """The checksum thread computes checksums of new frames while a flush waits for the disk."""
     scan = w.create()
     w.write(scan, row=0)
     for at in w.rng.sample(range(1, 14), 5):
@@ -240,7 +240,7 @@ def a_number_that_is_taken_meanwhile(w: World) -> None:
 
 @dataclass(frozen=True)
 class Scenario:
-    """`earlier`: an export that is there before, and that the scan `replaces`, or leaves alone."""
+    """`earlier`: the name of an export that exists before the scan. The scan replaces it (`replaces`) or leaves it alone."""
 
     run: Callable[[World], None]
     earlier: str | None = None

@@ -1,6 +1,6 @@
 """Decides which syncs of a recorded run fail.
 
-It decides only. The recorder raises the error, and the modelled disk loses the pages.
+The recorder raises the error, and the modelled disk loses the pages.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import random
 
 
 class SyncErrors:
-    """In some runs no sync fails, in others a share of all of them, or of those of one kind of file; at most `MOST`."""
+    """In some runs no sync fails. In others a share of all syncs fails, or of those of one kind of file; at most `MOST`."""
 
     KINDS = ("scan file", "journal", "redo file", "folder")
     MOST = 12
@@ -24,7 +24,7 @@ class SyncErrors:
         self.count = 0
 
     def draw(self, name: str | None, *, folder: bool) -> tuple[int, int] | None:
-        """The error number that the sync of `name` fails with, and a seed for the damage; None where it succeeds."""
+        """The errno of the failing sync of `name`, and a seed for the damage; None if the sync succeeds."""
         kind = "folder" if folder else "scan file"
         for suffix, its_kind in ((".journal", "journal"), (".journal.new", "journal"), (".redo", "redo file")):
             if name is not None and name.endswith(suffix):

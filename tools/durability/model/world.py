@@ -1,7 +1,7 @@
-"""One run on a recorded folder: scans that are written, killed and resumed, and whose disk fails.
+"""One run on a recorded folder: scans are written, killed and resumed, and the disk fails.
 
-A scenario calls its methods. Every method records what was begun, acknowledged and flushed, for the ledger. It chooses
-by the run's random generator only.
+A scenario calls its methods. Every method records for the ledger which writes and flushes were begun and completed. All
+choices come from the run's random generator.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ T = TypeVar("T")
 GRID = (3, 4)
 CELLS = GRID[0] * GRID[1]
 DTYPE = "<u2"
-FIRST_DTYPE = "<u4"  # of a scan whose dtype is changed
+FIRST_DTYPE = "<u4"  # for a scan whose dtype is changed
 FLUSH = 0  # only one thread flushes at a time
 EARLIER: dict[str, Any] = {"note": {"older": True}, "shape": (2, 3), "dtype": "u1", "fill_value": 1}
 
@@ -43,7 +43,7 @@ class Broken(Exception):  # noqa: N818
 
 @dataclass(frozen=True)
 class ScanShape:
-    """What the scan of one run is."""
+    """The properties of the scan of one run."""
 
     elements: int
     fill: int
@@ -55,7 +55,7 @@ class ScanShape:
         return (*GRID, self.elements)
 
     def expected(self, *, may_be_trimmed: bool) -> Expected:
-        """A scan of `FIRST_DTYPE` holds no frame before its dtype is changed."""
+        """How the scan was created. A scan of `FIRST_DTYPE` holds no frame before its dtype is changed."""
         fills = {np.dtype(dtype): np.asarray(self.fill, dtype).tobytes() for dtype in (DTYPE, FIRST_DTYPE)}
         return Expected(self.shape, len(GRID), fills, may_be_trimmed=may_be_trimmed)
 
@@ -68,7 +68,7 @@ def ledger_of(events: list[Event]) -> Ledger:
 
 
 def take_event(ledger: Ledger, event: Event) -> None:
-    """Only marks are facts for the ledger."""
+    """Pass a mark to the ledger; ignore other events."""
     if event[0] == "mark" and event[1] != "end of the record":
         ledger.take(*event[1:])
 
@@ -117,7 +117,7 @@ class World:
         return 0 if self.errors is None else self.errors.count
 
     def may_fail(self, action: Callable[[], Any]) -> bool:
-        """Do it. False where it failed, which it may only because a sync has failed."""
+        """Run `action`. Returns False if it failed because of a failed sync. Raises any other error of it."""
         before = self.sync_errors
         try:
             action()
@@ -128,7 +128,7 @@ class World:
         return True
 
     def insist(self, action: Callable[[], T]) -> T:
-        """Do it again until no sync fails."""
+        """Repeat `action` until no sync fails."""
         done: list[T] = []
         while not self.may_fail(lambda: done.append(action())):
             continue
@@ -164,27 +164,27 @@ class World:
         return scan
 
     def release(self) -> None:
-        """Abandon what a failed scenario has left open."""
+        """Abandon the scans that a failed scenario has left open."""
         for scan in self._scans:
             if not scan.closed:
                 self.die(scan)
 
     def earlier_export(self, name: str) -> None:
-        """An export that is there before the scan."""
+        """Make an export that exists before the scan."""
         with lys_storage.create(self.folder / name, **EARLIER, flush_interval_s=None) as scan:
             scan[0] = np.ones(3, "u1")
 
     def foreign_export(self, name: str) -> None:
-        """Another program makes an export of that name."""
+        """Another program creates an export of that name."""
         stream = io.BytesIO()
         np.savez_compressed(stream, data=np.arange(7))
         self.foreign[name] = stream.getvalue()
         self.rec.foreign(name, self.foreign[name])
 
-    # -- what a program does with a scan ----------------------------------------------------------------------------
+    # -- operations of a program on a scan --------------------------------------------------------------------------
 
     def write(self, scan: lys_storage.Scan, *cells: int, row: int | None = None) -> None:
-        """A new version of a cell or of a row. Where that fails, it is tried again, or not."""
+        """Write a new version of a cell or of a row. A failed write is sometimes repeated."""
         given = cells if row is None else tuple(range(row * GRID[1], (row + 1) * GRID[1]))
         with self._version_lock:
             self.version += 1
@@ -199,7 +199,7 @@ class World:
             self.write(scan, *cells, row=row)
 
     def some(self, scan: lys_storage.Scan, count: int) -> None:
-        """So many writes of anything, with flushes, notes and checksums among them."""
+        """Run `count` random operations: writes of cells and rows, flushes, notes, checksums."""
         for _ in range(count):
             what = self.rng.random()
             if what < 0.15:
@@ -228,7 +228,7 @@ class World:
             self.rec.mark("note", self.note)
 
     def flush(self, scan: lys_storage.Scan, *, insist: bool = False) -> None:
-        """Where it fails, it is tried again, or (unless `insist`) not."""
+        """Flush the scan. A failed flush is repeated sometimes, with `insist` always."""
         self.rec.mark("flush begun", FLUSH)
         if self.may_fail(scan.flush):
             self.rec.mark("flushed", FLUSH)
@@ -236,7 +236,7 @@ class World:
             self.flush(scan, insist=insist)
 
     def close(self, scan: lys_storage.Scan, **options: Any) -> None:
-        """Where it fails, it is tried again, by the same process or by another one."""
+        """Close the scan. A failed close is repeated, by the same process or by another one."""
         self.rec.mark("flush begun", FLUSH)
         if self.may_fail(lambda: scan.close(**options)):
             self.rec.mark("flushed", FLUSH)
@@ -253,13 +253,13 @@ class World:
             self.close(self.resume(), **options)
 
     def suspend(self, scan: lys_storage.Scan) -> None:
-        """Where a sync fails, the scan is suspended all the same."""
+        """Suspend the scan. It is suspended even if a sync fails."""
         self.rec.mark("flush begun", FLUSH)
         if self.may_fail(scan.suspend):
             self.rec.mark("flushed", FLUSH)
 
     def recover(self) -> None:
-        """Recover on this boot, again and again until the scan is exported."""
+        """Recover on this boot, and repeat it until the scan is exported or cleaned up."""
         while True:
             self.rec.mark("flush begun", FLUSH)
             before = self.sync_errors
@@ -272,25 +272,25 @@ class World:
             if self.sync_errors == before:
                 raise Broken(f"recover: {result.message}")
 
-    # -- what happens to it -----------------------------------------------------------------------------------------
+    # -- crashes ----------------------------------------------------------------------------------------------------
 
     def die(self, scan: lys_storage.Scan) -> None:
-        """SIGKILL, 100 ms after the last frame: the kernel has what it has, and each frame its checksum.
+        """SIGKILL, 100 ms after the last frame: the kernel has every write, and each frame has its checksum.
 
-        Younger ones are lost where the next process is told that the disk could not take them.
+        Frames without a checksum would be lost if the next process sees a failed sync.
         """
         with contextlib.suppress(lys_storage.LysStorageError):
             take_checksums(scan)
         abandon(scan, self.base)
 
     def die_during(self, scan: lys_storage.Scan, at: int, action: Callable[[], None]) -> None:
-        """SIGKILL at the `at`-th operation on the disk of `action`, which writes a frame or flushes; or after it."""
+        """SIGKILL at the `at`-th disk operation of `action`, which writes a frame or flushes, or after `action`."""
         with killed_at(self.rec, at):
             action()
         abandon(scan, self.base)
 
     def cut_power(self) -> None:
-        """The machine goes down, and comes up again with what is left."""
+        """Cut the power, and boot again with the remaining files."""
         left = self.rec.disk.choose(self.rng)
         self.stop()
         self.boots += 1
@@ -299,7 +299,7 @@ class World:
         self.start()
 
     def resume_after_cut(self) -> lys_storage.Scan:
-        """Go on with what is left. What is found is promised from then on."""
+        """Resume the scan from the remaining files. The versions in it are promised from then on."""
         ledger = ledger_of(self.events + self.rec.events)
         scan = self.resume()
         found: dict[int, int] = {}
@@ -310,12 +310,12 @@ class World:
                 raise Broken(f"resume: cell {cell} is none of the versions {sorted(allowed)}")
             found[cell] = version
         if lost := set(ledger.promised()) - set(found):
-            raise Broken(f"resume: cells {sorted(lost)} were promised, and are missing")
+            raise Broken(f"resume: cells {sorted(lost)} were promised, but are missing")
         if scan.note["version"] not in ledger.allowed_notes():
-            raise Broken(f"resume: the note is {scan.note}; allowed are {sorted(ledger.allowed_notes())}")
+            raise Broken(f"resume: the note is {scan.note}, allowed versions: {sorted(ledger.allowed_notes())}")
         self.rec.mark("found", found, scan.note["version"])
         return scan
 
     def meanwhile(self, at: int, action: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
-        """In the block: another thread does `action` at this thread's `at`-th operation on the disk."""
+        """In the block, another thread runs `action` at this thread's `at`-th operation on the disk."""
         return meanwhile(self.rec, at, action)

@@ -1,4 +1,4 @@
-"""The roles of child processes: `serve` is the disk, `write` writes scans on it, `recover` recovers them."""
+"""The roles of child processes: `serve` serves the disk, `write` writes scans on it, `recover` recovers them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def serve(folder: Path) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("seed")
 @click.argument("budget", type=int)
-@click.option("--interval", type=float, help="Between flushes, in s.  [drawn]")
+@click.option("--interval", type=float, help="Flush interval in s.  [drawn]")
 def write(folder: Path, seed: str, budget: int, interval: float | None) -> None:
     from tools.durability.real.writer import write_scans
 

@@ -1,6 +1,6 @@
-"""One power cut: a new filesystem, scans, the cut, recovery (one time in four it is cut too), and the comparison.
+"""One power cut: a new filesystem, scans, the cut, recovery (one in four is cut too), and the comparison.
 
-The comparison uses nothing of lys_storage. Recovery runs in a process of its own.
+The comparison does not use lys_storage. Recovery runs in a separate process.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ PAGE = 4096
 TEXT_TOLD = 3000
 MODES = ("power cut", "same kernel", "restart")
 RESTART_KEEPS_NS = 100_000_000
-"""A frame that is older than that when its process is killed survives an orderly restart."""
+"""The minimum age of a frame when its process is killed that makes it survive a clean restart."""
 SELDOM_S = 60.0
-"""Between flushes, where none is to help."""
+"""A flush interval that is longer than the run, so that no periodic flush takes place."""
 
 
 @dataclass
 class Outcome:
-    """What one cut, or all cuts of a filesystem, came to."""
+    """The results of one cut, or of all cuts of a filesystem."""
 
     cuts: int = 0
     twice: int = 0
@@ -67,7 +67,7 @@ class Outcome:
 
 @dataclass
 class Cut:
-    """One power cut: when, how many writes were not flushed then, what became of them, and what the process told."""
+    """One power cut: its time, the number of unflushed writes, their fate, and the reports of the process."""
 
     when_ns: int
     pending: int
@@ -80,16 +80,16 @@ class Cut:
 
 
 def cut_while(bench: Bench, seed: str, *command: str | Path) -> Cut:
-    """Let the role `command` work on the disk that `durable.img` holds, cut the power, leave there what is left.
+    """Run the role `command` on the disk in `durable.img`, cut the power, and leave the result in `durable.img`.
 
-    1. both images alike; 2. the disk and its filesystem; 3. the process; 4. the cut; 5. the process is killed, and all is
-    taken down; 6. what had not been flushed is kept, dropped, torn.
+    1. Make both images equal. 2. Start the disk and mount its filesystem. 3. Start the process. 4. Cut. 5. Kill the
+    process, and unmount everything. 6. Keep, drop or tear each unflushed write.
     """
     chance, folder = random.Random(f"{seed}/{command[0]}"), bench.folder
     said = folder / f"{command[0]}.log"
     copy_image(bench.durable, bench.seen)
     with Child("serve", folder, log=folder / "disk.log") as disk:
-        assert disk.answers(DEADLINE_S), "the disk did not come up"
+        assert disk.answers(DEADLINE_S), "the disk did not start"
         bench.mount(folder / "disk")
         bench.scans.mkdir(exist_ok=True)
         run("sync", "-f", bench.scans)
@@ -110,7 +110,7 @@ def cut_while(bench: Bench, seed: str, *command: str | Path) -> Cut:
 
 
 def restart_while(bench: Bench, seed: str, *command: str | Path) -> Cut:
-    """Let the role `command` work on the filesystem in `durable.img`, kill it, and shut the machine down in order."""
+    """Run the role `command` on the filesystem in `durable.img`, kill it, and unmount, as a clean shutdown does."""
     chance, said = random.Random(f"{seed}/{command[0]}"), bench.folder / f"{command[0]}.log"
     bench.mount(bench.durable)
     try:
@@ -127,11 +127,11 @@ def restart_while(bench: Bench, seed: str, *command: str | Path) -> Cut:
             reader.join()
     finally:
         bench.unmount()
-    return Cut(when, 0, {"manner": "killed, and restarted in order"}, reader.lines, said.read_text().strip())
+    return Cut(when, 0, {"manner": "killed, and restarted cleanly"}, reader.lines, said.read_text().strip())
 
 
 def _wait_for_the_cut(disk: Child, child: Child, folder: Path, chance: random.Random) -> tuple[int, int]:
-    """The moment of the cut and how many writes had not been flushed: after a time, or at a certain write."""
+    """Wait for the cut, after a time or at a certain write. Returns its time and the number of unflushed writes."""
     ends = time.monotonic() + chance.uniform(0.0, 1.5)
     stirs = chance.choice([0.002, 0.01, 0.05])
     if chance.random() < 0.7:
@@ -151,11 +151,11 @@ def _wait_for_the_cut(disk: Child, child: Child, folder: Path, chance: random.Ra
 
 
 def stir(folder: Path, chance: random.Random) -> None:
-    """Have the kernel send some dirty pages to the disk, without a flush, as it does by itself on a busier machine."""
+    """Let the kernel send some dirty pages to the disk without a flush, as it does by itself on a busier machine."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     if not files:
         return
-    with contextlib.suppress(OSError):  # renamed or removed meanwhile
+    with contextlib.suppress(OSError):  # the file was renamed or removed
         fd = os.open(chance.choice(files), os.O_RDONLY)
         try:
             pages = os.fstat(fd).st_size // PAGE
@@ -167,7 +167,7 @@ def stir(folder: Path, chance: random.Random) -> None:
 
 
 def cut_once(bench: Bench, seed: str, keep: Path | None, mode: str = "power cut") -> Outcome:
-    """A new filesystem, scans, a cut; one time in four another cut in the middle of recovery; recovery; the check."""
+    """Make a new filesystem, write scans, cut, in one case of four cut a recovery too, recover, and check."""
     chance, result = random.Random(seed), Outcome(cuts=1)
     copy_image(bench.new, bench.durable)
     end = restart_while if mode == "restart" else cut_while
@@ -212,7 +212,7 @@ def _complain(result: Outcome, what: str, text: str) -> None:
 
 
 def _exports_on(bench: Bench) -> dict[str, bytes]:
-    """The exports on what the cut has left. (The filesystem replays its journal for it, as it would at the next boot.)"""
+    """The digests of the exports after the cut. The mount replays the filesystem's journal, as at the next boot."""
     bench.mount(bench.durable)
     try:
         return digests_of_exports(bench.scans)
@@ -237,7 +237,7 @@ def _recover(folder: Path, options: list[str], result: Outcome) -> None:
 
 
 def check(folder: Path, scans: dict[int, Told], cut_ns: int, before: dict[str, bytes], result: Outcome) -> None:
-    """Compare what is in `folder` after recovery with what was promised; `before` are its exports before recovery."""
+    """Compare the content of `folder` after recovery with the promises. `before`: its exports before recovery."""
     everything = Verdict(check_earlier_files(folder, before))
     exports = read_exports(folder, everything, unzip=True)
     result.take(everything.faults)

@@ -10,7 +10,7 @@ from tools.durability.real.processes import Child
 from tools.durability.real.system import DEADLINE_S, MiB, copy_image, run, unmount
 
 FILESYSTEMS: dict[str, tuple[list[str], int, int]] = {
-    # the command that makes one; the smallest device it takes, in MB; what the filesystem takes to be written whole
+    # the mkfs command; the smallest device in MB; the bytes that the filesystem assumes to be written whole
     "ext4": (["mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard"], 64, 512),
     "xfs": (["mkfs.xfs", "-q", "-f", "-K"], 304, 512),
     "btrfs": (["mkfs.btrfs", "-q", "-f", "-K"], 160, 4096),
@@ -18,11 +18,11 @@ FILESYSTEMS: dict[str, tuple[list[str], int, int]] = {
 
 
 class NotMountedError(RuntimeError):
-    """The kernel did not take an image for a filesystem."""
+    """The kernel did not mount an image."""
 
 
 class Bench:
-    """The folder in which cuts of one filesystem are made, with a new filesystem of it to copy for each."""
+    """The folder for the cuts of one filesystem. `new` is a new filesystem, which is copied for each cut."""
 
     def __init__(self, folder: Path, kind: str, size_mb: int, sector: int | None) -> None:
         self.folder, self.kind = folder, kind
@@ -49,7 +49,7 @@ class Bench:
             raise NotMountedError(str(error)) from error
 
     def unmount(self) -> None:
-        """The loop device goes with it. btrfs has to forget the device, or takes the next image for an older one."""
+        """Unmount; this frees the loop device. btrfs must forget the device, or it takes the next image for this one."""
         device = run("findmnt", "-no", "SOURCE", self.folder / "mnt").strip()
         run("umount", self.folder / "mnt")
         if self.kind == "btrfs":
@@ -62,10 +62,10 @@ class Bench:
 
 
 def why_not_this(kind: str, folder: Path) -> str | None:
-    """Why not this filesystem; None where one of it can be made, mounted through the recording disk, and unmounted."""
+    """Why this filesystem cannot be tested; None if it can be made, mounted through the recording disk, and unmounted."""
     program = FILESYSTEMS[kind][0][0]
     if shutil.which(program) is None:
-        return f"no {program}: {'apt-get install xfsprogs btrfs-progs' if kind != 'ext4' else 'install e2fsprogs'}"
+        return f"no {program}: apt-get install {'xfsprogs btrfs-progs' if kind != 'ext4' else 'e2fsprogs'}"
     try:
         bench = Bench(folder, kind, 0, None)
         try:

@@ -1,6 +1,6 @@
 """Serves a `Disk` as a file over /dev/fuse: every write and every flush of the kernel passes through it.
 
-It speaks the kernel's FUSE protocol itself, version 7.31 (include/uapi/linux/fuse.h), and decides nothing.
+It implements the kernel's FUSE protocol, version 7.31 (include/uapi/linux/fuse.h), and makes no choices.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MAX_WRITE = 1 << 20
 
 
 def answer(disk: Disk, opcode: int, body: memoryview) -> bytes | int | None:
-    """The reply to one request: its bytes, an errno, or None where none is expected."""
+    """The reply to one request: its bytes, an errno, or None if the request has no reply."""
     if opcode == _WRITE:
         _, offset, size, _ = _RANGE.unpack_from(body)
         disk.write(Write(offset, size, bytes(body[40 : 40 + size])))
@@ -66,7 +66,7 @@ def answer(disk: Disk, opcode: int, body: memoryview) -> bytes | int | None:
 
 
 def serve(folder: Path) -> None:
-    """Be the disk in `folder`/disk until stdin ends. The parent's orders come on stdin, one JSON object a line."""
+    """Serve the disk at `folder`/disk until stdin ends. The parent sends orders on stdin, one JSON object per line."""
     die_with_parent()
     fuse = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     mount("power_cut", folder / "disk", "fuse", f"fd={fuse},rootmode=100000,user_id=0,group_id=0")
@@ -89,7 +89,7 @@ def _serve_one(disk: Disk, fuse: int, buffer: bytearray) -> None:
     try:
         size = os.readv(fuse, [buffer])
     except OSError:
-        return  # the request was taken back, or the mount is gone
+        return  # the request was withdrawn, or the mount is gone
     _, opcode, unique, *_ = _IN.unpack_from(buffer)
     reply = answer(disk, opcode, memoryview(buffer)[_IN.size : size])
     if reply is None:

@@ -1,6 +1,6 @@
-"""Child processes of the experiment, which tell facts as lines of JSON.
+"""Child processes of the experiment, which report facts as lines of JSON.
 
-A child does not outlive its block, nor this program.
+A child ends with its block, at the latest with this program.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def tell(fact: Any) -> None:
-    """One line on stdout, in one write: a process that is killed leaves whole lines."""
+    """Write one line to stdout in one write, so that a killed process leaves whole lines."""
     os.write(1, json.dumps(fact).encode() + b"\n")
 
 
 def command_of(*arguments: str | Path) -> list[str]:
-    """How a role (see `__main__.py`) is started. -P: a module of the current folder must not hide one of ours."""
+    """The command of a role (see `__main__.py`). -P: a module in the current folder must not hide one of this package."""
     return [sys.executable, "-P", "-m", "tools.durability.real", *map(str, arguments)]
 
 
@@ -33,7 +33,7 @@ def environment() -> dict[str, str]:
 
 
 class Child:
-    """A process that plays a role."""
+    """A process that runs a role."""
 
     def __init__(self, *arguments: str | Path, log: Path) -> None:
         self._log = open(log, "wb")  # noqa: SIM115  closed with the process
@@ -73,7 +73,7 @@ class Child:
 
 
 class Reader(threading.Thread):
-    """Reads a child's pipe, so that the child never waits for us."""
+    """Reads a child's pipe, so that the child never waits for its reader."""
 
     def __init__(self, child: Child) -> None:
         super().__init__(daemon=True)

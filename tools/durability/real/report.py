@@ -1,4 +1,4 @@
-"""The table of all cuts, and how the faults of one cut are printed. It counts nothing itself."""
+"""The table of all cuts, and the text of one cut. The module counts nothing itself."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ LINES_OF_A_CUT = 20
 
 def table_of(results: dict[str, Outcome], left_out: dict[str, str]) -> Table:
     table = Table(
-        caption="frames: acknowledged before the cut, promised by a flush that had ended; lost: promised, and not there; passed "
-        "off: said to be data, and none; oldest gone: of those that were not promised yet, its age at the cut in s",
+        caption="frames acked: before the cut; promised: by a completed flush; lost: promised, but absent; passed off: listed as "
+        "data, but not data; oldest gone: age at the cut, in s, of the oldest lost frame that was not yet promised",
         caption_justify="left",
     )
     table.add_column("")
@@ -54,5 +54,5 @@ def text_of(kind: str, result: Outcome) -> str:
 
 def first_lines(text: str) -> str:
     lines = text.splitlines()
-    more = [f"  and {len(lines) - LINES_OF_A_CUT} lines more"] if len(lines) > LINES_OF_A_CUT else []
+    more = [f"  and {len(lines) - LINES_OF_A_CUT} more lines"] if len(lines) > LINES_OF_A_CUT else []
     return "\n".join([*lines[:LINES_OF_A_CUT], *more])

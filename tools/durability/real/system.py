@@ -1,6 +1,6 @@
 """System calls and programs of Linux: mount, mount namespaces, sync_file_range.
 
-It never mounts anything where another process could see it, once `enter_own_mounts` has returned.
+After `enter_own_mounts`, no other process sees its mounts.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ def mount(source: str, target: Path, kind: str, options: str = "", flags: int = 
 
 
 def unmount(target: Path) -> None:
-    """Detach what is mounted on `target`, if anything is."""
+    """Detach the mount on `target`, if there is one."""
     with contextlib.suppress(OSError):
         _call("umount2", os.fsencode(target), _MNT_DETACH)
 
 
 def enter_own_mounts() -> None:
-    """From now on, mounts are seen by this process and its children only, and go with them."""
+    """Enter a new mount namespace: only this process and its children see later mounts, which end with them."""
     _call("unshare", _CLONE_NEWNS)
     mount("none", Path("/"), "", flags=_MS_REC | _MS_PRIVATE)
 
@@ -49,13 +49,13 @@ def die_with_parent() -> None:
 
 
 def begin_write_back(fd: int, offset: int, size: int) -> None:
-    """Have the kernel send dirty pages to the disk, without a flush."""
+    """Let the kernel send dirty pages to the disk, without a flush."""
     assert _libc is not None
     _libc.sync_file_range(fd, ctypes.c_int64(offset), ctypes.c_int64(size), _SYNC_FILE_RANGE_WRITE)
 
 
 def run(*command: str | Path) -> str:
-    """Run a program; RuntimeError with what it said where it fails or does not exist."""
+    """Run a program, and return its output. Raises RuntimeError with its message if it fails or does not exist."""
     try:
         done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=DEADLINE_S)
     except FileNotFoundError as error:
@@ -70,7 +70,7 @@ def copy_image(image: Path, copy: Path) -> None:
 
 
 def why_not() -> str | None:
-    """Why no power can be cut here at all; None where it can, and then this process has mounts of its own."""
+    """Why no cut is possible on this machine; None if it is. Then this process has entered its own mount namespace."""
     if sys.platform != "linux":
         return "not Linux"
     if os.geteuid() != 0:
@@ -88,5 +88,5 @@ def why_not() -> str | None:
     try:
         enter_own_mounts()
     except OSError as error:
-        return f"no mount namespace of its own: {error.strerror}"
+        return f"cannot create a mount namespace: {error.strerror}"
     return None

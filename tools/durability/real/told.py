@@ -1,4 +1,4 @@
-"""What the writer had told when the power was cut: a ledger for each scan."""
+"""The writer's reports up to the power cut: a ledger for each scan."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tools.durability.oracle import Expected
 
 @dataclass
 class Told:
-    """One scan. Times of the ledger are those of the monotonic clock, in ns."""
+    """One scan. The times of its ledger are in ns of the monotonic clock."""
 
     number: int
     plan: dict[str, Any]
     ledger: Ledger = field(default_factory=Ledger)
     path: str | None = None
-    fill: bytes | None = None  # not known where the cut came before it was told
+    fill: bytes | None = None  # None if the cut came before the report
     is_numbered: bool = True
     close_began: bool = False
 
@@ -40,7 +40,7 @@ class Told:
 
 
 def read_told(lines: list[str], cut_ns: int) -> tuple[dict[int, Told], list[str]]:
-    """The scans as far as they had come at the cut, and what failed in the writer, also after the cut."""
+    """The scans with their reports before the cut, and the writer's errors, also after the cut."""
     scans: dict[int, Told] = {}
     failed = []
     for line in lines:
@@ -57,7 +57,7 @@ def read_told(lines: list[str], cut_ns: int) -> tuple[dict[int, Told], list[str]
 
 
 def superseded(scan: Told, scans: dict[int, Told]) -> bool:
-    """Whether its export may have been replaced by that of a later scan of this name."""
+    """Whether a later scan of the same name may have replaced its export."""
     return not scan.is_numbered and any(
         other.number > scan.number and other.path == scan.path and other.close_began for other in scans.values()
     )

@@ -1,6 +1,6 @@
-"""A disk with a volatile write cache: what was written since the last flush is kept, dropped or torn by a power cut.
+"""A disk with a volatile write cache: a power cut keeps, drops or tears each write since the last flush.
 
-It knows nothing of FUSE and of filesystems: it has two images, the one that the kernel reads and the durable one.
+It has two images: the one that the kernel reads, and the durable one. It does not depend on FUSE or a filesystem.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Write:
-    """Bytes on their way to the disk; `data` None is `size` zeros."""
+    """A write to the disk. `data` None means `size` zeros."""
 
     offset: int
     size: int
@@ -29,7 +29,7 @@ class Write:
 
 
 MANNERS = {
-    # name: how likely each write is kept, dropped, torn
+    # name: the probabilities that a write is kept, dropped, torn
     "all kept": (1.0, 0.0, 0.0),
     "all dropped": (0.0, 1.0, 0.0),
     "any": (0.4, 0.4, 0.2),
@@ -41,7 +41,7 @@ MANNERS = {
 
 
 def choose(pending: list[Write], chance: random.Random, sector: int) -> tuple[str, Counter[str], list[Write]]:
-    """What of the writes since the last flush has reached the disk: the manner, how many of each, and the pieces."""
+    """Choose which writes since the last flush have reached the disk. Returns the manner, the counts, and the pieces."""
     manner = chance.choice(list(MANNERS))
     counts: Counter[str] = Counter(kept=0, dropped=0, torn=0)
     pieces: list[Write] = []
@@ -73,7 +73,7 @@ def tear(write: Write, chance: random.Random, sector: int) -> Iterator[Write]:
 
 
 class Disk:
-    """`seen` is what the kernel reads; `durable` is what a power cut leaves for sure; between them `pending`."""
+    """`seen`: the image that the kernel reads; `durable`: the flushed image; `pending`: the writes between them."""
 
     def __init__(self, folder: Path) -> None:
         self.seen = os.open(folder / "seen.img", os.O_RDWR)
@@ -85,7 +85,7 @@ class Disk:
         self.stopped_ns: int | None = None
 
     def stop(self) -> None:
-        """The power goes. A program that writes notices nothing yet: `seen` goes on."""
+        """Record the time of the cut. The writing program does not notice: `seen` still takes its writes."""
         if self.stopped_ns is None:
             self.stopped_ns = time.monotonic_ns()
 
@@ -105,7 +105,7 @@ class Disk:
             self.flushes += 1
 
     def cut(self, seed: str, sector: int) -> dict[str, Any]:
-        """Leave in `durable` what the disk holds after the power cut."""
+        """Put into `durable` the writes that survive the power cut."""
         manner, counts, pieces = choose(self.pending, random.Random(seed), sector)
         for write in pieces:
             _put(self.durable, write)

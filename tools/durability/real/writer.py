@@ -1,7 +1,7 @@
-"""The program that writes real scans on the disk until it is killed, and the one that recovers them.
+"""The program that writes real scans on the disk until it is killed, and the program that recovers them.
 
-Each fact is a line on stdout: [when in ns of the monotonic clock, scan, what, ...], told before ("begun") and after
-("written") it is so. `real/told.py` reads them.
+Each fact is a line on stdout: [time in ns of the monotonic clock, scan, what, ...]. A write is reported before it begins
+("begun") and after it returns ("written"). `real/told.py` reads the lines.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def tell_of(scan: int, what: str, *rest: Any) -> None:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a scan is, and how it is written. `rows_until`: frames below are written a row at a time."""
+    """The properties of a scan, and how it is written. `rows_until`: frames below it are written a row at a time."""
 
     number: int
     grid_shape: tuple[int, ...]
@@ -73,7 +73,7 @@ def draw_plan(number: int, chance: random.Random, budget: int) -> Plan:
     frame_shape = chance.choice([(16, 8), (25, 30), (64, 64), (40, 100), (128, 256), (300, 400)])
     grid_shape: tuple[int, ...] = chance.choice([(30,), (6, 8), (10, 12), (4, 3, 5)])
     if chance.random() < 0.05:
-        grid_shape, frame_shape = (3,), (700, 900)  # larger than what is read or written at once
+        grid_shape, frame_shape = (3,), (700, 900)  # larger than one read or write step
     size = int(np.prod(frame_shape)) * dtype.itemsize
     while int(np.prod(grid_shape)) * size > min(budget, LARGEST_SCAN) and grid_shape[0] > 1:
         grid_shape = (max(1, grid_shape[0] // 2), *grid_shape[1:])
@@ -81,13 +81,13 @@ def draw_plan(number: int, chance: random.Random, budget: int) -> Plan:
     interval = chance.choice([0.1, 0.1, 0.15, 0.15, 0.2, 0.2, 0.2, 0.0 if size < 20_000 else 0.1])
     fill = chance.choice([None, None, 7])
     known = chance.random() < 0.5
-    by_rows = known and chance.random() < 0.4  # and by frames from the middle on
+    by_rows = known and chance.random() < 0.4  # the second half is written frame by frame
     rows_until = int(np.prod(grid_shape[1:])) * (grid_shape[0] // 2) if by_rows else 0
     return Plan(number, grid_shape, frame_shape, dtype, numbered, interval, fill, known, rows_until)
 
 
 def write_scans(folder: Path, seed: str, budget: int, interval_s: float | None) -> None:
-    """Write scans of at most `budget` bytes in all, and wait to be killed. `interval_s`: between flushes; None: drawn."""
+    """Write scans of about `budget` bytes in all, and wait for the kill. `interval_s`: flush interval; None: drawn."""
     die_with_parent()
     chance = random.Random(seed)
     numbers: dict[str, int] = {}
@@ -151,7 +151,7 @@ def _begin(folder: Path, plan: Plan) -> Any:
 
 
 def _write_frames(scan: Any, plan: Plan, chance: random.Random) -> None:
-    """By one thread or two, which share the frames."""
+    """Write the frames, by one thread or shared by two."""
     order = list(range(plan.frames))
     if chance.random() < 0.4 and not plan.rows_until:
         chance.shuffle(order)
@@ -230,7 +230,7 @@ class _WriterThread:
 
 
 def recover_all(folder: Path, verify: bool, same_boot: bool) -> None:
-    """Recover what is in `folder`, as a machine that has been started again, or as one that never went down."""
+    """Recover `folder`, as after a reboot, or (`same_boot`) as on a machine that kept running."""
     die_with_parent()
     if not same_boot:
         set_boot_id("the boot after the power cut")

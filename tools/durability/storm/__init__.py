@@ -1,4 +1,5 @@
-"""Processes that write, resume or recover scans, and are killed.
+"""Kills processes that write, resume or recover scans.
 
-steps: kills a process at one of its durable steps; child: the process that is killed; life: one scan through its kills.
+steps: kills a process at one of its durable steps; child: the process that is killed; life: one scan; lives: runs a scan
+through its kills.
 """

@@ -1,4 +1,4 @@
-"""A process that begins, resumes or recovers a scan, tells what it does over a pipe, and is killed."""
+"""A process that creates, resumes or recovers a scan, reports its actions over a pipe, and is killed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tools.durability.storm.steps import DEADLINE_S, Kill, Steps
 
 
 class Child:
-    """Runs in the forked process. It tells each fact before it begins, and again when it is acknowledged."""
+    """Runs in the forked process. It reports each write when it begins, and again when it is acknowledged."""
 
     def __init__(self, life: Life, role: str, kill: Kill, told: Told, seed: str, pipe: int) -> None:
         self.life, self.role, self.pipe = life, role, pipe
@@ -98,7 +98,7 @@ class Child:
             elif what < 0.35 and self.written:
                 self.write(scan, rng.sample(sorted(self.written), 1))
             elif what < 0.42 and not self.tells_grid:
-                row = rng.randrange(life.grid[0])  # a whole row: some of its cells may be rewritten by that
+                row = rng.randrange(life.grid[0])  # a whole row: it may rewrite some of the cells
                 self.write(scan, [row * life.grid[1] + k for k in range(life.grid[1])], row=row)
             elif todo:
                 cells, todo = todo[:1], todo[1:]
@@ -107,7 +107,7 @@ class Child:
                 return
 
     def copy(self, scan: lys_storage.Scan) -> None:
-        """As cp or a backup does: one file after the other, in any order, while frames are written."""
+        """Copy the files as cp or a backup does: one after the other, in any order, while frames are written."""
         copy = self.life.copies / str(self.version)
         if copy.exists():
             return
@@ -136,7 +136,7 @@ class Child:
             scan[row] = frames
         else:
             scan[divmod(cells[0], nx)] = frames[0]
-        frames[:] = 0  # the sender may use its buffer again
+        frames[:] = 0  # a caller may reuse its buffer
         self.written |= set(cells)
         self.tell("written", self.version, cells)
         if refines:
@@ -154,7 +154,7 @@ class Child:
 
 
 def run_child(life: Life, role: str, kill: Kill, told: Told, seed: str) -> Iterator[list[Any]]:
-    """Fork a child, and yield what it tells; it is dead when this ends."""
+    """Fork a child, and yield its reports. The child is dead when the generator ends."""
     sys.stdout.flush()
     reads, writes = os.pipe()
     process = os.fork()
@@ -189,7 +189,7 @@ def run_child(life: Life, role: str, kill: Kill, told: Told, seed: str) -> Itera
 
 
 def _be_child(life: Life, role: str, kill: Kill, told: Told, seed: str, pipe: int) -> None:
-    """Never returns: also a child that comes to its end is killed."""
+    """Run the child, and never return: a child that ends normally is killed too."""
     code = 70
     try:
         child = Child(life, role, kill, told, seed, pipe)

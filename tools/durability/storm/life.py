@@ -1,6 +1,6 @@
-"""One scan of the storm: what it is, and what its children have told so far.
+"""One scan of the storm: its properties, and the reports of its children so far.
 
-It starts no process and reads no export.
+The module starts no process and reads no export.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tools.durability.ledger import Ledger
 from tools.durability.oracle import Expected
 
 DTYPE = "<u2"
-FIRST_DTYPE = "<u4"  # of a scan whose dtype is changed before its first frame
+FIRST_DTYPE = "<u4"  # for a scan whose dtype is changed before its first frame
 REPLACED = "old.npz"
 TAKEN = "data_0.npz"
 _SIZES = (1000, 4096, 65_536, 1 << 20)
@@ -31,13 +31,13 @@ class Life:
     grid: tuple[int, int]
     frame_bytes: int
     fill: int
-    grid_is_known: bool  # else the first index tells it, in a new journal
+    grid_is_known: bool  # else the first index defines it, and a new journal is made
     flush_interval_s: float | None
     changes_dtype: bool
 
     @property
     def copies(self) -> Path:
-        """Where copies are put that are made while the scan is written."""
+        """The folder for copies that are made while the scan is written."""
         return self.folder.with_name(f"{self.folder.name}.copies")
 
     @property
@@ -62,7 +62,7 @@ class Life:
         return np.frombuffer(make_frame(0, cell, version, self.frame_bytes), DTYPE)
 
     def begin(self) -> None:
-        """Make the folder, and in it what a scan without a number replaces, or what has taken the first number."""
+        """Make the folder, with the export that the scan replaces, or an export that has the first number."""
         self.folder.mkdir()
         if self.kind != "unnumbered":
             np.savez(self.folder / (REPLACED if self.kind == "replace" else TAKEN), data=np.arange(7))
@@ -86,7 +86,7 @@ def draw_life(folder: Path, seed: str, frame_bytes: int) -> Life:
 
 @dataclass
 class Told:
-    """What the children of one life have told. The ledger takes what concerns frames and notes."""
+    """The reports of the children of one life. The ledger takes those about frames and notes."""
 
     ledger: Ledger = field(default_factory=Ledger.of_killed_process)
     reserved: bool = False

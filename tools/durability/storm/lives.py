@@ -1,4 +1,4 @@
-"""Run one scan through its kills. After each, recover a copy of its folder and compare that with the ledger."""
+"""Run one scan through its kills. After each kill, recover a copy of its folder and compare it with the ledger."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Tally:
 
 
 def live(life: Life, rng: random.Random, tally: Tally, wanted: int) -> None:
-    """One scan from its beginning to its export, through up to five kills; `wanted` kills are enough."""
+    """Run one scan through up to five kills, until its files in progress are gone. Stop after `wanted` kills in all."""
     life.begin()
     earlier, told = digests_of_exports(life.folder), Told()
     role = "write"
@@ -53,21 +53,21 @@ def live(life: Life, rng: random.Random, tally: Tally, wanted: int) -> None:
         if not any(life.folder.glob("*.part")) or tally.kills >= wanted:
             break
         if told.suspended and rng.random() < 0.5:
-            told.boot += 1  # the machine was shut down in order: nothing is lost by that
+            told.boot += 1  # the machine was shut down cleanly: nothing is lost
         role = rng.choice(["resume", "resume", "recover"])
         if not told.reserved or any(part.stat().st_nlink > 1 for part in life.folder.glob("*.part")):
-            role = "recover"  # nothing to go on with: it was only just begun, or has its final name already
+            role = "recover"  # it cannot be resumed: create() had not returned, or it has its final name already
     tally.acknowledged += told.ledger.acknowledgements
     tally.lives += 1
     shutil.rmtree(life.folder)
 
 
 def look(life: Life, told: Told, earlier: dict[str, bytes], tally: Tally) -> list[str]:
-    """Recover a copy of the folder, on the boot that the child was killed on; what is wrong with it."""
+    """Recover a copy of the folder, on the boot that the child was killed on. Returns the faults."""
     faults, saved = [], told.ledger.saved
     if saved is not None and not (life.folder / saved).exists():
-        faults.append(f"{saved} was saved, and is not there")
-    faults += [f"before it is recovered, {fault.text}" for fault in check_archives(life.folder)]
+        faults.append(f"{saved} was saved, but does not exist")
+    faults += [f"before recovery: {fault.text}" for fault in check_archives(life.folder)]
     copy, verdict = life.folder.with_name("copy"), Verdict()
     write_files(copy, read_files(life.folder))
     try:
@@ -87,7 +87,7 @@ def look(life: Life, told: Told, earlier: dict[str, bytes], tally: Tally) -> lis
 
 
 def look_at_copies(life: Life, told: Told, tally: Tally) -> list[str]:
-    """Recover the copies that were made while the scan was written: nothing is promised of them, and nothing is passed off."""
+    """Recover the copies that were made during writes. They promise no frame, but must not hold bad data as frames."""
     anything = Ledger(cells=told.ledger.cells, note=told.ledger.note)
     verdict = Verdict()
     for name in told.copies:
@@ -100,11 +100,11 @@ def look_at_copies(life: Life, told: Told, tally: Tally) -> list[str]:
         tally.copies_exported += len(exports)
     told.copies.clear()
     shutil.rmtree(life.copies, ignore_errors=True)
-    return [f"of a copy made meanwhile: {text}" for text in verdict.texts()]
+    return [f"in a copy made during writes: {text}" for text in verdict.texts()]
 
 
 def check(life: Life, folder: Path, told: Told, earlier: dict[str, bytes], verdict: Verdict) -> list[str]:
-    """Which promises do not hold in `folder`, which has been recovered. One that was reserved has to be exported."""
+    """The promises that do not hold in the recovered `folder`. A scan whose create() returned must have an export."""
     verdict.faults += check_earlier_files(folder, earlier, replaceable=life.replaceable)
     exports = read_exports(folder, verdict, but=earlier.values())
     compare(life.expected, exports, told.ledger, verdict, folder=folder, required=told.reserved)

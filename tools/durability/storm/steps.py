@@ -1,6 +1,6 @@
 """Counts the durable steps of a process, which are calls into `lys_storage.disk`, and kills it at one of them.
 
-A `Kill` without a phase is made from outside: `Steps` only counts then.
+A `Kill` without a phase comes from the parent. `Steps` then only counts.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _PHASES = {
 
 @dataclass
 class Kill:
-    """When a child dies: at the n-th step of a phase, which it counts itself, or by its parent, so many messages and
-    seconds from its beginning."""
+    """When a child dies: at the n-th step of a phase, which it counts itself, or by its parent, `delay_s` seconds after
+    its first `messages` messages."""
 
     phase: str = ""
     step: int = 0
@@ -58,7 +58,7 @@ def draw_kill(rng: random.Random, role: str) -> Kill:
 
 
 class Steps:
-    """Replaces the durable steps of `lys_storage.disk` for the rest of the process. `phase` is what the process is doing."""
+    """Replaces the durable steps of `lys_storage.disk` for the rest of the process. `phase`: the current operation."""
 
     METHODS = ("__init__", "write_at", "set_size", "preallocate", "punch_hole", "sync", "map", "try_lock", "close")
     FUNCTIONS = (make_folder, sync_folder, remove_file, replace_file, publish_new)
@@ -87,7 +87,7 @@ class Steps:
                 os.pwrite(args[0].fd, view[: len(view) // 2], args[2])
                 self._die(f"{step}, in the middle")
             if self.kill.where == "middle" and name == "publish_new" and not os.path.lexists(args[1]):
-                os.link(*args)  # where the system has no rename that refuses, it is a link and an unlink
+                os.link(*args)  # without renameat2(RENAME_NOREPLACE), publish_new links and unlinks
                 self._die(f"{step}, in the middle")
             real(*args, **options)
             self._die(f"{step}, after")
