@@ -1,4 +1,4 @@
-"""Who takes part, by name: what it is called in tables, what kind it is, which package it needs."""
+"""The candidates of the comparison, by name: their title in tables, their kind, the package that they need."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LIMIT, AGAIN = "limit", "limit-again"
 
 @dataclass(frozen=True)
 class Candidate:
-    """`kind`: "limit"; "ours"; "calls" (a peer that writes by calls); "map" (raw maps); "lys" (lys_instr's way)."""
+    """`kind`: "limit"; "ours"; "calls" (a peer that writes by calls); "map" (a raw map); "lys" (lys_instr's way)."""
 
     name: str
     title: str
@@ -22,7 +22,7 @@ class Candidate:
 
     @property
     def installed(self) -> bool:
-        from importlib.metadata import (  # a child has to pay for it where its candidate does
+        from importlib.metadata import (  # not at the top: every child would import it before its measurement
             PackageNotFoundError,
             version,
         )
@@ -34,7 +34,7 @@ class Candidate:
         return True
 
     def cannot(self, workload: Workload) -> str:
-        """Why it takes no part in `workload`; "" where it does."""
+        """Why the candidate cannot run `workload`; "" if it can."""
         if not self.installed:
             return "not installed"
         if workload.shuffled and self.writer.appends_only:

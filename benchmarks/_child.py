@@ -1,18 +1,18 @@
 #!/usr/bin/env python
-"""One measurement in a process of its own: `_child.py SPEC`, SPEC and the one line of output being JSON.
+"""One measurement in a separate process: `_child.py SPEC`. SPEC and the single line of output are JSON.
 
-In this order: imports; the pool of frames and the order of the frames are made; memory is warmed; then timed each by
-itself: reserve, ingest (with each call), finalize, sync. What takes less than two seconds, and is not paced, is done up to
-three times, each into a new file while its memory is warm, and the one with the fastest ingest and finalize is told (of
-reserve, the first). Then 200 random frames are read cold, and the same ones warm, and compared with what was written: the best
-of three passes. Where SPEC says `"warm": false` memory is not warmed (for the tests). What a figure is:
+The process imports the packages, makes the pool and the order of the frames, and warms the memory. Then it times reserve,
+ingest (and each call of it), finalize and sync. A measurement that takes less than two seconds, and is not paced, is
+repeated up to three times, each time into a new file while the memory is warm. The result is that with the fastest ingest
+and finalize; its reserve time is that of the first. Then 200 random frames are read cold, and again warm, and compared
+with the written frames; the best of three passes counts. `"warm": false` in SPEC turns the warming off (for the tests).
 
-* `ingest_s`: wall time of the loop over all frames. The loop takes the time of each call, and makes the same Python call
-  with a number and a frame for everybody; both are in it, some 0.2 us a frame.
-* `cpu_s`: user and system time of all threads of this process, ingest and finalize and sync; not the kernel's own threads.
-* `finalize_s`, `sync_s`: after the last call has returned. Who syncs by itself while finalizing tells how long that was.
-* `anon`, `file`: resident memory above what it was before reserve, at the ends of the phases; the parent adds what it saw
-  in between.
+* `ingest_s`: wall time of the loop over all frames. It includes the clock reads of each call, and a Python call with a
+  number and a frame, which is the same for every candidate: about 0.2 us per frame.
+* `cpu_s`: user and system time of all threads of this process during ingest, finalize and sync, without kernel threads.
+* `finalize_s`, `sync_s`: the time after the last call has returned. A writer that syncs in finalize reports that time.
+* `anon_bytes`, `file_bytes`: resident memory at the ends of the phases, above that at the start. The parent adds the
+  peaks that it sees in between.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ REPEATS_S = 2.0
 
 
 def ingest(writer: Writer, order: list[int], pool: list[Frame], latencies: Any) -> float:
-    """Put each frame, and note the nanoseconds of each call; seconds of it all."""
+    """Put each frame, and record the nanoseconds of each call. Returns the seconds of the loop."""
     put, count, clock = writer.put, len(pool), perf_counter_ns
     begin = clock()
     for k, number in enumerate(order):
@@ -59,7 +59,7 @@ def ingest(writer: Writer, order: list[int], pool: list[Frame], latencies: Any) 
 
 
 def ingest_batches(writer: Writer, order: list[int], pool: list[Frame], latencies: Any, batch: int) -> float:
-    """The same with `batch` frames a call. The lists of a call are made before its clock starts."""
+    """The same with `batch` frames per call. The lists of a call are made before its clock starts."""
     put_many, count, clock = writer.put_many, len(pool), perf_counter_ns
     begin = clock()
     for k in range(len(latencies)):
@@ -72,14 +72,14 @@ def ingest_batches(writer: Writer, order: list[int], pool: list[Frame], latencie
 
 
 def read_back(writer: Writer, pool: list[Frame], seed: int) -> dict[str, float]:
-    """Milliseconds to read 200 random frames cold and warm, opening apart, each the best of three passes over others.
+    """Milliseconds to open the result, and to read 200 random frames cold and warm: each the best of three passes.
 
-    Raises where a frame is not what was put.
+    Each pass draws new frames. Raises RuntimeError if a frame differs from the one that was written.
     """
     picks, best = random.Random(seed), {"open_ms": math.inf, "cold_ms": math.inf, "warm_ms": math.inf}
     for _ in range(READ_PASSES):
         numbers = [picks.randrange(writer.workload.frames) for _ in range(RANDOM_READS)]
-        gc.collect()  # what is still mapped stays in the cache
+        gc.collect()  # pages that are still mapped would stay in the cache
         _memory.drop_from_cache(writer.folder)
         start = perf_counter()
         read = writer.open()
@@ -92,7 +92,7 @@ def read_back(writer: Writer, pool: list[Frame], seed: int) -> dict[str, float]:
         warm = perf_counter()
         for number in numbers:
             if not np.array_equal(np.asarray(read(number)).reshape(writer.workload.frame), pool[number % len(pool)]):
-                raise RuntimeError(f"frame {number} is not what was put")
+                raise RuntimeError(f"frame {number} differs from the written one")
         seconds = {"open_ms": opened - start, "cold_ms": cold - opened, "warm_ms": warm - cold}
         best = {name: min(best[name], 1e3 * taken) for name, taken in seconds.items()}
         del read
@@ -100,7 +100,7 @@ def read_back(writer: Writer, pool: list[Frame], seed: int) -> dict[str, float]:
 
 
 def measure(spec: dict[str, Any]) -> dict[str, Any]:
-    """Run one candidate on one workload in an empty folder, and be held back where `spec` says so (`_constrained`)."""
+    """Run one candidate on one workload in an empty folder, at the pace and in the cgroup of `spec` (see `_constrained`)."""
     join_cgroup(spec.get("cgroup"))
     workload = workload_from(spec["workload"])
     folder, seed = Path(spec["folder"]), spec["seed"]
@@ -118,7 +118,7 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
         writer = prepared(make, workload, folder, len(results))
         results.append(write(writer, order, pool, spec.get("period_s")))
     result = min(results, key=lambda result: float(result["ingest_s"] + result["finalize_s"]))
-    result["reserve_s"] = results[0]["reserve_s"]  # of the first scan: what is loaded only then is in it
+    result["reserve_s"] = results[0]["reserve_s"]  # of the first scan: it includes modules that are loaded only then
     for name, k in (("anon_bytes", 0), ("file_bytes", 1)):
         result[name] = max(r[name] for r in results) - at_start[k]
     result |= {"start_rss": at_start, "began": began, "ended": time.monotonic(), "repeats": len(results)}
@@ -134,7 +134,7 @@ def prepared(make: type[Writer], workload: Workload, folder: Path, nth: int) -> 
 
 
 def write(writer: Writer, order: list[int], pool: list[Frame], period_s: float | None) -> dict[str, Any]:
-    """Write one file, and time it."""
+    """Write one file, and measure it."""
     batch = writer.workload.batch
     latencies = array("q", bytes(8 * (len(order) // batch)))
     starts = array("d", bytes(8 * len(latencies))) if period_s else None

@@ -1,4 +1,4 @@
-"""In the child: frames at a pace, the limit with a sync a second, and a memory cgroup. Not at full speed, like a detector."""
+"""In the child: frames at a pace, as from a detector; the limit with a sync each second; a memory cgroup."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STALL_MS = 10.0
 
 
 class LimitSynced(Limit):
-    """The limit with what keeps the promise of a second: another thread syncs the file once a second."""
+    """The limit with a flush interval of one second, as lys_storage has it: another thread syncs the file."""
 
     def reserve(self) -> None:
         super().reserve()
@@ -38,7 +38,7 @@ class LimitSynced(Limit):
 
 
 def writer_class(candidate: str, synced: bool) -> type[Writer]:
-    """`synced`: whoever is the limit syncs once a second, as ours does by itself."""
+    """The writer of a candidate. `synced`: the limit syncs once a second, as lys_storage does by default."""
     known = CANDIDATES[candidate]
     return LimitSynced if synced and known.kind == "limit" else known.writer
 
@@ -46,7 +46,7 @@ def writer_class(candidate: str, synced: bool) -> type[Writer]:
 def ingest_paced(
     writer: Writer, order: list[int], pool: list[Frame], latencies: Any, starts: Any, period_s: float
 ) -> float:
-    """Put frame k not before `k * period_s`; note when each call began (in seconds) and how long it took. Seconds of it all."""
+    """Put frame k at `k * period_s` or later. Record the start (s) and the time (ns) of each call. Returns the seconds."""
     put, count, clock, sleep = writer.put, len(pool), perf_counter_ns, time.sleep
     begin = perf_counter()
     for k, number in enumerate(order):
@@ -62,9 +62,9 @@ def ingest_paced(
 
 
 def over_time(latencies_ns: Any, starts_s: Any, period_s: float) -> dict[str, Any]:
-    """What a pace shows: stalls (calls of more than 10 ms), how far behind a frame came, and each second's median and worst.
+    """The figures of a paced run: stalls (calls of more than 10 ms), largest delay, median and maximum of each second.
 
-    A frame that waits behind a stalled one is not slow itself: `behind_ms` is where it is seen.
+    A frame that waits for a stalled one is not slow itself; `behind_ms`, the largest delay of a frame, shows the wait.
     """
     starts, milliseconds = np.asarray(starts_s), np.asarray(latencies_ns) / 1e6
     seconds = starts.astype(int)
@@ -78,6 +78,6 @@ def over_time(latencies_ns: Any, starts_s: Any, period_s: float) -> dict[str, An
 
 
 def join_cgroup(group: str | None) -> None:
-    """Put this process into the cgroup of that path; what it allocates from now on is charged there."""
+    """Move this process into the cgroup at the path `group`, which is charged for its later allocations."""
     if group is not None:
         Path(group, "cgroup.procs").write_text(str(os.getpid()))

@@ -1,4 +1,4 @@
-"""A detector as `DataStorage.connect` wants one, and a storage connected to it. Needs Qt, and no display."""
+"""A detector for `DataStorage.connect`, and a storage that is connected to it. Needs Qt, but no display."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lys_storage.qt import QtCore, Signal
 
 
 class Detector(QtCore.QObject):  # type: ignore[misc,unused-ignore]
-    """Gets busy when told to; its frames are handed to `update` directly, so that nothing of Qt is timed with them."""
+    """A detector whose signals the benchmark emits. Frames go to `update` directly, so that no Qt signal is timed."""
 
     dataAcquired = Signal(dict)  # noqa: N815
     busyStateChanged = Signal(bool)  # noqa: N815
@@ -28,10 +28,10 @@ class Detector(QtCore.QObject):  # type: ignore[misc,unused-ignore]
 
 
 def storage_and_detector(workload: Workload, folder: Path) -> tuple[Any, Detector]:
-    """A DataStorage that writes `folder`/data_0.npz with the workload's dtype when the detector gets busy."""
+    """A DataStorage that creates `folder`/data_0.npz with the workload's dtype when the detector becomes busy."""
     application = QtCore.QCoreApplication.instance() or QtCore.QCoreApplication([])
     detector = Detector(workload)
-    detector._application = application  # lives as long
+    detector._application = application  # keeps the application alive
     storage = DataStorage(base=folder.parent, folder=folder.name, name="data", dtype=workload.dtype)
     storage.connect(detector)
     application.processEvents()

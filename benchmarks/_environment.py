@@ -1,4 +1,4 @@
-"""Where the figures come from: the machine, the disk, and the versions of everybody who takes part. Linux."""
+"""The environment of a run: the machine, the disk, and the versions of the packages. Linux."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _VM = Path("/proc/sys/vm")
 
 
 def filesystem(folder: Path) -> str:
-    """The type of the filesystem that `folder` is on: that of the deepest mount point above it."""
+    """The type of the filesystem that `folder` is on, from the deepest mount point above it."""
     place, best, kind = str(folder.resolve()), "", "unknown"
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         fields, _, behind = line.partition(" - ")
@@ -29,18 +29,18 @@ def filesystem(folder: Path) -> str:
 
 
 def dirty_limit_bytes() -> int:
-    """What the page cache may hold dirty before it makes writers wait: vm.dirty_bytes, or dirty_ratio of what is available."""
+    """The dirty bytes of the page cache at which writers must wait: vm.dirty_bytes, or dirty_ratio of available memory."""
     limit = int((_VM / "dirty_bytes").read_text())
     return limit or int((_VM / "dirty_ratio").read_text()) * _memory.available() // 100
 
 
 def room_bytes(folder: Path) -> int:
-    """What the benchmarks may take of the free space of the disk."""
+    """The bytes of free disk space that the benchmarks may use."""
     return int(ROOM_USED * shutil.disk_usage(folder).free)
 
 
 def versions() -> dict[str, str | None]:
-    """The version of each package that takes part; None where it is not installed."""
+    """The version of each candidate's package; None if it is not installed."""
     found: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
@@ -67,7 +67,7 @@ def environment(folder: Path) -> dict[str, Any]:
 
 
 def one_line(found: dict[str, Any]) -> str:
-    """The environment as the first line of the output."""
+    """The environment as one line, the first of the output."""
     packages = ", ".join(f"{name} {number or 'not installed'}" for name, number in found["versions"].items())
     return (
         f"{found['system']}; Python {found['python']}; {found['cores']} cores, load {found['load']:.1f}; "

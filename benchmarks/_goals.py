@@ -1,4 +1,4 @@
-"""What is to be reached, and whether the run has reached it. A goal that the run could not judge says so."""
+"""The goals, and whether the run has met them. A goal that the run could not judge says why."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Goal:
-    """`met` is None where the run could not judge; `measured` says why, or what was seen."""
+    """`met`: None if the run could not judge the goal. `measured`: the figure, or why there is none."""
 
     what: str
     wanted: str
@@ -37,7 +37,7 @@ class Goal:
 
 
 def goals(outcomes: Mapping[str, Outcome], paced: Sequence[Outcome]) -> Iterator[Goal]:
-    """Each goal that these outcomes bear on."""
+    """Judge each goal by these outcomes."""
     for name, most in INGEST.items():
         yield _ratio(outcomes.get(name), f"{name}: ingest, DataStorage to limit", most, lambda o: o.ratio(OURS))
     for name in ("W1", "W2", "W3", "W6"):
@@ -61,7 +61,7 @@ def goals(outcomes: Mapping[str, Outcome], paced: Sequence[Outcome]) -> Iterator
 def _unjudged(outcome: Outcome | None) -> str:
     if outcome is None or not outcome.runs(OURS):
         return "not measured"
-    return "the limit strayed from itself in every round" if outcome.says_nothing else ""
+    return "the two runs of the limit strayed apart in every round" if outcome.says_nothing else ""
 
 
 def _ratio(outcome: Outcome | None, what: str, most: float, of: Callable[[Outcome], Any]) -> Goal:
@@ -73,7 +73,7 @@ def _ratio(outcome: Outcome | None, what: str, most: float, of: Callable[[Outcom
 
 
 def _ahead(outcome: Outcome | None, what: str, kind: str, most: float, seconds: Callable[[Any], float]) -> Goal:
-    """Against each of a kind; the one that comes closest is named."""
+    """Compare with each candidate of a kind. The text names the closest one."""
     wanted = "ahead of each" if most == 1 else f"<= {most:g} of each"
     why = _unjudged(outcome)
     if outcome is None or why:
@@ -98,7 +98,7 @@ def _against_lys(outcome: Outcome | None, name: str, times: int) -> Goal:
 
 
 def _of_single_runs(outcomes: Mapping[str, Outcome], paced: Sequence[Outcome]) -> Iterator[Goal]:
-    """Goals of milliseconds and bytes, not of ratios: a stray limit does not spoil them."""
+    """The goals in milliseconds and bytes, and those of reading. They do not need limit runs that agree on ingest."""
     measured = {name: o for name, o in outcomes.items() if o.runs(OURS)}
     what, wanted = "W1: finalize of 1 GiB in 2048 frames, without sync", "< 10 ms"
     if "W1" in measured:
@@ -119,7 +119,7 @@ def _of_single_runs(outcomes: Mapping[str, Outcome], paced: Sequence[Outcome]) -
 
 
 def _median_over(outcome: Outcome, key: str) -> float:
-    """The median over rounds of ours less the limit's in the same round."""
+    """The median over the rounds of ours minus the limit's value in the same round."""
     both = [r["runs"] for r in outcome.counting if "failed" not in r["runs"].get(OURS, {"failed": ""})]
     return median_of([{key: runs[OURS][key] - runs[LIMIT][key]} for runs in both], key)
 
@@ -132,15 +132,15 @@ def _worst(what: str, wanted: str, values: Mapping[str, float], most: float, uni
 
 
 def far_outside(outcome: Outcome, bound: float) -> str:
-    """Why ours is more than `bound` times its goal, "" where it is not.
+    """Why ours takes more than `bound` times its goal; "" if it does not.
 
-    Its fastest run to the limit's fastest one, of all rounds: a machine that gives its memory away makes some runs many
-    times as slow, those of the limit too, but hardly all of them.
+    Compares the fastest run of ours with the fastest run of the limit, over all rounds. A virtual machine that returns
+    free memory to its host makes some runs many times slower, also those of the limit, but hardly ever all of them.
     """
     name = outcome.workload.name
     ours, limit = (outcome.fastest(of) for of in (OURS, LIMIT))
     if ours is None or limit is None:
-        return f"{name}: ours was not measured: {outcome.failure(OURS) or 'it took no part'}"
+        return f"{name}: ours was not measured: {outcome.failure(OURS) or 'it was not run'}"
     if ours <= bound * INGEST[name] * limit:
         return ""
     return f"{name}: {ours / limit:.2f} times the limit in the fastest run of each, goal {INGEST[name]}"

@@ -1,4 +1,4 @@
-"""lys_instr's way, once and apart from the rounds: it is hundreds of times slower, and no noise hides that."""
+"""Runs lys_instr's way once, outside the rounds: it is hundreds of times slower, so noise does not matter."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _GROWS_BYTES = ("disk_bytes", "anon_bytes")
 
 
 def add_lys_way(outcome: Outcome, plan: Plan, tell: Tell) -> None:
-    """Run it once, and put it beside the limit of the first round that counts.
+    """Run it once, and add the result to the first round that counts.
 
-    A scan that is more than 1 GiB as float64 is cut to a part of its frames, and times and sizes are multiplied by how
-    many such parts there are (`scaled_by`): deflate goes through the bytes once and sees 32 KiB of them at a time.
+    A scan of more than 1 GiB as float64 is cut to 1/`scaled_by` of its frames, and times and sizes are multiplied by
+    `scaled_by`. This holds because deflate reads the bytes once, with a window of 32 KiB.
     """
     workload = outcome.workload
     divisor = max(1, -(-8 * workload.frames * prod(workload.frame) // MOST_BYTES))

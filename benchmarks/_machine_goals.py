@@ -1,4 +1,4 @@
-"""Goals about the machine beside the disk: the import, the CPU left to a detector, and a scan in little memory."""
+"""Goals for the import time, the CPU time left at a detector's rate, and a scan in little memory."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def machine_goals(plan: Plan, tell: Tell) -> Iterator[Goal]:
 
 
 def _import_goal(tell: Tell) -> Goal:
-    """The median of new processes that have numpy already; the first, which may compile, does not count."""
+    """The median over new processes that have imported numpy. The first, which may compile bytecode, does not count."""
     tell("import lys_storage")
     seconds = [
         float(
@@ -61,13 +61,13 @@ def _import_goal(tell: Tell) -> Goal:
 
 
 def _cpu_goals(plan: Plan, tell: Tell) -> Iterator[Goal]:
-    """CPU time of the whole process, all threads, to wall time, while W1's frames come at 100 MB/s; sleeping until the next
-    frame is due is in it. In memory that is free, and in a page cache that is full, as it is after a while."""
+    """CPU time of all threads of the process, relative to wall time, with W1's frames at 100 MB/s. Includes the cost of
+    sleeping until the next frame. Measured in free memory and with a full page cache, as in a long acquisition."""
     yield _cpu_goal(plan, tell, CPU, contextlib.nullcontext)
     try:
         yield _cpu_goal(plan, tell, CPU_FULL, lambda: memory_cgroup(FULL_CACHE))
     except OSError as error:
-        yield Goal.unmeasured(CPU_FULL, CPU_WANTED, f"not measured: no cgroup can be made ({error.strerror})")
+        yield Goal.unmeasured(CPU_FULL, CPU_WANTED, f"not measured: cannot create a cgroup ({error.strerror})")
 
 
 def _cpu_goal(plan: Plan, tell: Tell, what: str, memory: Callable[[], AbstractContextManager[Path | None]]) -> Goal:
@@ -76,7 +76,7 @@ def _cpu_goal(plan: Plan, tell: Tell, what: str, memory: Callable[[], AbstractCo
     busy: dict[str, list[float]] = {"limit": [], "ours": []}
     for k in range(CPU_ROUNDS):
         for name in ("limit", "ours") if k % 2 == 0 else ("ours", "limit"):
-            tell(f"{what}, round {k + 1} of {CPU_ROUNDS}: {name}")
+            tell(f"{what}: round {k + 1} of {CPU_ROUNDS}: {name}")
             with memory() as group:
                 cgroup = None if group is None else str(group)
                 result = run(name, workload, plan.folder, plan.seed, period_s=period_s, synced=True, cgroup=cgroup)
@@ -89,10 +89,10 @@ def _cpu_goal(plan: Plan, tell: Tell, what: str, memory: Callable[[], AbstractCo
 
 
 def _cgroup_goal(plan: Plan, tell: Tell) -> Goal:
-    """Throughput of 8 GiB in a cgroup of 256 MiB, ours to pwrite and a sync a second in the same, pairs in turn."""
+    """Throughput of 8 GiB in a cgroup of 256 MiB, relative to pwrite with a sync each second. Their order alternates."""
     what, wanted = CGROUP, ">= 0.8"
     if room_bytes(plan.folder) < LARGE_SCAN:
-        return Goal.unmeasured(what, wanted, "not measured: the disk has no room")
+        return Goal.unmeasured(what, wanted, "not measured: not enough free space on the disk")
     workload = replace(W1, name="cgroup", grid=(LARGE_SCAN // W1.frame_bytes,))
     ratios = []
     try:
@@ -107,14 +107,14 @@ def _cgroup_goal(plan: Plan, tell: Tell) -> Goal:
                 taken[name] = without_sync(result)
             ratios.append(taken["limit"] / taken["ours"])
     except OSError as error:
-        return Goal.unmeasured(what, wanted, f"not measured: no cgroup can be made ({error.strerror})")
+        return Goal.unmeasured(what, wanted, f"not measured: cannot create a cgroup ({error.strerror})")
     ratio = ratio_of(ratios, plan.seed)
     return Goal(what, wanted, shown(ratio), ratio.median >= 0.8)
 
 
 @contextmanager
 def memory_cgroup(limit_bytes: int) -> Iterator[Path]:
-    """A cgroup (v2, else v1) whose memory, page cache too, is limited; removed again. Raises OSError without the rights."""
+    """A cgroup (v2, else v1) with a limit on memory including page cache. Raises OSError without permission."""
     unified = _CGROUPS / "cgroup.controllers"
     second = unified.exists() and "memory" in unified.read_text().split()
     parent, limit = (_CGROUPS, "memory.max") if second else (_CGROUPS / "memory", "memory.limit_in_bytes")
@@ -128,7 +128,7 @@ def memory_cgroup(limit_bytes: int) -> Iterator[Path]:
 
 
 def _remove(group: Path) -> None:
-    """The group of a process that has just ended can stay busy for a moment."""
+    """Remove the group. It can stay busy for a moment after its process has ended."""
     for _ in range(50):
         try:
             group.rmdir()

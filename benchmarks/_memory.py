@@ -1,4 +1,4 @@
-"""Resident memory of a process, and warming what it is going to touch. Linux."""
+"""Resident memory of a process, and the warming of memory before a measurement. Linux."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WARM_PASSES = 8
 
 
 def resident(pid: int | str = "self") -> tuple[int, int]:
-    """(RssAnon, RssFile) in bytes: memory of its own, and pages of files that it has mapped."""
+    """(RssAnon, RssFile) in bytes: anonymous memory, and pages of mapped files."""
     anon = file = 0
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("RssAnon:"):
@@ -29,7 +29,7 @@ def resident(pid: int | str = "self") -> tuple[int, int]:
 
 
 class Sampler:
-    """Looks at a process from outside every 50 ms, so that it does not disturb what it measures; (time, anon, file)."""
+    """Samples (time, anon, file) of a process every 50 ms from outside, so that it does not disturb the measurement."""
 
     def __init__(self, pid: int) -> None:
         self.samples: list[tuple[float, int, int]] = []
@@ -38,7 +38,7 @@ class Sampler:
         self._thread.start()
 
     def _run(self) -> None:
-        with contextlib.suppress(OSError):  # it has ended
+        with contextlib.suppress(OSError):  # the process has ended
             while not self._end.wait(SAMPLE_EVERY_S):
                 self.samples.append((time.monotonic(), *resident(self._pid)))
 
@@ -48,7 +48,7 @@ class Sampler:
 
 
 def available() -> int:
-    """Bytes of memory that the kernel could give now."""
+    """Bytes of memory that the kernel can allocate now."""
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) << 10
@@ -56,13 +56,13 @@ def available() -> int:
 
 
 def warm(folder: Path, size_bytes: int, block_bytes: int) -> list[float]:
-    """Write and delete a file of `size_bytes` (WARM_BYTES at most), as the limit does, until two passes take as long.
+    """Write and delete a file of `size_bytes` (at most WARM_BYTES), as the limit does, until two passes take equally long.
 
-    Returns the seconds of each pass. The pages go back to the kernel's free list, from which the next file takes them. A
-    virtual machine gives memory that is free back to its host within two seconds, and then each page costs up to 20 times
-    as much to touch first: so what is warmed is no more than what is going to be touched, and it is touched at once.
-    Anonymous memory is touched before, page by page: it comes from the small pieces of the free list, which files that
-    begin elsewhere, and maps, take first, and which the passes do not reach.
+    Returns the seconds of each pass. The pages return to the kernel's free list, from which the next file takes them. A
+    virtual machine returns free memory to its host within two seconds; then the first access to a page costs up to 20
+    times as much. So no more memory is warmed than the measurement uses, and it is used at once. Anonymous memory is
+    touched before, page by page: it comes from the small blocks of the free list, which maps and files with another
+    alignment take first, and which the passes do not reach.
     """
     with mmap.mmap(-1, min(size_bytes + FRAGMENTS_BYTES, available() // 2)) as touched:
         touched.madvise(mmap.MADV_NOHUGEPAGE)
@@ -87,12 +87,12 @@ def warm(folder: Path, size_bytes: int, block_bytes: int) -> list[float]:
 
 
 def _steady(passes: list[float]) -> bool:
-    """The last two are alike, and no earlier one was faster than they are."""
+    """Whether the last two passes took at most 10 % longer than the fastest pass."""
     return len(passes) > 1 and max(passes[-2:]) <= 1.1 * min(passes)
 
 
 def drop_from_cache(folder: Path) -> None:
-    """Let the page cache forget the files below `folder`, which have been synced."""
+    """Drop the files below `folder`, which must be synced, from the page cache."""
     for path in folder.rglob("*"):
         if path.is_file():
             descriptor = os.open(path, os.O_RDONLY)
@@ -103,5 +103,5 @@ def drop_from_cache(folder: Path) -> None:
 
 
 def on_disk(folder: Path) -> int:
-    """Bytes that the files below `folder` take on the disk (blocks, not lengths)."""
+    """Bytes that the files below `folder` occupy on the disk (blocks, not lengths)."""
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())

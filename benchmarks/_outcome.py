@@ -1,4 +1,4 @@
-"""What the rounds of one workload come to: the runs that count, and ratios to the limit of the same round."""
+"""The results of the rounds of one workload: the runs that count, and ratios to the limit of the same round."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def ingest(run: Run) -> float:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Rounds in which the limit strayed from itself count only where all did; `says_nothing` is True then."""
+    """Rounds whose two limit runs disagree count only if those of all rounds do; then `says_nothing` is True."""
 
     workload: Workload
     rounds: list[dict[str, Any]]
@@ -43,28 +43,28 @@ class Outcome:
         return [run for run in found if run is not None and "failed" not in run]
 
     def fastest(self, candidate: str) -> float | None:
-        """The least seconds of ingest of all rounds, those that do not count too."""
+        """The shortest ingest in seconds of all rounds, including those that do not count."""
         found = [r["runs"].get(candidate, {"failed": ""}) for r in self.rounds]
         return min((ingest(run) for run in found if "failed" not in run), default=None)
 
     def failure(self, candidate: str) -> str:
-        """Why a candidate failed; "" where it did not."""
+        """Why a candidate failed; "" if it did not."""
         return next((r["runs"][candidate].get("failed", "") for r in self.rounds if candidate in r["runs"]), "")
 
     def ratio(self, candidate: str, seconds: Callable[[Run], float] = ingest) -> Ratio | None:
-        """Its time to the mean of the limit's two in the same round; the second limit's is to the first's."""
+        """Its time divided by the mean of the two limit runs of the same round. The second limit is divided by the first."""
         return self._ratio(candidate, lambda run, limits: seconds(run) / (sum(map(seconds, limits)) / len(limits)))
 
     def ratio_without_sync(self, candidate: str) -> Ratio | None:
-        """Until its file is complete, to the limit's: neither synced."""
+        """The ratio of the times until the file is complete, without sync."""
         return self.ratio(candidate, without_sync)
 
     def ratio_with_sync(self, candidate: str) -> Ratio | None:
-        """Until it is durable under its final name, to the limit with its sync."""
+        """The ratio of the times until the file is durable under its final name."""
         return self.ratio(candidate, with_sync)
 
     def against(self, candidate: str, other: str, seconds: Callable[[Run], float] = ingest) -> Ratio | None:
-        """A candidate's time to another one's of the same round."""
+        """A candidate's time divided by that of another one in the same round."""
         pairs = [
             (r["runs"][candidate], r["runs"][other])
             for r in self.counting

@@ -1,4 +1,4 @@
-"""W4: a minute and more at a pace of the disk's own, with a sync a second; who stalls, and how often."""
+"""W4: a minute or more at a share of the disk's sync rate, with a sync each second; counts stalls."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _BLOCK, _STEP = 8 << 20, 1 << 30
 
 
 def sync_rate(folder: Path, seconds: float = RATE_SECONDS) -> float:
-    """Bytes a second that the disk takes for good: pwrite into claimed space, a sync a second, and the last sync counted."""
+    """Bytes per second that the disk sustains: pwrite into preallocated space, a sync each second and one at the end."""
     block, room = np.random.default_rng(0).bytes(_BLOCK), room_bytes(folder)
     with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         fd, end, at = file.fileno(), threading.Event(), 0
@@ -55,7 +55,7 @@ def sync_rate(folder: Path, seconds: float = RATE_SECONDS) -> float:
 
 
 def play_paced(ours: Sequence[str], plan: Plan, tell: Tell, seconds: float = SECONDS) -> list[Outcome]:
-    """The limit and ours at each pace, for `seconds` and three times the dirty limit, or as long as the disk has room."""
+    """Run the limit and ours at each pace, for `seconds` and three times the dirty limit, as far as the disk has space."""
     outcomes = []
     for pace in PACES:
         tell("W4: the disk's own sync rate")
@@ -63,7 +63,7 @@ def play_paced(ours: Sequence[str], plan: Plan, tell: Tell, seconds: float = SEC
         wanted_s = max(seconds, DIRTY_LIMITS * dirty_limit_bytes() / rate if seconds >= SECONDS else 0.0)
         workload = paced(rate, wanted_s, room_bytes(plan.folder))
         lasts = workload.size_bytes / rate
-        cut = "" if lasts > 0.98 * wanted_s else ", cut to the room on the disk"
+        cut = "" if lasts > 0.98 * wanted_s else ", cut to the free space on the disk"
         title = f"{workload.title}, {pace} of the disk's sync rate, {lasts:.0f} s{cut}"
         workload = replace(workload, name=f"W4 at {pace}", title=title)
         period_s = workload.frame_bytes / rate
@@ -77,11 +77,11 @@ def p999(run: dict[str, Any]) -> float:
 
 
 def paced_table(outcome: Outcome) -> Table:
-    """Latency of one call, its p99.9 to the limit's; calls of more than 10 ms; how late a frame came at worst."""
+    """Latency of one call and the ratio of its p99.9 to the limit's; calls of more than 10 ms; the largest delay."""
     kept = len(outcome.rounds) - outcome.dropped
     title = f"{outcome.workload.name}: {outcome.workload.title}; {kept} of {len(outcome.rounds)} rounds count"
     if outcome.says_nothing:
-        title += f" - THE LIMIT STRAYED FROM ITSELF IN ALL OF THEM ({outcome.rounds[-1]['stray']})"
+        title += f" - THE TWO RUNS OF THE LIMIT DISAGREE IN EVERY ROUND ({outcome.rounds[-1]['stray']})"
     table = Table(title=title, title_justify="left")
     table.add_column("candidate", no_wrap=True)
     for name in ("rounds", "median us", "p99", "p99.9", "max", "x limit [95 %]", "stalls", "behind ms"):

@@ -1,6 +1,6 @@
-"""What else a user would pick, each as its documentation writes frame by frame, with what makes it fast switched on.
+"""The alternatives to lys_storage. Each writes frame by frame as its documentation shows, with its fast options on.
 
-Compression is off, a chunk is a frame, and nothing syncs before it is asked to. Each needs a package of its own.
+Compression is off, a chunk is a frame, and no peer syncs before the sync phase. Each peer needs its own package.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PENDING_WRITES = 32
 
 
 class Peer(Writer):
-    """One that needs `module`, whose import is timed for nobody."""
+    """A peer that needs `module`. The import is not timed."""
 
     module = ""
 
@@ -43,7 +43,7 @@ class Folder(Peer):
 
 
 class H5Direct(Peer):
-    """h5py, `write_direct_chunk`: past the chunk cache and the type conversion."""
+    """h5py, `write_direct_chunk`: without the chunk cache and the type conversion."""
 
     module = "h5py"
     chunks = True
@@ -67,7 +67,7 @@ class H5Direct(Peer):
 
 
 class H5Chunked(H5Direct):
-    """h5py, `dataset[i] = frame`, a chunk a frame."""
+    """h5py, `dataset[i] = frame`, one chunk per frame."""
 
     def _put(self, data: Any) -> Callable[[int, Frame], Any]:
         return data.__setitem__
@@ -80,7 +80,7 @@ class H5Contiguous(H5Chunked):
 
 
 class Zarr(Folder):
-    """zarr 3, `array[i] = frame`, a chunk a frame, without compression."""
+    """zarr 3, `array[i] = frame`, one chunk per frame, without compression."""
 
     module = "zarr"
 
@@ -96,7 +96,7 @@ class Zarr(Folder):
 
 
 class TensorStore(Folder):
-    """tensorstore's zarr3, asynchronous: `put` returns when the frame may be reused; a few commits are under way."""
+    """tensorstore's zarr3, asynchronous: `put` returns when the frame may be reused, with up to 32 commits pending."""
 
     module = "tensorstore"
 
@@ -130,7 +130,7 @@ class TensorStore(Folder):
 
 
 class AcquireZarr(Folder):
-    """acquire-zarr, a chunk a frame, written by its own threads. It appends only. zarr reads what it has written."""
+    """acquire-zarr, one chunk per frame, written by its own threads. It appends only. zarr reads the result."""
 
     module = "acquire_zarr"
     appends_only = True
@@ -163,7 +163,7 @@ class AcquireZarr(Folder):
 
 
 class NDTiff(Folder):
-    """ndstorage, `put_image`. It knows integers of 8 and 16 bits: the bytes of others are handed over as uint16."""
+    """ndstorage, `put_image`. It supports integers of 8 and 16 bits, so the frames are passed as uint16 views."""
 
     module = "ndstorage"
 
@@ -206,7 +206,7 @@ class NpyAppend(Peer):
 
 
 class TiffMap(Peer):
-    """tifffile.memmap, `map[i] = frame`. A map: it promises nothing."""
+    """tifffile.memmap, `map[i] = frame`. A raw map: it gives no durability guarantee."""
 
     module = "tifffile"
 

@@ -1,4 +1,4 @@
-"""Pictures of a run: ratios to the limit, how long the slowest calls take, and W4 over time."""
+"""Plots of a run: ratios to the limit, latencies of the slowest calls, and W4 over time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, 
 
 
 def draw(folder: Path, outcomes: Mapping[str, Outcome], paced: Sequence[Outcome]) -> list[Path]:
-    """Draw what there is figures for into `folder`; the files."""
+    """Draw the plots that the outcomes allow into `folder`. Returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []
     with plt.rc_context(_STYLE):
@@ -59,7 +59,7 @@ def _note(outcome: Outcome) -> str:
 
 
 def _ratios(path: Path, outcomes: Mapping[str, Outcome]) -> Path:
-    """Ingest as multiples of the limit of the same round; lys_instr's way with its save, without which nothing is stored."""
+    """Ingest as a multiple of the limit of the same round. lys_instr's way includes its save, which stores the data."""
     most = max(sum(bool(o.runs(name)) for name in CANDIDATES) for o in outcomes.values())
     figure, axes = _grid(len(outcomes), 5.2, 1.1 + 0.24 * most, 2)
     for axis, (name, outcome) in zip(axes, outcomes.items(), strict=True):
@@ -114,7 +114,7 @@ def _ratios(path: Path, outcomes: Mapping[str, Outcome]) -> Path:
 
 
 def _tails(path: Path, outcomes: Mapping[str, Outcome]) -> Path:
-    """Which share of the calls takes longer than x: the median over rounds of each share's latency."""
+    """The share of the calls that take longer than x: the median over the rounds of the latency of each share."""
     figure, axes = _grid(len(outcomes), 5.2, 3.2, 2)
     levels = np.asarray(TAIL_LEVELS)
     for axis, (name, outcome) in zip(axes, outcomes.items(), strict=True):
@@ -157,7 +157,7 @@ def _tails(path: Path, outcomes: Mapping[str, Outcome]) -> Path:
 
 
 def _over_time(path: Path, paced: Sequence[Outcome]) -> Path:
-    """Of the last round that counts: each second's slowest call, and its median."""
+    """The slowest and the median call of each second, in the last round that counts."""
     figure, axes = _grid(len(paced), 9.0, 2.8, 1)
     for axis, outcome in zip(axes, paced, strict=True):
         for name, candidate in CANDIDATES.items():

@@ -1,6 +1,6 @@
-"""Rounds: everybody once, each in a process of its own, in an order that is shuffled anew; and whether it says anything.
+"""Rounds: each candidate once, in a separate process, in a new random order; and whether the round counts.
 
-The peers come last in a round, so that none of them is played where the limit has strayed from itself.
+The peers run last in a round, and only if the two runs of the limit agree.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Plan:
-    """How often: `rounds` that count with the limit and ours, the first `peer_rounds` of them with the peers, and at
-    most `retries` more where the limit strayed from itself. `until`: no round begins after it (time.monotonic)."""
+    """The number of rounds: `rounds` that count with the limit and ours, the first `peer_rounds` of them with the peers,
+    and at most `retries` more if limit runs disagree. `until`: no round begins after it (time.monotonic)."""
 
     rounds: int
     peer_rounds: int
@@ -45,7 +45,7 @@ class Plan:
 
 
 def run(candidate: str, workload: Workload, folder: Path, seed: int, **more: Any) -> Run:
-    """One measurement in a new process and a new folder, which is removed; {"failed": why} where it came to nothing."""
+    """One measurement in a new process and a new folder, which is removed. {"failed": why} if it fails."""
     own = Path(tempfile.mkdtemp(prefix="compare_", dir=folder))
     spec = {"candidate": candidate, "workload": asdict(workload), "folder": str(own), "seed": seed, **more}
     environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "OPENBLAS_NUM_THREADS": "1"}
@@ -76,7 +76,7 @@ def run(candidate: str, workload: Workload, folder: Path, seed: int, **more: Any
 
 
 def _with_peaks(result: Run, sampler: Sampler) -> Run:
-    """What the parent saw between the child's own marks counts too."""
+    """Add the memory peaks that the parent has seen during the measurement."""
     anon, file = result.get("start_rss", (0, 0))
     for at, now_anon, now_file in sampler.samples:
         if result["began"] <= at <= result["ended"]:
@@ -95,9 +95,10 @@ def play(
     tails_only: bool = False,
     **more: Any,
 ) -> list[dict[str, Any]]:
-    """Rounds until enough of them count: [{"stray": why it says nothing or "", "runs": {candidate: run}}].
+    """Play rounds until enough of them count: [{"stray": why the round does not count or "", "runs": {candidate: run}}].
 
-    A candidate that failed is not run again. `tails_only`: what the limit has to agree on. `more` goes to every child.
+    A candidate that failed is not run again. `tails_only`: only the tails of the limit runs must agree. `more` is passed
+    to every child.
     """
     rng = random.Random(f"{plan.seed} {workload.name}")
     rounds: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Goals about large numbers: a folder of 100,000 files, a scan of 10 million frames, and one of a terabyte."""
+"""Goals for large sizes: a folder of 100,000 files, a scan of 10 million frames, and a scan of a terabyte."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def scale_goals(plan: Plan, tell: Tell) -> Iterator[Goal]:
 
 
 def _number_goal(folder: Path) -> Goal:
-    """Median of rounds, in turns. Both folders have been looked at before, as by whoever has taken a number there."""
+    """The medians of alternating rounds. Both folders have been listed before, as after an earlier claim of a number."""
     empty, full = folder / "empty", folder / "full"
     for where, files in (empty, 0), (full, FILES):
         where.mkdir()
@@ -55,7 +55,7 @@ def _number_goal(folder: Path) -> Goal:
 
 
 def seconds_a_claim(folder: Path, count: int) -> float:
-    """Seconds to take a number, of `count` one after another."""
+    """The mean seconds to claim a number, of `count` claims in sequence."""
     begin = time.perf_counter()
     claimed = [claim_number(folder, "data") for _ in range(count)]
     seconds = (time.perf_counter() - begin) / count
@@ -69,13 +69,13 @@ def seconds_a_claim(folder: Path, count: int) -> float:
 def _finalize_goal(folder: Path) -> Goal:
     wanted = "< 1 us"
     if room_bytes(folder) < 2 * FRAMES * FRAME_BYTES:
-        return Goal.unmeasured(FINALIZE, wanted, "not measured: the disk has no room")
+        return Goal.unmeasured(FINALIZE, wanted, "not measured: not enough free space on the disk")
     shape = (FRAMES // ROW, ROW, FRAME_BYTES // 2)
     scan = begin_scan(folder, "data", shape=shape, dtype="uint16", numbered=True, replace_existing=False, grid_ndim=2)
     row = np.tile(np.arange(FRAME_BYTES // 2, dtype="u2"), (ROW, 1))
     for k in range(FRAMES // ROW):
         scan[k] = row
-    scan.flush()  # what a frame's checksum costs is taken while frames come
+    scan.flush()  # checksums are computed while frames arrive: they are no part of finalize
     scan.close()
     assert scan.report is not None
     each = scan.report.seconds / FRAMES
@@ -104,5 +104,5 @@ def _reserve_goal(folder: Path) -> Goal:
             scan.discard()
     except NoSparseDisk as why:
         return Goal.unmeasured(RESERVE, wanted, f"not measured: {why}")
-    measured = f"{1e3 * seconds:.0f} ms (all of it claimed after {claimed_s:.1f} s)"
+    measured = f"{1e3 * seconds:.0f} ms (preallocation complete after {claimed_s:.1f} s)"
     return Goal(RESERVE, wanted, measured, seconds < IN_BACKGROUND_S)

@@ -1,4 +1,4 @@
-"""Tables for people: two for each workload, one of time and one of latency, memory, disk and reading."""
+"""The printed tables: two for each workload, one of times, and one of latency, memory, disk and reading."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks._outcome import Outcome
 
 
 def shown(ratio: Ratio | None) -> str:
-    """A ratio with its interval, where it has been measured more than once."""
+    """A ratio, with its interval if there is more than one round."""
     if ratio is None:
         return "-"
     digits = 0 if ratio.median >= 20 else 1 if ratio.median >= 5 else 2
@@ -23,7 +23,7 @@ def _size(value: float) -> str:
 
 
 def _rows(outcome: Outcome, skipped: dict[str, str]) -> list[tuple[Candidate, str]]:
-    """Who is in the tables, and why there are no figures where there are none."""
+    """The candidates in the tables, each with the reason if it has no figures."""
     rows = []
     for name, candidate in CANDIDATES.items():
         if outcome.runs(name):
@@ -36,18 +36,18 @@ def _rows(outcome: Outcome, skipped: dict[str, str]) -> list[tuple[Candidate, st
 
 
 def title(outcome: Outcome) -> str:
-    """What was written, and how much the rounds are worth."""
+    """The workload, and how many rounds count."""
     w, rounds = outcome.workload, len(outcome.rounds)
     text = f"{w.name}: {w.title}, {w.size_bytes / 2**20:,.0f} MiB; {rounds - outcome.dropped} of {rounds} rounds count"
     if outcome.says_nothing:
         text += (
-            f" - THE LIMIT STRAYED FROM ITSELF IN ALL OF THEM ({outcome.rounds[-1]['stray']}): all shown, none judges"
+            f" - THE TWO RUNS OF THE LIMIT DISAGREE IN EVERY ROUND ({outcome.rounds[-1]['stray']}): no goal is judged"
         )
     return text
 
 
 def time_table(outcome: Outcome, skipped: dict[str, str]) -> Table:
-    """Ratios are to the limit of the same round: medians, with an interval of 95 %. CPU is of ingest, finalize and sync."""
+    """Times, and their ratios to the limit of the same round: medians with a 95 % interval. CPU: ingest, finalize, sync."""
     table = Table(title=title(outcome), title_justify="left")
     for name in ("candidate", "rounds", "reserve ms", "ingest s", "x limit [95 %]"):
         table.add_column(name, justify="left" if name == "candidate" else "right", no_wrap=True)
@@ -76,9 +76,9 @@ def time_table(outcome: Outcome, skipped: dict[str, str]) -> Table:
 
 
 def detail_table(outcome: Outcome, skipped: dict[str, str]) -> Table:
-    """Latency of one call; peaks of resident memory above the start; size on disk; 200 random frames read, as copies."""
+    """Latency of one call, peak resident memory above the start, size on disk, and reads of 200 random frames as copies."""
     table = Table(
-        title=f"{outcome.workload.name}: one call, memory, disk, 200 random frames read", title_justify="left"
+        title=f"{outcome.workload.name}: one call, memory, disk, reads of 200 random frames", title_justify="left"
     )
     table.add_column("candidate", no_wrap=True)
     for name in ("median us", "p99", "p99.9", "max", "RssAnon MiB", "RssFile MiB", "disk MiB", "cold ms", "warm ms"):

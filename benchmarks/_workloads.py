@@ -1,4 +1,4 @@
-"""What is written: the workloads of the benchmarks, by name. Pure; the sizes that depend on the machine are passed in."""
+"""The workloads of the benchmarks, by name. Pure: the sizes that depend on the machine are arguments."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ POOL_FRAMES = 16
 
 @dataclass(frozen=True)
 class Workload:
-    """A scan of `grid` frames of `frame` and `dtype`; `batch` frames a call, in C order or shuffled."""
+    """A scan of `grid` frames with the shape `frame` and `dtype`, with `batch` frames per call, in C order or shuffled."""
 
     name: str
     title: str
@@ -37,13 +37,13 @@ class Workload:
         return self.frames * self.frame_bytes
 
     def order(self, seed: int) -> list[int]:
-        """The numbers of the frames as they come; shuffled alike for everybody who has the seed."""
+        """The numbers of the frames in the order of writing. The same seed gives the same order."""
         if self.shuffled:
             return [int(k) for k in np.random.default_rng(seed).permutation(self.frames)]
         return list(range(self.frames))
 
     def pool(self, seed: int) -> list[np.ndarray[Any, Any]]:
-        """The frames that are cycled through: noise, at most POOL_BYTES of it, frame k of the scan being `k % len`."""
+        """At most POOL_BYTES of noise frames, which are used in turn: frame k of the scan is `pool[k % len(pool)]`."""
         rng, dtype = np.random.default_rng(seed), np.dtype(self.dtype)
         count = max(2, min(POOL_FRAMES, self.frames, POOL_BYTES // self.frame_bytes))
         if dtype.kind == "f":
@@ -51,12 +51,12 @@ class Workload:
         return [rng.integers(0, np.iinfo(dtype).max, self.frame, dtype, endpoint=True) for _ in range(count)]
 
     def scaled(self, divisor: int) -> Workload:
-        """The same with the first dimension of the grid cut by `divisor`."""
+        """The same workload with the first dimension of the grid divided by `divisor`."""
         return replace(self, grid=(max(1, self.grid[0] // divisor), *self.grid[1:]))
 
 
 def workload_from(fields: dict[str, Any]) -> Workload:
-    """A workload from JSON, which knows no tuples."""
+    """A workload from JSON, which has lists instead of tuples."""
     return Workload(**{**fields, "grid": tuple(fields["grid"]), "frame": tuple(fields["frame"])})
 
 
@@ -77,14 +77,14 @@ NAMES = (*FIXED, "W6", "W4")
 
 
 def beyond_the_cache(dirty_limit_bytes: int, most_bytes: int) -> Workload:
-    """W6: twice what the page cache may hold dirty, as frames of W2; cut to `most_bytes`, which its title says then."""
+    """W6: twice the dirty limit of the page cache, as frames of W2, cut to `most_bytes`. The title says if it is cut."""
     wanted = 2 * dirty_limit_bytes
     frames = max(1, min(ceil(wanted / W2.frame_bytes), most_bytes // W2.frame_bytes))
-    cut = "" if frames * W2.frame_bytes >= wanted else ", cut to the room on the disk"
+    cut = "" if frames * W2.frame_bytes >= wanted else ", cut to the free space on the disk"
     return replace(W2, name="W6", title=f"{frames} x 1024x1024 uint16, twice the dirty limit{cut}", grid=(frames,))
 
 
 def paced(rate_bytes_s: float, seconds: float, most_bytes: int) -> Workload:
-    """W4: frames of W1 for `seconds` at a rate, or for as long as `most_bytes` last."""
+    """W4: frames of W1 for `seconds` at a rate, cut to `most_bytes`."""
     frames = max(1, min(int(rate_bytes_s * seconds), most_bytes) // W1.frame_bytes)
     return replace(W1, name="W4", title=f"256x256 float64 at {rate_bytes_s / 1e6:,.0f} MB/s", grid=(frames,))

@@ -1,7 +1,7 @@
-"""Who writes without a foreign package: the limit, ours in its two ways, a map on claimed space, and lys's own way.
+"""The writers that need no other package: the limit, ours in two ways, a map of preallocated space, and lys_instr's way.
 
-A writer's life: `reserve`, then `put` for each frame (or `put_many`), `finalize`, `sync`, `open`. `put` is called with
-the number of the frame in C order and the frame. What each of them is timed for is said in `_child`.
+The calls of a writer: `reserve`, then `put` for each frame (or `put_many`), `finalize`, `sync`, `open`. `put` takes the
+number of the frame in C order, and the frame. `_child` defines the figures.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Read = Callable[[int], Frame]
 
 
 class Writer:
-    """Writes one workload into `folder`, which is its own and empty."""
+    """Writes one workload into its own, empty `folder`."""
 
     appends_only = False
 
@@ -31,7 +31,7 @@ class Writer:
         self.put: Callable[[int, Frame], Any]
 
     def prepare(self) -> None:
-        """Whatever is no part of a scan: imports, an application, what the detector is."""
+        """Prepare everything that is no part of a scan: imports, the application, the detector."""
 
     def reserve(self) -> None:
         """Everything before the first frame. Sets `put`."""
@@ -43,11 +43,11 @@ class Writer:
             put(number, frame)
 
     def finalize(self) -> float:
-        """Make the result readable, and let it go. Seconds of it that were a sync, where it syncs by itself."""
+        """Make the result readable, and release it. Returns the seconds of its own sync; 0 if it does not sync."""
         return 0.0
 
     def sync(self) -> None:
-        """Make the result durable: a file by fdatasync, a folder of many by syncfs, which is the cheapest way there is."""
+        """Make the result durable by the cheapest call: fdatasync for a file, syncfs for a folder of many files."""
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
             os.fdatasync(descriptor)
@@ -55,13 +55,13 @@ class Writer:
             os.close(descriptor)
 
     def open(self) -> Read:
-        """Frames of the result by number; each read is a copy in memory. Here: a raw map."""
+        """A function that reads a frame by number, as a copy in memory. Here: from a raw map."""
         data = np.memmap(self.path, self.workload.dtype, "r", 0, self.shape)
         return lambda number: np.array(data[number])
 
 
 class Limit(Writer):
-    """`os.pwrite` of each frame into a file whose space is claimed. Nothing that keeps the frames can be faster."""
+    """`os.pwrite` of each frame into a preallocated file: the lower bound for a writer that stores the frames."""
 
     def reserve(self) -> None:
         self._fd = fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
@@ -79,7 +79,7 @@ class Limit(Writer):
 
 
 class RawMap(Writer):
-    """np.memmap on claimed space. Promises nothing; a full disk or a lost share kills the process."""
+    """np.memmap of preallocated space. No durability guarantee; a disk error or a lost network share kills the process."""
 
     def reserve(self) -> None:
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
@@ -94,7 +94,7 @@ class RawMap(Writer):
 
 
 class OursScript(Writer):
-    """`scan[index] = frame` on what `lys_storage.create` gives."""
+    """`scan[index] = frame` on a scan of `lys_storage.create`."""
 
     def prepare(self) -> None:
         import lys_storage
@@ -123,15 +123,15 @@ class OursScript(Writer):
         return self._scan.report.sync_seconds
 
     def sync(self) -> None:
-        """finalize has done it: a name is given to nothing that is not durable."""
+        """Nothing to do: `finalize` has synced the export before it gave it its final name."""
 
     def open(self) -> Read:
-        data = self._package.open_wave(self.path).data.reshape(self.shape)  # by number, as everybody
+        data = self._package.open_wave(self.path).data.reshape(self.shape)  # by number, as the other writers
         return lambda number: np.array(data[number])
 
 
 class OursStorage(OursScript):
-    """`DataStorage.update({index: frame})`, reserved by a detector that gets busy. The dict is made in the timed call."""
+    """`DataStorage.update({index: frame})`, reserved by a detector that becomes busy. The timed call makes the dict."""
 
     def prepare(self) -> None:
         super().prepare()
@@ -142,7 +142,7 @@ class OursStorage(OursScript):
     def reserve(self) -> None:
         self._detector.busyStateChanged.emit(True)
         if not self._storage.saving:
-            raise RuntimeError("nothing was reserved when the detector got busy")
+            raise RuntimeError("no scan was created when the detector became busy")
         update, indices = self._storage.update, self._indices
 
         def put(number: int, frame: Frame) -> None:
@@ -164,7 +164,7 @@ class OursStorage(OursScript):
 
 
 class LysWay(Writer):
-    """What lys_instr 0.1 does: float64 in memory, a copy of it into a Wave, and numpy.savez_compressed at the end."""
+    """As lys_instr 0.1: float64 in memory, a copy into a Wave, and numpy.savez_compressed at the end."""
 
     def reserve(self) -> None:
         self.path = self.folder / "data.npz"

@@ -1,24 +1,24 @@
 #!/usr/bin/env python
-"""How fast frames get to the disk: the limit, lys_storage, and what else a user would pick, measured in one run.
+"""Compare the write speed of lys_storage with that of the limit and of other packages ("peers") in one run.
 
-The limit is `os.pwrite` of each frame into a file whose space is claimed. It runs twice in each round; where the two
-disagree, the round says nothing and is played again. Everybody runs in a process of its own, on memory that was warmed
-right before, in an order that is shuffled anew each round; ratios are to the limit of the same round. Peers that are not
-installed are left out: `pip install --group bench` (pip 25.1 or later) installs them. It writes below DIR only, and
-removes that again.
+The limit is `os.pwrite` of each frame into a preallocated file. It runs twice in each round. If the two runs disagree, the
+round does not count and is repeated. Each candidate runs in a separate process, on freshly warmed memory, in an order that
+is shuffled for each round. Ratios are to the limit of the same round. Peers that are not installed are left out;
+`pip install --group bench` (pip 25.1 or later) installs them. All files are in a new folder below DIR, which is removed
+at the end.
 
 \b
-W1   2048 frames of 256x256 float64          W3b  W3 with 64 frames a call
+W1   2048 frames of 256x256 float64          W3b  W3 with 64 frames per call
 W2   512 frames of 1024x1024 uint16          W5a  W1 in random order
 W3   65,536 frames of 64x64 uint16           W5b  W3 in random order
-W4   a minute and more at 0.5 and 0.9 of the disk's own sync rate, a sync a second: limit and ours, by stalls
-W6   twice what the page cache may hold dirty
+W4   a minute or more at 0.5 and 0.9 of the disk's sync rate, a sync each second: stalls of the limit and ours
+W6   twice the dirty limit of the page cache
 
 \b
-python benchmarks/compare.py --quick                      within a minute; exit 1 where ours is far outside
-python benchmarks/compare.py --dir /data --plots plots    everything but --lys and --machine, on the disk of /data
+python benchmarks/compare.py --quick                      within a minute; exit code 1 if ours is far above its goal
+python benchmarks/compare.py --dir /data --plots plots    all except --lys and --machine, on the disk of /data
 python benchmarks/compare.py --workload W1 --candidate ours --candidate map --rounds 5
-python benchmarks/compare.py --from a.json --from b.json --plots plots    tables and pictures of runs that were made in pieces
+python benchmarks/compare.py --from a.json --from b.json --plots plots    tables and plots of stored runs, combined
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def workload_of(name: str, folder: Path) -> Workload:
 
 
 class Comparison:
-    """One run of this program: who takes part, what has been measured so far, and where it is told."""
+    """One run of this program: the candidates, the results so far, and the console."""
 
     def __init__(self, console: Console, candidates: list[str], plan: Plan) -> None:
         self.console, self.plan = console, plan
@@ -71,7 +71,7 @@ class Comparison:
         self.goals: list[_goals.Goal] = []
 
     def tell(self, status: Status, text: str) -> None:
-        """Progress: one line that is replaced on a terminal, lines of their own elsewhere."""
+        """Print progress: one line that is replaced on a terminal, else a new line each time."""
         if self.console.is_terminal:
             status.update(text)
         else:
@@ -83,7 +83,7 @@ class Comparison:
         skipped = {name: why for name in everybody if (why := CANDIDATES[name].cannot(workload))}
         ours, peers = ([n for n in names if n not in skipped] for names in (self.ours, self.peers))
         if workload.batch > 1:
-            peers = []  # they have no call that takes many frames by index
+            peers = []  # they have no call for many frames by index
         with self.console.status("") as status:
             rounds = play(workload, ours, peers, plan, lambda text: self.tell(status, text))
             outcome = self.outcomes[workload.name] = Outcome(workload, rounds, plan.seed)
@@ -99,13 +99,13 @@ class Comparison:
             self.console.print(_paced.paced_table(outcome))
 
     def far_outside(self, name: str, plan: Plan, bound: float) -> str:
-        """Whether ours is far outside its goal, also when measured again and again: why, "" where it is not."""
+        """Why ours is far above its goal, also after repeated measurements; "" if it is not."""
         for left in reversed(range(QUICK_TRIES)):
             fault = _goals.far_outside(self.outcomes[name], bound)
             if not fault:
                 return ""
             self.console.print(
-                f"FAR OUTSIDE: {fault}{'; once more' if left else ''}", style="bold red", highlight=False
+                f"FAR ABOVE THE GOAL: {fault}{'; measuring again' if left else ''}", style="bold red", highlight=False
             )
             if left:
                 self.measure(self.outcomes[name].workload, replace(plan, rounds=1, retries=1), lys=False)
@@ -120,7 +120,7 @@ class Comparison:
         self.console.print(_goals.goals_table(self.goals))
 
     def take(self, stored: dict[str, Any]) -> None:
-        """Take over what another run has measured, as raw() gave it. Rounds of one workload are put together."""
+        """Add the results of another run, in the form of raw(). The rounds of a workload are joined."""
         for name, one in stored["workloads"].items():
             known_rounds = self.outcomes[name].rounds if name in self.outcomes else []
             outcome = Outcome(workload_from(one["workload"]), [*known_rounds, *one["rounds"]], stored["seed"])
@@ -134,7 +134,7 @@ class Comparison:
                 self.goals.append(_goals.Goal(**goal))
 
     def show(self) -> None:
-        """The tables of what was taken over, and the goals that it bears on."""
+        """Print the tables and the goals of the added results."""
         for outcome in self.outcomes.values():
             self.console.print(_table.time_table(outcome, {}))
             self.console.print(_table.detail_table(outcome, {}))
@@ -144,7 +144,7 @@ class Comparison:
         self.console.print(_goals.goals_table(self.goals))
 
     def raw(self) -> dict[str, Any]:
-        """Everything as it was measured."""
+        """All results, for JSON."""
         outcomes = [*self.outcomes.values(), *self.paced]
         return {
             "workloads": {o.workload.name: {"workload": asdict(o.workload), "rounds": o.rounds} for o in outcomes},
@@ -154,7 +154,7 @@ class Comparison:
 
 
 def shown_again(console: Console, stored: Sequence[Path]) -> tuple[dict[str, Any], Comparison]:
-    """What runs have measured, which may have been made in pieces; the environment is the first one's."""
+    """Show the results of stored runs together, with the environment of the first one. Returns both."""
     runs = [json.loads(path.read_text()) for path in stored]
     console.print(_environment.one_line(runs[0]["environment"]), soft_wrap=True, highlight=False)
     comparison = Comparison(console, [], Plan(0, 0, 0, runs[0]["seed"], Path()))
@@ -167,52 +167,63 @@ def shown_again(console: Console, stored: Sequence[Path]) -> tuple[dict[str, Any
 def keep(
     comparison: Comparison, environment: dict[str, Any], json_path: Path | None, plots: Path | None = None
 ) -> None:
-    """Write down what was measured, and draw it, where that is wanted."""
+    """Write the results as JSON and as plots, if a path for them is given."""
     if json_path is not None:
         json_path.write_text(json.dumps({"environment": environment, **comparison.raw()}, indent=1))
     if plots is not None:
         from benchmarks import _plots
 
         for path in _plots.draw(plots, comparison.outcomes, comparison.paced):
-            comparison.console.print(f"drawn: {path}")
+            comparison.console.print(f"written: {path}")
 
 
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 
 
 @click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
-@click.option("--quick", is_flag=True, help="Small W1, W2, W3, without what must be installed; see --bound.")
+@click.option("--quick", is_flag=True, help="Small W1, W2, W3, without peers that need an install; see --bound.")
 @click.option(
-    "--bound", default=3.0, show_default=True, help="--quick exits 1 where ours takes so many times its goal."
+    "--bound",
+    default=3.0,
+    show_default=True,
+    help="--quick exits with 1 if ours takes more than this many times its goal.",
 )
-@click.option("--workload", "names", multiple=True, type=click.Choice(NAMES), help="Only these. [default: all]")
-@click.option("--candidate", "candidates", multiple=True, type=click.Choice(CHOICES), help="Only these and the limit.")
 @click.option(
-    "--rounds", default=15, show_default=True, help=f"That count, with the limit and ours; {LONG_ROUNDS} of W6."
+    "--workload",
+    "names",
+    multiple=True,
+    type=click.Choice(NAMES),
+    help="Run only these; may be repeated. [default: all]",
 )
-@click.option("--peer-rounds", default=3, show_default=True, help="The first ones, which have the peers too.")
-@click.option("--paced-rounds", default=3, show_default=True, help="Of W4, at each pace.")
-@click.option("--paced-seconds", default=_paced.SECONDS, show_default=True, help="Of one run of W4, at least.")
-@click.option("--lys", is_flag=True, help="lys_instr's way too, once on W1, W2, W3: some minutes and 2 GiB of memory.")
 @click.option(
-    "--machine", is_flag=True, help="Import time, CPU at 100 MB/s, 8 GiB in a cgroup of 256 MiB, large numbers too."
+    "--candidate", "candidates", multiple=True, type=click.Choice(CHOICES), help="Run only these and the limit."
 )
-@click.option("--dir", "folder", default=".", show_default=True, type=_DIRECTORY, help="On the disk to be measured.")
+@click.option(
+    "--rounds", default=15, show_default=True, help=f"Rounds that count, with the limit and ours; W6: {LONG_ROUNDS}."
+)
+@click.option("--peer-rounds", default=3, show_default=True, help="Number of first rounds that include the peers.")
+@click.option("--paced-rounds", default=3, show_default=True, help="Rounds of W4 at each pace.")
+@click.option("--paced-seconds", default=_paced.SECONDS, show_default=True, help="Minimum time of one run of W4.")
+@click.option("--lys", is_flag=True, help="Run lys_instr's way once on W1, W2, W3: some minutes and 2 GiB of memory.")
+@click.option(
+    "--machine", is_flag=True, help="Measure import time, CPU at 100 MB/s, 8 GiB in a cgroup of 256 MiB, large sizes."
+)
+@click.option("--dir", "folder", default=".", show_default=True, type=_DIRECTORY, help="Folder on the measured disk.")
 @click.option(
     "--json",
     "json_path",
     type=click.Path(path_type=Path),
-    help="A file for everything, raw; written after each workload.",
+    help="JSON file for all raw results; written after each workload.",
 )
-@click.option("--plots", type=_DIRECTORY, help="A folder for pictures.")
+@click.option("--plots", type=_DIRECTORY, help="Folder for plots.")
 @click.option(
     "--from",
     "stored",
     multiple=True,
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Measure nothing; show what such a --json holds.",
+    help="Measure nothing; show the results in a --json file. May be repeated.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of the noise, the orders and the intervals.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the noise, the orders and the intervals.")
 def main(
     quick: bool,
     bound: float,
@@ -244,7 +255,7 @@ def main(
         chosen = [name for name in chosen if name in NEED_NO_INSTALL]
         rounds = peer_rounds = min(rounds, QUICK_ROUNDS)
         if not set(names) <= set(QUICK):
-            raise click.UsageError(f"--quick has {', '.join(QUICK)} only")
+            raise click.UsageError(f"--quick supports only {', '.join(QUICK)}")
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix=".compare_", dir=folder) as work:
         plan = Plan(rounds, peer_rounds, rounds, seed, Path(work))
@@ -261,7 +272,7 @@ def main(
                 count = min(rounds, LONG_ROUNDS)
                 its_plan = replace(plan, rounds=count, retries=count, peer_rounds=min(peer_rounds, 1))
             comparison.measure(QUICK[name] if quick else workload_of(name, folder), its_plan, lys=lys)
-            keep(comparison, environment, json_path)  # so that whoever ends it early has that much
+            keep(comparison, environment, json_path)  # an interrupted run keeps these results
         if quick:
             far = [fault for name in names if (fault := comparison.far_outside(name, plan, bound))]
         else:

@@ -1,10 +1,10 @@
-"""What the benchmarks of the parts share. They are run by name, and are no part of the tests:
+"""Fixtures and options of the benchmarks of single parts. The benchmarks are not part of the tests, and run by name:
 
     python -m pytest benchmarks                      small sizes, under three minutes
     python -m pytest benchmarks --full               up to 10 GB, 1 TB (sparse), 10 million frames, 10,000 scans
-    python -m pytest benchmarks --basetemp=DIR       on the disk of DIR, whose content is removed
+    python -m pytest benchmarks --basetemp=DIR       on the disk of DIR; removes the content of DIR
 
-What is asserted is loose, and holds on a busy machine: that a cost is flat where it has to be, or goes with the work.
+The assertions are loose, so that they hold on a busy machine: a cost is constant, or proportional to the work.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")  # before an application is made: no display is needed
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")  # before an application is created: no display is needed
 
 from benchmarks.sparse_disk import NoSparseDisk, sparse_disk
 
@@ -30,10 +30,8 @@ FULL_TIMEOUT_S = 3600
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("lys_storage benchmarks")
-    group.addoption("--full", action="store_true", help="also the sizes that take minutes, and up to 20 GB of the disk")
-    group.addoption(
-        "--scans", type=int, default=None, help="how many small scans one after another (500; full: 10,000)"
-    )
+    group.addoption("--full", action="store_true", help="include sizes that take minutes and up to 20 GB of disk")
+    group.addoption("--scans", type=int, default=None, help="number of small scans in sequence (500; full: 10,000)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -73,9 +71,9 @@ _ROWS = pytest.StashKey[list[Row]]()
 
 @pytest.fixture
 def measure(benchmark: Any, request: pytest.FixtureRequest) -> Callable[..., float]:
-    """measure(work, setup, teardown, rounds, items, per): the median of some rounds of `work`, in seconds an item.
+    """measure(work, setup, teardown, rounds, items, per): the median of the rounds of `work`, in seconds per item.
 
-    `setup` is called before each round and returns what `work` and `teardown` are called with; neither is in the time.
+    `setup` runs before each round and returns the arguments of `work` and `teardown`. Neither is included in the time.
     """
 
     def run(
@@ -89,7 +87,7 @@ def measure(benchmark: Any, request: pytest.FixtureRequest) -> Callable[..., flo
         per: str = "frame",
         clock: Callable[[Any], float] | None = None,
     ) -> float:
-        """`clock`: where what is wanted is only a part of the round: seconds, from what `work` returns."""
+        """`clock`: gives the seconds from the result of `work`, if only a part of the round counts."""
         seconds: list[float] = []
 
         def timed(*arguments: Any) -> None:
@@ -114,14 +112,14 @@ def measure(benchmark: Any, request: pytest.FixtureRequest) -> Callable[..., flo
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """The figures that mean something to a person: what one frame, scan or sum costs."""
+    """Print the cost of one item (frame, scan, checksum) of each benchmark."""
     rows = config.stash.get(_ROWS, [])
     group = None
     for row in rows:
         if row.group != group:
             terminalreporter.section(f"{row.group}: medians")
             group = row.group
-        terminalreporter.write_line(f"{_seconds(row.seconds):>12} a {row.per:<8} {row.items:>12,} x  {row.name}")
+        terminalreporter.write_line(f"{_seconds(row.seconds):>12} per {row.per:<8} {row.items:>12,} x  {row.name}")
 
 
 def _seconds(seconds: float) -> str:
@@ -131,12 +129,12 @@ def _seconds(seconds: float) -> str:
     return f"{seconds * 1e9:.3g} ns"
 
 
-# -- where it is measured ----------------------------------------------------------------------------------------------
+# -- folders and disks -------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """An empty folder, gone after the benchmark: some fill it with gigabytes."""
+    """An empty folder, which is removed after the benchmark: some benchmarks write gigabytes into it."""
     where = tmp_path / "disk"
     where.mkdir()
     yield where
@@ -145,7 +143,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def terabytes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder on a disk of 2 TB that takes nothing; skips where the machine cannot have one."""
+    """A folder on a sparse disk of 2 TB. Skips the benchmark if the machine cannot make one."""
     try:
         with sparse_disk(tmp_path_factory.mktemp("terabytes"), 2 << 40) as disk:
             yield disk
@@ -155,7 +153,7 @@ def terabytes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def needs_space(folder: Path) -> Callable[[int], None]:
-    """Skip where the disk has not so many bytes, and a third more."""
+    """Skip the benchmark unless the disk has so many free bytes and a third more."""
 
     def check(size_bytes: int) -> None:
         free = shutil.disk_usage(folder).free
@@ -167,7 +165,7 @@ def needs_space(folder: Path) -> Callable[[int], None]:
 
 @pytest.fixture
 def make_storage(qapp: Any, folder: Path) -> Iterator[Callable[..., Any]]:
-    """DataStorages in the folder; closed after the benchmark."""
+    """Makes DataStorages in the folder, and closes them after the benchmark."""
     from lys_storage import DataStorage
 
     made: list[Any] = []

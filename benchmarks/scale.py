@@ -1,22 +1,22 @@
 #!/usr/bin/env python
-"""What happens when a scan, or a folder, gets very large: measured where this machine can, extrapolated where it cannot.
+"""Measure very large scans and folders. Sizes that this machine cannot reach are extrapolated.
 
 \b
     python benchmarks/scale.py                      a few minutes
-    python benchmarks/scale.py --full               the whole size wherever the machine has it; half an hour
+    python benchmarks/scale.py --full               the whole size if the machine has enough resources; half an hour
     python benchmarks/scale.py --only rate --only scalars --dir /data
 
 \b
 frames    10 million frames of 16 bytes: journal, ingest, a flush, finalize, open, recover
-gaps      as many, of which every other hundred never comes
-bytes     a scan of 2 TB: on a sparse disk, where its space is really claimed; else without a claim
+gaps      as many frames, of which every other hundred is missing
+bytes     a scan of 2 TB: preallocated on a sparse disk if there is one, else without preallocation
 folder    10,000 scans in a folder: list, number, recover all of them
-scalars   10^8 points, each an index of its own: in parts, and extrapolated
-rate      20,000 small frames a second through DataStorage: is it kept up with, and at what cost
+scalars   10^8 points with one index each: a part of them, and extrapolated
+rate      20,000 small frames per second through DataStorage: whether it keeps up, and the cost
 
-Each case is a process of its own. "memory" is the anonymous memory (RssAnon) above what it was after the imports,
-looked at from outside every 50 ms (the goal is 16 MiB); "mapped" is the same for pages of mapped files (RssFile). An
-extrapolation names its model. Files are made in a new folder below DIR only, which is removed.
+Each case runs in a separate process. "memory" is the peak anonymous memory (RssAnon) above that after the imports, sampled
+from outside every 50 ms (the goal is 16 MiB). "mapped" is the same for pages of mapped files (RssFile). An extrapolation
+names its model. All files are in a new folder below DIR, which is removed at the end.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def environment(folder: Path) -> dict[str, Any]:
 
 
 def measure_and_print(task: Task, console: Console) -> tuple[list[Figure], bool]:
-    """The figures of a case, whose table is printed and whose files are removed; and whether it came to its end."""
+    """Run a case, print its table, and remove its files. Returns the figures, and whether the case completed."""
     task.path.mkdir()
     table, begin, figures, ended = new_table(task.case), clock(), [], True
     try:
@@ -75,20 +75,20 @@ def measure_and_print(task: Task, console: Console) -> tuple[list[Figure], bool]
 
 
 @click.command(help=__doc__, context_settings={"max_content_width": 120})
-@click.option("--only", multiple=True, type=click.Choice(list(CASES)), help="These cases only; may be given again.")
-@click.option("--full", is_flag=True, help="The whole size wherever the machine has it; up to 10 GB, half an hour.")
+@click.option("--only", multiple=True, type=click.Choice(list(CASES)), help="Run only this case; may be repeated.")
+@click.option("--full", is_flag=True, help="Measure the whole size if the machine allows; up to 10 GB, half an hour.")
 @click.option(
     "--dir",
     "where",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Where the files go (a temporary folder).",
+    help="Folder for the files. Default: the system's temporary folder.",
 )
-@click.option("--frames", default=10_000_000, show_default=True, help="Frames of the cases frames and gaps.")
-@click.option("--bytes", "size", default=2 * 10**12, show_default=True, help="Size of the scan of the case bytes.")
-@click.option("--scans", default=10_000, show_default=True, help="Scans in the folder of the case folder.")
+@click.option("--frames", default=10_000_000, show_default=True, help="Number of frames in the cases frames and gaps.")
+@click.option("--bytes", "size", default=2 * 10**12, show_default=True, help="Size of the scan in the case bytes.")
+@click.option("--scans", default=10_000, show_default=True, help="Number of scans in the case folder.")
 @click.option("--scalars", "points", default=10**8, show_default=True, help="Points that scalars extrapolates to.")
-@click.option("--rate", "per_second", default=20_000, show_default=True, help="Frames a second of the case rate.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of tables.")
+@click.option("--rate", "per_second", default=20_000, show_default=True, help="Frames per second in the case rate.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document to stdout, and the tables to stderr.")
 @click.option("--child", "text", hidden=True)
 def main(
     only: tuple[str, ...],

@@ -1,4 +1,4 @@
-"""A disk of terabytes that takes a few megabytes: ext4 (or XFS) in a sparse image, mounted by loop. Needs root, on Linux."""
+"""A disk of terabytes that occupies a few megabytes: XFS (or ext4) in a sparse image on a loop device. Linux, as root."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _MKFS = (
 )
 
 
-class NoSparseDisk(Exception):  # noqa: N818  an answer, no error
-    """Why this machine cannot have one."""
+class NoSparseDisk(Exception):  # noqa: N818  a reason, not an error
+    """Why this machine cannot make a sparse disk."""
 
 
 def _sh(*command: str | Path) -> None:
@@ -30,10 +30,10 @@ def _sh(*command: str | Path) -> None:
 
 @contextlib.contextmanager
 def sparse_disk(folder: Path, size_bytes: int) -> Iterator[Path]:
-    """A mounted file system of `size_bytes`, below `folder`, until the end of the block. Raises NoSparseDisk."""
+    """A mounted filesystem of `size_bytes` below `folder`, until the end of the block. Raises NoSparseDisk."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
-        raise NoSparseDisk("needs root, to mount an image")
-    search = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"  # where mkfs is, and not every shell looks
+        raise NoSparseDisk("mounting an image needs root")
+    search = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"  # mkfs is there, and not every shell has them on its PATH
     found = [(path, *options) for name, *options in _MKFS if (path := shutil.which(name, path=search))]
     if not found:
         raise NoSparseDisk("neither mkfs.xfs nor mkfs.ext4 is installed")

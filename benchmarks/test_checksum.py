@@ -1,4 +1,4 @@
-"""What a checksum costs, and what it costs to make that of a whole from those of its parts."""
+"""The cost of a checksum, and of the combination of checksums."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_combine_two(measure: Any, size: int) -> None:
 
 @pytest.mark.parametrize("count", [100, 1000, 10_000, 100_000, 1_000_000, pytest.param(10_000_000, marks=full)])
 def test_fold(measure: Any, count: int) -> None:
-    """The checksum of `count` frames of 8 KiB, from theirs."""
+    """The checksum of `count` frames of 8 KiB, from the checksums of the frames."""
     sums = np.random.default_rng(1).integers(0, 1 << 32, count, "u4")
     each = measure(lambda: fold(sums, 8192), items=count, per="sum")
     assert count < 100_000 or each < 1e-6

@@ -1,4 +1,4 @@
-"""The way out of a scan: by its bytes (flat), by its frames, and where frames never came. The sync is not in it."""
+"""Finalize a scan: by its bytes (constant), by its frames, and with missing frames. The sync is not included."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOISE = np.random.default_rng(0).integers(0, 1 << 16, 8 << 20, "u2")
 
 
 def begin(folder: Path, frames: int, frame_bytes: int, *, dtype: str = "uint16", **options: Any) -> Scan:
-    """A scan of rows of at most 1,000 frames."""
+    """A scan with rows of at most 1,000 frames."""
     row = min(frames, 1000)
     return begin_scan(
         folder,
@@ -35,7 +35,7 @@ def begin(folder: Path, frames: int, frame_bytes: int, *, dtype: str = "uint16",
 
 
 def write(scan: Scan, frames: int) -> None:
-    """The first `frames` frames, row by row."""
+    """Write the first `frames` frames, row by row."""
     _, row, width = scan.shape
     noise = np.resize(NOISE, (row, width))
     for i in range(frames // row):
@@ -43,7 +43,7 @@ def write(scan: Scan, frames: int) -> None:
 
 
 def finalize(measure: Any, make: Callable[[], Scan], *, rounds: int = 3, items: int = 1, per: str = "scan") -> float:
-    """Seconds without the sync, an item, of scans that `make` gives, whose frames have their checksums and are synced."""
+    """Seconds per item, without the sync, to finalize the scans of `make`, whose frames have checksums and are synced."""
 
     def setup() -> tuple[Any, ...]:
         scan = make()
@@ -78,7 +78,7 @@ def finalize(measure: Any, make: Callable[[], Scan], *, rounds: int = 3, items: 
     ],
 )
 def test_finalize_by_bytes(measure: Any, folder: Path, needs_space: Any, size: int) -> None:
-    """2,000 frames. Flat: what differs is what the file system does for the name of a bigger file."""
+    """2,000 frames. Constant: only the filesystem's rename of a larger file can differ."""
     needs_space(size)
 
     def make() -> Scan:
@@ -91,7 +91,7 @@ def test_finalize_by_bytes(measure: Any, folder: Path, needs_space: Any, size: i
 
 @pytest.mark.parametrize("frames", [10, 1000, 100_000, 1_000_000, pytest.param(10_000_000, marks=full)])
 def test_finalize_by_frames(measure: Any, folder: Path, frames: int) -> None:
-    """Frames of 16 bytes: the goal is a microsecond a frame at the top, what is asserted is 5."""
+    """Frames of 16 bytes. The goal is 1 us per frame for many frames; the assertion is 5 us."""
 
     def make() -> Scan:
         scan = begin(folder, frames, 16)
@@ -103,7 +103,7 @@ def test_finalize_by_frames(measure: Any, folder: Path, frames: int) -> None:
 
 
 def test_finalize_where_half_never_came(measure: Any, folder: Path) -> None:
-    """1 GB of which the second half is missing, and the fill is zero: holes."""
+    """1 GB of which the second half is missing. The fill value is 0, so the missing frames are holes."""
 
     def make() -> Scan:
         scan = begin(folder, 2000, GB // 2000)
@@ -116,7 +116,7 @@ def test_finalize_where_half_never_came(measure: Any, folder: Path) -> None:
 @pytest.mark.parametrize("frames", [10_000, 100_000])
 @pytest.mark.parametrize("dtype", ["uint16", "float16"], ids=["fill 0", "fill NaN"])
 def test_finalize_where_every_other_frame_never_came(measure: Any, folder: Path, frames: int, dtype: str) -> None:
-    """Frames of 64 bytes: as many runs of missing frames as there can be."""
+    """Frames of 64 bytes, with the largest possible number of runs of missing frames."""
 
     def make() -> Scan:
         scan = begin(folder, frames, 64, dtype=dtype)
@@ -130,7 +130,7 @@ def test_finalize_where_every_other_frame_never_came(measure: Any, folder: Path,
 
 @pytest.mark.parametrize("frames", [1000, 100_000])
 def test_finalize_with_every_checksum_still_to_take(measure: Any, folder: Path, frames: int) -> None:
-    """A scan that is over before its first flush: frames of 1 KiB are read back, from memory."""
+    """A scan that ends before its first flush: its frames of 1 KiB are read back from the page cache."""
 
     def make() -> Scan:
         scan = begin(folder, frames, 1024, flush_interval_s=None)

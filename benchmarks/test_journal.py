@@ -1,4 +1,4 @@
-"""What a journal costs: to create, to open, a mark, a checksum, and axes and note written anew."""
+"""The cost of a journal: creation, opening, marks, checksums, and new axes and notes."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_create(measure: Any, folder: Path, frames: int) -> None:
 
 @by_frames
 def test_open(measure: Any, folder: Path, frames: int) -> None:
-    """Flat: the table is mapped, not read."""
+    """Constant: the table is mapped, not read."""
     make(folder, frames).close()
     journals: list[Journal] = []
     each = measure(
@@ -76,7 +76,7 @@ def test_open(measure: Any, folder: Path, frames: int) -> None:
 
 @by_frames
 def test_mark(measure: Any, folder: Path, frames: int) -> None:
-    """A mark each in 1,000 places all over the table, on pages that were touched before."""
+    """1,000 marks spread over the whole table, on pages that are in memory."""
     places = np.linspace(0, frames - 1, MARKS).astype(int).tolist()
     journal = make(folder, frames)
 
@@ -91,7 +91,7 @@ def test_mark(measure: Any, folder: Path, frames: int) -> None:
 
 @by_frames
 def test_checksums_in_order(measure: Any, folder: Path, frames: int) -> None:
-    """What the follower does with 1,000 new frames: their checksums and their marks, by numpy."""
+    """Checksums and marks of 1,000 new frames by numpy, as the checksum thread stores them."""
     journal = make(folder, frames)
     sums = np.arange(MARKS, dtype=np.uint32)
 
@@ -105,7 +105,7 @@ def test_checksums_in_order(measure: Any, folder: Path, frames: int) -> None:
 
 @by_frames
 def test_axes_and_note_written_anew(measure: Any, folder: Path, frames: int) -> None:
-    """With the sync of what was written before. Where nothing else was written, the table's size is not in it."""
+    """Includes the sync of earlier writes. Without earlier writes the cost does not depend on the table's size."""
     journal = make(folder, frames)
     axes, note = metadata(frames)
     measure(lambda: journal.write_metadata(axes, note), per="rewrite")
@@ -127,7 +127,7 @@ def test_sync_after_1000_marks_in_order(measure: Any, folder: Path, frames: int)
 
 @by_frames
 def test_sync_after_1000_marks_all_over(measure: Any, folder: Path, frames: int) -> None:
-    """What random order costs at each flush: a page a mark."""
+    """The cost of random order at each flush: one page per mark."""
     journal = make(folder, frames)
     journal.sync()
     places = np.linspace(0, frames - 1, MARKS).astype(int).tolist()

@@ -1,4 +1,4 @@
-"""The next free number: in an empty folder, and beside 1,000 and 100,000 exports. Nothing here is synced."""
+"""The next free number in an empty folder, and in folders of 1,000 and 100,000 exports. Nothing is synced."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ by_files = pytest.mark.parametrize("files", FILES, ids=lambda n: f"{n} files")
 
 @pytest.fixture(scope="module")
 def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], Path]]:
-    """Folders that hold `data_0.npz` to `data_<n - 1>.npz`."""
+    """Makes folders with `data_0.npz` to `data_<n - 1>.npz`."""
     base = tmp_path_factory.mktemp("numbering")
 
     def make(files: int) -> Path:
@@ -55,7 +55,7 @@ def undo(folder: Path, claimed: list[tuple[int, File]]) -> None:
 
 @by_files
 def test_claims_one_after_another(measure: Any, folder_of: Any, files: int) -> None:
-    """Amortized: the folder has been looked at before."""
+    """Amortized: the folder has been listed before."""
     folder = folder_of(files)
     rounds: list[list[tuple[int, File]]] = []
     measure(
@@ -64,7 +64,7 @@ def test_claims_one_after_another(measure: Any, folder_of: Any, files: int) -> N
 
 
 def test_a_folder_of_100000_costs_as_an_empty_one(measure: Any, folder_of: Any) -> None:
-    """Amortized and in turns: the goal is 2 times, what is asserted is 4."""
+    """Amortized, and measured alternately. The goal is a ratio of 2; the assertion is 4."""
     empty, full = folder_of(0), folder_of(100_000)
     times: dict[Path, list[float]] = {empty: [], full: []}
 
@@ -77,12 +77,12 @@ def test_a_folder_of_100000_costs_as_an_empty_one(measure: Any, folder_of: Any) 
 
     measure(work, items=2 * CLAIMS, per="number")
     ratio = statistics.median(times[full]) / statistics.median(times[empty])
-    assert ratio < 4, f"{ratio:.2f} times"
+    assert ratio < 4, f"{ratio:.2f} times the empty folder"
 
 
 @by_files
 def test_a_claim_after_a_pause(measure: Any, folder_of: Any, files: int) -> None:
-    """Scans that are far apart: what is known of the folder is due to be looked at again, and it has changed."""
+    """Scans that are far apart in time: the cached listing has expired, and the folder has changed."""
     folder = folder_of(files)
 
     def forget_when() -> None:
@@ -110,6 +110,6 @@ def test_the_first_look_of_a_process(measure: Any, folder_of: Any, files: int) -
 
 @by_files
 def test_the_number_that_a_panel_shows(measure: Any, folder_of: Any, files: int) -> None:
-    """getNumber() asked again and again, while nothing changes."""
+    """Repeated getNumber() of an unchanged folder."""
     folder = folder_of(files)
     measure(lambda: [free_number(folder, "data") for _ in range(100)], items=100, per="look")

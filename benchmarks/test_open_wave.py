@@ -1,4 +1,4 @@
-"""Reading: an export opened, which is flat in its size, and random frames of it beside a raw map."""
+"""Reading: the opening of an export, which does not depend on its size, and random frames compared with a raw map."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ READS = 200
 
 
 def hollow_export(folder: Path, size: int, frames: int = 1000) -> Path:
-    """An export of `size` bytes, all of them holes: its data takes nothing."""
+    """An export of `size` bytes. All frames but the first are missing, and are holes."""
     scan = begin_scan(
         folder,
         "scan",
@@ -40,7 +40,7 @@ def hollow_export(folder: Path, size: int, frames: int = 1000) -> Path:
     "size", [pytest.param(10 * MB, id="10 MB"), pytest.param(GB, id="1 GB"), pytest.param(TB, id="1 TB")]
 )
 def test_open_wave(measure: Any, folder: Path, size: int) -> None:
-    """Flat in size."""
+    """Constant in size."""
     path = hollow_export(folder, size, 100_000 if size == TB else 1000)
     waves: list[lys_storage.StoredWave] = []
     each = measure(
@@ -51,7 +51,7 @@ def test_open_wave(measure: Any, folder: Path, size: int) -> None:
 
 @pytest.fixture
 def export(folder: Path) -> Path:
-    """200 MB of noise in frames of 512 KiB, which are in memory."""
+    """200 MB of noise in frames of 512 KiB, which are in the page cache."""
     noise = np.random.default_rng(0).integers(0, 1 << 16, (8, SIDE, SIDE), "u2")
     with lys_storage.create(folder / "scan.npz", (FRAMES, SIDE, SIDE), "uint16", grid_ndim=1) as scan:
         for k in range(FRAMES):
@@ -69,7 +69,7 @@ def test_random_frames_through_the_map(measure: Any, export: Path) -> None:
 
 
 def test_random_frames_by_read(measure: Any, export: Path) -> None:
-    """read() copies, and raises where a disk fails."""
+    """read() copies, and raises an error if the disk fails."""
     with lys_storage.open_wave(export) as wave:
         measure(lambda: [wave.read(k).sum() for k in random_frames()], items=READS)
 
@@ -86,7 +86,7 @@ def raw_map(export: Path) -> np.ndarray[Any, Any]:
 
 
 def test_random_frames_cost_as_of_a_raw_map(measure: Any, export: Path) -> None:
-    """In turns: the goal is 1.1 times, what is asserted is 1.5."""
+    """Measured alternately. The goal is a ratio of 1.1; the assertion is 1.5."""
     raw, places = raw_map(export), random_frames()
     with lys_storage.open_wave(export) as wave:
         ratios: list[float] = []

@@ -1,4 +1,4 @@
-"""Interrupted scans: by their frames, not their bytes, after a crash; every byte only after a power cut."""
+"""Recovery: after a crash the cost depends on the frames, not the bytes; after a power cut every byte is read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ by_frames = pytest.mark.parametrize(
 
 
 def interrupted(folder: Path, frames: int, frame_bytes: int, *, checked: bool = True) -> Path:
-    """A scan in progress of which all but the last row came. Not `checked`: killed before any checksum was taken."""
+    """A scan in progress without its last row. Not `checked`: as if it was killed before the first checksum."""
     shape = (ROWS, frames // ROWS, frame_bytes)
     scan = begin_scan(folder, "scan", shape=shape, dtype="uint8", numbered=True, replace_existing=False, grid_ndim=2)
     row = np.full(shape[1:], 7, "u1")
@@ -65,7 +65,7 @@ def recover(
     [pytest.param(10 * MB, id="10 MB"), pytest.param(GB, id="1 GB"), pytest.param(10 * GB, id="10 GB", marks=full)],
 )
 def test_recover_by_bytes(measure: Any, folder: Path, needs_space: Any, size: int) -> None:
-    """1,000 frames that a flush had made durable. Flat in bytes; what is left are syncs."""
+    """1,000 durable frames. Constant in bytes: the cost is that of the syncs."""
     needs_space(size)
     assert recover(measure, folder, 1000, size // 1000) * 1000 < 2.0
 
@@ -85,19 +85,19 @@ def test_recover_before_any_checksum(measure: Any, folder: Path, frames: int) ->
 
 @pytest.mark.parametrize("frames", [1000, 100_000], ids=lambda n: f"{n} frames")
 def test_recover_after_a_power_cut(measure: Any, folder: Path, frames: int) -> None:
-    """Every frame's bytes against its checksum. Frames of 1 KiB."""
+    """The bytes of every frame are compared with its checksum. Frames of 1 KiB."""
     recover(measure, folder, frames, 1024, verify=True)
 
 
 @by_frames
 def test_look_at_an_interrupted_scan(measure: Any, folder: Path, frames: int) -> None:
-    """What ls and recover --dry-run do of each."""
+    """The inspection of a scan by `ls` and `recover --dry-run`."""
     part = interrupted(folder, frames, 16)
     measure(lambda: inspect(part), items=1, per="scan")
 
 
 @by_frames
 def test_resume(measure: Any, folder: Path, frames: int) -> None:
-    """Going on with a scan: taking it over, and letting it go again with its sync."""
+    """Resume a scan and suspend it again, with its sync."""
     part = interrupted(folder, frames, 16)
     measure(lambda: lys_storage.resume(part).suspend(), rounds=3, per="scan")

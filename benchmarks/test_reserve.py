@@ -1,4 +1,4 @@
-"""A scan reserved: on the disk here, and on a sparse one where a terabyte can be claimed for real."""
+"""The creation of a scan, on this disk and on a sparse disk on which a terabyte can be preallocated."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def reserve(folder: Path, size: int, *, preallocate: bool = True) -> Scan:
 
 def drop(scans: list[Scan]) -> None:
     scan = scans.pop()
-    scan.discard()  # stops a claim under way, and waits for its step of 1 GiB
+    scan.discard()  # stops the preallocation, and waits for its current step of 1 GiB
 
 
 def claim_alone(folder: Path, size: int) -> float:
-    """Seconds that the file system itself takes to claim so much."""
+    """Seconds that the filesystem itself takes to preallocate `size` bytes."""
     file = File.create(folder / "claimed")
     begin = time.perf_counter()
     file.preallocate(0, size)
@@ -61,7 +61,7 @@ def claim_alone(folder: Path, size: int) -> float:
 
 @by_size
 def test_reserve_here(measure: Any, folder: Path, needs_space: Any, size: int) -> None:
-    """create() on this disk, until it returns; above some 40 ms the claim goes on behind the frames."""
+    """create() on this disk, until it returns. After about 40 ms the preallocation continues in the background."""
     needs_space(size)
     scans: list[Scan] = []
     each = measure(lambda: scans.append(reserve(folder, size)), teardown=lambda: drop(scans), rounds=3, per="scan")
@@ -77,7 +77,7 @@ def test_reserve_on_a_sparse_disk(measure: Any, terabytes: Path, size: int) -> N
 
 @by_size
 def test_reserve_until_all_is_claimed(measure: Any, terabytes: Path, size: int) -> None:
-    """The same until the claim behind the frames has ended too."""
+    """The same, until the preallocation in the background has ended."""
     scans: list[Scan] = []
 
     def work() -> None:
@@ -92,7 +92,7 @@ def test_reserve_until_all_is_claimed(measure: Any, terabytes: Path, size: int) 
 
 @by_size
 def test_reserve_without_a_claim(measure: Any, folder: Path, size: int) -> None:
-    """Where the first frame is to choose the dtype, nothing is claimed before: flat in size."""
+    """Without preallocation, as when the first frame chooses the dtype. Constant in size."""
     scans: list[Scan] = []
     each = measure(
         lambda: scans.append(reserve(folder, size, preallocate=False)), teardown=lambda: drop(scans), per="scan"

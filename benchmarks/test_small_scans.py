@@ -1,4 +1,4 @@
-"""Many small scans one after another: what each costs, and that the last ones cost what the first ones did."""
+"""Many small scans in sequence: the cost of each, which must not grow."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def scans(request: pytest.FixtureRequest) -> int:
 
 
 def test_scans_of_one_frame_in_a_script(measure: Any, folder: Path, scans: int) -> None:
-    """Begin, write, close; with the syncs that make each durable."""
+    """Create, write and close each scan, with the syncs that make it durable."""
     seconds: list[float] = []
 
     def work() -> None:
@@ -48,7 +48,7 @@ def test_scans_of_one_frame_in_a_script(measure: Any, folder: Path, scans: int) 
 
 
 def test_scans_of_one_frame_by_data_storage(measure: Any, folder: Path, make_storage: Any, scans: int) -> None:
-    """Reserve and update; they are saved behind, one after another, and the last one is waited for."""
+    """Reserve and update. The scans are saved in the background, in sequence; the benchmark waits for the last one."""
     storage = make_storage()
     seconds: list[float] = []
 
@@ -70,4 +70,4 @@ def test_scans_of_one_frame_by_data_storage(measure: Any, folder: Path, make_sto
 def assert_no_growth(seconds: list[float]) -> None:
     tenth = max(1, len(seconds) // 10)
     first, last = statistics.median(seconds[:tenth]), statistics.median(seconds[-tenth:])
-    assert last < 5 * first, f"the first tenth took {first * 1e3:.2f} ms a scan, the last one {last * 1e3:.2f} ms"
+    assert last < 5 * first, f"the first tenth took {first * 1e3:.2f} ms per scan, the last {last * 1e3:.2f} ms"

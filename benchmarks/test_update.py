@@ -1,4 +1,4 @@
-"""What one frame costs on its way in, by the kind of its index and the door it comes through. Frames of 64x64 uint16."""
+"""The cost of writing one frame, by the kind of its index and the method that is called. Frames of 64x64 uint16."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GROUP = "update"
 ROWS, COLUMNS, SIDE = 32, 64, 64
 FRAMES = ROWS * COLUMNS
 Update = list[tuple[Any, Any]]
-"""What one call is given: (index, frame) each. A slice can be no key of a dict, so no detector sends one."""
+"""The (index, frame) pairs of one call. A slice cannot be the key of a dict, so no detector sends one."""
 
 NOISE = np.random.default_rng(0).integers(0, 1 << 16, (2, COLUMNS, SIDE, SIDE), "u2")
 SMALL_LIST, POINT = NOISE[0, 0, :8, :8].tolist(), np.array(1.5)
@@ -33,7 +33,7 @@ def frame(k: int) -> np.ndarray[Any, Any]:
 
 @dataclass(frozen=True)
 class Kind:
-    """A way to hand over FRAMES frames: `updates` are the calls. `grid`: of the scan, whose last row never comes."""
+    """A way to write FRAMES frames: `updates` gives the calls. `grid`: the scan's grid, whose last row stays missing."""
 
     name: str
     updates: Callable[[], Iterator[Update]]
@@ -112,7 +112,7 @@ def drop(scan: Scan, *_: Any) -> None:
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_scan_write(measure: Any, folder: Path, kind: Kind) -> None:
-    """One call of Scan.write for each entry: the door of scripts."""
+    """One call of Scan.write for each entry, as in a script."""
 
     def work(scan: Scan, updates: list[Update]) -> None:
         write = scan.write
@@ -138,7 +138,7 @@ def test_scan_update(measure: Any, folder: Path, kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if "slice" not in k.name], ids=str)
 def test_data_storage_update(measure: Any, folder: Path, make_storage: Any, kind: Kind) -> None:
-    """One call of DataStorage.update for each update of a detector; the first index has told the grid before."""
+    """One call of DataStorage.update for each update of a detector. An earlier index has defined the grid."""
     storage = make_storage()
 
     def setup() -> tuple[Any, ...]:
@@ -161,7 +161,7 @@ def test_data_storage_update(measure: Any, folder: Path, make_storage: Any, kind
 
 
 def test_the_first_index_tells_the_grid(measure: Any, folder: Path) -> None:
-    """The first frame of a scan that was begun without grid_ndim: the journal is made anew."""
+    """The first frame of a scan that was created without grid_ndim: a new journal is made."""
 
     def setup() -> tuple[Any, ...]:
         names: dict[str, Any] = {"numbered": True, "replace_existing": False}
@@ -171,7 +171,7 @@ def test_the_first_index_tells_the_grid(measure: Any, folder: Path) -> None:
 
 
 def test_frames_that_are_rewritten(measure: Any, folder: Path) -> None:
-    """Each frame a second time: through the redo file."""
+    """Write each frame a second time, through the redo log."""
     kind = KINDS[0]
 
     def setup() -> tuple[Any, ...]:

@@ -1,7 +1,7 @@
-"""The cases of `benchmarks/scale.py`, one module each, by the names that its command line has.
+"""The cases of `benchmarks/scale.py`, one module each, by their names on the command line.
 
-A module without an underscore is a case: its `measure` yields the figures in the order in which they are told. It prints
-nothing, and leaves nothing behind but files below the folder of its task.
+A module without an underscore is a case. Its `measure` yields the figures in the order of the table. It prints nothing,
+and leaves files only below the folder of its task.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the cases measure with: a case, its task, its figures, and a scan to write into. It runs and prints nothing."""
+"""Types and functions for the cases: case, task, figure, and a new scan. The module runs no case and prints nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Pair = tuple[float, float]
 
 @dataclass(frozen=True)
 class Figure:
-    """One row: `value` in `unit` as measured; what it comes to at the case's whole size, by `model`; or why there is none."""
+    """One row: the measured `value` in `unit`, and `extrapolated`, its value at the size `to` by `model`. `note`: remarks."""
 
     name: str
     value: float | None = None
@@ -30,11 +30,11 @@ class Figure:
     note: str = ""
 
     def extrapolate(self, value: float, *, to: str, model: str) -> Figure:
-        """The same figure, with what it comes to at the size that `to` names, by `model`."""
+        """The same figure with its extrapolated value at the size `to`, by `model`."""
         return replace(self, extrapolated=value, to=to, model=model)
 
     def extrapolate_linearly(self, *, sizes: tuple[int, int], values: Pair, size: int, to: str) -> Figure:
-        """a + b n through two measurements, at n = `size`, which `to` names."""
+        """The same figure, extrapolated by a line through two measurements to `size`, which `to` names."""
         slope = (values[1] - values[0]) / (sizes[1] - sizes[0])
         there = values[1] + slope * (size - sizes[1])
         return self.extrapolate(there, to=to, model=f"linear, from {sizes[0]:,} and {sizes[1]:,}")
@@ -42,7 +42,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Task:
-    """What a case's process is given. `options` has JSON values only."""
+    """The input of a case's process. `options` has JSON values only."""
 
     case: str
     folder: str
@@ -63,7 +63,7 @@ def _nothing(task: Task) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """`place` gives the task its folder before the process begins; `load` imports what is no part of the case's memory."""
+    """`place` sets the task's folder before the process starts. `load` imports modules before the memory is measured."""
 
     measure: Callable[[Task], Figures]
     place: Callable[[Task], AbstractContextManager[Task]] = nullcontext
@@ -71,7 +71,7 @@ class Case:
 
 
 def new_scan(folder: Path, shape: tuple[int, ...], dtype: str, grid_ndim: int, **options: Any) -> lys_storage.Scan:
-    """A scan named "data", with the next number, whose missing frames are filled with 0."""
+    """A scan named "data" with the next number and the fill value 0."""
     return begin_scan(
         folder,
         "data",
@@ -86,7 +86,7 @@ def new_scan(folder: Path, shape: tuple[int, ...], dtype: str, grid_ndim: int, *
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """(seconds, what `work` returned)"""
+    """(seconds, result of `work`)"""
     begin = clock()
     result = work()
     return clock() - begin, result

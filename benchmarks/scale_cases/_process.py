@@ -1,4 +1,4 @@
-"""A process for each case, and its memory as seen from outside."""
+"""Runs each case in a process, and measures its memory from outside."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROGRAM = Path(__file__).resolve().parents[1] / "scale.py"
 
 
 def child(text: str) -> None:
-    """Do the task in `text`; one line of JSON a figure."""
+    """Run the task in `text`. Prints one line of JSON per figure."""
     task = Task(**json.loads(text))
     case = CASES[task.case]
     case.load(task)
@@ -28,7 +28,7 @@ def child(text: str) -> None:
 
 
 def measure(task: Task) -> Figures:
-    """The figures of a case as they come, and last its memory. Raises CalledProcessError where it ended in an error."""
+    """The figures of a case, each as soon as it is measured, and then its memory. Raises CalledProcessError if it fails."""
     with CASES[task.case].place(task) as placed:
         yield from _run(placed)
 
@@ -55,7 +55,7 @@ def _run(task: Task) -> Figures:
 
 
 def _peaks(sampler: Sampler, base: dict[str, float], told: list[tuple[float, str]]) -> Figures:
-    """The most memory above `base`, and the figure that was being measured then."""
+    """The peak memory above `base`, and the figure that was measured at that time."""
     seen = [sample for sample in sampler.samples if sample[0] > base["at"]]
     if not seen:
         return
@@ -63,4 +63,4 @@ def _peaks(sampler: Sampler, base: dict[str, float], told: list[tuple[float, str
         samples = [(sample[column], sample[0]) for sample in seen]
         most, when = max(samples, key=lambda sample: sample[0])
         during = next((what for at, what in told if at >= when), "the end")
-        yield Figure(f"{name}, at most", most - before, "bytes", f"during: {during}")
+        yield Figure(f"{name}, peak", most - before, "bytes", f"during: {during}")

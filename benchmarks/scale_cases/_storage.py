@@ -1,4 +1,4 @@
-"""A DataStorage for the cases that go through Qt. No display is needed."""
+"""A DataStorage for the cases that use Qt. No display is needed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import lys_storage
 from benchmarks.scale_cases._measuring import Task
 
 
-@functools.cache  # Qt ends an application that nothing refers to
+@functools.cache  # without a reference the application would be deleted
 def _application() -> Any:
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     from lys_storage.qt._binding import QtCore
@@ -20,11 +20,11 @@ def _application() -> Any:
 
 
 def storage_in(folder: Path) -> Any:
-    """A DataStorage that saves below `folder`; to be closed by the caller."""
+    """A DataStorage that saves below `folder`. The caller closes it."""
     _application()
     return lys_storage.DataStorage(base=str(folder), folder="scans", name="scan")
 
 
 def load_qt(task: Task) -> None:
-    """Load Qt: it is no part of a scan's memory."""
+    """Load Qt, which is not part of a scan's memory."""
     storage_in(task.path).close()

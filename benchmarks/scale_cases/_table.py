@@ -1,4 +1,4 @@
-"""The table of a case, and how a figure is shown in it."""
+"""The table of a case, and the format of its figures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def add_failure(table: Table, why: Exception) -> None:
 
 
 def shown(value: float | None, unit: str) -> str:
-    """A value with the unit that a person reads it in."""
+    """A value in a readable unit."""
     if value is None:
         return "-"
     if unit == "yes/no":
@@ -34,7 +34,7 @@ def shown(value: float | None, unit: str) -> str:
     if unit == "s":
         return _shown_seconds(value)
     if unit == "s/frame":
-        return f"{_shown_seconds(value)} a frame"
+        return f"{_shown_seconds(value)} per frame"
     return f"{value:.3g} {unit}".removesuffix(" share")
 
 

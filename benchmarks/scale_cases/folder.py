@@ -32,14 +32,14 @@ def _exports(folder: Path, scans: int) -> Figures:
         for k in range(len(os.listdir(where)), size):
             shutil.copyfile(export, where / f"data_{k}.npz")
         times.append(_seconds_to_list(where, size) / size)
-    yield Figure("ls, a scan", times[1], "s", at)
-    yield Figure("ls, a scan, to that of a quarter", times[1] / times[0], "times", at, note="1: linear")
+    yield Figure("ls, per scan", times[1], "s", at)
+    yield Figure("ls, per scan, to a quarter of them", times[1] / times[0], "times", at, note="1: linear")
     seconds, number = timed(lambda: free_number(where, "data"))
     assert number == scans
     yield Figure("the first number of a process", seconds, "s", at)
     many, empty = seconds_a_claim(where, CLAIMS), seconds_a_claim(folder / "one", CLAIMS)
-    yield Figure("a number, amortized", many, "s", at)
-    yield Figure("a number, to an empty folder", many / empty, "times", at, note="goal: 2")
+    yield Figure("claim a number, amortized", many, "s", at)
+    yield Figure("claim a number, to an empty folder", many / empty, "times", at, note="goal: 2")
     shutil.rmtree(where)
 
 
@@ -60,20 +60,20 @@ def _many_interrupted(task: Task, total: int) -> Figures:
         times.append(_seconds_of_interrupted(where, size))
         shutil.rmtree(where)
     at = f"{most:,} interrupted scans"
-    yield Figure("begin a scan, write a frame", begun, "s", at, note="without syncs")
+    yield Figure("create a scan, write a frame", begun, "s", at, note="without syncs")
     for name, quarter, whole in zip(INTERRUPTED, times[0], times[1], strict=True):
-        figure = Figure(name, whole, "s", at, note=f"{whole / most * 1e3:.3g} ms a scan")
+        figure = Figure(name, whole, "s", at, note=f"{whole / most * 1e3:.3g} ms per scan")
         if most != total:
             figure = figure.extrapolate_linearly(
                 sizes=sizes, values=(quarter, whole), size=total, to=f"{total:,} scans"
             )
         yield figure
         growth = (whole / sizes[1]) / (quarter / sizes[0])
-        yield Figure(f"{name}, a scan, to that of a quarter", growth, "times", at, note="1: linear")
+        yield Figure(f"{name}, per scan, to a quarter of them", growth, "times", at, note="1: linear")
 
 
 def _seconds_of_interrupted(where: Path, size: int) -> tuple[float, ...]:
-    """Seconds of what INTERRUPTED names, with the `size` scans in `where`, which are exports afterwards."""
+    """The seconds of the operations in INTERRUPTED on the `size` scans in `where`. The scans are exports afterwards."""
     seconds, found = timed(lambda: find_interrupted(where))
     assert len(found) == size
     listed = _seconds_to_list(where, size)
@@ -89,7 +89,7 @@ def _seconds_to_list(where: Path, size: int) -> float:
 
 
 def _die_with_scans(where: Path, count: int) -> float:
-    """Leave `count` scans in progress, of processes that are dead. Seconds that making them took."""
+    """Make `count` interrupted scans, whose processes are dead. Returns the seconds that this took."""
     begin = clock()
     for at in range(0, count, CHILD_SCANS):
         child = os.fork()

@@ -1,6 +1,6 @@
-"""As many frames as in the case frames, of which every other hundred never comes.
+"""As many frames as in the case frames, of which every other hundred is missing.
 
-These are more runs of missing frames than acquisition.json takes.
+These are more runs of missing frames than acquisition.json can list.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def measure(task: Task) -> Figures:
     scan.close()
     report = scan.report
     assert report is not None
-    yield Figure("finalize a frame", report.seconds / total, "s/frame", at, note="fill 0; without sync")
+    yield Figure("finalize per frame", report.seconds / total, "s/frame", at, note="fill 0; without sync")
     seconds, wave = timed(lambda: lys_storage.open_wave(scan.path))
     wave.close()
     yield Figure("open_wave", seconds, "s", at)

@@ -1,4 +1,4 @@
-"""20,000 small frames a second through DataStorage: is it kept up with, and at what cost?"""
+"""20,000 small frames per second through DataStorage: whether it keeps up, and the cost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PERCENTILES = {"median": 50, "p99": 99, "p99.9": 99.9, "max": 100}
 
 @dataclass(frozen=True)
 class Pace:
-    """`count` updates, `per_second` of them a second; seconds that each took, and that each was late, are kept."""
+    """`count` updates at `per_second`. `latency_s`, `late_s`: the time and the delay of each update."""
 
     per_second: int
     updates: list[Any]
@@ -51,7 +51,7 @@ def measure(task: Task) -> Figures:
     count = per_second * seconds
     pool = np.random.default_rng(0).integers(0, 1 << 16, (POOL, SIDE, SIDE), "u2")
     pace = Pace(per_second, updates=list(pool), latency_s=np.ones(count), late_s=np.ones(count))
-    at = f"{per_second:,} frames of 2 KiB a second, {seconds} s"
+    at = f"{per_second:,} frames of 2 KiB per second, {seconds} s"
     _, idle = pace.run(lambda data: None)
     alone_ms = float(pace.late_s.max()) * 1e3
     storage = storage_in(task.path)
@@ -60,14 +60,14 @@ def measure(task: Task) -> Figures:
     wall, cpu = pace.run(storage.update)
     behind = float(pace.late_s.max())
     kept = wall < seconds * 1.01 and float(pace.late_s[-per_second:].min()) < 0.01
-    yield Figure("kept up with", 1.0 if kept else 0.0, "yes/no", at, note=f"took {wall:.2f} s")
+    yield Figure("keeps up", 1.0 if kept else 0.0, "yes/no", at, note=f"took {wall:.2f} s")
     for name, percent in PERCENTILES.items():
         yield Figure(f"one update, {name}", float(np.percentile(pace.latency_s, percent)), "s", at)
-    note = f"{behind * per_second:.0f} frames; {alone_ms:.1f} ms alone"
-    yield Figure("furthest behind", behind, "s", at, note=note)
+    note = f"{behind * per_second:.0f} frames; {alone_ms:.1f} ms without storage"
+    yield Figure("largest delay", behind, "s", at, note=note)
     note = f"above the pacing itself ({idle / wall:.2f})"
     yield Figure("CPU of one core", (cpu - idle) / wall, "share", at, note=note)
-    yield Figure("CPU a frame", (cpu - idle) / count, "s/frame", at, note="all threads: writer, follower")
+    yield Figure("CPU per frame", (cpu - idle) / count, "s/frame", at, note="all threads of the process")
     assert storage.waitForSaved(600)
     yield Figure("finalize", storage.report.seconds, "s", at, note="without sync")
     storage.close()

@@ -1,4 +1,4 @@
-"""10^8 points, each an index of its own: in parts, and extrapolated."""
+"""10^8 points with one index each: a part of them, and extrapolated."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def measure(task: Task) -> Figures:
 
 
 def _singly(storage: Any, name: str, value: Callable[[int], Any], sizes: tuple[int, int], total: int) -> Figures:
-    """Each point an update of its own, in two scans of different size."""
+    """One update per point, in two scans of different size."""
     small, large = (_seconds_of_a_scan(storage, size, value) for size in sizes)
     at, to = f"{sizes[1]:,} {name}", f"{total:,} points"
-    figure = Figure("ingest", large[0], "s", at, note=f"{large[0] / sizes[1] * 1e6:.1f} us a point")
+    figure = Figure("ingest", large[0], "s", at, note=f"{large[0] / sizes[1] * 1e6:.1f} us per point")
     yield figure.extrapolate_linearly(sizes=sizes, values=(small[0], large[0]), size=total, to=to)
     figure = Figure("finalize", large[1], "s", at, note="without sync")
     yield figure.extrapolate_linearly(sizes=sizes, values=(small[1], large[1]), size=total, to=to)
@@ -52,14 +52,14 @@ def _seconds_of_a_scan(storage: Any, size: int, value: Callable[[int], Any]) -> 
 
 
 def _by_rows(task: Task, total: int) -> Figures:
-    """A square grid of points, a row at a time."""
+    """A square grid of points, written by rows."""
     whole = total if task.full else total // 10
     side = round(whole**0.5)
     at, to = f"{side * side:,} points", f"{total:,} points"
     seconds, scan = timed(lambda: new_scan(task.path, (side, side), "float64", 2))
     yield Figure("reserve", seconds, "s", at)
     figure = Figure("journal", journal_path(scan.part_path).stat().st_size, "bytes", at)
-    yield figure.extrapolate(5.0 * total, to=to, model="5 bytes a point")
+    yield figure.extrapolate(5.0 * total, to=to, model="5 bytes per point")
     row = np.arange(side, dtype="f8")
 
     def fill() -> None:
@@ -69,11 +69,11 @@ def _by_rows(task: Task, total: int) -> Figures:
     seconds, _ = timed(fill)
     each = seconds / side**2
     figure = Figure("ingest, by rows", each, "s/frame", at)
-    yield figure.extrapolate(each * total, to=to, model="constant a point")
+    yield figure.extrapolate(each * total, to=to, model="constant per point")
     seconds, _ = timed(scan.flush)
     yield Figure("the last flush", seconds, "s", at)
     scan.close()
     assert scan.report is not None
     each = scan.report.seconds / side**2
-    figure = Figure("finalize a point", each, "s/frame", at)
-    yield figure.extrapolate(each * total, to=to, model="constant a point")
+    figure = Figure("finalize per point", each, "s/frame", at)
+    yield figure.extrapolate(each * total, to=to, model="constant per point")

@@ -1,4 +1,4 @@
-"""A scan of 2 TB: on a sparse disk, where its space is really claimed; else without a claim. The case `bytes`."""
+"""A scan of 2 TB: preallocated on a sparse disk if there is one, else without preallocation. The case `bytes`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ READS = 200
 
 @contextmanager
 def on_a_sparse_disk(task: Task) -> Iterator[Task]:
-    """The task on a sparse disk below its folder, with room to spare; where it is, with the reason, where none is to be had."""
+    """The task on a sparse disk below its folder, of 5/4 the scan's size. Without one: the task, with the reason."""
     with ExitStack() as stack:
         try:
             disk = stack.enter_context(sparse_disk(task.path, task.options["bytes"] * 5 // 4))
@@ -38,11 +38,11 @@ def on_a_sparse_disk(task: Task) -> Iterator[Task]:
 def measure(task: Task) -> Figures:
     total, came = task.options["bytes"] // FRAME_BYTES, 2000 if task.full else 500
     claimed = task.options["claimed"]
-    at, where = f"{total * FRAME_BYTES / 1e12:.3g} TB", f"{came:,} frames of 1 MiB all over"
+    at, where = f"{total * FRAME_BYTES / 1e12:.3g} TB", f"{came:,} frames of 1 MiB, spread"
     if not claimed:
-        yield Figure("a claim of the space", note=f"not measured: {task.options['why_not']}")
+        yield Figure("preallocation", note=f"not measured: {task.options['why_not']}")
     seconds, scan = timed(lambda: new_scan(task.path, (total, *FRAME), "uint16", 1, preallocate=claimed))
-    yield Figure("reserve", seconds, "s", at, note="the claim goes on behind it" if claimed else "without a claim")
+    yield Figure("reserve", seconds, "s", at, note="preallocation continues" if claimed else "without preallocation")
     yield Figure("journal", journal_path(scan.part_path).stat().st_size, "bytes", at)
     noise = np.random.default_rng(0).integers(0, 1 << 16, (4, *FRAME), "u2")
     places = np.random.default_rng(1).choice(total, came, replace=False).tolist()
@@ -52,7 +52,7 @@ def measure(task: Task) -> Figures:
     seconds, _ = timed(lambda: list(list_scans(part)))
     yield Figure("ls of the interrupted scan", seconds, "s", at)
     seconds, (found,) = timed(lambda: lys_storage.recover(part))
-    yield Figure("recover", seconds, "s", at, note="holes where nothing came; with its syncs")
+    yield Figure("recover", seconds, "s", at, note="missing frames are holes; with its syncs")
     assert found.path is not None, found.message
     assert found.frames_written == came
     yield from _read(found.path, places, noise[(came - 1) % 4], at)
@@ -61,7 +61,7 @@ def measure(task: Task) -> Figures:
 
 
 def _ingest(scan: lys_storage.Scan, places: list[int], noise: Any, at: str, where: str) -> Figures:
-    """A frame to each of `places`; halfway the claim is waited for."""
+    """Write a frame to each of `places`. After half of them, wait for the preallocation."""
     came = len(places)
     each = np.zeros(came)
     begin = clock()
@@ -73,7 +73,7 @@ def _ingest(scan: lys_storage.Scan, places: list[int], noise: Any, at: str, wher
             claim = scan._space._preallocation._thread
             if claim is not None:
                 claim.join()
-                yield Figure("all of it is claimed after", clock() - begin, "s", at, note="frames came meanwhile")
+                yield Figure("preallocation complete after", clock() - begin, "s", at, note="during writes")
     yield Figure("ingest, random order", float(np.median(each)), "s/frame", where, note="median")
     yield Figure("ingest, random order, worst", float(each.max()), "s/frame", where)
     seconds, _ = timed(scan.flush)
@@ -81,7 +81,7 @@ def _ingest(scan: lys_storage.Scan, places: list[int], noise: Any, at: str, wher
 
 
 def _read(path: Path, places: list[int], last: Any, at: str) -> Figures:
-    """The export, opened, and some of its frames; the last one that came is compared with `last`."""
+    """Open the export, read some of its frames, and compare the last written one with `last`."""
     seconds, wave = timed(lambda: lys_storage.open_wave(path))
     yield Figure("open_wave", seconds, "s", at)
     seconds, _ = timed(lambda: [wave.data[place].sum() for place in places[:READS]])
