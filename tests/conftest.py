@@ -1,4 +1,4 @@
-"""What all tests share: nothing may outlive a test, and child processes run this checkout."""
+"""Configuration of all tests: nothing may outlive a test, and child processes run this checkout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")  # before any test makes an application: no display is needed
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")  # set before a test creates an application: no display is needed
 from hypothesis import HealthCheck, settings
 
 from tests.extras import HAS_QT, NEEDS_QT
@@ -42,7 +42,7 @@ settings.load_profile("here")
 
 
 def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
-    """pytest-qt ends the run where there is no Qt."""
+    """Block pytest-qt if Qt is missing: it would end the run."""
     if not HAS_QT:
         pluginmanager.set_blocked("pytest-qt")
 
@@ -53,18 +53,18 @@ class _NeedsQt(pytest.File):  # a pytest.Directory would load the conftest.py in
 
 
 def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    """The tests of Qt are one skipped folder where there is no Qt."""
+    """If Qt is missing, collect the tests of Qt as one skipped folder."""
     is_skipped = path == ROOT / "tests" / "qt" and not HAS_QT
     return _NeedsQt.from_parent(parent, path=path) if is_skipped else None
 
 
 def pytest_collection_finish() -> None:
-    """What is there by now stays: no garbage collection, of which there are many, has to look at it again."""
+    """Freeze the objects that exist now: later garbage collections do not visit them."""
     gc.collect()
     gc.freeze()
 
 
-# -- nothing is left behind --------------------------------------------------------------------------------------------
+# -- nothing outlives a test -------------------------------------------------------------------------------------------
 
 
 @pytest.hookimpl(wrapper=True)
@@ -77,11 +77,11 @@ def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def nothing_left_open(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
-    """A thread of ours, a descriptor or a map that outlives its test fails it."""
+    """A test fails if a thread of lys_storage, a descriptor or a map outlives it."""
     before = set(threading.enumerate())
     yield
     if not request.node.stash.get(HAS_PASSED, False):
-        return  # its traceback keeps things alive
+        return  # the traceback keeps objects alive
     for thread in set(threading.enumerate()) - before:
         if thread.name.startswith("lys_storage"):
             thread.join(DEADLINE_S)
@@ -93,9 +93,9 @@ def nothing_left_open(request: pytest.FixtureRequest, tmp_path: Path) -> Iterato
 
 @pytest.fixture(autouse=True)
 def syncs_take_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No power is cut in this process, and there are ten thousand syncs. Child processes make theirs.
+    """Syncs do nothing in this process: no power is cut, and the tests make ten thousand of them.
 
-    A descriptor that is not open raises as ever.
+    Child processes sync. A descriptor that is not open raises as usual.
     """
     for name in ("fsync", "fdatasync"):
         monkeypatch.setattr(os, name, lambda fd: os.fstat(fd) and None, raising=False)
@@ -135,7 +135,7 @@ def run_child(tmp_path: Path) -> Callable[..., Finished]:
 
 @pytest.fixture
 def start_child(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start Python source in a child process that can be talked to; it does not outlive the test."""
+    """Start Python source in a child process with pipes to stdin and stdout. It is killed at the end of the test."""
     started: list[subprocess.Popen[str]] = []
 
     def start(source: str, *args: object) -> subprocess.Popen[str]:

@@ -1,4 +1,4 @@
-"""Which extras of lys_storage are installed. Tests that need one that is not are skipped, and say how to get it."""
+"""Which extras of lys_storage are installed. Tests of a missing extra are skipped with the way to install it."""
 
 from __future__ import annotations
 

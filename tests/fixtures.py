@@ -1,6 +1,6 @@
 """Fixtures of tests in several folders; tests/conftest.py loads them.
 
-Faults of the disk, one operation at a time; checksums that a test can patch; small frames that share a checksum.
+They inject disk faults, one operation at a time, let tests patch checksums, and make small frames share a checksum.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ OWNERS_END_THEIR_SCANS = {"qt", "demo", "benchmarks"}
 
 
 class Faults:
-    """Counts the operations on the disk, and lets one call of one of them fail."""
+    """Counts the disk operations, and makes one call of one of them fail."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: Counter[str] = Counter()
@@ -67,7 +67,7 @@ class Faults:
         return call
 
     def fail(self, name: str, nth: int, code: int) -> None:
-        """The `nth` call of `name` from now on fails, once, with errno `code`."""
+        """Make the `nth` call of `name` from now on fail once with errno `code`."""
         self.calls.clear()
         self.failed.clear()
         self._plan = (name, nth, code)
@@ -78,7 +78,7 @@ class Faults:
 
 @pytest.fixture
 def no_early_checksums(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Checksums are taken of whole batches, by flushes and at the end: a test that counts on it does not depend on time."""
+    """Compute checksums in whole batches, in flushes and at the end only, so that tests do not depend on time."""
     monkeypatch.setattr(checksum_thread_module, "LATEST_S", 3600.0)
 
 
@@ -89,10 +89,9 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
 
 @pytest.fixture(autouse=True)
 def scans_of_a_failed_test(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A test that fails in the middle leaves its scans open: they are suspended, so that no later test sees them.
+    """Suspend the scans that a failed test leaves open, so that no later test sees them.
 
-    A scan that is closed, suspended, or dropped by its test is not touched. Where a storage or the demo owns the scans,
-    it ends them itself.
+    Scans that the test closed, suspended or dropped are not touched. A storage or the demo ends the scans that it owns.
     """
     if request.path.relative_to(TESTS).parts[0] in OWNERS_END_THEIR_SCANS:
         yield
@@ -114,7 +113,7 @@ def scans_of_a_failed_test(request: pytest.FixtureRequest, monkeypatch: pytest.M
 
 @pytest.fixture
 def python_sums(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Checksums are taken by Checksummer.sums, which a test may patch, also where there is compiled code for it."""
+    """Compute checksums in Checksummer.sums, which a test can patch, even if the compiled code is present."""
     monkeypatch.setattr(checksummer_module, "CRC32_ADDRESS", None)
 
 
@@ -123,12 +122,12 @@ FRAMES_IN_SMALL_BLOCK = 8
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eight frames share a checksum, not up to 4096."""
+    """Blocks of 8 frames share a checksum, instead of up to 4096."""
     monkeypatch.setattr(layout_module, "_MOST_IN_BLOCK", FRAMES_IN_SMALL_BLOCK)
 
 
 @pytest.fixture(params=["stored through a map", "written"])
 def states_are(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each test twice: with states in a map, and as a copy-on-write filesystem needs them."""
+    """Run each test twice: with states stored through a map, and written as on a copy-on-write filesystem."""
     monkeypatch.setattr(File, "keeps_mapped_stores", lambda self: request.param != "written")
     return str(request.param)

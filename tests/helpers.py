@@ -1,4 +1,4 @@
-"""Helpers of all tests: an export read without lys_storage, exact comparisons, sample data, threads, injected errors."""
+"""Helpers of all tests: exports read without lys_storage, comparisons, sample data, threads, injected errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DEADLINE_S = 20.0
 
 @dataclass
 class Export:
-    """What a .npz holds, read with nothing of ours and nothing of lys."""
+    """The content of a .npz, read without lys_storage and without lys."""
 
     data: np.ndarray[Any, Any]
     axes: list[np.ndarray[Any, Any]]
@@ -35,7 +35,7 @@ class Export:
 
 
 def load_export(path: Path) -> Export:
-    """Read a .npz as `lys.Wave(path)` does, after its checksums have been found right."""
+    """Read a .npz as `lys.Wave(path)` does, after verifying its checksums."""
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None
         info = json.loads(archive.read("acquisition.json"))
@@ -46,40 +46,40 @@ def load_export(path: Path) -> Export:
 
 
 def _axis(stored: Any, length: int) -> np.ndarray[Any, Any]:
-    """What `lys.Wave` makes of a stored axis: index coordinates where there is none."""
+    """The axis that `lys.Wave` makes of a stored axis: index coordinates if it is None."""
     if stored is None:
         return np.arange(length).astype(float)
     return np.array(stored, dtype=type(stored[0])) if len(stored) else np.asarray(stored)
 
 
 def assert_same_array(actual: Any, expected: Any) -> None:
-    """Equal in dtype, shape and every byte, NaN included."""
+    """Assert equal dtype, shape and bytes, NaN included."""
     actual, expected = np.asarray(actual), np.asarray(expected)
     assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
     assert actual.tobytes() == expected.tobytes()
 
 
 def assert_same_axes(actual: Any, expected: Any) -> None:
-    """As many axes, each the same array."""
+    """Assert the same number of axes, and equal arrays."""
     assert len(actual) == len(expected)
     for one, other in zip(actual, expected, strict=True):
         assert_same_array(one, other)
 
 
 def files(folder: Path) -> set[str]:
-    """Every file below `folder`, by its path with "/"; hidden lock files are left out."""
+    """Paths of all files below `folder`, with "/"; without hidden lock files."""
     found = (path for path in Path(folder).rglob("*") if path.is_file() and not path.name.startswith("."))
     return {path.relative_to(folder).as_posix() for path in found}
 
 
 def write_anew(path: Path, content: bytes | bytearray) -> None:
-    """For what is written a thousand times: ext4 waits for the disk where a file is cut to nothing and written again."""
+    """Unlink and write: ext4 waits for the disk if a file is truncated to zero and written again."""
     path.unlink(missing_ok=True)
     path.write_bytes(content)
 
 
 def some(shape: tuple[int, ...], dtype: Any, seed: int = 0) -> np.ndarray[Any, Any]:
-    """Random values of any dtype that is made of numbers, times, or text."""
+    """Random values of any dtype of numbers, times or text."""
     dtype = np.dtype(dtype)
     if dtype.names is not None:
         result = np.zeros(shape, dtype)
@@ -104,7 +104,7 @@ def some(shape: tuple[int, ...], dtype: Any, seed: int = 0) -> np.ndarray[Any, A
 
 
 def wait_until(condition: Callable[[], object]) -> bool:
-    """Whether `condition` comes true before the deadline, which only a hang reaches."""
+    """Whether `condition` becomes true before the deadline. Only a hang reaches the deadline."""
     end = time.monotonic() + DEADLINE_S
     while not condition() and time.monotonic() < end:
         time.sleep(0.005)
@@ -112,7 +112,7 @@ def wait_until(condition: Callable[[], object]) -> bool:
 
 
 def in_threads(*work: Callable[[], object]) -> None:
-    """Run each in a thread of its own, all begun at once; the first exception is raised here."""
+    """Run each in its own thread, all started together; raise the first exception here."""
     faults: list[BaseException] = []
     barrier = threading.Barrier(len(work))
 
@@ -135,14 +135,14 @@ def in_threads(*work: Callable[[], object]) -> None:
 
 @contextlib.contextmanager
 def copies_are_trusted() -> Iterator[None]:
-    """A copy of a folder stands for what a SIGKILL leaves of it: its states are believed as those of the files themselves."""
+    """Trust the states of a copied folder: the copy represents the files that a SIGKILL leaves."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(WriterRecord, "vouches_for", lambda record, *files: record.boot_id == boot_id())
         yield
 
 
 def raising(code: int) -> Callable[..., Any]:
-    """A function to patch in: whatever it is called with, it raises StorageOSError with errno `code`."""
+    """A function to patch in that raises StorageOSError with errno `code` for any arguments."""
 
     def fail(*args: Any, **options: Any) -> Any:
         raise StorageOSError(code, os.strerror(code), "injected")
@@ -151,7 +151,7 @@ def raising(code: int) -> Callable[..., Any]:
 
 
 def interrupt(path: Path, shape: tuple[int, ...] = (4, 3), frames: tuple[int, ...] = (0, 2), **options: Any) -> Path:
-    """A scan in progress that nobody writes: frame i holds i + 1. Returns its .part."""
+    """Make an interrupted scan in which frame i holds i + 1. Returns the path of its .part."""
     scan = lys_storage.create(path, shape, "u2", grid_ndim=1, **options)
     for i in frames:
         scan[i] = np.full(shape[1:], i + 1, "u2")
@@ -159,7 +159,7 @@ def interrupt(path: Path, shape: tuple[int, ...] = (4, 3), frames: tuple[int, ..
     return scan.part_path
 
 
-HAS_PASSED = pytest.StashKey[bool]()  # of a test: whether its call has passed, set before its fixtures are torn down
+HAS_PASSED = pytest.StashKey[bool]()  # of a test: whether its call has passed, set before the teardown of its fixtures
 
 
 def open_below(folder: Path) -> list[str]:
@@ -169,7 +169,7 @@ def open_below(folder: Path) -> list[str]:
         try:
             found.append(os.readlink(f"/proc/self/fd/{fd}"))
         except OSError:
-            continue  # the descriptor of the listing itself
+            continue  # the descriptor of the directory listing
     below = f"{folder}{os.sep}"
     maps = Path("/proc/self/maps").read_text()
     if below in maps:
@@ -179,7 +179,7 @@ def open_below(folder: Path) -> list[str]:
 
 @dataclass
 class Finished:
-    """What a child process left."""
+    """The exit code and the output of a child process."""
 
     code: int
     out: str
@@ -187,7 +187,7 @@ class Finished:
 
 
 class MakesAnArray:
-    """No array itself: numpy asks it for `array`."""
+    """Not an array: numpy calls its `__array__` to get `array`."""
 
     def __init__(self, array: Any) -> None:
         self.array = array

@@ -1,8 +1,8 @@
-"""A program that is killed at one operation on the disk, then at a later one, and so on until it comes to its end.
+"""Run a program that is killed at one disk operation, then at a later one, and so on until it completes.
 
-One child process runs the scenario again and again, each time in a fork of its own and in a new folder (1, 3, 5, ...).
-SIGKILL comes right before an operation or right after it (together these meet every gap between two operations once),
-or within a write, half of which is done (`half`: at each write, 1, 2, 3, ...).
+One child process runs the scenario repeatedly, each time in a fork and in a new folder (1, 3, 5, ...). SIGKILL comes
+immediately before or after an operation (together these cover each gap between two operations once), or within a
+write of which half is done (`half`: at each write, 1, 2, 3, ...).
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ moments = pytest.mark.parametrize("moment", ["before", "after", "half"])
 def every_death(
     run_child: Callable[..., Any], folder: Path, moment: str, scenario: str
 ) -> Iterator[tuple[Path, list[str]]]:
-    """(folder, what was said before the end) of each run of `scenario(arm, say)`; the last one came to its end."""
+    """(folder, lines said before the end) of each run of `scenario(arm, say)`; the last run completes."""
     child = run_child(DEADLY + scenario + "\nrun(scenario)\n", moment)
     assert child.code == 0, child.err
     last = int(child.out.split()[-1])

@@ -1,7 +1,7 @@
-"""Try an installed lys_storage, with the packages of its core only: `python -I smoke.py` in an empty folder.
+"""Try an installed lys_storage with the packages of its core only: `python -I smoke.py` in an empty folder.
 
-It takes a scan, kills another one while it runs, recovers it, reads both, and runs each command. It is plain Python:
-an install is tried as a user has it. `.ci/run` runs it for each Python that it finds.
+It writes a scan, kills another one while it runs, recovers it, reads both, and runs each command. It is plain Python,
+because it tries an installation as a user has it. `.ci/run` runs it for each Python that it finds.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def python(source: str) -> subprocess.Popen[str]:
 
 
 def command(*arguments: str, code: int = 0) -> str:
-    """What `lys-storage` with these arguments prints."""
+    """The output of `lys-storage` with these arguments."""
     program = shutil.which("lys-storage", path=sysconfig.get_path("scripts"))
     run = subprocess.run([program or "lys-storage", *arguments], capture_output=True, text=True, timeout=300)
     if run.returncode != code:

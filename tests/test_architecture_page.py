@@ -1,4 +1,4 @@
-"""docs/architecture.md and docs/decisions name what is there: every layer, every lock, every record."""
+"""docs/architecture.md and docs/decisions are complete: they name every layer, every lock and every record."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LOCK = re.compile(r"\b(\w+) = threading\.(?:Lock|RLock|Condition)\(")
 
 
 def rows(title: str) -> list[list[str]]:
-    """The cells of the first table below a heading, without its head."""
+    """The cells of the first table below a heading, without the header row."""
     section = re.split(r"^## ", PAGE, flags=re.MULTILINE)
     text = next(part for part in section if part.startswith(f"{title}\n"))
     table = [line for line in text.splitlines() if line.startswith("|")]

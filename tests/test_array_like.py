@@ -1,4 +1,4 @@
-"""`Scan` and `StoredWave` are arrays where a person would try it: whatever is not, is refused in words."""
+"""`Scan` and `StoredWave` support array operations; the operations that they do not support raise a clear error."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_an_index_that_names_nothing_is_an_index_error(held: Kind, index: Any, s
 @KINDS
 @pytest.mark.parametrize(("given", "shown"), [((3, 4), "read((3, 4))"), ((0, ..., 1), "read((0, Ellipsis, 1))")])
 def test_several_arguments_are_a_type_error_that_shows_the_tuple(held: Kind, given: Any, shown: str) -> None:
-    """Scripts had that form before."""
+    """The message shows the tuple, because earlier scripts used several arguments."""
     with pytest.raises(TypeError) as caught:
         held.read(*given)
     assert shown in str(caught.value)
@@ -204,7 +204,7 @@ def test_numpy_takes_the_array_and_never_the_object(held: Kind) -> None:
 
 @KINDS
 def test_asarray_shares_memory_and_is_read_only_and_array_is_a_copy(held: Kind) -> None:
-    """A scan can be larger than the memory."""
+    """`asarray` makes no copy, because a scan can be larger than the memory."""
     assert np.shares_memory(np.asarray(held), whole(held))
     assert not np.asarray(held).flags.writeable
     taken = np.array(held)
@@ -256,7 +256,7 @@ def test_what_is_over_is_refused_in_words_by_each_way_to_read(make: Any, tmp_pat
 @KINDS
 @pytest.mark.parametrize("attempt", [copy.copy, copy.deepcopy, pickle.dumps, lambda held: pickle.dumps(held, 0)])
 def test_a_copy_and_a_pickle_are_refused_with_what_to_do(held: Kind, attempt: Callable[[Any], Any]) -> None:
-    """It would hold another file than the one that was opened, or a writer without a lock."""
+    """A copy could refer to another file than the one that was opened, or be a writer without a lock."""
     with pytest.raises(TypeError, match=r"cannot be copied or pickled: pass its path, or np\.array\("):
         attempt(held)
     assert_same_array(held[0], DATA[0])
@@ -266,7 +266,7 @@ def test_a_copy_and_a_pickle_are_refused_with_what_to_do(held: Kind, attempt: Ca
 
 
 def rows(html: str) -> dict[str, str]:
-    """The table as {name: text}, as a browser shows it."""
+    """The rows of the table as {name: text}, as a browser shows them."""
     table = ElementTree.fromstring(html)
     assert (table.tag, table[0].tag) == ("table", "caption")
     return {row[0].text or "": row[1].text or "" for row in table[1:]}

@@ -1,4 +1,4 @@
-"""CITATION.cff tells the version and the license that the package has."""
+"""CITATION.cff has the version and the license of the package."""
 
 from __future__ import annotations
 

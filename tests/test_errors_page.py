@@ -1,4 +1,4 @@
-"""docs/errors.md shows each error as it appears: every one is provoked here, and compared with the page."""
+"""docs/errors.md shows each error as it appears: every error is raised here and compared with the page."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def new_scan(path: str, **options: object) -> lys_storage.Scan:
 
 @contextmanager
 def scan_in_progress(path: str) -> Iterator[lys_storage.Scan]:
-    """A scan with one of its three frames; afterwards it is suspended."""
+    """A scan with one of its three frames; it is suspended afterwards."""
     scan = new_scan(path)
     scan[0] = FRAME
     try:
@@ -48,7 +48,7 @@ def scan_in_progress(path: str) -> Iterator[lys_storage.Scan]:
 
 
 def as_shown(error: Exception) -> str:
-    """As the last lines of a traceback."""
+    """The last lines of the traceback."""
     return "".join(traceback.format_exception_only(error)).rstrip("\n")
 
 
@@ -108,7 +108,7 @@ def no_permission() -> list[str]:
     user = os.geteuid()
     os.chmod(folder, 0o555)
     try:
-        if user == 0:  # root may write everywhere
+        if user == 0:  # root can write everywhere
             os.seteuid(65534)
         text = raised_by(lambda: new_scan(f"{folder}/data.npz"))
     finally:
@@ -165,7 +165,7 @@ def test_the_page_has_a_section_for_each_error() -> None:
 def test_an_error_appears_as_the_page_shows_it(
     title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where a text has changed, the failure prints the new one: replace the block of the page by it."""
+    """If a text has changed, the failure prints the new one: replace the block of the page with it."""
     monkeypatch.chdir(tmp_path)
     Path("run").mkdir()
     provoke = ERRORS[title]

@@ -1,6 +1,6 @@
-"""Files of released versions are read, resumed and recovered: tests/data holds them, as each version left them on disk.
+"""Files of released versions can be read, resumed and recovered: tests/data holds them as each version wrote them.
 
-They were written on another boot of another machine: every frame of a scan in progress proves itself by its checksum.
+They were written on another machine, in another boot: the checksum of every frame of a scan in progress is verified.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ version = pytest.mark.parametrize("version", VERSIONS, ids=[path.name for path i
 
 
 def expected(shape: tuple[int, ...], dtype: str, there: Any, fill: Any = 0) -> np.ndarray[Any, Any]:
-    """The array of a golden file: the frames `there` of its content, `fill` elsewhere."""
+    """The array of a golden file: its content at the frames `there`, `fill` elsewhere."""
     result = np.full(shape, fill, dtype)
     for index in there:
         result[index] = make.content(shape, dtype)[index]
@@ -61,7 +61,7 @@ def folder(version: Path, tmp_path: Path) -> Path:
 def test_there_is_a_golden_file_for_each_case(version: Path) -> None:
     there = {path.name for path in version.iterdir()}
     assert set(EXPORTS) <= there
-    assert {f"{name}.part" for name in SCANS} - there == {"replaced.npz.part"}  # that one has an id in its name
+    assert {f"{name}.part" for name in SCANS} - there == {"replaced.npz.part"}  # its name contains an id
     assert "redo.npz.part.redo" in there
 
 
@@ -111,5 +111,5 @@ def test_a_scan_in_progress_is_resumed(folder: Path, name: str) -> None:
 
 @version
 def test_scans_in_progress_are_listed_and_verified(folder: Path) -> None:
-    (folder / "replaced.npz").unlink()  # which is no export
+    (folder / "replaced.npz").unlink()  # which is not an export
     assert lys_storage.verify(folder) == []

@@ -1,4 +1,4 @@
-"""The directions of imports: imports go downwards only, and a package's modules are imported through its face."""
+"""Import directions: imports go downwards only, and a package is imported through its `__init__.py`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """The package and its contracts, to be broken."""
+    """A copy of the package and its contracts, in which a test breaks a contract."""
     shutil.copytree(ROOT / "lys_storage", tmp_path / "lys_storage", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     return tmp_path

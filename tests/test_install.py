@@ -1,4 +1,4 @@
-"""What an install takes: five packages for the core, extras for the rest, and an error that names the extra."""
+"""What is installed: five packages for the core, extras for the rest, and an error that names the missing extra."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def names(requirements: list[str]) -> set[str]:
 
 
 def test_the_core_is_five_packages_and_lab_is_the_three_extras() -> None:
-    """lys, Qt and matplotlib are extras: lys takes numpy < 2, which most other packages refuse."""
+    """lys, Qt and matplotlib are extras. lys requires numpy < 2, which conflicts with most other packages."""
     extras = PYPROJECT["project"]["optional-dependencies"]
     assert names(PYPROJECT["project"]["dependencies"]) == {"numpy", "isal", "filelock", "click", "rich"}
     assert {extra: names(extras[extra]) for extra in ("qt", "lys", "plot", "lab")} == {
@@ -48,7 +48,7 @@ def test_the_core_is_five_packages_and_lab_is_the_three_extras() -> None:
 
 
 def test_the_tools_of_development_are_groups_and_no_extras() -> None:
-    """A group that names lys_storage would be asked of the registry, where it is another's."""
+    """A group that names lys_storage would be resolved from the registry, where the name belongs to another package."""
     assert set(PYPROJECT["project"]["optional-dependencies"]) == {"qt", "lys", "plot", "lab", "test"}
     assert set(PYPROJECT["dependency-groups"]) == {"dev", "bench"}
     assert all("lys_storage" not in line for group in PYPROJECT["dependency-groups"].values() for line in group)
@@ -88,7 +88,7 @@ except lys_storage.BindingError as error:
     "arguments", [[], *([name] for name in main.commands)], ids=lambda words: " ".join(words) or "-"
 )
 def test_help_imports_no_package_of_an_extra(arguments: list[str]) -> None:
-    """Nor rich, nor what of the standard library is slow to import: 0.2 s at most go into help."""
+    """It imports neither rich nor slow modules of the standard library, so that help takes at most 0.2 s."""
     child = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "lys_storage", *arguments, "--help"],
         capture_output=True,

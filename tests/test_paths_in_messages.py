@@ -1,4 +1,4 @@
-"""Paths as users give them and as messages show them: `~` is expanded, commands can be pasted, a path stands once."""
+"""Paths in arguments and messages: `~` is expanded, commands can be pasted, each path appears once."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_tilde_inside_a_name_is_a_tilde(home: Path) -> None:
 
 
 def test_a_tilde_is_the_home_folder_in_the_commands(home: Path) -> None:
-    """A shell expands it; that of Windows does not."""
+    """A POSIX shell expands it; the shell of Windows does not."""
     interrupted("~/run/a.npz")
     for words in (
         ["ls", "~/run"],

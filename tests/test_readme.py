@@ -1,4 +1,4 @@
-"""README.md is run as it stands: what a newcomer pastes works."""
+"""The snippets and commands of README.md run as they are."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ for snippet in SNIPPETS * 2:
 def test_every_snippet_can_be_pasted_after_the_one_before_and_all_of_them_twice(
     tmp_path: Path, run_child: Callable[..., Finished]
 ) -> None:
-    """All go line by line into one prompt of Python, in a new folder; warnings are errors."""
+    """They are pasted line by line into one Python prompt, in a new folder; warnings are errors."""
     assert len(SNIPPETS) == 6
     child = run_child(PASTE.replace("SNIPPETS", repr(SNIPPETS)))
     assert (child.code, child.err) == (0, "")
@@ -45,7 +45,7 @@ def test_every_snippet_can_be_pasted_after_the_one_before_and_all_of_them_twice(
     ],
 )
 def test_each_command_is_on_one_indented_line(command: str) -> None:
-    """.ci/run takes them from here."""
+    """.ci/run takes the commands from these lines."""
     assert README.count(f"\n    {command}\n") == 1
 
 

@@ -1,4 +1,4 @@
-"""A module holds one idea, and a function one step of it: the sizes at which a second one may be hiding."""
+"""Limits of the size of modules and functions: a longer one probably holds more than one idea or step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person gets wrong, and sees then in a notebook: a short traceback, and a message with each path once."""
+"""Typical mistakes in a notebook give a short traceback, and a message that names each path once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHAINS = ("direct cause of the following", "another exception occurred")
 
 
 class Lab:
-    """A folder as a laboratory has it after a morning."""
+    """A folder with finished, running, damaged and foreign files."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
