@@ -1,4 +1,4 @@
-"""Helpers of tests of the background threads: which there are, and a disk whose syncs can be held up."""
+"""Helpers of the tests of background threads: their names, and a disk whose syncs can be delayed."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ FLUSH_THREAD, CHECKSUM_THREAD = "lys_storage flush", "lys_storage checksums"
 
 
 def threads() -> list[str]:
-    """Names of the threads of any scan of this process."""
+    """Names of the background threads of all scans of this process."""
     gc.collect()
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("lys_storage")]
 
 
 def refuse_threads(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """The system starts no more threads of this name."""
+    """Make starting a thread of this name fail, as if the system had no more threads."""
     start = threading.Thread.start
 
     def refused(self: threading.Thread) -> None:
@@ -38,13 +38,13 @@ def refuse_threads(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 
 
 def begin_with_handler(folder: Path, shape: Any, on_error: ErrorHandler, **options: Any) -> lys_storage.Scan:
-    """A scan `a.npz` of "u1" whose errors in the background go to `on_error`."""
+    """A scan `a.npz` of "u1" whose background errors go to `on_error`."""
     plain = {"numbered": False, "replace_existing": False, "grid_ndim": 1}
     return begin_scan(folder, "a", shape, "u1", on_error=on_error, **plain, **options)
 
 
 class SlowDisk:
-    """A disk whose syncs of scan files wait until they are let go; one of them fails with `error`."""
+    """A disk whose syncs of scan files wait for `let_go`; one of them fails with `error`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.under_way, self.let_go = threading.Event(), threading.Event()
@@ -55,7 +55,7 @@ class SlowDisk:
     def sync(self, file: File) -> None:
         if file.path.name.endswith(".part"):
             self.under_way.set()
-            assert self.let_go.wait(2 * DEADLINE_S)  # longer than a test waits for what must happen meanwhile
+            assert self.let_go.wait(2 * DEADLINE_S)  # longer than the deadline of a test
             error, self.error = self.error, None
             if error is not None:
                 raise error

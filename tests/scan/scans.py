@@ -1,4 +1,4 @@
-"""A scan `data.npz` of a test, its export, and the files of one in progress."""
+"""A scan `data.npz`, its export, and the names of its files while it is in progress."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IN_PROGRESS = {"data.npz.part", "data.npz.part.journal"}
 
 
 def begin(tmp_path: Path, shape: Any = (2, 3), dtype: Any = "f8", **options: Any) -> Scan:
-    """A scan `data.npz` that is made durable at its end only."""
+    """A scan `data.npz` that is flushed only at its end."""
     return lys_storage.create(tmp_path / "data.npz", shape, dtype, **{"flush_interval_s": None, **options})
 
 
@@ -26,6 +26,6 @@ def saved(scan: Scan) -> np.ndarray[Any, Any]:
 
 
 def without_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Frames of scans from now on are written by FrameTable.write_one, which a test may patch."""
+    """Write the frames of later scans with FrameTable.write_one, which a test can patch."""
     monkeypatch.setattr(FrameTable, "write_fast", None)
     monkeypatch.setattr(FrameTable, "write_item_fast", None)

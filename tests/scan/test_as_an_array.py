@@ -1,4 +1,4 @@
-"""A scan in progress as an array: what has not come is never taken for data, and numbers fill, but arrays do not."""
+"""A scan in progress as an array: missing frames are never taken for data; numbers are broadcast, arrays are not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lys_storage.scan import frame_reader
 from tests.helpers import assert_same_array, some
 from tests.scan.scans import begin, saved
 
-# -- what has not come -------------------------------------------------------------------------------------------------
+# -- missing frames ----------------------------------------------------------------------------------------------------
 
 INDICES = [
     *(0, 2, -1, (1, 2), (0, 1), ..., (), (2, 3, 4), (0, 0, slice(1, 3)), (..., 1), (slice(None), 1), np.s_[::2]),
@@ -35,7 +35,7 @@ INDICES = [
 def test_read_gives_the_fill_value_and_an_operator_raises_where_a_frame_is_missing(
     tmp_path: Path, grid_ndim: int, index: Any
 ) -> None:
-    """For every depth of grid and of index: all, a part, or nothing of what is named has come."""
+    """For each depth of grid and index, if all, some or none of the named frames are written."""
     data = some((3, 4, 5), "i4")
     grid = data.shape[:grid_ndim]
     came = np.zeros(grid, bool)
@@ -62,7 +62,7 @@ def test_what_read_gives_is_what_the_export_holds(tmp_path: Path) -> None:
 
 
 def test_a_frame_of_which_a_write_failed_or_goes_on_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bytes of it are in the file: they are not data."""
+    """The file can hold some of its bytes; they are not data."""
     with begin(tmp_path, (2, 3), "u1", fill_value=9, grid_ndim=1) as scan:
         scan[1] = 5
         scan._store.table.states.begin_write(1, 2)
@@ -90,7 +90,7 @@ def test_a_frame_that_comes_while_others_are_read_is_missing_still(
 
 
 def test_a_scan_is_read_while_its_dtype_changes(tmp_path: Path) -> None:
-    """Dtype, states and file of one look are of one layout."""
+    """Dtype, states and file of one read belong to one layout."""
     with begin(tmp_path, (2, 3), "u1", fill_value=1, grid_ndim=1) as scan:
         assert_same_array(scan.read(0), np.full(3, 1, "u1"))
         scan.change_dtype("f8", fill_value=2)
@@ -117,7 +117,7 @@ def test_adding_to_a_frame_that_never_came_is_refused_in_words_and_changes_nothi
 
 
 def test_an_element_is_a_numpy_scalar_and_can_be_added_to(tmp_path: Path) -> None:
-    """numpy 1 makes an int64 of the sum: it is stored by its value."""
+    """numpy 1 makes an int64 of the sum; it is stored because its value fits."""
     with begin(tmp_path, (2, 2), "u2", grid_ndim=2) as scan:
         scan[0, 1] = 7
         scan[0, 1] += 1
@@ -127,7 +127,7 @@ def test_an_element_is_a_numpy_scalar_and_can_be_added_to(tmp_path: Path) -> Non
 
 
 def test_a_missing_frame_is_no_index_error_so_that_no_iteration_ends_early(tmp_path: Path) -> None:
-    """reversed() takes an IndexError for the end."""
+    """reversed() interprets an IndexError as the end."""
     assert not issubclass(MissingFrameError, IndexError)
     assert issubclass(MissingFrameError, LookupError)
     with begin(tmp_path, (3, 2), grid_ndim=1) as scan:
@@ -153,7 +153,7 @@ def test_numpy_is_given_the_map_of_a_complete_scan_and_a_refusal_before(tmp_path
         assert np.shares_memory(np.asarray(scan), scan.array)
 
 
-# -- numbers fill, arrays do not ---------------------------------------------------------------------------------------
+# -- numbers are broadcast, arrays are not -----------------------------------------------------------------------------
 
 
 def by_item(scan: Scan, index: Any, value: Any) -> None:
@@ -182,7 +182,7 @@ def test_a_number_fills_all_that_the_index_names(tmp_path: Path, write: Write, v
         write(scan, index, value)
         expected = np.zeros((3, 4), bool)
         expected[index] = True
-        expected[2, 3] |= scan.written[2, 3]  # one of the ways writes a second frame
+        expected[2, 3] |= scan.written[2, 3]  # "update of two" writes a second frame
         assert np.array_equal(scan.written, expected)
         assert (scan.read()[expected] == value).all()
 
@@ -247,7 +247,7 @@ def test_without_the_check_of_values_a_number_is_cast_by_numpy(tmp_path: Path) -
     ids=lambda frame: f"{type(frame).__name__} {np.shape(frame)}",
 )
 def test_an_array_of_another_shape_fills_nothing(tmp_path: Path, write: Write, frame: Any) -> None:
-    """A detector's frame that has lost its dimensions would pass silently."""
+    """Otherwise a detector frame that has lost its dimensions would be stored silently."""
     with begin(tmp_path, (3, 4, 5), grid_ndim=2) as scan:
         with pytest.raises(FrameShapeError):
             write(scan, 1, frame)

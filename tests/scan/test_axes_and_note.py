@@ -1,4 +1,4 @@
-"""Axes and note of a scan: what is accepted, what is stored, until when they can be changed."""
+"""Axes and note of a scan: what is accepted, what is stored, and until when they can be changed."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def open_axes(path: Path) -> list[np.ndarray[Any, Any]]:
 )
 @pytest.mark.parametrize("when", ["at the beginning", "later"])
 def test_axes_that_are_missing_become_index_coordinates(tmp_path: Path, axes: Any, expected: Any, when: str) -> None:
-    """As lys does it: floats 0.0, 1.0, ... for what is None or was left out."""
+    """As in lys, an axis that is None or left out becomes the floats 0.0, 1.0, ..."""
     with begin(tmp_path, axes=axes if when == "at the beginning" else None) as scan:
         if when == "later":
             scan.axes = axes
@@ -100,7 +100,7 @@ def test_an_axis_that_does_not_fit_is_a_value_error_and_the_axes_stay(tmp_path: 
 
 
 def test_axes_can_be_changed_as_often_as_one_likes_until_the_end(tmp_path: Path) -> None:
-    """From short to long and back: the places in the journal are used in turns."""
+    """Short and long axes alternate: the journal writes them to its two places in turn."""
     with begin(tmp_path, (500,)) as scan:
         for k in range(20):
             scan.axes = [np.arange(500.0) * k if k % 2 else ["a long text " * k] * 500]
@@ -132,7 +132,7 @@ def test_what_the_axes_were_made_of_may_be_changed_afterwards(tmp_path: Path) ->
     ],
 )
 def test_an_axis_that_could_not_be_read_again_is_refused(tmp_path: Path, axis: Any) -> None:
-    """At the beginning and later; nobody could open the export."""
+    """At creation and later. Otherwise nobody could open the export."""
     words = r"axis 1 of dtype .* cannot be stored unchanged: give numbers, text or times"
     with pytest.raises(AxisLengthError, match=words):
         begin(tmp_path, axes=[None, axis])
@@ -156,7 +156,7 @@ def test_an_axis_that_could_not_be_read_again_is_refused(tmp_path: Path, axis: A
     ],
 )
 def test_a_masked_axis_is_refused_with_a_hint(tmp_path: Path, axis: Any) -> None:
-    """What lies under a mask is no coordinate."""
+    """The value under a mask is not a coordinate."""
     with pytest.raises(AxisLengthError, match=r"axis 1 has masked points.*axis\.filled"):
         begin(tmp_path, axes=[None, axis])
     assert files(tmp_path) == set()
@@ -176,7 +176,7 @@ def test_a_masked_axis_is_refused_with_a_hint(tmp_path: Path, axis: Any) -> None
     ],
 )
 def test_an_axis_of_several_kinds_of_points_is_refused(tmp_path: Path, axis: Any) -> None:
-    """numpy would make text of all of them, or times of numbers."""
+    """numpy would convert all of them to text, or numbers to times."""
     with pytest.raises(AxisLengthError, match="axis 1 mixes kinds of points"):
         begin(tmp_path, axes=[None, axis])
     assert files(tmp_path) == set()
@@ -236,7 +236,7 @@ AXES_OF_TWO = [
 def test_an_axis_is_read_again_with_its_values_whatever_the_others_are(
     tmp_path: Path, axis: Any, shape: tuple[int, ...], when: str
 ) -> None:
-    """Where all are of one length numpy stores Python's objects, and times of nanoseconds would be whole numbers."""
+    """If all axes have one length numpy stores Python objects, and would store times in nanoseconds as integers."""
     given = np.resize(np.array(axis), shape[0])
     with begin(tmp_path, shape, "u1", axes=[given] if when == "at the beginning" else None) as scan:
         if when == "later":
@@ -245,7 +245,7 @@ def test_an_axis_is_read_again_with_its_values_whatever_the_others_are(
     with lys_storage.resume(scan.path) as scan:
         resumed = scan.axes[0]
     for read in (resumed, open_axes(scan.path)[0]):
-        whole = given.dtype.kind in "iu" and read.dtype.kind in "iu"  # lys makes int64 of those
+        whole = given.dtype.kind in "iu" and read.dtype.kind in "iu"  # lys converts them to int64
         assert whole or read.dtype.kind == given.dtype.kind
         same = read == given
         assert bool(np.all(same | ((read != read) & (given != given))))
@@ -274,7 +274,7 @@ NO_PLAIN_DATA = [
 
 
 def warned_of(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What has been named since the last call, each as often as it was."""
+    """The keys named in warnings since the last call."""
     said = [record.getMessage().split(": note ")[1].split(" is not plain data")[0] for record in caplog.records]
     caplog.clear()
     return said
@@ -284,7 +284,7 @@ def warned_of(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_what_is_no_plain_data_in_a_note_is_stored_as_it_is_with_a_warning_that_names_its_key(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, value: Any
 ) -> None:
-    """At the beginning, where the note is set, and where it was changed in place; once for each time."""
+    """There is one warning at creation, one when the note is set, and one at the end if it was changed in place."""
     with begin(tmp_path, note={"good": 1, "bad": value, ("also", 2): value}) as scan:
         assert warned_of(caplog) == ["'bad', ('also', 2)"]
         scan.note = {"good": [1.5, None, "x"]}
@@ -318,7 +318,7 @@ def test_plain_data_in_a_note_are_not_warned_of(tmp_path: Path, caplog: pytest.L
 
 
 class RunsCode:
-    """What its pickle calls is called where it is unpickled."""
+    """Unpickling it calls `call`."""
 
     calls = 0
 
@@ -375,7 +375,7 @@ NOT_READ_AGAIN = [
 def test_what_could_not_be_read_again_is_replaced_by_its_repr_and_the_rest_is_read(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, value: Any, text: str | None
 ) -> None:
-    """At the beginning, when it is set, and when it came into the dict meanwhile."""
+    """The value is given at creation, set later, or added to the dict later."""
     given: dict[str, Any] = {"bad": value, "good": [1]}
     for name, begun, later in (("begun", given, {}), ("set", None, {}), ("late", {"good": [1]}, {"bad": value})):
         caplog.clear()
@@ -413,7 +413,7 @@ def test_a_key_that_could_not_be_read_again_becomes_its_repr(tmp_path: Path) -> 
 def test_a_note_whose_values_are_readable_one_by_one_only_is_stored_as_text(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A few lists that hold each other so often that whoever copies them fills the memory: each key is named."""
+    """Two keys share lists that would fill the memory if they were copied: both keys are named."""
     shared: list[Any] = [0] * 1000
     wide = [shared] * 1000
     with begin(tmp_path, note={"a": wide, "b": wide}) as scan:
@@ -433,7 +433,7 @@ def test_a_note_of_many_values_that_hold_all_others_takes_no_long_time(tmp_path:
 
 
 def test_what_is_in_the_note_when_the_scan_is_saved_counts(tmp_path: Path) -> None:
-    """Set as a whole or changed in place, before or after frames; the dict that was given is the one that counts."""
+    """The given dict is stored: changes in place count until the scan is saved."""
     given: dict[str, Any] = {"a": 1}
     with begin(tmp_path, note=given) as scan:
         given["b"] = [2]
@@ -461,7 +461,7 @@ def test_without_a_note_it_is_an_empty_dict(tmp_path: Path) -> None:
 def test_what_cannot_be_pickled_is_replaced_by_its_repr_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Data never go down for bad metadata."""
+    """Bad metadata never cost data."""
     lock = threading.Lock()
     with begin(tmp_path, note={"lock": lock, "good": 1}) as scan:
         assert "'lock' cannot be pickled" in caplog.text

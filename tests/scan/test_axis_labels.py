@@ -1,4 +1,4 @@
-"""Names and units of axes: given to create, kept through a kill, a trim and an export, and refused where they are none."""
+"""Names and units of axes are kept through a kill, a trim and an export. Invalid ones are refused."""
 
 from __future__ import annotations
 

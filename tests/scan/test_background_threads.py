@@ -1,4 +1,4 @@
-"""Both background threads: how they start, what an interrupt leaves, and what error handlers may do in them."""
+"""Both background threads: how they start, what an interrupt leaves, and what their error handlers may do."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_where_no_checksum_thread_can_be_started_flushes_take_checksums(
         assert "can't start new thread" in caplog.text
         for number in range(20, 40):
             scan[number] = frames[number]
-        assert wait_until(lambda: CHECKSUM_THREAD in threads())  # one can be started again
+        assert wait_until(lambda: CHECKSUM_THREAD in threads())  # a later start succeeds
     with lys_storage.open_wave(scan.path, verify=True) as wave:
         assert_same_array(wave.data, frames)
 
@@ -130,7 +130,7 @@ def test_an_interrupt_while_the_flush_thread_is_notified_has_it_notified_again(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(FlushThread, "notify_written", notify_written)
-    monkeypatch.setattr(ChecksumThread, "wake", lambda self: None)  # it would put wake_at_bytes back
+    monkeypatch.setattr(ChecksumThread, "wake", lambda self: None)  # it would restore wake_at_bytes
     scan[0] = np.ones(100, "u1")
     table, flush_thread = scan._store.table, scan._workers._flush_thread
     assert (table.wake_at_bytes, notified) == (checksum_batch_bytes(100), [True])
@@ -150,7 +150,7 @@ def test_an_interrupt_while_the_flush_thread_is_notified_has_it_notified_again(
 def test_after_an_interrupt_while_a_thread_is_woken_it_is_woken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, interval: float | None
 ) -> None:
-    """Between the flag and the notice: from then on it would be taken for woken."""
+    """The interrupt comes between the flag and the notice. The thread must not be taken for woken afterwards."""
     scan = lys_storage.create(tmp_path / "a.npz", (96, size), "u1", grid_ndim=1, flush_interval_s=interval)
     for number in range(8):
         scan[number] = np.ones(size, "u1")

@@ -1,4 +1,4 @@
-"""The thread that takes checksums: while frames come, in turns with flushes, resting after a failure."""
+"""The checksum thread works while frames arrive, takes turns with flushes, and pauses after a failure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.scan.background import CHECKSUM_THREAD, FRAME, SlowDisk, begin_with_h
 @pytest.mark.usefixtures("small_blocks", "states_are")
 @pytest.mark.parametrize("size", [1 << 20, 1 << 14], ids=["frames that stand alone", "frames in blocks"])
 def test_checksums_are_taken_behind_the_writer_long_before_the_end(tmp_path: Path, size: int) -> None:
-    """What is left for the end to do is a few frames, however many have come: without a flush as well."""
+    """Without a flush, too, only a few frames have no checksum when the scan ends."""
     frames = 3 * checksum_batch_bytes(size) // size
     scan = lys_storage.create(tmp_path / "a.npz", (frames, size), "u1", grid_ndim=1, flush_interval_s=None)
     value = np.ones(size, "u1")
@@ -90,7 +90,7 @@ def test_writers_that_come_together_start_one_checksum_thread(tmp_path: Path, mo
 def test_a_checksum_thread_that_fails_rests_before_it_tries_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval: float | None
 ) -> None:
-    """For AGAIN_S (a rest takes no time here, and the disk is mended in the third)."""
+    """It pauses for AGAIN_S. Here a pause takes no time, and the third one ends the fault."""
     done: list[Any] = []
     monkeypatch.setattr(checksum_thread_module, "AGAIN_S", 12.5)
     scan = begin_with_handler(tmp_path, (24, 1 << 18), lambda error: done.append("told"), flush_interval_s=interval)
@@ -125,10 +125,10 @@ def test_a_checksum_thread_that_fails_rests_before_it_tries_again(
 def test_what_a_failed_sync_may_have_lost_is_written_again_after_the_checksums_that_are_being_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A frame whose checksum is being taken would be passed over."""
+    """Otherwise a frame whose checksum is being computed would be skipped."""
     scan = lys_storage.create(tmp_path / "a.npz", (9, FRAME), "u1", grid_ndim=1, flush_interval_s=None)
     store = scan._store
-    for number in range(8):  # the last one would wake the checksum thread
+    for number in range(8):  # the eighth frame would wake the checksum thread
         store.table.wake_at_bytes = 1 << 62
         scan[number] = np.full(FRAME, number + 1, "u1")
     store.journal.file_sync_failed = True
@@ -165,14 +165,14 @@ def test_what_a_failed_sync_may_have_lost_is_written_again_after_the_checksums_t
 def test_a_flush_takes_its_checksums_before_the_checksum_thread_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A lock that one thread releases and takes again at once is one that another may wait for, for ever."""
+    """A thread that releases a lock and immediately takes it again can starve another one."""
     scan = lys_storage.create(tmp_path / "a.npz", (2, 8), "u1", grid_ndim=1, flush_interval_s=None)
     store, turns = scan._store, []
     has_turn, let_go, ended = threading.Event(), threading.Event(), threading.Event()
     real = Rewriter.retry_pending
 
     def retry_pending(rewriter: Rewriter) -> None:
-        """What each does first when it has its turn."""
+        """The first step of each thread in its turn."""
         turns.append(threading.current_thread().name)
         if len(turns) == 1:
             has_turn.set()
@@ -205,7 +205,7 @@ def test_a_flush_takes_its_checksums_before_the_checksum_thread_goes_on(
 def test_the_writer_wakes_the_thread_once_a_batch_while_that_is_busy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each notice costs the writer time. What came while the thread was busy is summed by it all the same."""
+    """Each notice costs the writer time. The thread also checksums the frames that arrived while it was busy."""
     busy, go_on, notices = threading.Event(), threading.Event(), []
     real, notify = Checksummer.checksum, BackgroundWorkers.notify_written
 

@@ -1,4 +1,4 @@
-"""Threads that write into one scan."""
+"""Several threads write into one scan."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.scan.scans import begin, saved
 
 
 def test_threads_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
-    """Different frames, with threads that take checksums and flush behind them."""
+    """They write different frames, while the background threads checksum and flush."""
     scan, frames = begin(tmp_path, (4, 60, 500), "u2", flush_interval_s=0.01), some((4, 60, 500), "u2")
 
     def write(i: int) -> Callable[[], object]:
@@ -25,7 +25,7 @@ def test_threads_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_threads_that_write_one_frame_take_turns(tmp_path: Path) -> None:
-    """Whole frames only: never a mixture of two."""
+    """A frame never holds a mixture of two writes."""
     scan = begin(tmp_path, (2, 300_000), "u1", flush_interval_s=0.01)
 
     def write(value: int) -> Callable[[], object]:
@@ -37,7 +37,7 @@ def test_threads_that_write_one_frame_take_turns(tmp_path: Path) -> None:
 
 
 def test_of_threads_that_write_first_one_tells_the_grid_and_none_loses_a_frame(tmp_path: Path) -> None:
-    """A longer index than that of the first frame is refused, whichever thread comes first."""
+    """A longer index than that of the first frame is refused, whichever thread is first."""
     frames = some((4, 8, 10), "u2")
     for attempt in range(5):
         scan = begin(tmp_path / str(attempt), frames.shape, "u2", flush_interval_s=0.001)

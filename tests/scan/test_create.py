@@ -1,4 +1,4 @@
-"""What can be begun as a scan, under which name, and what a running scan shows."""
+"""What can be created as a scan, under which names, and what a running scan shows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lys_storage import ScanShapeError
 from tests.helpers import files
 from tests.scan.scans import begin
 
-# -- what can be begun -------------------------------------------------------------------------------------------------
+# -- what can be created -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_the_repr_of_a_scan_says_where_it_is_and_how_far(tmp_path: Path) -> None
 def test_an_interrupt_before_the_space_is_claimed_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A journal without its scan file would keep the name from every later scan."""
+    """A journal without its scan file would block the name for every later scan."""
 
     def interrupted(*args: Any) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Names that a file system takes are kept, and read again by every reader; others are refused in words, and nothing is left."""
+"""Names that the file system accepts are kept and can be read; others raise a clear error and leave no file."""
 
 from __future__ import annotations
 
@@ -76,13 +76,13 @@ def test_a_path_may_be_bytes(tmp_path: Path) -> None:
 
 
 def stem_of(size: int, letter: str = "x") -> str:
-    """A stem whose export has a name of `size` bytes."""
+    """A stem whose export name has `size` bytes."""
     left = size - len(".npz")
     return letter * (left // len(letter.encode())) + "x" * (left % len(letter.encode()))
 
 
 def longest(folder: Path, numbered: bool, replaces: bool, letter: str) -> int:
-    """The longest name that is not refused; the message of the next one says the same."""
+    """The longest name that is accepted. The error for the next one states the same length."""
     refused: list[StorageOSError] = []
     size = 200
     while not refused:
@@ -107,7 +107,7 @@ def longest(folder: Path, numbered: bool, replaces: bool, letter: str) -> int:
 def test_the_longest_name_takes_frames_rewrites_another_dtype_and_a_recovery_and_the_next_is_refused(
     tmp_path: Path, numbered: bool, replaces: bool, expected: int, letter: str
 ) -> None:
-    """At the door, and not at the first frame: the names of the files beside it are longer."""
+    """The name is refused at creation, not at the first frame: the names of its sidecar files are longer."""
     size = longest(tmp_path, numbered, replaces, letter)
     assert size == expected
     assert files(tmp_path) == set()
@@ -122,7 +122,7 @@ def test_the_longest_name_takes_frames_rewrites_another_dtype_and_a_recovery_and
     assert recovered.path is not None
     assert load_export(recovered.path).data.tolist() == [[2] * 3, [0] * 3]
     if numbered:
-        for n in range(1, 12):  # with one digit more
+        for n in range(1, 12):  # the last ones have one digit more
             begin_scan(tmp_path, stem, (2, 3), "u2", numbered=True, replace_existing=False).close()
             assert (tmp_path / f"{stem}_{n}.npz").exists()
 
@@ -141,7 +141,7 @@ def test_a_path_of_which_a_sidecar_is_too_long_is_refused(tmp_path: Path) -> Non
         scan[0] = np.zeros(3)
 
 
-# -- what is no name ---------------------------------------------------------------------------------------------------
+# -- invalid names -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Another dtype before the first frame: chosen by that frame or by a call, beside writers, maps and failures."""
+"""The dtype can change before the first frame, by that frame or by a call, beside writers, maps and failures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.scan.scans import begin, without_accelerator
 
 @pytest.mark.parametrize("given", ["u2", "f8", ">f4", "c16", "?", "M8[us]", [("a", "f4"), ("b", "u1", (2,))]])
 def test_the_first_frame_can_choose_the_dtype(tmp_path: Path, given: Any) -> None:
-    """And the fill that goes with it."""
+    """The fill value follows the dtype."""
     frame, scan = some((3,), given), begin(tmp_path)
     frame_writer(scan).infer_dtype_from_first_frame()
     scan[1] = frame
@@ -99,7 +99,7 @@ def test_a_dtype_that_no_scan_can_have_changes_nothing(tmp_path: Path, bad: str)
 def test_a_change_of_the_dtype_that_fails_leaves_a_scan_that_can_be_saved(
     tmp_path: Path, faults: Faults, name: str, nth: int
 ) -> None:
-    """As the old dtype or as the new one, with nothing torn; and tried again it succeeds."""
+    """It has the old or the new dtype, and nothing is torn. A second attempt succeeds."""
     scan = begin(tmp_path)
     faults.fail(name, nth, 28)
     raised: list[int | None] = []
@@ -137,7 +137,7 @@ def test_a_bigger_dtype_that_does_not_fit_on_the_disk_is_refused_before_anything
 def test_a_frame_that_waits_while_the_dtype_changes_is_stored_in_the_new_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, comes: str
 ) -> None:
-    """Grid and dtype are taken in one: bytes of the old dtype under the new layout would pass as data, with a right CRC."""
+    """Grid and dtype are read together. Bytes of the old dtype in the new layout would pass as data."""
     scan = lys_storage.create(tmp_path / "data.npz", (2, 8), "f8", fill_value=0, grid_ndim=1, flush_interval_s=None)
     entered, begin, switch_journal = threading.Event(), FrameTable.begin, ScanStore.switch_journal
     writer = threading.Thread(target=lambda: scan.write(0, np.full(8, 1.5)))
@@ -171,8 +171,8 @@ def test_a_frame_that_waits_while_the_dtype_changes_is_stored_in_the_new_one(
 def test_a_frame_that_comes_while_the_dtype_changes_is_not_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether the scan is empty is looked at once no more frames come in: what was acknowledged is kept."""
-    without_accelerator(monkeypatch)  # write_one is what is patched
+    """Whether the scan is empty is checked after it stops accepting frames: an acknowledged frame is kept."""
+    without_accelerator(monkeypatch)  # the test patches write_one
     scan = lys_storage.create(tmp_path / "data.npz", (2, 8), "f8", fill_value=0, grid_ndim=1, flush_interval_s=None)
     write_one, quiesce, stored = FrameTable.write_one, ScanStore.quiesce, threading.Event()
     writer = threading.Thread(target=lambda: scan.write(0, np.full(8, 1.5)))
@@ -198,7 +198,7 @@ def test_a_frame_that_comes_while_the_dtype_changes_is_not_dropped(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a file that is mapped cannot be cut there")
 def test_a_map_that_is_held_while_the_dtype_changes_does_not_kill_the_process(tmp_path: Path, run_child: Any) -> None:
-    """A viewer may have taken `array` before the first frame; reading a map beyond the file's end is SIGBUS."""
+    """A viewer can hold `array` from before the first frame. Reading a map beyond the end of its file is a SIGBUS."""
     child = run_child("""
 import lys_storage, numpy as np
 from lys_storage.scan import frame_writer
@@ -216,7 +216,7 @@ print("alive")
 
 @pytest.mark.parametrize("by_frame", [False, True], ids=["by the caller", "by the first frame"])
 def test_the_replaced_file_is_let_go_with_its_map(tmp_path: Path, by_frame: bool) -> None:
-    """A map that the scan kept would keep the space of the replaced file."""
+    """A map that the scan kept would hold the disk space of the replaced file."""
     scan = begin(tmp_path, dtype="f8", grid_ndim=1)
     assert scan.array.dtype == np.dtype("f8")
     if by_frame:

@@ -1,4 +1,4 @@
-"""The ways a scan ends: saved, discarded, dropped, by an exception; and what it refuses afterwards."""
+"""How a scan ends: saved, discarded, dropped, or by an exception; and what it refuses afterwards."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_report_says_what_became_of_the_scan(tmp_path: Path) -> None:
 
 
 def test_close_tells_how_far_the_fill_has_come(tmp_path: Path) -> None:
-    """A fill that is not zero costs bytes, with progress."""
+    """Writing a nonzero fill value reports its progress."""
     scan, told = begin(tmp_path, (3, 3_000_000), "u1", fill_value=1, grid_ndim=1), []
     scan[1] = np.zeros(3_000_000, "u1")
     scan.close(on_progress=lambda done, total: told.append((done, total)))
@@ -103,7 +103,7 @@ def test_after_sealing_frames_are_refused_and_it_can_still_be_looked_at(tmp_path
 
 
 def test_a_map_that_is_kept_does_not_keep_the_lock(tmp_path: Path) -> None:
-    """As a copy of the descriptor would, which a map makes."""
+    """A map must not hold a copy of the descriptor, which would keep the lock."""
     scan = lys_storage.create(tmp_path / "data.npz", (2, 3), "u2", grid_ndim=1)
     scan[0] = np.ones(3, "u2")
     kept = scan.array
@@ -113,7 +113,7 @@ def test_a_map_that_is_kept_does_not_keep_the_lock(tmp_path: Path) -> None:
 
 
 def test_the_map_that_was_handed_out_shows_the_data_after_the_end(tmp_path: Path) -> None:
-    """A viewer that holds it is not pulled the rug from under its feet."""
+    """A viewer that holds it still shows the data."""
     scan = begin(tmp_path)
     view = scan.array
     scan[0] = np.ones(3)
@@ -145,7 +145,7 @@ def test_a_scan_that_is_dropped_warns_and_is_kept(tmp_path: Path) -> None:
         del scan
     for thread in threading.enumerate():
         if thread.name.startswith("lys_storage"):
-            thread.join(DEADLINE_S)  # until the background threads have ended they hold the lock
+            thread.join(DEADLINE_S)  # the background threads hold the lock until they end
     with lys_storage.resume(tmp_path / "data.npz") as scan:
         assert scan.written.tolist() == [True, False]
 
@@ -154,7 +154,7 @@ def test_a_scan_that_is_dropped_warns_and_is_kept(tmp_path: Path) -> None:
 
 
 def test_an_exception_keeps_the_scan_and_says_how_to_go_on(tmp_path: Path) -> None:
-    """The exception goes through unchanged, with a note that names what does."""
+    """The exception is raised unchanged, with a note that names how to continue."""
     with pytest.raises(ZeroDivisionError) as caught, begin(tmp_path, grid_ndim=1, note={"a": 1}) as scan:  # noqa: PT012
         scan[0] = np.ones(3)
         scan.note["b"] = 2
@@ -184,7 +184,7 @@ def test_an_exception_after_the_scan_has_been_closed_is_left_as_it_is(tmp_path: 
 def test_an_exception_is_not_hidden_by_a_disk_that_fails_while_the_scan_is_kept(
     tmp_path: Path, faults: Faults, name: str
 ) -> None:
-    """What the user's own code raised comes first; the frames are kept all the same."""
+    """The exception of the user's code is raised. The frames are kept."""
     with pytest.raises(BaseException) as caught, begin(tmp_path) as scan:  # noqa: PT012
         scan[0] = np.ones(3)
         scan.note["x"] = 1
@@ -205,7 +205,7 @@ def test_an_exception_is_not_hidden_by_a_disk_that_fails_while_the_scan_is_kept(
 def test_a_scan_that_is_closed_while_its_first_write_returns_starts_no_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    without_accelerator(monkeypatch)  # write_one is what is patched
+    without_accelerator(monkeypatch)  # the test patches write_one
     scan = lys_storage.create(tmp_path / "data.npz", (1, 8), "u1", grid_ndim=1, flush_interval_s=0.001)
     write_one = FrameTable.write_one
 
@@ -226,7 +226,7 @@ def test_a_scan_that_is_closed_while_its_first_write_returns_starts_no_thread(
 def test_a_scan_that_another_thread_closes_while_the_interpreter_exits_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As the save thread of a storage does. The last flush comes too late, and has nothing to do."""
+    """The save thread of a storage does this. The last flush comes too late, and does nothing."""
     scan = begin(tmp_path)
     scan[0] = np.ones(3)
     flush = scan._store.flush

@@ -1,4 +1,4 @@
-"""The fill: what frames that never came hold, and which values a dtype can take."""
+"""The fill value: what missing frames hold, and which values a dtype accepts."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from tests.scan.scans import begin
     ],
 )
 def test_frames_that_never_came_hold_the_fill(tmp_path: Path, dtype: Any, fill: Any, stored: Any) -> None:
-    """For each dtype its default; the frames that came are what they were."""
+    """Each dtype has its default. Written frames are unchanged."""
     frame = some((3,), dtype)
     with begin(tmp_path, (4, 3), dtype, fill_value=fill) as scan:
         scan[2] = frame
@@ -97,7 +97,7 @@ def test_a_fill_that_the_dtype_cannot_hold_is_refused(tmp_path: Path, dtype: str
 
 @pytest.mark.parametrize("fill", [0, 5], ids=["zero", "not zero"])
 def test_a_scan_of_which_nothing_came_is_all_fill(tmp_path: Path, fill: int) -> None:
-    """Large ones too: more than one piece of fill, and holes."""
+    """This includes scans of more than one piece of fill, and holes."""
     with begin(tmp_path, (3, 2_000_000), "u1", fill_value=fill) as scan:
         pass
     assert_same_array(load_export(scan.path).data, np.full((3, 2_000_000), fill, "u1"))
@@ -111,7 +111,7 @@ def test_the_fill_is_written_when_the_scan_ends_not_before(tmp_path: Path) -> No
 
 @pytest.fixture
 def leave() -> Iterator[Callable[[lys_storage.Scan], lys_storage.Scan]]:
-    """Suspend a scan after the test, whatever became of it."""
+    """Suspend a scan after the test, whatever its state."""
     made: list[lys_storage.Scan] = []
 
     def keep(scan: lys_storage.Scan) -> lys_storage.Scan:

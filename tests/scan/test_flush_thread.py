@@ -1,4 +1,4 @@
-"""The thread that flushes: it holds nobody up, tries again what failed, and the end of the scan waits for it."""
+"""The flush thread blocks nobody, retries a failed flush, and the end of the scan waits for it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_layout_changes_after_a_flush_that_is_under_way(tmp_path: Path, disk: 
 def test_a_flush_that_fails_rests_before_it_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval: float
 ) -> None:
-    """By the thread: those that the writer itself does after each frame are left out."""
+    """Only flushes of the flush thread count, not those of the writer after each frame."""
     monkeypatch.setattr(flush_thread_module, "AGAIN_S", 0.06)
     times: list[float] = []
     scan = lys_storage.create(tmp_path / "a.npz", (100, 8), "u1", grid_ndim=1, flush_interval_s=interval)
@@ -90,7 +90,7 @@ def test_a_flush_that_fails_rests_before_it_is_tried_again(
 def test_a_background_flush_that_fails_is_tried_again_also_where_no_more_frames_come(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last frame of an hour was promised within a second, and the detector is waiting for a sample."""
+    """A frame is durable after the flush interval, even if the detector sends no more frames."""
     monkeypatch.setattr(flush_thread_module, "AGAIN_S", 0.02)
     real, told, done = File.sync, [], threading.Event()
 
@@ -132,7 +132,7 @@ def test_the_end_waits_for_a_flush_that_is_under_way(tmp_path: Path, disk: SlowD
 def test_a_flush_that_fails_while_the_scan_ends_is_made_good_by_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disk: SlowDisk
 ) -> None:
-    """What that sync could have lost is written again, and the next sync is the one that counts."""
+    """The frames that the failed sync may have lost are rewritten before the next sync."""
     told: list[lys_storage.LysStorageError] = []
     scan = begin_with_handler(tmp_path, (3, 8), told.append, flush_interval_s=0.01)
     offset = scan.array.offset
@@ -161,7 +161,7 @@ def test_a_flush_that_fails_while_the_scan_ends_is_made_good_by_its_end(
 def test_the_error_handler_of_a_failed_flush_may_ask_the_scan_while_another_thread_ends_it(
     tmp_path: Path, disk: SlowDisk
 ) -> None:
-    """It takes the scan's locks, and the end waits for the thread that it is called in: holding none of them."""
+    """The handler takes the locks of the scan. The end waits for the handler's thread without holding them."""
     asked: list[int] = []
     scan = begin_with_handler(
         tmp_path, (3, 8), lambda error: asked.append(len(list(scan.missing()))), flush_interval_s=0.01
@@ -196,7 +196,7 @@ def test_no_flush_begins_after_the_end_has_begun(tmp_path: Path, monkeypatch: py
 
 
 def test_nobody_else_flushes_while_a_scan_is_finalized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a flush in between, a frame that a failed sync has lost would go missing behind the checksum of the whole."""
+    """A flush could mark a frame as missing after its bytes entered the checksum of the array."""
     scan = lys_storage.create(tmp_path / "a.npz", (3, 8), "u1", grid_ndim=1, flush_interval_s=None)
     scan[0] = np.ones(8, "u1")
     during: list[threading.Thread] = []

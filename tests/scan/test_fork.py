@@ -1,4 +1,4 @@
-"""A forked child is refused by its parent's scan, and changes nothing of it."""
+"""A scan refuses calls from a forked child, and is not changed by them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ scan.close()
     ids=["rewrites", "writes", "closes", "suspends", "flushes"],
 )
 def test_a_forked_child_is_refused_and_changes_nothing(tmp_path: Path, run_child: Any, deed: str) -> None:
-    """The states are a shared map: what the child does to them would be done to its parent's scan."""
+    """The states are a shared map: a change in the child would change the scan of the parent."""
     child = run_child(FORKED.format(deed=deed))
     assert (child.code, child.out.splitlines()) == (0, ["ScanClosedError", "[True, False, False, False]"])
     assert_same_array(load_export(tmp_path / "data.npz").data[0], np.arange(8, dtype="u1"))

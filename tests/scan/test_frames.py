@@ -1,4 +1,4 @@
-"""What a frame may be: of exactly one shape, cast by same_kind, copied before the call returns."""
+"""Valid frames: of exactly one shape, cast by same_kind, copied before the call returns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lys_storage.scan.frame_input import SLAB_BYTES
 from tests.helpers import assert_same_array, some
 from tests.scan.scans import begin, saved
 
-# -- what a frame may be -----------------------------------------------------------------------------------------------
+# -- valid frames ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ from tests.scan.scans import begin, saved
 def test_a_frame_of_another_shape_is_a_value_error_with_both_shapes(
     tmp_path: Path, shape: Any, index: Any, frame: Any, left_over: tuple[int, ...]
 ) -> None:
-    """No array is broadcast: a wrong frame would pass silently."""
+    """Arrays are not broadcast, because a wrong frame would be stored silently."""
     with begin(tmp_path, shape) as scan:
         with pytest.raises(FrameShapeError) as caught:
             scan[index] = frame
@@ -125,7 +125,7 @@ def test_a_cast_beyond_same_kind_is_a_type_error_and_stores_nothing(tmp_path: Pa
     ],
 )
 def test_a_list_that_the_dtype_cannot_hold_is_a_type_error(tmp_path: Path, stored: Any, frame: Any) -> None:
-    """numpy would wrap 256 round to 0, and cut 0.5 to 0."""
+    """numpy would wrap 256 to 0, and truncate 0.5 to 0."""
     with begin(tmp_path, (2, 2), stored) as scan:
         with pytest.raises(FrameTypeError):
             scan[0] = frame
@@ -163,7 +163,7 @@ BIG = (3, 2 * SLAB_BYTES // 8 + 5)
 def test_frames_that_lie_elsewise_in_memory_are_stored_in_c_order(
     tmp_path: Path, shape: Any, make: Callable[[Any], Any]
 ) -> None:
-    """Pieces of about 1 MiB: more than one of them, and one that is not full."""
+    """They are copied in pieces of about 1 MiB: here several pieces, the last one partial."""
     frame = make(some((1, *shape), "f8")[0])
     scan = begin(tmp_path, (2, *shape))
     scan[1] = frame
@@ -180,7 +180,7 @@ def test_a_subclass_of_an_array_is_its_numbers(tmp_path: Path) -> None:
 
 
 def test_the_sender_may_reuse_its_buffer_once_the_call_returns(tmp_path: Path) -> None:
-    """A camera does: one buffer for every frame."""
+    """A camera reuses one buffer for every frame."""
     scan, buffer = begin(tmp_path, (20, 1000), "u2"), np.empty(1000, "u2")
     for i in range(20):
         buffer[:] = i
@@ -222,7 +222,7 @@ def test_of_a_bad_frame_nothing_is_stored_and_the_scan_goes_on(
 
 
 def test_a_list_of_complex_numbers_is_no_frame_of_a_real_scan(tmp_path: Path) -> None:
-    """FrameTypeError, not numpy's warning (nor its exception, where warnings are errors)."""
+    """The error is FrameTypeError, not numpy's warning, nor its exception if warnings are errors."""
     with (
         lys_storage.create(tmp_path / "data.npz", (2, 2), "f8", fill_value=0) as scan,
         pytest.raises(lys_storage.FrameTypeError),

@@ -1,4 +1,4 @@
-"""Any index of ints, slices and Ellipsis: what grid it makes, what it covers, and what is missing then."""
+"""Indices of ints, slices and Ellipsis: the grid that they make, the frames that they name, and which are missing."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ WHOLE = some((3, 4, 5), "i4")
     ],
 )
 def test_any_index_of_ints_slices_and_ellipsis_stores_what_numpy_would(tmp_path: Path, indices: list[Any]) -> None:
-    """`scan[index] = frame` is `array[index] = frame`, whatever lengths of index one scan mixes."""
+    """`scan[index] = frame` equals `array[index] = frame`, also if the indices of one scan have different lengths."""
     scan, expected = begin(tmp_path, WHOLE.shape, "i4", fill_value=-1), np.full(WHOLE.shape, -1, "i4")
     for index in indices:
         scan[index] = WHOLE[index]
@@ -74,7 +74,7 @@ def test_the_first_index_says_what_a_frame_is(tmp_path: Path) -> None:
 def test_an_index_that_names_a_part_of_a_frame_is_refused_and_the_grid_stays(
     tmp_path: Path, options: Any, first: Any, index: Any
 ) -> None:
-    """It would make a frame of each pixel without a word: a journal of 40 million frames."""
+    """Otherwise each pixel would silently become a frame: a journal of 40 million frames."""
     scan = begin(tmp_path, (3, 4, 5), fill_value=0, **options)
     expected = np.zeros((3, 4, 5))
     if first is not None:
@@ -87,7 +87,7 @@ def test_an_index_that_names_a_part_of_a_frame_is_refused_and_the_grid_stays(
 
 
 def test_a_frame_that_is_refused_tells_no_grid(tmp_path: Path) -> None:
-    """Nor does an empty slice: it names no frame."""
+    """Neither does an empty slice, which names no frame."""
     with begin(tmp_path, (3, 4, 5), "u1") as scan:
         for index, bad in (((0, 0), np.full(5, 256, "u2")), ((0, 0), np.zeros(4, "u1")), ((0, 0), np.zeros(5))):
             with pytest.raises((FrameTypeError, FrameShapeError)):
@@ -106,7 +106,7 @@ def test_a_shorter_index_covers_many_frames_and_leaves_the_grid(tmp_path: Path) 
 
 
 def test_the_grid_can_be_said_beforehand(tmp_path: Path) -> None:
-    """Then a row that comes first leaves the points the unit."""
+    """Points stay the unit if a row is written first."""
     with begin(tmp_path, (3, 4, 5), grid_ndim=2) as scan:
         scan[0] = np.zeros((4, 5))
         assert (scan.grid_shape, scan.frames_written, scan.frames_expected) == ((3, 4), 4, 12)
@@ -158,7 +158,7 @@ def test_complete_means_that_every_element_has_been_written_not_that_a_count_is_
 
 
 def test_frames_of_zeros_are_frames(tmp_path: Path) -> None:
-    """ "Written" is never inferred from content."""
+    """Whether a frame is written is never inferred from its content."""
     scan = begin(tmp_path, (3, 2))
     scan[1] = np.zeros(2)
     assert scan.written.tolist() == [False, True, False]

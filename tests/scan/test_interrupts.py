@@ -1,6 +1,6 @@
-"""Ctrl-C while a layout changes, and at the end of a scan: the next call ends what was begun, and the lock is let go.
+"""Ctrl-C while the layout changes, and at the end of a scan: the next call completes the step and releases the lock.
 
-`tools/interrupt_storm.py` interrupts every public call at every point; here are the steps on which that depends.
+`tools/interrupt_storm.py` interrupts every public call at every point. The tests here cover the steps that this needs.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def is_free(part: Path) -> bool:
 
 
 def at_each_point(call: Callable[[], object], begin: Callable[[], None]) -> Iterator[BaseException]:
-    """Interrupt `call` at its first point, and so on; before each, `begin` makes what it needs."""
+    """Interrupt `call` at its first point, then at its second, and so on. `begin` runs before each call."""
     at, reached = 0, True
     while reached:
         at, interrupts = at + 1, Interrupts((at + 1,))
@@ -66,7 +66,7 @@ def at_each_point(call: Callable[[], object], begin: Callable[[], None]) -> Iter
 def test_an_interrupt_while_the_layout_is_swapped_leaves_the_old_one_or_the_new_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    """In memory as on the disk, or a scan that says: suspend() and resume. What is written afterwards is what is exported."""
+    """Memory and disk agree, or the error says to suspend and resume. Later frames are in the export."""
     real, at, reached, refused = ScanStore.switch_journal, 0, True, 0
     while reached:
         at, interrupts = at + 1, Interrupts((at + 1,))
@@ -105,7 +105,7 @@ def test_an_interrupt_while_the_layout_is_swapped_leaves_the_old_one_or_the_new_
 def test_a_close_that_was_interrupted_past_the_rename_is_ended_by_the_next_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, end: str
 ) -> None:
-    """Nothing in memory says that the export has its name; the scan file does."""
+    """Only the scan file shows that the export has its name already."""
     if kind == "a number that was taken":
         scan = begin_scan(tmp_path, "a", SHAPE, "u2", numbered=True, replace_existing=False, grid_ndim=2)
         (tmp_path / "a_0.npz").write_bytes(b"of somebody else")
@@ -141,7 +141,7 @@ def test_a_close_that_was_interrupted_past_the_rename_is_ended_by_the_next_call(
 
 @pytest.mark.parametrize("end", ["suspend", "discard"])
 def test_an_end_that_was_interrupted_is_ended_by_suspend(tmp_path: Path, end: str) -> None:
-    """At any point: the lock is free afterwards. Of a scan that is discarded nothing is left, once that has begun."""
+    """At each point `suspend` releases the lock. A scan whose discard was interrupted leaves no file."""
     scan: Scan
 
     def begin() -> None:
@@ -183,7 +183,7 @@ def test_what_is_released_is_released_again_where_that_was_interrupted(
 def test_a_create_that_was_interrupted_lets_the_lock_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: tuple[type, str], again: str | None
 ) -> None:
-    """While its traceback is alive, too. What a second interrupt leaves, recovery removes or exports."""
+    """The lock is free while the traceback is alive. Recovery removes or exports what a second interrupt leaves."""
 
     def interrupted(*args: Any, **options: Any) -> None:
         raise KeyboardInterrupt
@@ -215,7 +215,7 @@ def test_a_create_that_was_interrupted_lets_the_lock_go(
 def test_a_recovery_that_was_interrupted_lets_the_lock_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: tuple[type, str], call: str
 ) -> None:
-    """While its traceback is alive, too; and it can be run again."""
+    """The lock is free while the traceback is alive. A second recovery succeeds."""
     scan = begun(tmp_path)
     scan[0, 0] = frame(0)
     scan.suspend()

@@ -1,4 +1,4 @@
-"""A scan is held by its folder's descriptor and an absolute path: it can be saved wherever the folder is by then."""
+"""A scan holds the descriptor of its folder and an absolute path: it is saved in the folder wherever that was moved."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def begin(path: Path | str, *frames: int, **options: Any) -> Scan:
 
 
 def go_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory is another one."""
+    """Change the working directory."""
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     return tmp_path / "day 1"
@@ -47,7 +47,7 @@ def rename_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def replace_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Another one of its name has a scan of that name."""
+    """Put another folder of this name, with a scan of this name, in its place."""
     rename_the_folder(tmp_path, monkeypatch)
     (tmp_path / "day 1").mkdir()
     begin(tmp_path / "day 1" / "x.npz", 5).suspend()
@@ -59,7 +59,7 @@ WAYS = [go_elsewhere, turn_the_link, rename_the_folder, replace_the_folder]
 
 @pytest.fixture
 def day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """How the folder is named: relative to the working directory, by a link."""
+    """The folder by a name that is relative to the working directory, or by a link."""
     (tmp_path / "day 1").mkdir()
     (tmp_path / "today").symlink_to(tmp_path / "day 1")
     monkeypatch.chdir(tmp_path)
@@ -85,7 +85,7 @@ def test_a_scan_is_saved_where_its_folder_is(
         scan.flush()
     folder = move(tmp_path, monkeypatch)
     scan[2] = frame(2)
-    scan[1] = frame(7)  # a rewrite makes the redo file
+    scan[1] = frame(7)  # a rewrite creates the redo log
     scan.flush()
     assert scan.array[2].tolist() == frame(2).tolist()
     scan.note = {"a": 1}

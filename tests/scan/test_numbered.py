@@ -1,4 +1,4 @@
-"""`create(numbered=True)`: the numbers that DataStorage has, for scripts."""
+"""`create(numbered=True)` gives a script the numbers that DataStorage uses."""
 
 from __future__ import annotations
 

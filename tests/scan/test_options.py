@@ -1,4 +1,4 @@
-"""Options that no scan can have are refused in words, by create and resume, before there is a file."""
+"""create and resume refuse invalid options with a clear error before they create a file."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_flush_interval_that_would_end_the_flush_thread_is_refused(tmp_path: P
     "interval", [0.001, np.float32(0.001), np.int64(0), Fraction(1, 1000), threading.TIMEOUT_MAX, None]
 )
 def test_any_number_of_seconds_will_do(tmp_path: Path, interval: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The thread lives, and flushes where it is to."""
+    """The flush thread stays alive, and flushes if the interval asks for it."""
     crashed: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", crashed.append)
     with begin(tmp_path, flush_interval_s=interval, grid_ndim=1) as scan:
@@ -170,7 +170,7 @@ MANY_FIELDS = [(f"a long name of a field {k}", "u1") for k in range(300)]
 
 
 def test_a_header_that_numpy_refuses_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """At the beginning, and where the dtype changes. What the warning says is so."""
+    """It warns at creation and at a change of the dtype. The statements of the warning are true."""
     with begin(tmp_path / "a", (2,), MANY_FIELDS) as scan:
         pass
     assert "bytes long: open_wave and lys read it, numpy.load only with max_header_size=" in caplog.text
@@ -189,7 +189,7 @@ def test_a_header_that_numpy_refuses_is_warned_of(tmp_path: Path, caplog: pytest
 
 
 def test_a_header_that_numpy_reads_is_not_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The longest one: one character more is warned of, and refused by numpy."""
+    """This includes the longest one: numpy refuses a header of one character more, which is warned of."""
     warned = set()
     for size in range(9880, 9960):
         with begin(tmp_path / str(size), (2,), [("x" * size, "u1")]) as scan:

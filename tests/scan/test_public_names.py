@@ -1,4 +1,4 @@
-"""What `Scan` offers to scripts. Everything else is private, or belongs to its parts."""
+"""The public names of `Scan`. All other names are private, or belong to its parts."""
 
 from __future__ import annotations
 

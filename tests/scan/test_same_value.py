@@ -1,4 +1,4 @@
-"""A frame of another dtype is stored where each of its values is kept, and refused where one is not: nothing wraps."""
+"""A frame of another dtype is stored if all its values are kept, and refused otherwise: no value wraps."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ if not HAS_LARGER_FLOAT:
 def test_a_frame_with_a_value_that_would_change_is_refused_and_named(
     tmp_path: Path, stored: Any, frame: Any, place: int, value: str, would_be: str
 ) -> None:
-    """By write and by update: the first such value, where it is in the frame, and what to do."""
+    """The error of write and update names the first such value, its place in the frame, and what to do."""
     with begin(tmp_path, (3, 2), stored, grid_ndim=1) as scan:
         for write in (scan.write, lambda index, frame: scan.update({index: frame})):
             with pytest.raises(FrameTypeError) as caught:
@@ -104,14 +104,14 @@ KEPT = [
 
 @pytest.mark.parametrize(("stored", "frame"), KEPT)
 def test_a_frame_whose_values_are_all_kept_is_stored(tmp_path: Path, stored: Any, frame: Any) -> None:
-    """Floats may be rounded to the nearest that there is, as numpy does it."""
+    """Floats may be rounded to the nearest value, as in numpy."""
     scan = begin(tmp_path, (1, len(frame)), stored, grid_ndim=1)
     scan[0] = frame
     assert_same_array(saved(scan)[0], frame.astype(stored))
 
 
 def test_fields_of_other_names_are_refused(tmp_path: Path) -> None:
-    """numpy assigns them by their order: x would become y without a word."""
+    """numpy assigns fields by order: x would silently become y."""
     with begin(tmp_path, (2, 1), [("x", "f8"), ("y", "f8")], grid_ndim=1) as scan:
         with pytest.raises(FrameTypeError, match=r"has the fields \('y', 'x'\)"):
             scan[0] = np.array([(1, 2)], [("y", "f8"), ("x", "f8")])
@@ -124,7 +124,7 @@ def test_fields_of_other_names_are_refused(tmp_path: Path) -> None:
 def test_in_a_large_frame_every_slab_is_looked_at_before_anything_is_stored(
     tmp_path: Path, dtype: str, layout: str
 ) -> None:
-    """Also over a frame that has come: it stays."""
+    """A frame that was already written is unchanged."""
     rows, columns = 3, SLAB_BYTES // 4 + 5
     good = np.arange(rows * columns, dtype=dtype).reshape(rows, columns) % 1000
     bad, stored = good.copy(), {"u4": "u2", "f8": "f4"}[dtype]
@@ -140,7 +140,7 @@ def test_in_a_large_frame_every_slab_is_looked_at_before_anything_is_stored(
 
 
 def test_where_warnings_are_errors_an_overflow_is_still_a_type_error(tmp_path: Path) -> None:
-    """numpy warns of an overflow in a cast; as an exception that is no error of ours."""
+    """numpy warns of an overflow in a cast. If warnings are exceptions that one must not reach the caller."""
     with begin(tmp_path, (2, 2), "f4", grid_ndim=1) as scan, warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(FrameTypeError, match=r"1e\+300"):
@@ -172,7 +172,7 @@ def test_a_number_or_a_list_that_an_integer_dtype_does_not_hold_is_refused(tmp_p
 def test_the_first_float_beyond_64_bits_is_refused_whatever_the_processor_makes_of_it(
     tmp_path: Path, value: float
 ) -> None:
-    """A comparison of the cast with the float would round both to the same."""
+    """A comparison of the cast value with the float would round both to the same number."""
     with begin(tmp_path, (2, 1), "i8" if value < 2**64 else "u8", grid_ndim=1) as scan:
         with pytest.raises(FrameTypeError):
             scan[0] = [value]
@@ -188,7 +188,7 @@ def test_a_list_with_a_float_that_becomes_infinite_is_refused(tmp_path: Path) ->
 
 
 def test_a_camera_that_changes_its_depth_is_refused_where_its_values_are_too_large(tmp_path: Path) -> None:
-    """Where the first frame chose the dtype; frames of the other depth whose values fit are stored."""
+    """The first frame chose the dtype. Frames of another depth are stored if their values fit."""
     scan = begin(tmp_path, (3, 2), grid_ndim=1)
     frame_writer(scan).infer_dtype_from_first_frame(7)
     scan[0] = np.array([1, 65535], "u2")
@@ -204,7 +204,7 @@ def test_a_camera_that_changes_its_depth_is_refused_where_its_values_are_too_lar
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")
 @pytest.mark.parametrize(("stored", "given"), [("u2", np.array([70000, 1], "u4")), ("f4", np.array([1e39, 1]))])
 def test_the_check_can_be_left_out(tmp_path: Path, stored: str, given: Any) -> None:
-    """Of a new scan and of a resumed one. What needs more than same_kind is refused all the same."""
+    """This holds for a new and a resumed scan. A cast beyond same_kind is still refused."""
     scan = begin(tmp_path, (3, 2), stored, grid_ndim=1, fill_value=0, casting="unsafe")
     scan[0] = given
     scan.suspend()
@@ -255,7 +255,7 @@ RECORDS = np.ma.masked_array([(1, 2), (3, 4)], mask=[(0, 0), (0, 1)], dtype=[("a
 def test_a_masked_frame_is_refused_with_a_hint(
     tmp_path: Path, shape: Any, dtype: Any, frame: Any, casting: str
 ) -> None:
-    """What lies under a mask is no data."""
+    """The value under a mask is not data."""
     with begin(tmp_path, shape, dtype, grid_ndim=1, casting=casting) as scan:
         for write in (scan.write, lambda index, frame: scan.update({index: frame})):
             with pytest.raises(FrameTypeError, match=r"masked .*frame\.filled\(value\)"):
@@ -288,7 +288,7 @@ WHOLE = [*(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)), ">i4", ">
 def test_of_whole_numbers_exactly_those_outside_the_dtype_are_found(
     data: st.DataObject, given_as: str, stored_as: str
 ) -> None:
-    """Against Python's own integers."""
+    """The result is compared with Python's integers."""
     limits, stored = np.iinfo(given_as), np.iinfo(stored_as)
     near = [n + d for n in (0, stored.min, stored.max) for d in (-1, 0, 1)]
     edges = st.sampled_from([n for n in near if limits.min <= n <= limits.max] or [0])
@@ -307,7 +307,7 @@ def test_of_floats_exactly_those_that_become_infinite_are_found(numbers: list[fl
     with np.errstate(all="ignore"):
         kept = values.astype(stored_as)
     largest = float(np.finfo(stored_as).max)
-    step = {"f2": 2.0**4}.get(stored_as, 2.0**103)  # half of the last step: what is nearer to it is rounded down
+    step = {"f2": 2.0**4}.get(stored_as, 2.0**103)  # half of the last step: a smaller excess is rounded down
     expected = next((k for k, x in enumerate(numbers) if np.isfinite(x) and abs(x) >= largest + step), None)
     assert first_changed(values, kept) == expected
     fits = quick_check(values.dtype, kept.dtype)

@@ -1,4 +1,4 @@
-"""A scan against a numpy array and the set of its elements that have come: whatever is done, they agree."""
+"""A scan agrees with a numpy array and the set of its written elements after any sequence of operations."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ class ScanAgainstArray(RuleBasedStateMachine):
         self.note: dict[str, int] = {}
 
     def _is_refused(self, index: Any) -> bool:
-        """The grid is known, from create or the first index, and `index` is longer."""
+        """Whether the grid is known, from create or the first index, and `index` is longer."""
         assert self.scan is not None
         return self.knows_grid and select(index, self.array.shape).depth > len(self.scan.grid_shape)
 
     def _frame(self, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
-        """Values that no frame before had."""
+        """Values that no earlier frame had."""
         self.count += 1
         values = (np.arange(np.prod(shape, dtype=int)) + 11 * self.count) % 100 + 1
         return values.reshape(shape).astype(self.array.dtype)
@@ -133,7 +133,7 @@ class ScanAgainstArray(RuleBasedStateMachine):
 
     @rule(interval=INTERVALS, verify=st.booleans())
     def suspend_and_resume(self, interval: float | None, verify: bool) -> None:
-        """Also as after a power cut, where every frame has to be vouched for: a suspended scan is durable."""
+        """Also after a power cut, where each frame needs a checksum: a suspended scan is durable."""
         assert self.scan is not None
         self.scan.suspend()
         self.knows_grid = bool(self.scan.grid_shape) or bool(self.came.any())
@@ -179,7 +179,7 @@ class ScanAgainstArray(RuleBasedStateMachine):
         assert [axis.tolist() for axis in scan.axes] == [axis.tolist() for axis in self.axes]
 
     def teardown(self) -> None:
-        """The export is what the array is, with the fill where nothing came."""
+        """The export equals the array, with the fill value in missing frames."""
         try:
             if self.scan is not None:
                 written = self.scan.written
@@ -194,7 +194,7 @@ class ScanAgainstArray(RuleBasedStateMachine):
 
 
 def test_whatever_is_done_to_a_scan_it_is_what_numpy_makes_of_it() -> None:
-    """Writes by any index, also too long ones, rewrites, bad frames, flushes, interruptions, axes and note, in any order."""
+    """Writes by any index (also too long ones), rewrites, bad frames, flushes, interruptions, axes, note."""
     run_state_machine_as_test(
         ScanAgainstArray, settings=settings(max_examples=60, stateful_step_count=25, derandomize=True, database=None)
     )

@@ -1,4 +1,4 @@
-"""A program that forgets close(): what it is told when it exits, and when it drops the scan."""
+"""A program that forgets close() gets a message when it exits, and when it drops the scan."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def begin(name):
 
 
 def output_of(code: str, folder: Path) -> str:
-    """What a program prints on stderr. It has to end with exit code 0."""
+    """The stderr of a program, which must end with exit code 0."""
     child = [sys.executable, "-c", HEAD + code]
     done = subprocess.run(child, cwd=folder, capture_output=True, text=True, timeout=60, check=True)
     return done.stderr

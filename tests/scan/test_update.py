@@ -43,7 +43,7 @@ def test_a_mapping_that_hands_out_one_buffer_again_and_again_is_stored_as_it_com
 
 
 def test_neighbours_of_one_update_are_written_in_one_call_of_the_system(tmp_path: Path, faults: Faults) -> None:
-    """And frames that are none, each in one of its own."""
+    """Frames that are not neighbours are each written in their own call."""
     scan = begun(tmp_path, 0)
     faults.calls.clear()
     scan.update({(k,): value(k) for k in range(4)})

@@ -1,4 +1,4 @@
-"""What the kernel is told to write between flushes: frames with a checksum, in order, and never at a flush's cost."""
+"""Write-back between flushes: the kernel writes frames with a checksum, in order, without delaying a flush."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WHOLE = 1 << 21
 
 @pytest.fixture
 def written_back(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """Ranges of bytes that the kernel was told to write, from the first moment on."""
+    """Byte ranges that the kernel was told to write. Write-back starts immediately."""
     ranges: list[tuple[int, int]] = []
     monkeypatch.setattr(flush_thread_module, "AFTER_S", 0.0)
     monkeypatch.setattr(File, "begin_write_back", lambda self, at, size: ranges.append((at, at + size)))
@@ -41,7 +41,7 @@ def written_back(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
 @pytest.fixture
 def checksummed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """Spans of frames of which the checksum thread has notified; each once all has been done about it."""
+    """Spans of frames that the checksum thread has reported; each is added after its handling is complete."""
     spans: list[tuple[int, int]] = []
     real = FlushThread.notify_checksummed
 
@@ -82,7 +82,7 @@ def test_what_has_come_in_order_is_written_back_up_to_the_piece_that_is_being_fi
 def test_frames_that_come_far_apart_are_left_to_the_kernel(
     scan: lys_storage.Scan, written_back: list[tuple[int, int]], checksummed: list[tuple[int, int]]
 ) -> None:
-    """Each batch has several frames. A frame that is checksummed alone is adjacent to nothing, and is written back."""
+    """Each batch has several frames, because a frame that is checksummed alone has no neighbour and is written back."""
     frame = np.ones(FRAME, "u1")
     for number in range(0, 96, 5):
         scan[number] = frame
@@ -157,15 +157,15 @@ def test_frames_without_a_checksum_are_not_written_back(
     checksummed: list[tuple[int, int]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Small frames share one: those of a block that is not whole have none at first."""
+    """Small frames share a checksum: frames of an incomplete block have none at first."""
     monkeypatch.setattr(checksum_thread_module, "LATEST_S", 3600.0)
     small = 1 << 12
     batch = checksum_batch_bytes(small) // small
     with lys_storage.create(
         tmp_path / "small.npz", (3 * batch, small), "u1", grid_ndim=1, flush_interval_s=None
     ) as scan:
-        rows = np.ones((batch + 100, small), "u1")  # in one call: one batch for the checksum thread
-        scan[1 : 1 + len(rows)] = rows  # frame 0, and so the first block, lacks one
+        rows = np.ones((batch + 100, small), "u1")  # one call: one batch for the checksum thread
+        scan[1 : 1 + len(rows)] = rows  # frame 0 is missing, so that the first block is incomplete
         assert wait_until(lambda: checksummed)
         assert scan._store.table.dirty[0] == 1
         first, stop = scan._workers._flush_thread._bytes
@@ -205,7 +205,7 @@ def test_of_a_file_that_has_been_closed_it_is_told_in_the_log_only(
 def test_what_came_last_and_was_checksummed_first_is_written_back_after_what_came_before(
     tmp_path: Path, written_back: list[tuple[int, int]]
 ) -> None:
-    """Between them are frames without a checksum."""
+    """Frames without a checksum separate them."""
     with lys_storage.create(tmp_path / "data.npz", (40, FRAME), "u1", grid_ndim=1, flush_interval_s=None) as scan:
         store = scan._store
         flush_thread = FlushThread(store, None, pytest.fail)
