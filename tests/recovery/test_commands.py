@@ -1,4 +1,4 @@
-"""The commands of lys-storage say what the functions do."""
+"""The commands of lys-storage report the results of the functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.helpers import interrupt
 
 
 def test_the_commands_say_what_the_functions_do(tmp_path: Path) -> None:
-    """Exit code 1 where something is wrong, and words that name the file."""
+    """They exit with 1 if there is a problem, and name the file."""
     from click.testing import CliRunner
 
     from lys_storage.cli import main
@@ -48,7 +48,7 @@ def test_the_commands_say_what_the_functions_do(tmp_path: Path) -> None:
 
 
 def test_check_disk_tries_everything_and_leaves_nothing(tmp_path: Path) -> None:
-    """A local disk does all of it; where a lock does not exclude, it fails, and says what follows."""
+    """A local disk passes every test. If a lock does not exclude, the check fails and names the consequence."""
     from lys_storage.disk import check_disk
     from lys_storage.disk import probe as probe_module
 
@@ -66,7 +66,6 @@ def test_check_disk_tries_everything_and_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_the_resume_command_tells_how_to_go_on(tmp_path: Path) -> None:
-    """And leaves the scan in progress."""
     from click.testing import CliRunner
 
     from lys_storage.cli import main

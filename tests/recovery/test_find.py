@@ -1,4 +1,4 @@
-"""The walk through a folder that listing, recovery and verification share."""
+"""The directory walk of listing, recovery and verification."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_files_are_found_by_their_names(tmp_path: Path, files: list[str], expect
 
 @pytest.mark.parametrize("kinds", [(), (EXPORT,), (SCAN,), (LEFTOVERS,), (EXPORT, SCAN), (SCAN, LEFTOVERS), ALL])
 def test_only_what_is_asked_for_is_found(tmp_path: Path, kinds: tuple[Kind, ...]) -> None:
-    """A living scan is never taken for leftovers, also where only leftovers are asked for."""
+    """A running scan is never reported as a leftover, also if only leftovers are asked for."""
     touch(tmp_path, "a.npz", "b.npz.part", "b.npz.part.journal", "c.npz.part.journal")
     everything = [("a.npz", EXPORT), ("b.npz.part", SCAN), ("c.npz.part", LEFTOVERS)]
     assert found(tmp_path, kinds) == [one for one in everything if one[1] in kinds]
@@ -88,7 +88,7 @@ def test_what_is_found_is_a_record_that_compares_by_value(tmp_path: Path) -> Non
 
 
 def test_the_order_is_that_of_the_paths(tmp_path: Path) -> None:
-    """Folder by folder: "a" comes before "a-b", though "a-b" sorts before "a/"."""
+    """It is folder by folder: "a" comes before "a-b", though "a-b" sorts before "a/"."""
     touch(tmp_path, "b.npz", "a-b/0.npz", "a/1.npz", "a/0.npz.part", "a/c/0.npz", "0.npz")
     paths = [one.path for one in walk(tmp_path, kinds=ALL)]
     assert paths == sorted(paths)
@@ -114,7 +114,7 @@ def test_nothing_is_found_where_there_is_no_folder(tmp_path: Path, name: str) ->
     assert list(walk(tmp_path / name, kinds=ALL)) == []
 
 
-# -- what is no file ---------------------------------------------------------------------------------------------------
+# -- other than files --------------------------------------------------------------------------------------------------
 
 
 def test_a_folder_with_the_name_of_a_file_is_none_but_is_searched(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_pipe_is_no_file(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
 def test_links_to_files_are_followed_links_to_folders_are_not(tmp_path: Path) -> None:
-    """A link to the folder above would be a walk without end."""
+    """Following a link to a parent folder would never end."""
     touch(tmp_path, "a/real.npz")
     (tmp_path / "link.npz").symlink_to(tmp_path / "a" / "real.npz")
     (tmp_path / "dangling.npz").symlink_to(tmp_path / "nowhere")
@@ -145,11 +145,11 @@ def test_links_to_files_are_followed_links_to_folders_are_not(tmp_path: Path) ->
     assert found(tmp_path) == [("a/real.npz", EXPORT), ("link.npz", EXPORT)]
 
 
-# -- files that come and go --------------------------------------------------------------------------------------------
+# -- files that appear and disappear -----------------------------------------------------------------------------------
 
 
 def test_what_has_gone_when_it_is_its_turn_is_skipped(tmp_path: Path) -> None:
-    """Another process saves, or removes, scans while the folder is walked."""
+    """Another process can save or remove scans during the walk."""
     touch(tmp_path, "a.npz", "b.npz.part", "c.npz.part.journal", "d.npz")
     walked = walk(tmp_path, kinds=ALL)
     assert next(walked) == Found(tmp_path / "a.npz", EXPORT)
@@ -160,7 +160,7 @@ def test_what_has_gone_when_it_is_its_turn_is_skipped(tmp_path: Path) -> None:
 
 
 def test_a_scan_that_is_saved_when_it_is_its_turn_has_leftovers(tmp_path: Path) -> None:
-    """Its scan file has its final name already; the journal is removed after that."""
+    """Its scan file has its final name, and its journal is not removed yet."""
     touch(tmp_path, "a.npz", "b.npz.part", "b.npz.part.journal")
     walked = walk(tmp_path, kinds=ALL)
     next(walked)
@@ -190,7 +190,7 @@ def test_a_folder_that_has_gone_is_skipped(tmp_path: Path, monkeypatch: pytest.M
 def test_a_folder_that_may_not_be_read_is_found_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    """What is in it is not known: who looks is told."""
+    """The caller learns that its content is unknown."""
     touch(tmp_path, "a/b.npz", "c.npz")
     failing_scandir(monkeypatch, tmp_path / "a", code)
     assert found(tmp_path) == [("a", Kind.FOLDER), ("c.npz", EXPORT)]
@@ -198,7 +198,7 @@ def test_a_folder_that_may_not_be_read_is_found_itself(
 
 
 def test_a_disk_that_cannot_list_a_folder_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or what is in it would be taken for sound without a look."""
+    """Otherwise its content would be taken for sound without a check."""
     touch(tmp_path, "a/b.npz", "c.npz")
     failing_scandir(monkeypatch, tmp_path / "a", errno.EIO)
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
@@ -207,7 +207,7 @@ def test_a_disk_that_cannot_list_a_folder_is_an_error(tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EIO])
 def test_a_file_that_cannot_be_looked_at_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    """Whoever opens it says what is wrong with it."""
+    """Opening it gives the reason."""
     touch(tmp_path, "a.npz.part", "b.npz")
     real = Path.is_file
 

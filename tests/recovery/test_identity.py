@@ -1,6 +1,6 @@
-"""States are believed of this file, on this mount, in this boot; of any other each frame is compared with its checksum.
+"""States are trusted only for the same file, on the same mount, in the same boot. Otherwise each checksum is compared.
 
-A copy, a restored file, a disk that went and came back: what their states say of their bytes may be wrong.
+The states of a copy, of a restored file, or of a disk that was detached do not have to match its bytes.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def write(scan: lys_storage.Scan, *frames: int) -> None:
 
 
 def assert_nothing_is_passed_off(export: Path, *, has: set[int] = frozenset()) -> set[int]:  # type: ignore[assignment]
-    """Each frame is what was written, or is listed as missing and holds the fill; `has`: these are there. Those there."""
+    """Each frame is what was written, or is listed as missing and holds 0. `has` are there. Returns those there."""
     found = load_export(export)
     missing = {k for first, stop in found.info["missing"] for k in range(first, stop)}
     for k in range(FRAMES):
@@ -121,7 +121,7 @@ def test_a_new_journal_is_signed(tmp_path: Path, step: str) -> None:
 @pytest.mark.usefixtures("no_early_checksums")
 @pytest.mark.parametrize("keep_times", [False, True], ids=["cp", "cp -a, and rsync -a"])
 def test_a_copy_of_a_running_scan_passes_nothing_off(tmp_path: Path, keep_times: bool) -> None:
-    """The scan file first, the journal later: its states tell of frames that the copy has not."""
+    """The scan file is copied first, and the journal later: its states name frames that the copy does not have."""
     copy = shutil.copy2 if keep_times else shutil.copyfile
     scan = begin(tmp_path / "a")
     (tmp_path / "b").mkdir()
@@ -138,7 +138,7 @@ def test_a_copy_of_a_running_scan_passes_nothing_off(tmp_path: Path, keep_times:
 
 @pytest.mark.parametrize("replaced", ["x_0.npz.part", "x_0.npz.part.journal"])
 def test_a_file_that_was_restored_over_the_old_one_is_another_one(tmp_path: Path, replaced: str) -> None:
-    """The scan file, or the journal, of a backup, beside the other one of today."""
+    """The scan file or the journal is from a backup, the other one is current."""
     scan = begin(tmp_path / "a")
     write(scan, *range(20))
     scan.flush()
@@ -147,7 +147,7 @@ def test_a_file_that_was_restored_over_the_old_one_is_another_one(tmp_path: Path
     scan.flush()
     scan.suspend()
     inode = os.stat(tmp_path / "a" / replaced).st_ino
-    for _ in range(20):  # ext4 gives the inode out again
+    for _ in range(20):  # ext4 reuses the inode number
         os.unlink(tmp_path / "a" / replaced)
         shutil.copy2(tmp_path / "backup", tmp_path / "a" / replaced)
         if os.stat(tmp_path / "a" / replaced).st_ino == inode:
@@ -173,7 +173,7 @@ def test_the_journal_and_the_scan_file_of_two_copies_pass_nothing_off(tmp_path: 
 
 
 def test_where_nothing_came_the_fill_is_written_and_not_assumed(tmp_path: Path) -> None:
-    """The scan file of a later moment than its journal has bytes where the journal knows of no frame."""
+    """The scan file is later than its journal: it has bytes for frames that the journal does not know."""
     scan = begin(tmp_path / "a")
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     write(scan, *range(60))
@@ -229,7 +229,7 @@ def test_a_damaged_record_of_the_writer_vouches_for_nothing(tmp_path: Path, spoi
 
 
 def test_a_failed_sync_that_a_takeover_meets_ends_the_trust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The disk could not write what is in the page cache: a sync tells so once."""
+    """The kernel could not write pages of the page cache. It reports this to one sync only."""
     scan = begin(tmp_path)
     write(scan, *range(30))
     scan.suspend()
@@ -241,7 +241,7 @@ def test_a_failed_sync_that_a_takeover_meets_ends_the_trust(tmp_path: Path, monk
             raise lys_storage.StorageOSError(5, "sync: injected", str(self.path))
         real(self)
 
-    with open(scan.part_path, "r+b") as stream:  # what the disk has of frame 7
+    with open(scan.part_path, "r+b") as stream:  # the bytes of frame 7 on the disk
         stream.seek(scan._store.description.array_offset + 7 * 2048)
         stream.write(b"lost")
     monkeypatch.setattr(File, "sync", sync)
@@ -297,12 +297,12 @@ def test_a_disk_that_went_and_came_back_is_not_believed_and_nothing_older_than_a
     path = scan.part_path
     scan._finalizer.detach()
     scan._workers.stop()
-    scan._store.close()  # as by the death of the process
+    scan._store.close()  # as after the death of the process
     scan._lifecycle.state = "suspended"
     assert journal.file.fd < 0
     disk.detach()
     disk.attach()
-    with open(path, "r+b") as stream:  # the disk lost what no flush had covered
+    with open(path, "r+b") as stream:  # bytes after the last flush are lost
         stream.seek(scan._store.description.array_offset + 30 * 2048)
         stream.write(bytes(2048))
     there = assert_nothing_is_passed_off(recovered(disk.mount / "a"))
@@ -310,7 +310,7 @@ def test_a_disk_that_went_and_came_back_is_not_believed_and_nothing_older_than_a
 
 
 def test_the_same_files_by_another_mount_are_not_believed(disk: Disk, tmp_path: Path) -> None:
-    """From a container to the host: each frame is compared."""
+    """For example from a container to the host. Each frame is compared."""
     scan = begin(disk.mount / "a")
     write(scan, *range(40))
     scan.suspend()
@@ -330,7 +330,7 @@ def test_the_same_files_by_another_mount_are_not_believed(disk: Disk, tmp_path: 
 
 @pytest.mark.parametrize("disk", ["btrfs"], indirect=True)
 def test_a_snapshot_that_is_rolled_back_is_not_believed(disk: Disk) -> None:
-    """Inodes and birth times of a snapshot are those of the files themselves."""
+    """The inodes and birth times of a snapshot equal those of the original files."""
     run("btrfs", "subvolume", "create", disk.mount / "live")
     scan = begin(disk.mount / "live" / "a")
     write(scan, *range(20))
@@ -361,7 +361,7 @@ def test_a_frame_has_its_checksum_within_a_tenth_of_a_second(tmp_path: Path, flu
     write(scan, *range(1, 40))
     begun = time.monotonic()
     assert wait_until(lambda: (states.array[:40] > WRITTEN).all())
-    assert max(first, time.monotonic() - begun) < 1.0  # 0.05 on a quiet machine; a flush would take longer
+    assert max(first, time.monotonic() - begun) < 1.0  # 0.05 on an idle machine; a flush would take longer
     scan.close()
 
 
@@ -414,7 +414,7 @@ def test_frames_without_a_checksum_are_kept_on_request_and_listed(
     write(scan, *range(30, 40))
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     part = tmp_path / "b" / "x_0.npz.part"
-    with part.open("r+b") as stream:  # one that has a checksum, and is not what came
+    with part.open("r+b") as stream:  # a frame with a checksum that no longer matches
         stream.seek(scan._store.description.array_offset + 3 * 2048)
         stream.write(b"rotten")
     scan.close()

@@ -1,4 +1,4 @@
-"""SIGKILL at any moment: what was acknowledged is there bit for bit."""
+"""After SIGKILL at any moment each acknowledged frame is there, bit for bit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FRAME = 3000
 
 
 def value(frame: int, version: int) -> int:
-    """What every byte of a version of a frame is in the scenarios below."""
+    """The value of every byte of a version of a frame in the scenarios below."""
     return 20 * frame + version + 1
 
 
@@ -57,7 +57,7 @@ def scenario(arm, say):
 
 
 def assert_told_the_truth(folder: Path, said: list[str]) -> None:
-    """Each frame of the export is a version that was tried, and not older than the last that was acknowledged."""
+    """Each frame of the export is a version that was tried, and not older than the last acknowledged one."""
     acknowledged, tried = dict.fromkeys(range(12), -1), {k: {-1} for k in range(12)}
     for line in said:
         word, *numbers = line.split()
@@ -69,7 +69,7 @@ def assert_told_the_truth(folder: Path, said: list[str]) -> None:
                     acknowledged[k] = version
     export = load_export(folder / "data.npz")
     data = export.data.reshape(12, FRAME)
-    points = 12 // export.info["frames_expected"]  # to a frame, before the first index told the grid
+    points = 12 // export.info["frames_expected"]  # of a frame: before the first index the grid is unknown
     missing = {k for first, stop in export.info["missing"] for k in range(first * points, stop * points)}
     for k in range(12):
         allowed = {v for v in tried[k] if v >= acknowledged[k]}
@@ -89,7 +89,7 @@ def assert_told_the_truth(folder: Path, said: list[str]) -> None:
 def test_killed_at_any_moment_of_its_life_a_scan_has_every_frame_that_was_acknowledged(
     tmp_path: Path, run_child: Any, moment: str, interval: float | None
 ) -> None:
-    """First writes, one of which tells the grid, rewrites, flushes, axes, note, an interruption: the old one or the new one."""
+    """A rewritten frame is the old or the new version. The scan is flushed, suspended and resumed meanwhile."""
     for folder, said in every_death(run_child, tmp_path, moment, f"interval = {interval}\n" + LIFE):
         lys_storage.recover(folder)
         if "begun" in said:
@@ -101,7 +101,7 @@ def test_killed_at_any_moment_of_its_life_a_scan_has_every_frame_that_was_acknow
 @posix
 @moments
 def test_a_recovery_that_is_killed_anywhere_can_be_run_again(tmp_path: Path, run_child: Any, moment: str) -> None:
-    """As after the death of the process with a rewrite under way, and as after a power cut."""
+    """The scan to recover is one whose process died while it rewrote a frame."""
     scenario = """
 def die_in_a_rewrite():
     scan = lys_storage.create("data.npz", (4, 1000), "u1", fill_value=9, grid_ndim=1, flush_interval_s=None)
@@ -141,7 +141,7 @@ def scenario(arm, say):
 
 
 def kill_when(child: subprocess.Popen[str], enough: Callable[[list[str]], bool]) -> list[str]:
-    """What the child said until `enough` of it had come and it was killed."""
+    """Kill the child once its output is `enough`. Return all its output."""
     assert child.stdout is not None
     said: list[str] = []
     while not enough(said):
@@ -158,7 +158,7 @@ def kill_when(child: subprocess.Popen[str], enough: Callable[[list[str]], bool])
 def test_frames_that_were_acknowledged_before_sigkill_are_there(
     tmp_path: Path, start_child: Any, interval: str
 ) -> None:
-    """At whatever moment it comes: while frames, checksums, and syncs are under way."""
+    """SIGKILL comes while frames, checksums and syncs are in progress."""
     child = start_child(f"""
 import numpy as np, lys_storage
 scan = lys_storage.create("data.npz", (3000, 20_000), "u2", flush_interval_s={interval})
@@ -179,7 +179,7 @@ for k in range(3000):
 def test_a_frame_killed_while_it_is_rewritten_is_the_old_one_or_the_new_one(
     tmp_path: Path, start_child: Any, size: int
 ) -> None:
-    """Never a mixture, and not older than what was acknowledged."""
+    """It is never a mixture, and not older than the last acknowledged version."""
     for attempt in range(4):
         name = f"{attempt}.npz"
         child = start_child(f"""

@@ -1,4 +1,4 @@
-"""Looking: needs no write permission, counts as no writing, and tells apart what is ours, another's, and damaged."""
+"""Commands that only read need no write permission, and distinguish own, foreign and damaged files."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def states(folder: Path) -> dict[str, str]:
     return {entry.path.name: entry.state for entry in list_scans(folder)}
 
 
-# -- looking is not writing --------------------------------------------------------------------------------------------
+# -- reading is not writing --------------------------------------------------------------------------------------------
 
 
 @posix
 def test_while_verify_reads_others_see_the_scan_as_it_is_and_it_can_be_recovered(tmp_path: Path) -> None:
-    """Reading takes minutes, and needs no lock. What was read is not judged then: it has changed meanwhile."""
+    """Reading takes minutes, and needs no lock. The result is discarded if the scan has changed meanwhile."""
     part = interrupt(tmp_path / "data.npz", shape=(4, 3000), frames=(0, 1, 2, 3))
     seen: list[Any] = []
 
@@ -56,7 +56,7 @@ def test_while_verify_reads_others_see_the_scan_as_it_is_and_it_can_be_recovered
 @posix
 @pytest.mark.parametrize("then", ["goes on", "lets go"])
 def test_a_scan_that_is_resumed_while_verify_reads_it_is_not_called_damaged(tmp_path: Path, then: str) -> None:
-    """Its frames are written anew while their checksums are compared."""
+    """Its frames are rewritten while their checksums are compared."""
     part = interrupt(tmp_path / "data.npz", shape=(4, 3000), frames=(0, 1, 2, 3))
     scans: list[lys_storage.Scan] = []
 
@@ -76,7 +76,7 @@ def test_a_scan_that_is_resumed_while_verify_reads_it_is_not_called_damaged(tmp_
 @posix
 @pytest.mark.parametrize("deed", ["recover", "resume"])
 def test_who_takes_a_scan_over_waits_a_moment_for_one_who_looks(tmp_path: Path, deed: str) -> None:
-    """`ls` in another window must not make it "being written by a living process"."""
+    """`ls` in another window must not make a takeover fail with "being written by a living process"."""
     part = interrupt(tmp_path / "data.npz")
     looker = File.open(part, writable=False)
     assert looker.try_lock(shared=True) is Lock.TAKEN
@@ -117,7 +117,7 @@ print(json.dumps(told))
 def test_another_users_files_are_looked_at_without_the_right_to_write_them(
     open_to_all: Path, run_child: Callable[..., Any]
 ) -> None:
-    """What may be read is told as it is. What may not is said, and is no problem, unless it was asked for by its name."""
+    """A readable file is reported as usual. An unreadable one is a problem only if it was named itself."""
     import json
 
     folder = open_to_all / "run"
@@ -151,7 +151,7 @@ def test_another_users_files_are_looked_at_without_the_right_to_write_them(
     assert told["named"] == [1, 1, 1]
 
 
-# -- what is not ours is not damaged -----------------------------------------------------------------------------------
+# -- foreign files are not damaged -------------------------------------------------------------------------------------
 
 
 def savez(path: Path) -> Path:
@@ -238,7 +238,7 @@ commands = pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_a_file_of_another_is_said_and_is_no_problem(
     tmp_path: Path, make: Callable[[Path], Path], words: tuple[str, ...]
 ) -> None:
-    """Below a folder, and named itself; and it is left as it is."""
+    """Both if it is found below a folder and if it is named itself. It is left as it is."""
     path = make(tmp_path)
     before = {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}
     for asked in [path] if words == ("info",) else [path, tmp_path]:
@@ -257,7 +257,7 @@ def test_the_state_of_a_file_of_another_is_foreign(tmp_path: Path, make: Callabl
     assert lys_storage.verify(tmp_path) == []
 
 
-# -- what is ours, and damaged, is a problem ---------------------------------------------------------------------------
+# -- damaged files are a problem ---------------------------------------------------------------------------------------
 
 
 def an_export(path: Path) -> Path:
@@ -340,12 +340,12 @@ DAMAGED_FILES = [
 def test_a_damaged_file_of_ours_is_a_problem_for_each_command_that_speaks_of_it(
     tmp_path: Path, make: Callable[[Path], Path], words: tuple[str, ...]
 ) -> None:
-    """Exit code 1, and words that name it once; nothing is changed."""
+    """It exits with 1, names the file once, and changes nothing."""
     path = make(tmp_path)
     before = path.read_bytes()
     for asked in [path] if words == ("info",) else [path, tmp_path]:
         if words[0] == "recover" and path.suffix == ".npz" and asked == tmp_path:
-            continue  # it does not speak of exports
+            continue  # it does not report exports
         code, text = call(*words, asked)
         assert code == 1, text
         said = [line for line in text.splitlines() if str(path) in line]
@@ -355,7 +355,7 @@ def test_a_damaged_file_of_ours_is_a_problem_for_each_command_that_speaks_of_it(
 
 
 def test_an_export_of_lys_with_a_flipped_byte_in_its_directory_is_not_taken_for_anothers(tmp_path: Path) -> None:
-    """The names in it may be what has changed."""
+    """The damaged byte can be in one of its names."""
     path = tmp_path / "a.npz"
     axes = np.empty(1, object)
     np.savez_compressed(path, data=np.arange(4.0), axes=axes, note=np.array({}), allow_pickle=False)
@@ -364,13 +364,13 @@ def test_an_export_of_lys_with_a_flipped_byte_in_its_directory_is_not_taken_for_
     for at in range(whole.index(b"PK\1\2"), len(whole)):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
         if lys_storage.verify(tmp_path) == []:
-            with lys_storage.open_wave(path) as wave:  # it is sound all the same
+            with lys_storage.open_wave(path) as wave:  # it is sound
                 assert wave.data.tolist() == [0, 1, 2, 3]
             overlooked.append(at)
     assert len(overlooked) < 120, "times, versions and attributes of members are all that may change"
 
 
-# -- a dry run is what recover does ------------------------------------------------------------------------------------
+# -- a dry run predicts the recovery -----------------------------------------------------------------------------------
 
 
 def a_sound_scan(path: Path) -> Path:
@@ -399,7 +399,7 @@ def a_journal_alone(path: Path) -> Path:
     ids=lambda make: make.__name__.replace("_", " "),
 )
 def test_a_dry_run_has_the_exit_code_of_the_recovery(tmp_path: Path, make: Callable[[Path], Path]) -> None:
-    """And it changes nothing."""
+    """It changes nothing."""
     path = make(tmp_path)
     before = files(tmp_path)
     code, _ = call("recover", "--dry-run", tmp_path)
@@ -409,7 +409,7 @@ def test_a_dry_run_has_the_exit_code_of_the_recovery(tmp_path: Path, make: Calla
 
 
 def test_a_scan_that_has_only_just_begun_is_not_damaged(tmp_path: Path) -> None:
-    """Between the claim of its name and its first byte, it has neither a journal nor a header. Without a lock it may be
+    """Between the claim of its name and its first byte it has neither a journal nor a header. Without a lock it may be
     another's."""
     part = _written(tmp_path / "a.npz.part", b"")
     assert states(tmp_path) == {"a.npz.part": "foreign"}
@@ -426,13 +426,13 @@ def test_a_scan_that_has_only_just_begun_is_not_damaged(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("word", ["ls", "verify", "recover"])
 def test_an_empty_folder_is_said(tmp_path: Path, word: str) -> None:
-    """Else a misspelt name that exists, too, would look like one in which all is well."""
+    """Otherwise a misspelt name of another folder would look like a folder without problems."""
     code, text = call(word, tmp_path)
     assert (code, text.count(str(tmp_path))) == (0, 1)
 
 
 def test_sizes_are_those_of_the_file_and_of_what_it_takes_on_the_disk(tmp_path: Path) -> None:
-    """Both named, and the same in ls and info."""
+    """ls and info show both, and agree."""
     part = interrupt(tmp_path / "data.npz", shape=(4, 100_000), frames=(0,))
     stat = part.stat()
     (entry,) = list_scans(tmp_path)

@@ -1,4 +1,4 @@
-"""Recovery removes a journal or a redo file only where an export that opens has the same `scan_id`; else it says why not."""
+"""Recovery removes a journal or a redo log only if a valid export has the same `scan_id`. Otherwise it says why not."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def another_export(path: Path) -> None:
-    """Made elsewhere, and moved here."""
+    """An export of another scan, moved here."""
     made = path.parent.parent / "made" / path.name
     with lys_storage.create(made, (2, 3), "u2", grid_ndim=1) as scan:
         scan[...] = np.ones((2, 3), "u2")
     made.rename(path)
 
 
-# -- a journal whose scan file is gone ---------------------------------------------------------------------------------
+# -- a journal without its scan file -----------------------------------------------------------------------------------
 
 
 def move_aside(part: Path) -> None:
@@ -59,7 +59,7 @@ def put_anothers_export_under_its_name(part: Path) -> None:
 
 
 def put_a_torn_export_under_its_name(part: Path) -> None:
-    """A copy of its own export that was cut."""
+    """A truncated copy of its own export."""
     there = part.parent.parent / "there"
     there.mkdir()
     for path in (part, journal_path(part)):
@@ -83,7 +83,7 @@ LOSSES = [
 
 @pytest.mark.parametrize("lose", LOSSES, ids=lambda lose: lose.__name__.replace("_", " "))
 def test_the_journal_of_a_scan_that_was_never_exported_stays(tmp_path: Path, lose: Callable[[Path], None]) -> None:
-    """It is the only thing that knows which frames came. Each command that looks says so, and nothing is changed."""
+    """Only the journal knows which frames were written. recover and ls report a problem, and nothing changes."""
     folder = tmp_path / "run"
     part = interrupt(folder / "data.npz")
     lose(part)
@@ -98,7 +98,7 @@ def test_the_journal_of_a_scan_that_was_never_exported_stays(tmp_path: Path, los
 
 
 def test_a_scan_file_that_was_renamed_to_an_export_is_named_and_recovered_once_it_is_back(tmp_path: Path) -> None:
-    """The journal alone would be worth nothing; with it, the frames are there."""
+    """The journal alone has no frames. With the scan file, the frames are recovered."""
     part = interrupt(tmp_path / "data.npz")
     part.rename(tmp_path / "data.npz")
     (found,) = lys_storage.recover(tmp_path)
@@ -110,7 +110,7 @@ def test_a_scan_file_that_was_renamed_to_an_export_is_named_and_recovered_once_i
 
 @pytest.mark.parametrize("name", ["data.npz", "data.recovered_0.npz", "another name.npz"])
 def test_leftovers_go_where_the_export_of_their_scan_is_under_whatever_name(tmp_path: Path, name: str) -> None:
-    """The final name of its description is looked at first, then all others of the folder."""
+    """The final name in its description is tried first, then all others of the folder."""
     tmp_path = tmp_path / "run"
     part = interrupt(tmp_path / "data.npz")
     journal = journal_path(part).read_bytes()
@@ -131,7 +131,7 @@ def test_leftovers_go_where_the_export_of_their_scan_is_under_whatever_name(tmp_
 
 
 def test_a_journal_that_cannot_be_read_stays_beside_any_export(tmp_path: Path) -> None:
-    """Of which scan it is is not known."""
+    """Its scan is unknown."""
     tmp_path = tmp_path / "run"
     tmp_path.mkdir()
     another_export(tmp_path / "data.npz")
@@ -143,7 +143,7 @@ def test_a_journal_that_cannot_be_read_stays_beside_any_export(tmp_path: Path) -
 
 @pytest.mark.parametrize("sector", [0, 1536], ids=["without its head", "without its description"])
 def test_a_journal_that_never_reached_the_disk_goes_where_an_export_is(tmp_path: Path, sector: int) -> None:
-    """A power cut right after a scan was saved that was never flushed: its name is durable, its content is not."""
+    """After a power cut the name of a journal can be durable while its content is not, if no flush came before."""
     tmp_path = tmp_path / "run"
     part = interrupt(tmp_path / "data.npz")
     journal = bytearray(journal_path(part).read_bytes())
@@ -159,7 +159,7 @@ def test_a_journal_that_never_reached_the_disk_goes_where_an_export_is(tmp_path:
 
 
 def test_a_damaged_journal_stays_even_where_an_export_is(tmp_path: Path) -> None:
-    """A flipped byte in its description: its marks may still be of use to somebody."""
+    """A byte of its description is flipped. Its states can still be useful."""
     tmp_path = tmp_path / "run"
     part = interrupt(tmp_path / "data.npz")
     journal = bytearray(journal_path(part).read_bytes())
@@ -172,11 +172,11 @@ def test_a_damaged_journal_stays_even_where_an_export_is(tmp_path: Path) -> None
     assert files(tmp_path) == {"data.npz", "data.npz.part.journal", "kept.bak"}
 
 
-# -- a redo file without its journal -----------------------------------------------------------------------------------
+# -- a redo log without its journal ------------------------------------------------------------------------------------
 
 
 def with_redo(folder: Path) -> tuple[Path, bytes]:
-    """An interrupted scan of which a frame was rewritten, and its redo file."""
+    """An interrupted scan with a rewritten frame, and the content of its redo log."""
     scan = lys_storage.create(folder / "data.npz", (4, 3), "u2", grid_ndim=1, flush_interval_s=None)
     scan[0] = np.ones(3, "u2")
     scan.flush()
@@ -210,13 +210,13 @@ def test_a_redo_file_alone_goes_only_where_the_export_of_its_scan_is(tmp_path: P
     assert files(tmp_path) == {"data.npz"}
 
 
-# -- another link of the scan file -------------------------------------------------------------------------------------
+# -- a hard link of the scan file --------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not hasattr(os, "link"), reason="no hard links here")
 @pytest.mark.parametrize("name", ["x.npz", "data.npz"])
 def test_a_hard_link_of_an_unfinished_scan_file_is_not_its_export(tmp_path: Path, name: str) -> None:
-    """Though it is called so: it opens as none. The scan is recovered as any other."""
+    """It has the name of an export but does not open as one. The scan is recovered as usual."""
     part = interrupt(tmp_path / "data.npz")
     os.link(part, tmp_path / name)
     assert inspect(part).message == "would be exported, 2 of 4 frames"
@@ -228,7 +228,7 @@ def test_a_hard_link_of_an_unfinished_scan_file_is_not_its_export(tmp_path: Path
 
 @pytest.mark.skipif(not hasattr(os, "link"), reason="no hard links here")
 def test_a_scan_file_that_is_its_export_already_loses_its_other_name_only(tmp_path: Path) -> None:
-    """A crash between the link of the final name and the unlink."""
+    """A crash came between the link of the final name and the unlink of the other one."""
     part = interrupt(tmp_path / "data.npz")
     journal = journal_path(part).read_bytes()
     lys_storage.recover(tmp_path)
@@ -248,7 +248,7 @@ def test_a_scan_file_that_is_its_export_already_loses_its_other_name_only(tmp_pa
 
 
 def test_an_empty_file_of_another_is_not_removed(tmp_path: Path) -> None:
-    """Firefox makes one for each download, and writes it later."""
+    """Firefox creates an empty file for each download, and writes it later."""
     (tmp_path / "setup.exe.part").touch()
     (found,) = lys_storage.recover(tmp_path)
     assert (found.state, found.failed) == ("foreign", False)
@@ -256,7 +256,7 @@ def test_an_empty_file_of_another_is_not_removed(tmp_path: Path) -> None:
 
 
 def test_an_empty_scan_file_whose_journal_tells_of_frames_is_not_removed_with_it(tmp_path: Path) -> None:
-    """It was cut, or is a place that a synchronizer keeps free: the scan was more than just begun."""
+    """It was truncated, or is a placeholder of a synchronizer."""
     part = interrupt(tmp_path / "data.npz")
     part.write_bytes(b"")
     before = content(tmp_path)
@@ -267,12 +267,12 @@ def test_an_empty_scan_file_whose_journal_tells_of_frames_is_not_removed_with_it
         assert content(tmp_path) == before
 
 
-# -- what is named itself ----------------------------------------------------------------------------------------------
+# -- paths that are named themselves -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_recover_says_of_each_name_what_it_is(tmp_path: Path, dry_run: bool) -> None:
-    """A misspelt folder, a text file and a good export are three things, and none of them was exported just now."""
+    """A misspelt folder, a text file and a good export have different messages. None says that it was exported now."""
     tmp_path = tmp_path / "run"
     tmp_path.mkdir()
     another_export(tmp_path / "good.npz")

@@ -1,4 +1,4 @@
-"""What recovery and resume must not overwrite: an export, another scan. And a scan file that was renamed while it is written."""
+"""Recovery and resume never overwrite an export or another scan. A scan file can be renamed while it is written."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_renamed_scan_that_is_suspended_is_flushed_and_recovered_under_its_nam
 
 @pytest.fixture
 def swapped(tmp_path: Path) -> Path:
-    """Two scans of one shape whose scan files were mixed up."""
+    """Two scans of one shape whose scan files are swapped."""
     for name, base in (("a", 100), ("b", 200)):
         begin(tmp_path / f"{name}.npz", 8, base).suspend()
     for old, new in (("a", "c"), ("b", "a"), ("c", "b")):
@@ -77,7 +77,7 @@ def test_who_says_so_gets_it_exported_all_the_same(swapped: Path) -> None:
 
 
 def test_a_copy_that_has_nothing_yet_is_no_other_scan(tmp_path: Path) -> None:
-    """Zeros are not what anybody has written."""
+    """Zeros are no proof of another scan."""
     scan = begin(tmp_path / "a" / "x.npz", 0)
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     for k in range(8):

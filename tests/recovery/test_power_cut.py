@@ -1,4 +1,4 @@
-"""Power cuts: a frame is data only where its checksum says so, and what was flushed is there."""
+"""After a power cut a frame is data only if its checksum matches, and flushed frames are there."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ pytestmark = pytest.mark.usefixtures("no_early_checksums")
 
 
 def cut_power(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From here on the machine has been started anew."""
+    """Change the boot id, as after a restart of the machine."""
     monkeypatch.setattr(syscalls_module, "read_boot_id", lambda: "after the cut")
 
 
 def spoil(scan: lys_storage.Scan, frame: int, content: bytes) -> None:
-    """Bytes of a frame in the file of a scan that has been let go are others than were written."""
+    """Overwrite bytes of a frame in the scan file of a suspended scan."""
     overwrite(scan.part_path, ARRAY_AT + frame * FRAME_BYTES, content)
 
 
@@ -38,7 +38,7 @@ def overwrite(path: Path, at: int, content: bytes) -> None:
 
 
 def copied(scan: lys_storage.Scan, folder: Path) -> Path:
-    """What is in the files of a running scan just now: a cut of the power leaves that, or less."""
+    """A copy of the files of a running scan. A power cut leaves this, or less. The scan is suspended."""
     shutil.copytree(scan.path.parent, folder)
     scan.suspend()
     return folder
@@ -68,7 +68,7 @@ def flushed_scan(tmp_path: Path, **options: Any) -> tuple[lys_storage.Scan, np.n
 def test_after_a_power_cut_a_frame_is_data_only_where_its_bytes_are_what_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frame: int, content: bytes, missing: list[int]
 ) -> None:
-    """What is torn is reported as missing, and holds the fill."""
+    """A torn frame is reported as missing, and holds the fill value."""
     scan, expected = flushed_scan(tmp_path)
     scan.suspend()
     spoil(scan, frame, content)
@@ -84,7 +84,7 @@ def test_after_a_power_cut_a_frame_is_data_only_where_its_bytes_are_what_they_we
 def test_after_a_power_cut_marks_without_bytes_are_not_believed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernel may write the journal first: a mark of data for every frame, no byte of them, no checksum."""
+    """The kernel may write the journal first: the states of all frames, none of their bytes, no checksum."""
     scan, _ = flushed_scan(tmp_path / "running")
     folder = copied(scan, tmp_path / "cut")
     marks = (folder / "data.npz.part.journal").read_bytes()[MARKS_AT : MARKS_AT + 6]
@@ -102,7 +102,7 @@ def test_after_a_power_cut_marks_without_bytes_are_not_believed(
 
 
 def test_after_the_death_of_the_process_bytes_are_not_checked_and_verify_checks_them(tmp_path: Path) -> None:
-    """On a share that other machines write too, one asks for it."""
+    """`verify=True` is for a share that other machines write too."""
     for verify, written in ((False, 5), (True, 4)):
         folder = tmp_path / str(verify)
         scan, _ = flushed_scan(folder)
@@ -125,7 +125,7 @@ def test_where_the_machine_names_no_boot_every_byte_is_checked(tmp_path: Path, m
 def test_after_a_power_cut_a_rewrite_is_the_new_version_or_the_old_one_or_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redo_too: bool
 ) -> None:
-    """Of a flushed frame the new version is in the redo file before its place is touched: torn in its place, it is mended."""
+    """The redo log has the new version of a flushed frame before the frame is overwritten: a torn frame is restored."""
     scan, expected = flushed_scan(tmp_path / "running")
     scan.flush()
     scan[1] = np.full(1000, 777, "u2")
@@ -144,7 +144,7 @@ def test_after_a_power_cut_a_rewrite_is_the_new_version_or_the_old_one_or_missin
 def test_what_a_scan_was_resumed_with_after_a_power_cut_is_flushed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Missing frames can be taken again, and the next cut finds everything checked."""
+    """Missing frames can be written again. They have checksums at the next power cut."""
     scan, expected = flushed_scan(tmp_path)
     scan.suspend()
     spoil(scan, 3, b"\xff")
@@ -162,8 +162,8 @@ def test_what_a_scan_was_resumed_with_after_a_power_cut_is_flushed_again(
 def test_a_frame_older_than_the_flush_window_survives_a_power_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The scan flushes by itself: after that, a copy of what was synced is enough."""
-    flushed: list[int] = []  # frames that were there when a flush that has succeeded began
+    """The scan flushes by itself. A copy of the synced files then has the frame."""
+    flushed: list[int] = []  # the number of frames at the start of each successful flush
     real = ScanStore.flush
 
     def flush(part: Any) -> None:
@@ -188,12 +188,12 @@ def test_a_frame_older_than_the_flush_window_survives_a_power_cut(
 
 @pytest.fixture
 def other_boot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if the machine had been started again since the scan was begun."""
+    """Another boot id, as if the machine had been restarted since the scan was created."""
     monkeypatch.setattr(syscalls_module, "read_boot_id", lambda: "another boot")
 
 
 def test_after_a_power_cut_a_frame_is_data_only_where_its_checksum_says_so(tmp_path: Path, other_boot: None) -> None:
-    """Bytes that did not all reach the disk are reported missing, and hold the fill value."""
+    """A frame of which a part did not reach the disk is reported as missing, and holds the fill value."""
     with pytest.MonkeyPatch.context() as same_boot:
         same_boot.setattr(syscalls_module, "read_boot_id", lambda: "the boot of the scan")
         part = interrupt(tmp_path / "data.npz", frames=(0, 1, 2, 3), fill_value=9)
@@ -209,7 +209,7 @@ def test_after_a_power_cut_a_frame_is_data_only_where_its_checksum_says_so(tmp_p
 def test_frames_that_come_after_a_resume_on_another_boot_survive_the_death_of_the_process(
     tmp_path: Path, run_child: Any
 ) -> None:
-    """The journal is of the boot that resumed it: its marks are true from then on, also without a checksum."""
+    """The journal belongs to the boot that resumed it: its later states are trusted without a checksum."""
     child = run_child("""
 import os, signal, numpy as np, lys_storage
 from lys_storage.disk import file as file_module

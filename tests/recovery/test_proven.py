@@ -1,4 +1,4 @@
-"""Recovery removes what is proven to be superfluous only, follows links, and says what may not be read or changed."""
+"""Recovery removes only what is proven to be superfluous, follows links, and reports what it may not read or change."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_an_export_of_an_early_copy_does_not_prove_that_the_journal_is_superfluo
 @pytest.mark.parametrize("trim", [False, True])
 @pytest.mark.parametrize("later", [False, True])
 def test_an_export_with_every_frame_does_also_where_it_is_cut(tmp_path: Path, trim: bool, later: bool) -> None:
-    """`later`: a frame came that the export has not."""
+    """`later`: the scan has a frame that the export does not have. Then the journal stays."""
     scan = lys_storage.create(tmp_path / "x.npz", (4, 5, 3), "u2", grid_ndim=2)
     scan[0, 1] = scan[1, 2] = np.ones(3, "u2")
     scan.flush()
@@ -162,7 +162,7 @@ def test_an_empty_file_that_only_ends_as_a_journal_of_ours_is_not_removed(tmp_pa
 
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_an_empty_scan_file_without_a_journal_can_be_anothers_and_stays(tmp_path: Path, dry_run: bool) -> None:
-    """A browser makes one for each download. A `create` that was killed before its journal leaves the same."""
+    """A browser creates one for each download. A `create` that was killed before its journal leaves one, too."""
     (tmp_path / "download.npz.part").touch()
     (found,) = lys_storage.recover(tmp_path, dry_run=dry_run)
     assert (found.state, found.failed, found.cleaned_up) == ("foreign", False, False)
@@ -185,7 +185,7 @@ def test_an_empty_scan_file_with_a_journal_of_no_frames_goes(tmp_path: Path) -> 
 
 @pytest.fixture
 def linked(tmp_path: Path) -> Path:
-    """The scan file of an interrupted scan in t/. v/ has links to it and to its journal."""
+    """The scan file of an interrupted scan in t/, with links to it and to its journal in v/."""
     part = interrupt(tmp_path / "t" / "x.npz")
     (tmp_path / "v").mkdir()
     try:
@@ -213,7 +213,7 @@ def test_a_link_to_a_scan_file_is_resumed_where_the_scan_is(tmp_path: Path, link
 
 
 def test_a_scan_file_whose_journal_is_a_link_is_left_as_it_is(tmp_path: Path, linked: Path) -> None:
-    """Recovery writes into the journal: that of another scan file would no longer tell of all its frames."""
+    """Recovery writes into the journal. The journal of another scan file would no longer name all its frames."""
     copy = tmp_path / "v" / linked.name
     copy.unlink()
     copy.write_bytes(linked.read_bytes()[:-100])
@@ -231,7 +231,7 @@ def test_a_name_that_no_file_can_have_is_said_not_to_be_there(tmp_path: Path) ->
     assert (found.failed, found.message) == (True, "no folder, export or scan in progress has this name")
 
 
-# -- what this user may not look at, or change -------------------------------------------------------------------------
+# -- what this user may not read or change -----------------------------------------------------------------------------
 
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="no modes of files here")
 AS_NOBODY = """
@@ -248,7 +248,7 @@ main(sys.argv[2:])
 
 
 def as_nobody(folder: Path, *arguments: str) -> tuple[int, list[dict[str, object]]]:
-    """The exit code and the output of a command that is run in `folder` by a user who is not root."""
+    """The exit code and the output of a command that another user than root runs in `folder`."""
     child = [sys.executable, "-c", AS_NOBODY, str(folder), *arguments, "--json"]
     done = subprocess.run(child, capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout, done.stderr

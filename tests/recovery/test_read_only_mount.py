@@ -1,4 +1,4 @@
-"""A disk that is mounted for reading only: a snapshot, a backup, a write-protected stick."""
+"""A disk that is mounted read-only: a snapshot, a backup, a write-protected stick."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.helpers import files, interrupt
 
 @pytest.fixture
 def read_only(tmp_path: Path) -> Iterator[Path]:
-    """A folder with an interrupted scan and an export, and a second mount of it that cannot be written."""
+    """A folder with an interrupted scan and an export, and a second, read-only mount of it."""
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("it takes root to mount")
     folder, mounted = tmp_path / "run", tmp_path / "mounted"
@@ -37,7 +37,7 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_what_is_on_it_is_looked_at_as_elsewhere(read_only: Path) -> None:
-    """Only what would be exported cannot be; a dry run says so, too."""
+    """Only an export is refused. A dry run says so, too."""
 
     def call(*words: object) -> tuple[int, str]:
         result = CliRunner().invoke(main, [str(word) for word in words])

@@ -1,4 +1,4 @@
-"""Interrupted scans: what recover makes of them."""
+"""What recover does with interrupted scans."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.scan.scans import begin
 
 
 def test_an_interrupted_scan_becomes_its_export_and_nothing_else_is_left(tmp_path: Path) -> None:
-    """Frames that arrived, the fill value elsewhere, axes and note as last known, and what is missing is listed."""
+    """It has the written frames, the fill value elsewhere, the last axes and note, and the list of missing frames."""
     axes, note = [np.arange(4) * 0.5, np.arange(3)], {"sample": "é"}
     part = interrupt(tmp_path / "data.npz", axes=axes, note=note, fill_value=7)
     (found,) = lys_storage.recover(tmp_path)
@@ -31,7 +31,7 @@ def test_an_interrupted_scan_becomes_its_export_and_nothing_else_is_left(tmp_pat
 
 
 def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
-    """Not a byte, not a name."""
+    """Neither a byte nor a name changes."""
     interrupt(tmp_path / "data.npz")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     (found,) = lys_storage.recover(tmp_path, dry_run=True)
@@ -40,7 +40,7 @@ def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_scan_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
-    """Its lock tells, never a process id or a clock."""
+    """Its lock shows this, never a process id or a clock."""
     with lys_storage.create(tmp_path / "data.npz", (2,), "u1") as scan:
         (found,) = lys_storage.recover(tmp_path)
         assert (found.path, found.running) == (None, True)
@@ -50,7 +50,7 @@ def test_a_scan_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("overwrite", [False, True], ids=["a new file", "one that was to replace it"])
 def test_a_final_file_is_never_replaced_by_recovery(tmp_path: Path, overwrite: bool) -> None:
-    """Where the name is taken, what is recovered gets one of its own, and it is said."""
+    """If the name is taken, the recovered export gets another name, and the message says so."""
     interrupt(tmp_path / "data.npz", overwrite=overwrite)
     np.savez(tmp_path / "data.npz", data=np.arange(3))
     before = (tmp_path / "data.npz").read_bytes()
@@ -62,7 +62,7 @@ def test_a_final_file_is_never_replaced_by_recovery(tmp_path: Path, overwrite: b
 
 
 def test_what_a_crash_left_beside_a_finished_export_is_removed(tmp_path: Path) -> None:
-    """The last two steps of finalizing: the journal without its scan file is of no use any more."""
+    """A crash before the last step of finalizing leaves the journal without its scan file. It is superfluous."""
     part = interrupt(tmp_path / "data.npz")
     journal = journal_path(part).read_bytes()
     lys_storage.recover(tmp_path)
@@ -74,7 +74,7 @@ def test_what_a_crash_left_beside_a_finished_export_is_removed(tmp_path: Path) -
 
 
 def test_a_scan_that_was_only_just_begun_leaves_no_trace(tmp_path: Path) -> None:
-    """Between the exclusive create of its file and the first byte in it, no frame can have come."""
+    """No frame can be written between the exclusive create of its file and the first byte in it."""
     (tmp_path / "data_0.npz.part").touch()
     (tmp_path / "data_0.npz.part.journal").write_bytes(b"half a jour")
     assert [found.cleaned_up for found in lys_storage.recover(tmp_path)] == [True]
@@ -82,7 +82,7 @@ def test_a_scan_that_was_only_just_begun_leaves_no_trace(tmp_path: Path) -> None
 
 
 def test_a_damaged_scan_is_told_and_left_as_it_is_while_the_others_are_recovered(tmp_path: Path) -> None:
-    """Nothing is raised for one scan's sake."""
+    """One damaged scan raises nothing."""
     broken = interrupt(tmp_path / "a.npz")
     interrupt(tmp_path / "b.npz")
     journal_path(broken).write_bytes(b"rubbish")
@@ -96,7 +96,7 @@ def test_a_damaged_scan_is_told_and_left_as_it_is_while_the_others_are_recovered
 
 
 def test_recover_trims_where_it_is_told_to(tmp_path: Path) -> None:
-    """A scan that was stopped at a hundredth of it is a file of a hundredth."""
+    """The export has the size of the lines that were begun, not of the whole grid."""
     interrupt(tmp_path / "data.npz", shape=(1000, 4096), frames=tuple(range(10)))
     (found,) = lys_storage.recover(tmp_path, incomplete="trim")
     assert found.path is not None
@@ -104,11 +104,11 @@ def test_recover_trims_where_it_is_told_to(tmp_path: Path) -> None:
     assert found.path.stat().st_size < 200_000
 
 
-# -- a scan file that was cut ------------------------------------------------------------------------------------------
+# -- a truncated scan file ---------------------------------------------------------------------------------------------
 
 
 def test_frames_behind_the_end_of_a_scan_file_that_was_cut_are_missing(tmp_path: Path) -> None:
-    """Their marks are true and their bytes are gone: no export may have a checksum of what is not in it."""
+    """Their bytes are missing, whatever their states: an export must not have a checksum of bytes that it lacks."""
     part = interrupt(tmp_path / "data.npz", frames=(0, 1, 2, 3), fill_value=7)
     os.truncate(part, 4096 + 2 * 6 + 5)
     (found,) = lys_storage.recover(tmp_path)
@@ -123,7 +123,7 @@ def test_frames_behind_the_end_of_a_scan_file_that_was_cut_are_missing(tmp_path:
 
 
 def test_recover_exports_every_interrupted_scan_below_a_folder(tmp_path: Path) -> None:
-    """With the fill where frames never came; running ones are left alone; what cannot be recovered stays."""
+    """Missing frames hold the fill value. Running scans are left alone; scans that cannot be recovered stay."""
     for k, name in enumerate(["a", "b/c"]):
         scan = lys_storage.create(tmp_path / name, (2, 3), fill_value=-1, grid_ndim=1)
         scan[k] = np.full(3, float(k))

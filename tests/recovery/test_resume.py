@@ -1,4 +1,4 @@
-"""A scan in progress that is resumed: it goes on where it was, for one process at a time, and runs nothing."""
+"""A resumed scan continues where it was suspended, in one process at a time, and executes nothing from its files."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from lys_storage import FrameIndexError, ScanClosedError, ScanInUseError, Storag
 from tests.helpers import assert_same_array, files, interrupt, load_export
 from tests.scan.scans import begin
 
-# -- where it was ------------------------------------------------------------------------------------------------------
+# -- the state of a resumed scan ---------------------------------------------------------------------------------------
 
 
 def test_a_suspended_scan_goes_on_where_it_was(tmp_path: Path) -> None:
-    """Frames, rewrites, grid, fill, axes and note; as often as one likes, by any of its names."""
+    """This includes frames, rewrites, grid, fill value, axes and note. It can be repeated, with any of its names."""
     scan, expected = (
         begin(tmp_path, (4, 3), "i4", fill_value=-7, axes=[range(4)], note={"n": 0}),
         np.full((4, 3), -7, "i4"),
@@ -46,7 +46,7 @@ def test_a_suspended_scan_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 def test_a_resumed_scan_keeps_its_grid(tmp_path: Path) -> None:
-    """And refuses a longer index as before."""
+    """It still refuses a longer index."""
     scan = begin(tmp_path, (4, 3))
     scan[1] = np.ones(3)
     scan.suspend()
@@ -84,7 +84,7 @@ def test_resuming_what_is_not_there_is_an_os_error(tmp_path: Path) -> None:
 
 
 def test_two_scans_of_one_name_have_to_be_told_apart(tmp_path: Path) -> None:
-    """Unnumbered ones that replace: each has an id."""
+    """Unnumbered scans that replace a file have an id in their name."""
     for _ in range(2):
         begin(tmp_path, overwrite=True).suspend()
     with pytest.raises(lys_storage.BadFileError, match="has 2 scans in progress, expected one: name one of"):
@@ -98,7 +98,7 @@ def test_two_scans_of_one_name_have_to_be_told_apart(tmp_path: Path) -> None:
 
 
 def test_a_resumed_scan_names_the_missing_frames_and_goes_on_in_the_same_file(tmp_path: Path) -> None:
-    """By its final name, or by its .part."""
+    """The scan is named by its final name or by its .part."""
     part = interrupt(tmp_path / "data.npz")
     inode = part.stat().st_ino
     with lys_storage.resume(tmp_path / "data.npz", shape=(4, 3), dtype="u2") as scan:
@@ -115,7 +115,7 @@ def test_a_resumed_scan_names_the_missing_frames_and_goes_on_in_the_same_file(tm
     ids=["another shape", "another dtype"],
 )
 def test_a_resume_as_something_else_is_refused(tmp_path: Path, asked: dict[str, Any], said: str) -> None:
-    """With both in the message; the scan stays as it is."""
+    """The message names both values. The scan stays as it is."""
     interrupt(tmp_path / "data.npz")
     with pytest.raises(lys_storage.ScanShapeError, match=said):
         lys_storage.resume(tmp_path / "data.npz", **asked)
@@ -123,7 +123,7 @@ def test_a_resume_as_something_else_is_refused(tmp_path: Path, asked: dict[str, 
 
 
 def test_only_one_process_resumes_a_scan(tmp_path: Path) -> None:
-    """The second one is told that it is being written."""
+    """The second process gets the error that the scan is being written."""
     interrupt(tmp_path / "data.npz")
     with lys_storage.resume(tmp_path / "data.npz"), pytest.raises(lys_storage.ScanInUseError):
         lys_storage.resume(tmp_path / "data.npz")
@@ -133,7 +133,7 @@ def test_only_one_process_resumes_a_scan(tmp_path: Path) -> None:
 
 
 def test_a_resumed_scan_runs_nothing_that_its_journal_says(tmp_path: Path) -> None:
-    """The note is a pickle: what is no plain data in it is refused by name, and still exported as it is."""
+    """The note is a pickle. What is not plain data in it is refused by name, and is exported unchanged."""
     interrupt(tmp_path / "data.npz", note={"where": Path("a")})
     scan = lys_storage.resume(tmp_path / "data.npz")
     with pytest.raises(lys_storage.UnsafeFileError, match="pathlib"):

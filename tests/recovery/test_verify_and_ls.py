@@ -1,4 +1,4 @@
-"""verify finds what has changed, ls tells the state of everything below a folder."""
+"""verify finds changed bytes; ls reports the state of everything below a folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.helpers import interrupt
 
 
 def test_verify_finds_a_byte_that_changed_anywhere(tmp_path: Path) -> None:
-    """In an export every byte of every member counts, in a scan in progress every frame that has a checksum."""
+    """It checks every byte of every member of an export, and every frame with a checksum of a scan in progress."""
     with lys_storage.create(tmp_path / "a.npz", (4, 3), "u2") as scan:
         scan[...] = np.ones((4, 3), "u2")
     part = interrupt(tmp_path / "b.npz")
@@ -29,7 +29,7 @@ def test_verify_finds_a_byte_that_changed_anywhere(tmp_path: Path) -> None:
 
 
 def test_verify_reads_what_lys_and_numpy_write(tmp_path: Path) -> None:
-    """Compressed members too; a file that is none of these is told, not raised."""
+    """It reads compressed members too. A file of another kind is reported, and raises nothing."""
     np.savez_compressed(tmp_path / "numpy.npz", data=np.arange(10.0))
     assert lys_storage.verify(tmp_path) == []
     (tmp_path / "other.npz").write_bytes(b"no archive")
@@ -38,7 +38,7 @@ def test_verify_reads_what_lys_and_numpy_write(tmp_path: Path) -> None:
 
 
 def test_ls_tells_the_state_of_everything(tmp_path: Path) -> None:
-    """Finalized, interrupted, running, damaged; frames written and expected."""
+    """It reports finalized, interrupted, running and damaged files, and the frames written and expected."""
     with lys_storage.create(tmp_path / "a.npz", (2,), "u1", grid_ndim=1) as scan:
         scan[...] = np.ones(2, "u1")
     interrupt(tmp_path / "b.npz")
@@ -54,7 +54,7 @@ def test_ls_tells_the_state_of_everything(tmp_path: Path) -> None:
 
 
 def test_interrupted_scans_of_a_folder_are_found_without_the_running_ones(tmp_path: Path) -> None:
-    """What DataStorage looks for in the background."""
+    """DataStorage searches for them in the background."""
     part = interrupt(tmp_path / "b.npz")
     scan = begin_scan(tmp_path, "data", (2,), "u1", numbered=True, replace_existing=False)
     assert find_interrupted(tmp_path) == [str(part)]

@@ -1,4 +1,4 @@
-"""File systems without locks: nobody can tell whether a scan is being written, so nobody takes it over unasked."""
+"""On a file system without locks nobody can tell whether a scan is being written: it is taken over only on request."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def writer_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_locks", "writer_is_known")
 def test_nothing_is_taken_over_where_nobody_can_tell_whether_it_is_written(tmp_path: Path) -> None:
-    """The scan of a living process would be exported, and written on by both."""
+    """Otherwise the scan of a living process would be exported, and two processes would write it."""
     with lys_storage.create(tmp_path / "data.npz", (3, 2), "u2", grid_ndim=1) as scan:
         scan[0] = np.full(2, 7, "u2")
         for dry_run in (True, False):
@@ -61,7 +61,7 @@ def test_nothing_is_taken_over_where_nobody_can_tell_whether_it_is_written(tmp_p
 
 @pytest.mark.usefixtures("no_locks")
 def test_with_force_it_is_taken_over(tmp_path: Path) -> None:
-    """Who says that no process writes it answers for that."""
+    """The user is responsible for the statement that no process writes it."""
     interrupt(tmp_path / "a.npz")
     interrupt(tmp_path / "b.npz")
     for name in ("c.npz.part", "c.npz.part.journal"):
@@ -76,7 +76,7 @@ def test_with_force_it_is_taken_over(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("no_locks", "writer_is_known")
 def test_the_command_says_first_who_wrote_it(tmp_path: Path) -> None:
-    """Without --force it is exit code 1; with it, the writer is printed before anything is done."""
+    """Without --force the exit code is 1. With --force the writer is printed before anything changes."""
     part = interrupt(tmp_path / "a.npz")
     refused = CliRunner().invoke(main, ["recover", str(tmp_path)])
     assert refused.exit_code == 1
