@@ -1,4 +1,4 @@
-"""Exports with members of which some are changed, and .npy members with a pickle of the test's choice."""
+"""Exports with changed members, and .npy members with a given pickle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 
 def with_members(path: Path, changes: dict[str, bytes | None], source: Path | None = None) -> Path:
-    """A .npz with the members of `source`, some of them changed, added, or (None) left out."""
+    """A .npz with the members of `source`, of which `changes` replaces, adds, or (None) removes some."""
     members: dict[str, bytes | None] = {}
     if source is not None:
         with zipfile.ZipFile(source) as archive:
@@ -24,7 +24,7 @@ def with_members(path: Path, changes: dict[str, bytes | None], source: Path | No
 
 
 def npy(array: Any, pickled: bytes | None = None) -> bytes:
-    """A .npy, with these bytes in the place of its pickle."""
+    """A .npy, with these bytes instead of its pickle."""
     stream = io.BytesIO()
     np.lib.format.write_array(stream, np.asarray(array, object) if pickled else np.asarray(array), allow_pickle=True)
     return stream.getvalue() if pickled is None else stream.getvalue()[: stream.getvalue().index(b"\n") + 1] + pickled

@@ -1,4 +1,4 @@
-"""What numpy.load and lys.Wave read, open_wave reads: files of other versions, of other programs, and of Python 2."""
+"""open_wave reads what numpy.load and lys.Wave read: files of other versions, of other programs, and of Python 2."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_every_array_in_every_header_and_compression(
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed], ids=["stored", "compressed"])
 @pytest.mark.parametrize("data", ARRAYS.values(), ids=ARRAYS)
 def test_what_numpy_saves(tmp_path: Path, data: Any, save: Any) -> None:
-    """One array alone, with ZIP64 fields, as numpy always has them."""
+    """A single array, with the ZIP64 fields that numpy always writes."""
     save(tmp_path / "a.npz", data=data)
     assert_read_as(tmp_path / "a.npz", data)
 
@@ -144,7 +144,7 @@ def object_npy(pickled: bytes, shape: tuple[int, ...]) -> bytes:
 
 @pytest.mark.parametrize("trust", [False, True])
 def test_pickles_that_python_2_wrote(tmp_path: Path, trust: bool) -> None:
-    """Its texts are bytes: numpy.load(encoding="latin1") reads them. Numbers of an array are in such a text."""
+    """Its texts are bytes, which numpy.load(encoding="latin1") reads. The numbers of an array are in such a text."""
     note = PYTHON_2 % (b"", b"O8", b"|", 63, b"](dp1\nU\x03keyU\x02\xb5msU\x01bI01\nsU\x01nL5L\nsa") + b"."
     axes = PYTHON_2 % (b"K\x02", b"O8", b"|", 63, b"](" + AXIS_OF_PYTHON_2 + b"Ne") + b"."
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
@@ -166,7 +166,7 @@ def test_pickles_that_python_2_wrote(tmp_path: Path, trust: bool) -> None:
 @pytest.mark.parametrize("protocol", [0, 1, 2], ids="protocol {}".format)
 @pytest.mark.parametrize("core", [b"numpy.core.multiarray", b"numpy._core.multiarray"], ids=["numpy 1", "numpy 2"])
 def test_an_export_of_lys_with_an_old_pickle(tmp_path: Path, protocol: int, core: bytes) -> None:
-    """numpy wrote protocol 2 before 1.17: it names _codecs.encode for bytes, and __builtin__ for sets and their like."""
+    """Before 1.17 numpy wrote protocol 2: it names _codecs.encode for bytes, and __builtin__ for sets and others."""
     axes = np.empty(3, object)
     axes[:] = [np.linspace(0, 1, 89), np.arange(400) - 2642.5, None]
     note = np.array({"name": "µ", "set": {1}, "bytes": b"\x00\xff", "none": b"", "range": range(3)}, object)
@@ -201,7 +201,7 @@ def test_encode_makes_bytes_of_latin_1_text_and_nothing_else(tmp_path: Path, exp
 
 
 def test_bytes_of_a_number_are_refused(tmp_path: Path, export: Path) -> None:
-    """`bytes(10**9)` would be a gigabyte of zeros."""
+    """`bytes(10**9)` would allocate a gigabyte of zeros."""
     boxed = PYTHON_2 % (b"", b"O8", b"|", 63, b"](dU\x01kc__builtin__\nbytes\n(I1000000000\ntRsa") + b"."
     path = with_members(tmp_path / "a.npz", {"note.npy": object_npy(boxed, ())}, export)
     with lys_storage.open_wave(path) as wave:

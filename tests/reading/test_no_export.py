@@ -1,4 +1,4 @@
-"""What is no export: each error says what is there, and what to do."""
+"""Files that are not exports: each error says what the file is, and what to do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def said(path: Path) -> str:
 
 @pytest.mark.parametrize("running", [True, False], ids=["running", "interrupted"])
 def test_a_scan_in_progress(tmp_path: Path, running: bool) -> None:
-    """By the name of its scan file, of its journal, and of its export to be."""
+    """It is named by its scan file, its journal, and its later export."""
     part = tmp_path / "a.npz.part"
     with lys_storage.create(tmp_path / "a.npz", (4, 3), "u2", grid_ndim=1) as scan:
         scan[0] = np.ones(3, "u2")
@@ -59,7 +59,7 @@ def test_a_folder(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_missing(tmp_path: Path) -> None:
-    """The suffix may have been forgotten: lys adds it."""
+    """The suffix may be left out by mistake: lys adds it."""
     with pytest.raises(StorageOSError) as caught:
         lys_storage.open_wave(tmp_path / "none.npz")
     assert (
@@ -93,7 +93,7 @@ def test_an_empty_file(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_of_another_format(tmp_path: Path, begin: bytes, what: str, next_step: str) -> None:
-    """What it is, what was expected, what reads it."""
+    """The message says what the file is, what was expected, and what reads it."""
     path = tmp_path / "a.npz"
     path.write_bytes(begin + bytes(500))
     assert said(path) == f"{path} is {what}, expected an export: a .npz with an array 'data'; {next_step}"
@@ -103,7 +103,7 @@ RESTORE = "; if it was an export, restore a copy; lys-storage verify lists all f
 
 
 def test_an_export_that_is_cut_short(tmp_path: Path) -> None:
-    """It begins as a ZIP archive: the reason that zipfile gives is kept."""
+    """It begins as a ZIP archive. The message keeps the reason that zipfile gives."""
     path = lys_storage.create(tmp_path / "a.npz", (300,)).close()
     path.write_bytes(path.read_bytes()[:5000])
     reason = "BadZipFile: File is not a zip file"
@@ -124,7 +124,7 @@ def test_a_file_that_this_user_may_not_read(tmp_path: Path) -> None:
     path.chmod(0)
     user = os.geteuid()
     try:
-        if user == 0:  # root may read everything
+        if user == 0:  # root can read everything
             os.seteuid(65534)
         text = said(path)
     finally:
@@ -134,7 +134,7 @@ def test_a_file_that_this_user_may_not_read(tmp_path: Path) -> None:
 
 
 def test_an_npz_of_others(tmp_path: Path) -> None:
-    """The arrays that it has, and who reads them."""
+    """The message lists its arrays, and what reads them."""
     path = tmp_path / "a.npz"
     np.savez(path, counts=np.zeros(2), x=np.zeros(3))
     text = f"{path}: is not an export: it has no array 'data'. It holds 'counts', 'x'; numpy.load reads its arrays"
@@ -152,7 +152,7 @@ def test_a_zip_of_others(tmp_path: Path) -> None:
 
 
 def test_a_part_of_another_program(tmp_path: Path) -> None:
-    """A browser's, say: nothing of a scan is said where there is no journal."""
+    """For example of a browser. Without a journal the message does not mention a scan."""
     (tmp_path / "setup.exe.part").write_bytes(b"MZ" * 100)
     text = said(tmp_path / "setup.exe.part")
     assert ("is not a ZIP archive" in text, "scan" in text.replace(str(tmp_path), "")) == (True, False)

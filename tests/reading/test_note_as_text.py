@@ -1,4 +1,4 @@
-"""A note that is no plain data, or damaged: a text is in its place, and all else is handed out. Nothing is run."""
+"""Values of a note that are not plain data become texts; a damaged note is empty. Nothing is run."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def note_npy(note: Any, protocol: int = 4) -> bytes:
 def test_what_is_no_plain_data_is_a_text_of_its_name_and_arguments(
     tmp_path: Path, export: Path, value: Any, text: str, protocol: int
 ) -> None:
-    """Its neighbours are as they were, in any place of the note; axes, shape and data too; allow_pickle=True gives the object."""
+    """The rest of the note, axes, shape and data are unchanged. allow_pickle=True gives the object."""
     note = {"before": np.arange(3), "it": value, "nested": [{"it": (value, 1)}], "after": "µ"}
     path = with_members(tmp_path / "a.npz", {"note.npy": note_npy(note, protocol)}, export)
     with lys_storage.open_wave(path) as wave:
@@ -144,7 +144,7 @@ DAMAGED: dict[str, bytes | None] = {
 def test_a_note_that_cannot_be_read_is_empty_and_the_data_are_handed_out(
     tmp_path: Path, export: Path, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A warning names the file and what is wrong; `verify` and `ls` tell it."""
+    """A warning names the file and the problem; `verify` reports it."""
     path = with_members(tmp_path / "a.npz", {"note.npy": content}, export)
     with caplog.at_level(logging.WARNING), lys_storage.open_wave(path) as wave:
         assert wave.note == {}
@@ -162,7 +162,7 @@ def test_a_note_that_cannot_be_read_is_empty_and_the_data_are_handed_out(
 
 @pytest.mark.parametrize("trust", [False, True])
 def test_a_note_of_a_class_that_is_not_here_leaves_the_data(tmp_path: Path, export: Path, trust: bool) -> None:
-    """As a note is that was written where another package was installed."""
+    """The note was written where another package is installed."""
     pickled = pickle.dumps(np.array({"k": decimal.Decimal(1)}, object), 2).replace(b"decimal\n", b"elsewhere\n")
     path = with_members(tmp_path / "a.npz", {"note.npy": npy(np.array({}, object), pickled)}, export)
     with lys_storage.open_wave(path, allow_pickle=trust) as wave:
@@ -181,7 +181,7 @@ def test_axes_that_cannot_be_read_are_an_error(tmp_path: Path, export: Path) -> 
 
 
 def test_the_note_of_a_scan_that_is_resumed_is_not_replaced_by_texts(tmp_path: Path) -> None:
-    """What its journal holds goes into the export as it is."""
+    """The content of the journal is exported unchanged."""
     where = pathlib.PurePosixPath("a")
     lys_storage.create(tmp_path / "a.npz", (2,), note={"where": where}).suspend()
     lys_storage.resume(tmp_path / "a.npz").close()

@@ -1,4 +1,4 @@
-"""What a StoredWave hands out is of one file, whatever happens to the file's name meanwhile."""
+"""Everything that a StoredWave returns is from one file, also if another file takes its name meanwhile."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ READING = str(Path(reading.__file__).parent)
 
 @pytest.fixture
 def two(tmp_path: Path) -> tuple[Path, Path]:
-    """Exports that differ in shape, dtype, values, axes and note. Both have their array at the same place."""
+    """Exports that differ in shape, dtype, values, axes and note. Their arrays have the same offset."""
     for number, shape, dtype in ((1, (3, 4), "u1"), (2, (30, 40), "f8")):
         path = tmp_path / f"{number}.npz"
         with lys_storage.create(path, shape, dtype, axes=[[number] * shape[0]], note={"number": number}) as scan:
@@ -33,12 +33,12 @@ def two(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def replace(path: Path, source: Path) -> None:
-    """Put a copy of `source` in the place of `path`, in one step."""
+    """Replace `path` with a copy of `source` in one step."""
     os.replace(shutil.copyfile(source, path.with_name("new")), path)
 
 
 def numbers(wave: lys_storage.StoredWave) -> set[Any]:
-    """The numbers of the files of which everything that `wave` gives has come."""
+    """The numbers of the files from which the contents of `wave` were read."""
     shape, dtype = {1: ((3, 4), "u1"), 2: ((30, 40), "f8")}[wave.note["number"]]
     assert (wave.shape, wave.dtype) == (shape, dtype)
     found = [np.unique(wave.data), np.unique(wave.read(0)), np.unique(wave.axes[0])]
@@ -51,7 +51,7 @@ def numbers(wave: lys_storage.StoredWave) -> set[Any]:
 
 @contextmanager
 def once_at_line(k: int, act: Callable[[], None]) -> Iterator[list[int]]:
-    """Call `act` before the k-th line that runs in the package `reading`. Gives a list with the number of lines so far."""
+    """Call `act` before the k-th line that runs in the package `reading`. Yields [number of lines so far]."""
     lines, before = [0], sys.gettrace()
 
     def trace(frame: Any, event: str, arg: Any) -> Any:
@@ -87,7 +87,7 @@ def test_a_file_that_is_replaced_before_any_line_is_not_mixed_with_the_new_one(
 
 
 def test_a_file_that_is_replaced_while_it_is_verified_is_one_of_the_two(tmp_path: Path, two: tuple[Path, Path]) -> None:
-    """One has a rotten array, the other an unreadable note: `verify` tells the one or the other, never neither or both."""
+    """One has a rotten array, the other an unreadable note. `verify` reports exactly one of these problems."""
     content = bytearray(two[0].read_bytes())
     content[4096] ^= 1
     (tmp_path / "rotten.npz").write_bytes(content)
@@ -108,7 +108,6 @@ def test_a_file_that_is_replaced_while_it_is_verified_is_one_of_the_two(tmp_path
 def test_opens_beside_a_writer_that_replaces_the_file_show_one_file_each(
     tmp_path: Path, two: tuple[Path, Path]
 ) -> None:
-    """2,000 opens."""
     path, over = tmp_path / "a.npz", threading.Event()
     replace(path, two[0])
 

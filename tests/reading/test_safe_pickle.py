@@ -1,4 +1,4 @@
-"""Pickles in a file: plain data come back; what is more is refused by name, and never run."""
+"""Pickles in a file: plain data are loaded; everything else is refused by name, and never run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lys_storage import UnsafeFileError
 from tests.helpers import assert_same_array, some
 from tests.reading.exports import npy, with_members
 
-# -- plain data and what is more ---------------------------------------------------------------------------------------
+# -- plain data and everything else ------------------------------------------------------------------------------------
 
 PLAIN: dict[str, Any] = {
     "numbers": [0, -5, 1 << 100, 2.5, float("inf"), 1 + 2j, True, None],
@@ -53,7 +53,7 @@ def same(one: Any, other: Any) -> bool:
 @pytest.mark.parametrize("values", PLAIN.values(), ids=PLAIN)
 @pytest.mark.parametrize("protocol", range(6))
 def test_plain_data_in_a_note_come_back(tmp_path: Path, export: Path, values: list[Any], protocol: int) -> None:
-    """In protocol 2, which numpy wrote before 1.17, in those of later versions, and in all others."""
+    """This holds for protocol 2, which numpy wrote before 1.17, and for all others."""
     boxed = np.empty((), object)
     boxed[()] = {"values": values}
     note = npy(boxed, pickle.dumps(boxed, protocol))
@@ -85,7 +85,7 @@ def test_arrays_in_a_note_come_back(tmp_path: Path, array: Any) -> None:
 
 
 class Evil:
-    """A pickle that runs a command when it is loaded."""
+    """Unpickling it runs a command."""
 
     def __init__(self, function: Any, *args: Any) -> None:
         self.call = function, args
@@ -125,7 +125,7 @@ def test_axes_of_more_than_plain_data_are_refused_by_name_and_not_run(
 def test_a_note_of_more_than_plain_data_gives_texts_and_is_not_run(
     tmp_path: Path, export: Path, value: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The data and the other keys are handed out; `verify` says what was not looked at."""
+    """The data and the other keys are read. `verify` says what was not checked."""
     monkeypatch.chdir(tmp_path)
     boxed = np.empty((), object)
     boxed[()] = {"x": value, "y": 1}
@@ -143,7 +143,7 @@ def test_a_note_of_more_than_plain_data_gives_texts_and_is_not_run(
 
 
 def test_trust_loads_a_pickle_of_more_than_plain_data(tmp_path: Path) -> None:
-    """The user's own files, with objects of the user's own."""
+    """This is for the user's own files, with objects of the user's own classes."""
     note = {"path": Path("a"), "counter": collections.Counter("aab")}
     with lys_storage.create(tmp_path / "data.npz", (2,), note=note):
         pass
@@ -154,7 +154,7 @@ def test_trust_loads_a_pickle_of_more_than_plain_data(tmp_path: Path) -> None:
 
 
 def test_recovery_never_unpickles(tmp_path: Path) -> None:
-    """Axes and note are copied as they are: a scan with a note that cannot be read again is exported all the same."""
+    """It copies axes and note unchanged: a scan with an unreadable note is exported."""
     scan = lys_storage.create(tmp_path / "data.npz", (2,), note={"x": Evil(os.abort)})
     scan.suspend()
     (result,) = lys_storage.recover(tmp_path)
@@ -163,18 +163,18 @@ def test_recovery_never_unpickles(tmp_path: Path) -> None:
         assert wave.note == {"x": f"<{os.abort.__module__}.abort()>"}
 
 
-# -- pointers made of bytes --------------------------------------------------------------------------------------------
+# -- pointers from bytes -----------------------------------------------------------------------------------------------
 
 
 class PointerArray:
-    """Reads memory at an address of the file's choice: an object array over bytes."""
+    """Reads memory at an address that the file gives: an object array over bytes."""
 
     def __reduce__(self) -> Any:
         return np.ndarray, ((1,), "O", b"\x41" * 8)
 
 
 class UnflaggedDtype:
-    """A structured dtype that says it holds no objects, and does."""
+    """A structured dtype that claims to have no objects, but has some."""
 
     def __reduce__(self) -> Any:
         return np.dtype, ("V8",), (3, "|", None, ("a",), {"a": (np.dtype("O"), 0)}, 8, 1, 0)
@@ -191,7 +191,7 @@ class PointerRecord:
 def test_a_pickle_that_makes_pointers_of_bytes_is_refused(
     tmp_path: Path, run_child: Any, value: object, member: str, answer: str
 ) -> None:
-    """Plain data only: numpy's own constructors, called as a file says, read (and call) any address."""
+    """numpy's own constructors, called with arguments of a file, read (and call) any address."""
     lys_storage.create(tmp_path / "good.npz", (2,), "u1").close()
     boxed = np.empty((), object)
     boxed[()] = {"x": value}

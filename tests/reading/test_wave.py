@@ -1,4 +1,4 @@
-"""Reading finished exports, ours and others': read-only, without running what a file says, and by an exception at worst."""
+"""Reading finished exports, own and others': read-only, without running code of the file; errors are exceptions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lys_storage import BadFileError, ScanClosedError, StorageOSError
 from tests.helpers import assert_same_array, some, write_anew
 from tests.reading.exports import with_members
 
-# -- what it gives -----------------------------------------------------------------------------------------------------
+# -- what it returns ---------------------------------------------------------------------------------------------------
 
 
 def test_an_export_is_a_read_only_map_with_axes_note_and_info(export: Path) -> None:
@@ -90,7 +90,7 @@ def test_any_number_of_readers_can_have_a_file_open(export: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a file that is mapped cannot be cut there")
 def test_read_raises_where_a_map_would_kill(export: Path, run_child: Callable[..., Any]) -> None:
-    """A file that is cut behind the reader's back, as one on a share can be."""
+    """Another process truncates the file, which can happen on a share."""
     child = run_child(
         """
 import os, sys, lys_storage
@@ -109,11 +109,11 @@ print("alive")
     assert (child.code, child.out.splitlines()) == (0, ["6", *[f"StorageOSError 5 {export}"] * 4, "alive"])
 
 
-# -- files of others ---------------------------------------------------------------------------------------------------
+# -- files of other programs -------------------------------------------------------------------------------------------
 
 
 def test_a_compressed_npz_as_lys_writes_it_is_read_into_memory(tmp_path: Path) -> None:
-    """`numpy.savez_compressed` with the members of `lys.Wave.export`."""
+    """`numpy.savez_compressed` writes the members of `lys.Wave.export`."""
     data, axes = some((3, 4), "f8"), [np.arange(3) * 0.5, np.arange(4, dtype="f4")]
     stored = np.array(axes, dtype=object)
     np.savez_compressed(tmp_path / "a.npz", data=data, axes=stored, note={"名": 1})  # type: ignore[arg-type]
@@ -137,7 +137,7 @@ def test_a_compressed_npz_as_lys_writes_it_is_read_into_memory(tmp_path: Path) -
     ],
 )
 def test_what_numpy_saved_is_read_as_it_is(tmp_path: Path, data: Any, save: Callable[..., None]) -> None:
-    """With no axes and no note: those are None, or index coordinates, and empty."""
+    """Without axes and note, the axes are None or index coordinates, and the note is empty."""
     save(tmp_path / "a.npz", data=data)
     with lys_storage.open_wave(tmp_path / "a.npz") as wave:
         assert_same_array(wave.data, data)
@@ -166,7 +166,7 @@ def test_an_acquisition_that_is_no_dict_gives_no_info(tmp_path: Path, export: Pa
         assert_same_array(wave.data, some((4, 5, 2, 3), "i4"))
 
 
-# -- what is no export -------------------------------------------------------------------------------------------------
+# -- files that are not exports ----------------------------------------------------------------------------------------
 
 
 def header(shape: str = "(3,)", descr: str = "'<f8'") -> bytes:
@@ -192,7 +192,7 @@ def header(shape: str = "(3,)", descr: str = "'<f8'") -> bytes:
 )
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED], ids=["stored", "compressed"])
 def test_data_that_are_none_are_a_bad_file(tmp_path: Path, data: bytes, method: int) -> None:
-    """Never another exception, nor memory by what a header claims."""
+    """No other exception is raised, and no memory is allocated for the size that a header claims."""
     with zipfile.ZipFile(tmp_path / "a.npz", "w", method) as archive:
         archive.writestr("data.npy", data)
     with pytest.raises(BadFileError) as caught:
@@ -219,9 +219,9 @@ def test_an_export_that_is_cut_anywhere_is_a_bad_file(tmp_path: Path, export: Pa
 
 
 def test_any_byte_of_the_tail_may_rot_and_it_is_read_rightly_or_a_bad_file(tmp_path: Path, export: Path) -> None:
-    """Names, sizes, offsets, checksums, pickles: a byte that means something is refused, another one changes nothing.
+    """Names, sizes, offsets, checksums, pickles: a damaged byte that matters is refused, any other changes nothing.
 
-    A byte of the note makes the note empty, and is told: the data are handed out.
+    After damage in the note, the note is empty and this is reported; the data are read.
     """
     data, opened, rotten_notes = bytearray(export.read_bytes()), set(), set()
     for at in range(4096 + 480, len(data)):
@@ -254,7 +254,7 @@ def test_any_byte_of_the_tail_may_rot_and_it_is_read_rightly_or_a_bad_file(tmp_p
 
 @pytest.mark.parametrize("at", [0, 5000, -1], ids=["the first byte of the array", "one amid it", "the last"])
 def test_with_check_every_byte_is_read_and_a_wrong_one_is_a_bad_file(tmp_path: Path, at: int) -> None:
-    """Without, opening costs the same for any size, and what has rotted in the array is not met."""
+    """Without `verify` opening has the same cost for any size, and does not find damage in the array."""
     path = tmp_path / "data.npz"
     with lys_storage.create(path, (3000,), "<u2", grid_ndim=0) as scan:
         scan[()] = np.arange(3000, dtype="<u2")

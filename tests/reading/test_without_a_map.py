@@ -1,4 +1,4 @@
-"""Nothing is mapped, or taken out of its compression, until `data` is asked for: all else works where maps are refused."""
+"""Nothing is mapped or decompressed until `data` is read: everything else works where maps are refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.helpers import assert_same_array, some
 def test_where_maps_are_refused_all_but_data_is_read(
     export: Path, monkeypatch: pytest.MonkeyPatch, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """ENODEV: file systems without maps. `data` names the other way."""
+    """File systems without maps give ENODEV. The error of `data` names the alternative."""
 
     def refuse(*args: Any, **options: Any) -> Any:
         raise OSError(code, os.strerror(code))
@@ -46,7 +46,7 @@ def test_where_maps_are_refused_all_but_data_is_read(
 
 @pytest.mark.skipif(os.name != "posix" or not Path("/proc/self/statm").exists(), reason="limits as Linux has them")
 def test_under_a_limit_of_memory_a_larger_file_is_read(tmp_path: Path, run_child: Callable[..., Any]) -> None:
-    """`ulimit -v`, as batch systems set it."""
+    """Batch systems set `ulimit -v`."""
     lys_storage.create(tmp_path / "a.npz", (256, 1 << 20), "u1", grid_ndim=1, fill_value=0).close()
     child = run_child(
         """
@@ -86,7 +86,7 @@ def test_a_compressed_array_takes_no_memory_until_it_is_asked_for(tmp_path: Path
 
 
 def test_a_compressed_array_that_has_rotten_is_a_bad_file_when_it_is_asked_for(tmp_path: Path) -> None:
-    """With `check` it is one at once."""
+    """With `verify` it is one when it is opened."""
     np.savez_compressed(tmp_path / "a.npz", data=some((100_000,), "i8"))
     content = bytearray((tmp_path / "a.npz").read_bytes())
     content[-1000] ^= 1
@@ -110,7 +110,7 @@ def _in_child(wave: lys_storage.StoredWave, answer: Any) -> None:
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="there are no forks here")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_reads_the_data_of_a_wave_that_its_parent_opened(export: Path) -> None:
-    """Also where the parent has not asked for them before."""
+    """The parent may not have read the data before."""
     context = multiprocessing.get_context("fork")
     with lys_storage.open_wave(export) as wave:
         answer = context.SimpleQueue()
