@@ -1,4 +1,4 @@
-"""The export: a ZIP that everybody reads, its array on a page, and what the acquisition was."""
+"""The export: a ZIP that every program reads, its array at a page boundary, and the acquisition."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def export(tmp_path: Path, shape: Any, dtype: Any, frames: dict[Any, Any], **opt
 
 
 def array_offset(path: Path) -> int:
-    """Where the array of an export begins: behind the local header and the .npy header, read with nothing of ours."""
+    """The offset of the array in an export, from its local header and .npy header, read without lys_storage."""
     with zipfile.ZipFile(path) as archive, path.open("rb") as stream:
         start = archive.getinfo("data.npy").header_offset
         stream.seek(start + 26)
@@ -46,7 +46,7 @@ def array_offset(path: Path) -> int:
 
 
 def test_the_members_of_an_export_are_those_of_lys_and_the_acquisition_in_this_order(tmp_path: Path) -> None:
-    """`data.npy` is first, so that its place is known when the scan is reserved. Nothing is compressed."""
+    """`data.npy` is first, so that its offset is known when the scan is created. Nothing is compressed."""
     path = export(tmp_path, (2, 3), "f8", {(): np.ones((2, 3))})
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None
@@ -67,7 +67,7 @@ def test_the_members_of_an_export_bear_the_time_at_which_the_scan_began(tmp_path
 
 @pytest.mark.parametrize("shape", [(), (1,), (5,), (3, 4), (2, 3, 4, 5), (1,) * 32], ids=str)
 def test_the_array_begins_at_a_page(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    """A map of it is then of whole pages, and of any alignment that a processor asks for."""
+    """A map of it then consists of whole pages, and is aligned for every processor."""
     path = export(tmp_path, shape, "u2", {(): np.ones(shape, "u2")})
     assert array_offset(path) % 4096 == 0
     mapped = np.memmap(path, "u2", "r", array_offset(path), shape)
@@ -77,7 +77,7 @@ def test_the_array_begins_at_a_page(tmp_path: Path, shape: tuple[int, ...]) -> N
 
 @pytest.fixture
 def large(tmp_path: Path) -> Path:
-    """An export of 256 frames of 128 KiB, of which three have come: its array begins at 128 KiB."""
+    """An export of 256 frames of 128 KiB, of which three were written: its array begins at 128 KiB."""
     frames = {k: some((1 << 17,), "u1", seed=k) for k in (0, 100, 255)}
     return export(tmp_path, (256, 1 << 17), "u1", frames, grid_ndim=1)
 
@@ -115,7 +115,7 @@ def test_a_large_scan_is_recovered_wherever_its_array_begins(
 
 
 def test_a_large_scan_takes_another_dtype_and_is_cut(tmp_path: Path) -> None:
-    """Both lay it out anew: its array may begin elsewhere then, and stays where it is."""
+    """A change of the dtype can move the array, and a cut does not move it."""
     with lys_storage.create(tmp_path / "data.npz", (256, 1 << 17), "u1", grid_ndim=1, incomplete="trim") as scan:
         scan.change_dtype("u4")
         scan[0] = some((1 << 17,), "u4")
@@ -127,7 +127,7 @@ def test_a_large_scan_takes_another_dtype_and_is_cut(tmp_path: Path) -> None:
 
 
 def test_what_lies_before_the_head_becomes_zeros(tmp_path: Path) -> None:
-    """The head of an older layout, where a change of dtype was cut off, or a sector that has rotted."""
+    """They can be the head of an older layout, after an interrupted change of the dtype, or a damaged sector."""
     with lys_storage.create(tmp_path / "data.npz", (256, 1 << 17), "u1", grid_ndim=1) as scan:
         scan._store.file.write_at(b"PK\3\4", 5000)
         scan._store.file.write_at(b"x", scan._store.table.array_offset - 1000)
@@ -171,7 +171,7 @@ def test_info_zip_accepts_an_export(tmp_path: Path, came: bool) -> None:
 
 
 def test_other_programs_can_add_to_an_export_and_copy_out_of_it(tmp_path: Path) -> None:
-    """The central directory is sound enough for zipfile to append behind it."""
+    """zipfile can append to the central directory."""
     path = export(tmp_path, (3,), "u1", {(): np.arange(3, dtype="u1")})
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("more.txt", "more")
@@ -216,7 +216,7 @@ def test_every_dtype_of_fixed_size_comes_back_bit_for_bit(tmp_path: Path, dtype:
 
 
 def test_a_structured_dtype_with_gaps_comes_back(tmp_path: Path) -> None:
-    """What is in the gaps is nobody's."""
+    """The bytes in the gaps have no meaning."""
     dtype = np.dtype([("a", "u1"), ("b", "f8")], align=True)
     data = some((4, 3), dtype)
     actual = load_export(export(tmp_path, (4, 3), dtype, {(): data})).data
@@ -247,7 +247,7 @@ def test_special_numbers_come_back_bit_for_bit(tmp_path: Path, value: float) -> 
     ],
 )
 def test_axes_are_stored_as_numpy_stores_a_list_of_them(tmp_path: Path, shape: Any, axes: Any) -> None:
-    """`numpy.array(list_of_axes, dtype=object)`, as lys does it: where all have one length that is a table."""
+    """As in lys it is `numpy.array(list_of_axes, dtype=object)`: a table if all axes have one length."""
     given = axes if axes is not None else [None] * len(shape)
     full = [np.array(a) if a is not None else np.arange(n).astype(float) for a, n in zip(given, shape, strict=True)]
     path = export(tmp_path, shape, "u1", {}, axes=axes)
@@ -260,7 +260,7 @@ def test_axes_are_stored_as_numpy_stores_a_list_of_them(tmp_path: Path, shape: A
 
 
 def test_long_axes_are_stored_without_a_python_object_for_each_point(tmp_path: Path) -> None:
-    """None stands for index coordinates, which lys makes by itself: memory does not go with a dimension's length."""
+    """None stands for index coordinates, which lys computes: memory does not grow with the length of a dimension."""
     path = export(tmp_path, (3, 200_000), "u1", {}, axes=[[5, 6, 7]])
     with zipfile.ZipFile(path) as archive:
         assert archive.getinfo("axes.npy").file_size < 10_000
@@ -283,7 +283,7 @@ def test_names_and_notes_beyond_ascii_come_back(tmp_path: Path, name: str) -> No
 
 
 def test_the_acquisition_says_what_came_and_when(tmp_path: Path) -> None:
-    """Format and version, software, beginning and end (UTC), frames expected and written, which are missing."""
+    """It has format and version, software, start and end (UTC), frames expected and written, and the missing frames."""
     before = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=1)
     frames = {(0,): np.ones((4, 2), "u1"), (2, 1): np.ones(2, "u1")}
     info = load_export(export(tmp_path, (3, 4, 2), "u1", frames, grid_ndim=2)).info
@@ -324,7 +324,7 @@ def test_missing_frames_are_runs_from_the_first_to_before_the_last(tmp_path: Pat
 
 
 def test_runs_are_found_across_the_pieces_that_the_marks_are_read_in(tmp_path: Path) -> None:
-    """65,536 states at a time."""
+    """65,536 states are read at a time."""
     with lys_storage.create(tmp_path / "data.npz", (140_000,), "u1", grid_ndim=1, flush_interval_s=None) as scan:
         for first, stop in ((10, 65_530), (65_540, 131_072)):
             scan[first:stop] = np.ones(stop - first, "u1")
@@ -335,7 +335,7 @@ def test_runs_are_found_across_the_pieces_that_the_marks_are_read_in(tmp_path: P
 
 @pytest.mark.parametrize("runs", [10_000, 10_001], ids=["as many runs as are spelled out", "one more"])
 def test_more_runs_than_10000_are_a_map_of_bits(tmp_path: Path, runs: int) -> None:
-    """`missing` says then what fits, and `missing.npy` all of it."""
+    """`missing` then lists the first 10,000 runs, and `missing.npy` has all missing frames."""
     came = np.zeros(2 * runs + 5, bool)
     came[1 : 2 * runs : 2] = True
     came[-5:] = True
@@ -352,12 +352,12 @@ def test_more_runs_than_10000_are_a_map_of_bits(tmp_path: Path, runs: int) -> No
             assert np.array_equal(np.unpackbits(members["missing"], count=len(came)).astype(bool), ~came)
 
 
-# -- big ---------------------------------------------------------------------------------------------------------------
+# -- larger than 4 GiB -------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def sparse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files keep their holes here, or the test is skipped; space is not preallocated, so that nothing is written."""
+    """Skip the test if files have no holes here. Do not preallocate, so that nothing is written."""
     with (tmp_path / "holes").open("wb") as stream:
         stream.truncate(1 << 33)
     if (tmp_path / "holes").stat().st_blocks * 512 > 1 << 20:
@@ -367,7 +367,7 @@ def sparse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_archive_beyond_4_gib_is_a_sound_zip64(tmp_path: Path, sparse: None) -> None:
-    """Sizes and offsets that 32 bits do not hold; the frames behind the 4 GiB line are read back."""
+    """Its sizes and offsets need more than 32 bits. Frames beyond 4 GiB are read back."""
     rows, size = 5 << 8, 1 << 22
     scan = lys_storage.create(tmp_path / "data.npz", (rows, size), "u1", grid_ndim=1, flush_interval_s=None)
     first, last = some((size,), "u1", 1), some((size,), "u1", 2)
@@ -387,7 +387,7 @@ def test_an_archive_beyond_4_gib_is_a_sound_zip64(tmp_path: Path, sparse: None) 
 
 
 def test_the_checksum_of_an_archive_beyond_4_gib_is_right(tmp_path: Path, sparse: None) -> None:
-    """That of the zeros from their number alone (test_checksum has it), instead of reading 4 GiB of them."""
+    """The checksum of repeated bytes is computed from their number, instead of reading 4 GiB."""
     rows, size = 65, 1 << 26
     with lys_storage.create(tmp_path / "data.npz", (rows, size), "u1", grid_ndim=1, flush_interval_s=None) as scan:
         scan[64] = np.full(size, 3, "u1")

@@ -1,4 +1,4 @@
-"""From a scan in progress to its export: without reading the array, without replacing, and whatever fails on the way."""
+"""Finalizing a scan in progress: it reads no array, replaces no file, and can be repeated after any failure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EXPECTED = np.array([[1] * 1000, [7] * 1000, [4] * 1000, [7] * 1000], "u2")
 
 
 def running(folder: Path, **options: Any) -> Scan:
-    """A scan with all that there can be: a rewritten frame (so a redo file), missing ones, axes, a note."""
+    """A scan with a rewritten frame (and so a redo log), missing frames, axes and a note."""
     scan = lys_storage.create(
         *(folder / "data.npz", (4, 1000), "u2"),
         **{"fill_value": 7, "axes": [range(4)], "note": {"a": 1}, "flush_interval_s": None, **options},
@@ -49,7 +49,7 @@ def assert_exported(path: Path) -> None:
 def test_a_complete_scan_is_finalized_without_reading_or_writing_its_array(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """16 MiB, with which the checksum thread has caught up: a few KiB of header and tail go out, and nothing is read."""
+    """16 MiB with checksums of all frames: a few KiB of header and tail are written, and nothing is read."""
     scan = lys_storage.create(tmp_path / "data.npz", (64, 1 << 18), "u1", flush_interval_s=None)
     for i in range(64):
         scan[i] = np.full(1 << 18, i, "u1")
@@ -69,13 +69,13 @@ def test_a_complete_scan_is_finalized_without_reading_or_writing_its_array(
     monkeypatch.setattr(File, "write_at", write_at)
     scan.close()
     assert moved["read"] == 0
-    assert moved["write"] < 80_000  # of which the header, filled up to 64 KiB
+    assert moved["write"] < 80_000  # the header of up to 64 KiB is a part of it
     monkeypatch.undo()
     assert load_export(scan.path).data[:, 7].tolist() == list(range(64))
 
 
 def test_a_fill_of_zero_is_free(tmp_path: Path, faults: Faults) -> None:
-    """1 GiB of which one frame came: holes, and no write for each of them."""
+    """1 GiB with one written frame: the rest are holes, which are not written."""
     scan = begin_scan(
         *(tmp_path, "data", (1024, 1 << 20), "u1"),
         numbered=False,
@@ -93,7 +93,7 @@ def test_a_fill_of_zero_is_free(tmp_path: Path, faults: Faults) -> None:
 
 
 def test_what_a_frame_left_that_was_cut_off_does_not_show(tmp_path: Path, faults: Faults) -> None:
-    """Its bytes have reached the file, in part; it is missing, and holds the fill."""
+    """A part of its bytes is in the file. The frame is missing, and holds the fill value."""
     for fill in (0, 5):
         scan = lys_storage.create(
             tmp_path / f"{fill}.npz", (3, 4, 1 << 17), "f8", fill_value=fill, grid_ndim=1, flush_interval_s=None
@@ -122,7 +122,7 @@ def test_an_existing_file_is_refused_at_the_beginning(tmp_path: Path) -> None:
 
 
 def test_a_scan_in_progress_of_that_name_is_refused_too(tmp_path: Path) -> None:
-    """Running or interrupted, it is not touched, and the message says what to do."""
+    """The existing scan, running or interrupted, is not touched. The message says what to do."""
     scan = running(tmp_path)
     with pytest.raises(NameTakenError, match="lys-storage recover"):
         running(tmp_path)
@@ -137,7 +137,7 @@ def test_a_scan_in_progress_of_that_name_is_refused_too(tmp_path: Path) -> None:
 def test_a_name_that_is_taken_meanwhile_is_not_replaced_and_the_scan_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_link: bool
 ) -> None:
-    """Once the other file has been moved away, close() succeeds."""
+    """close() succeeds after the other file has been moved away."""
     if by_link:
         monkeypatch.setattr(syscalls_module, "rename_noreplace", lambda old, new: False)
     scan = running(tmp_path)
@@ -154,7 +154,7 @@ def test_a_name_that_is_taken_meanwhile_is_not_replaced_and_the_scan_is_kept(
 
 
 def test_a_number_that_is_taken_meanwhile_is_passed_over_and_that_is_said(tmp_path: Path) -> None:
-    """lys_instr's own storage takes no scan in progress into account."""
+    """The storage of lys_instr ignores scans in progress."""
     scan = begin_scan(tmp_path, "data", (2,), "u1", numbered=True, replace_existing=False, flush_interval_s=None)
     assert scan.number == 0
     for n in (0, 1):
@@ -168,7 +168,7 @@ def test_a_number_that_is_taken_meanwhile_is_passed_over_and_that_is_said(tmp_pa
 
 
 def test_with_overwrite_the_old_file_stays_until_the_new_one_takes_its_place_in_one_step(tmp_path: Path) -> None:
-    """Who has the old one open keeps it."""
+    """A reader that has the old file open keeps it."""
     old = running(tmp_path, note={"old": True}).close()
     before = old.read_bytes()
     with lys_storage.open_wave(old) as reader:
@@ -183,7 +183,7 @@ def test_with_overwrite_the_old_file_stays_until_the_new_one_takes_its_place_in_
 
 
 def test_two_scans_that_overwrite_one_name_follow_each_other(tmp_path: Path) -> None:
-    """Neither is corrupt; the one that is closed last is what is there."""
+    """Neither is corrupt. The one that is closed last stays."""
     one, two = (running(tmp_path, overwrite=True, note={"which": k}) for k in (1, 2))
     two.close()
     assert load_export(tmp_path / "data.npz").note == {"which": 2}
@@ -211,7 +211,7 @@ def test_two_threads_that_close_one_scan_close_it_once(tmp_path: Path) -> None:
 def test_a_step_that_fails_leaves_the_scan_in_progress_and_close_can_be_called_again(
     tmp_path: Path, faults: Faults, name: str, code: int
 ) -> None:
-    """Each call of each operation in turn, until close() comes through untouched."""
+    """Each call of each operation fails in turn, until close() succeeds without a fault."""
     for nth in range(1, 50):
         folder = tmp_path / str(nth)
         scan = running(folder)
@@ -246,7 +246,7 @@ def test_a_scan_whose_end_failed_can_be_suspended_and_gone_on_with(tmp_path: Pat
 
 
 def test_a_longer_tail_of_a_failed_attempt_leaves_nothing_behind_a_shorter_one(tmp_path: Path, faults: Faults) -> None:
-    """The end of the central directory is the end of the file."""
+    """The file ends with the central directory."""
     scan = running(tmp_path, note={"long": "x" * 100_000})
     faults.fail("sync", 1, errno.EIO)
     with pytest.raises(StorageOSError):
@@ -273,7 +273,7 @@ def begin(**options):
 def test_killed_at_any_step_of_its_end_a_scan_is_recovered_and_nothing_else_is_left(
     tmp_path: Path, run_child: Any, moment: str
 ) -> None:
-    """Under the final name there is nothing, or all of it; after recover() it is all of it."""
+    """The final name is free or has the complete file. After recover() it has the complete file."""
     scenario = (
         RUNNING
         + """
@@ -297,7 +297,7 @@ def scenario(arm, say):
 def test_killed_while_it_replaces_a_file_the_old_one_or_the_new_one_is_there(
     tmp_path: Path, run_child: Any, moment: str
 ) -> None:
-    """Recovery replaces nothing: what it finds then gets a name of its own."""
+    """Recovery replaces nothing: it gives the scan another name."""
     scenario = (
         RUNNING
         + """
@@ -348,7 +348,7 @@ def scenario(arm, say):
 def test_a_read_that_fails_once_while_checksums_are_taken_does_not_keep_the_scan_from_being_saved(
     tmp_path: Path, faults: Faults
 ) -> None:
-    """What has no checksum stays dirty, beyond the piece that failed too (a piece is 65,536 frames)."""
+    """Frames without a checksum stay dirty, also those after the piece that failed (a piece is 65,536 frames)."""
     scan = lys_storage.create(tmp_path / "data.npz", (200_000,), "u1", grid_ndim=1, flush_interval_s=None)
     scan[...] = np.ones(200_000, "u1")
     faults.fail("read", 1, errno.EIO)
@@ -366,7 +366,7 @@ def test_a_read_that_fails_once_while_checksums_are_taken_does_not_keep_the_scan
 def test_a_close_that_failed_after_publishing_succeeds_when_called_again(
     tmp_path: Path, faults: Faults, name: str, nth: int
 ) -> None:
-    """With a note too: the journal that would be asked for it is closed by then."""
+    """This includes the note: the journal is closed by then."""
     scan = lys_storage.create(tmp_path / "data.npz", (2,), "u1", note={"a": 1}, flush_interval_s=None)
     scan[...] = np.ones(2, "u1")
     faults.fail(name, nth, errno.EIO)
@@ -380,7 +380,7 @@ def test_a_close_that_failed_after_publishing_succeeds_when_called_again(
 def test_a_publish_by_link_whose_unlink_fails_is_not_done_twice(
     tmp_path: Path, faults: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where no rename refuses: the link is what publishes. Called again, close() finds its own file there."""
+    """Without an exclusive rename the link publishes the file. The second close() finds its own file there."""
     monkeypatch.setattr(syscalls_module, "rename_noreplace", lambda old, new: False)
     scan = begin_scan(tmp_path, "data", (2,), "u1", numbered=True, replace_existing=False, flush_interval_s=None)
     scan[...] = np.ones(2, "u1")

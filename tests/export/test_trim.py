@@ -1,4 +1,4 @@
-"""A scan that ended early is cut to the lines that were begun."""
+"""A scan that ended early is trimmed to the lines that were begun."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.store.one_block import FRAMES, assert_export, begun
 def test_a_trimmed_scan_is_cut_to_the_lines_that_were_begun(
     tmp_path: Path, frames: int, kept: tuple[int, ...], fill: int
 ) -> None:
-    """Raster order; axes are cut too, and acquisition.json names the shape it was to have."""
+    """Lines are counted in raster order. Axes are cut too, and acquisition.json names the original shape."""
     axes = [np.arange(3) * 2.0, np.arange(4) * 3.0, np.arange(2) * 4.0]
     with lys_storage.create(
         tmp_path / "data.npz", (3, 4, 2), "i4", axes=axes, fill_value=fill, grid_ndim=2, incomplete="trim"
@@ -48,7 +48,7 @@ def test_a_trimmed_scan_is_cut_to_the_lines_that_were_begun(
 def test_frames_that_never_came_hold_nothing_of_a_trimmed_save_that_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its tail was written behind the cut; who saves the scan whole afterwards finds it there."""
+    """The tail of the failed export is after the cut. Saving the whole scan later must overwrite it."""
     scan = begun(tmp_path, 3)
     with monkeypatch.context() as patch:
         patch.setattr(finalization_module, "publish", raising(errno.EIO))
