@@ -1,4 +1,4 @@
-"""A frame table by itself: a file, a journal, and nothing that belongs to a scan."""
+"""A frame table without a scan: a file and a journal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.store.tables import FRAMES, SIZE
 
 @pytest.fixture
 def table(tmp_path: Path, small_blocks: None, states_are: str) -> Iterator[FrameTable]:
-    """20 frames of 16 bytes: two blocks of eight, and four that are in none."""
+    """20 frames of 16 bytes: two blocks of eight frames, and four frames without a block."""
     description = dataclasses.replace(HERE, shape=(FRAMES, SIZE), dtype=np.dtype("u1"), grid_ndim=1, fill=b"\0")
     file = File.create(tmp_path / "data_3.npz.part")
     file.set_size(description.array_offset + FRAMES * SIZE)

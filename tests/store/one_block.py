@@ -1,4 +1,4 @@
-"""A scan of 16 frames of 16 KiB that share one checksum, and what its export must hold."""
+"""A scan of 16 frames of 16 KiB that share one checksum, and checks of its export."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def value(k: int, version: int = 0) -> Any:
 
 
 def begun(folder: Path, count: int = 8) -> Scan:
-    """Blocks of 16 frames would be of 256 KiB: these are of 16 KiB, 16 of them."""
+    """A scan of 16 frames of 16 KiB, which are one block of 256 KiB. The first `count` frames are written."""
     scan = lys_storage.create(folder / "a.npz", (FRAMES, SIZE), "u1", grid_ndim=1, flush_interval_s=None)
     for k in range(count):
         scan[k] = value(k)
@@ -31,7 +31,7 @@ def begun(folder: Path, count: int = 8) -> Scan:
 
 
 def assert_export(path: Path, expected: dict[int, int]) -> None:
-    """Each frame is the version that `expected` says, the others are zeros, and every checksum is right."""
+    """Each frame is the version that `expected` names, the others are zeros, and every checksum matches."""
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None
     with lys_storage.open_wave(path) as wave:
@@ -41,7 +41,7 @@ def assert_export(path: Path, expected: dict[int, int]) -> None:
 
 
 def after_a_cut(folder: Path, monkeypatch: pytest.MonkeyPatch, journal: bytes | None = None) -> Path:
-    """The export of what is on disk now, on another boot; `journal`: what of the journal is durable."""
+    """The export of the files as they are now, on another boot. `journal` is the durable content of the journal."""
     copy = folder.with_name(f"{folder.name}_cut")
     shutil.copytree(folder, copy)
     if journal is not None:
@@ -54,7 +54,7 @@ def after_a_cut(folder: Path, monkeypatch: pytest.MonkeyPatch, journal: bytes | 
 
 
 def lose_frame_0(store: ScanStore) -> None:
-    """As by a sync that failed: it reads as what did not come."""
+    """Simulate a failed sync that lost the frame: its bytes differ from those that were written."""
     store.checksum_dirty()
     store.journal.file_sync_failed = True
     store.file.write_at(b"torn", store.table.array_offset)

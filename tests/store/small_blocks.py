@@ -1,4 +1,4 @@
-"""A scan of 26 small frames, eight to a block: with the fixtures `small_blocks` and `states_are`."""
+"""A scan of 26 small frames, eight in a block, for the fixtures `small_blocks` and `states_are`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def on_another_boot(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def assert_is(path: Path, expected: dict[int, Any]) -> None:
-    """The export holds these frames, and zeros elsewhere; every checksum in it is right."""
+    """The export holds these frames, and zeros elsewhere. Every checksum matches."""
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None
     with lys_storage.open_wave(path) as wave:
@@ -57,7 +57,7 @@ def assert_is(path: Path, expected: dict[int, Any]) -> None:
 
 
 def spoil(scan_file: Path, k: int, byte: int = 0xFF) -> None:
-    """A byte of frame `k` changes on the disk; the array begins at byte 4096."""
+    """Change a byte of frame `k` in the file. The array begins at byte 4096."""
     with open(scan_file, "r+b") as file:
         file.seek(4096 + k * SIZE)
         old = file.read(1)[0]
@@ -66,7 +66,7 @@ def spoil(scan_file: Path, k: int, byte: int = 0xFF) -> None:
 
 
 def killed(work: Callable[[], object]) -> None:
-    """Do `work` in a forked process that SIGKILL ends then: its files are what it left behind."""
+    """Run `work` in a forked process, which then kills itself with SIGKILL. Its files stay."""
     if not hasattr(os, "fork"):
         pytest.skip("no fork here")
     pid = os.fork()
@@ -83,14 +83,14 @@ def killed(work: Callable[[], object]) -> None:
 
 
 def write_states(journal: Path, first: int, states: list[int]) -> None:
-    """Into the table in the journal's file, which begins at byte 4096: what a disk or a crash can leave."""
+    """Write states into the table of the journal, at byte 4096, as a disk or a crash can leave them."""
     with open(journal, "r+b") as file:
         file.seek(4096 + first)
         file.write(bytes(states))
 
 
 def begin_without_checksums(tmp_path: Path, frames: int, size: int) -> Scan:
-    """A scan of frames that stand alone or in blocks, whose checksum thread never looks by itself."""
+    """A scan of single frames or of blocks, whose checksum thread does not start by itself."""
     scan = lys_storage.create(tmp_path / "a.npz", (frames, size), "u1", grid_ndim=1, flush_interval_s=None)
     for k in range(frames):
         scan._store.table.wake_at_bytes = 1 << 62

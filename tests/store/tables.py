@@ -1,4 +1,4 @@
-"""What tests do with a frame table that stands alone, which the fixture `table` makes."""
+"""Helpers for a frame table without a scan, which the fixture `table` makes."""
 
 from __future__ import annotations
 
@@ -35,8 +35,10 @@ def assert_holds(table: FrameTable, first: int, *frames: Any) -> None:
 
 
 def noted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """From now on every sync, ("sync", suffix) or ("sync", "folder"), and every ("write", suffix, offset, size) but the
-    journal's."""
+    """Record each later sync, ("sync", suffix) or ("sync", "folder"), and each ("write", suffix, offset, size).
+
+    Writes of the journal are left out.
+    """
     calls: list[tuple[Any, ...]] = []
     sync, write_at = File.sync, File.write_at
 

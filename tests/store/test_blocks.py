@@ -1,4 +1,4 @@
-"""Small frames share a checksum, a block of them each; what is promised of one frame is promised all the same."""
+"""Small frames share the checksum of a block. The guarantees for a single frame still hold."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ pytestmark = pytest.mark.usefixtures("small_blocks", "states_are")
 def test_the_size_of_a_frame_decides_how_many_share_a_checksum(
     size: int, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A power of two, 4096 at most, of 256 KiB at most; large frames stand alone."""
+    """It is a power of two, at most 4096 frames and at most 256 KiB. A large frame is not in a block."""
     monkeypatch.setattr(layout_module, "_MOST_IN_BLOCK", 4096)
     assert frames_in_block(size) == count
 
@@ -73,7 +73,7 @@ def test_a_block_with_a_frame_that_is_missing_has_checksums_of_frames(tmp_path: 
 
 
 def test_before_a_flush_frames_of_unfinished_blocks_wait_for_the_others(tmp_path: Path) -> None:
-    """Their checksums would be calls for nothing."""
+    """Their own checksums would be wasted work."""
     scan = begin(tmp_path, range(11))
     scan._store.checksum_batch(scan._store.table.dirty_bytes)
     assert states(scan)[:12] == [BLOCK_CHECKSUMMED] * 8 + [WRITTEN] * 3 + [ABSENT]
@@ -91,14 +91,14 @@ def test_a_frame_that_is_rewritten_leaves_its_block_first(tmp_path: Path) -> Non
     scan[10] = frame(10, 1)
     assert states(scan)[8:16] == [CHECKSUMMED, CHECKSUMMED, WRITTEN] + [CHECKSUMMED] * 5
     own = scan._store.journal.states.checksums[8:16].tolist()
-    assert own == [zlib.crc32(frame(k).tobytes()) for k in range(8, 16)]  # of 10: the version that is promised
+    assert own == [zlib.crc32(frame(k).tobytes()) for k in range(8, 16)]  # of frame 10: the durable version
     assert_is(scan.close(), {k: frame(k, int(k == 10)) for k in range(FRAMES)})
 
 
 def test_a_rewrite_makes_the_other_frames_of_its_block_durable_before_its_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a cut the record may be on disk and put in place; the block's checksum is worth nothing then."""
+    """After a power cut the record may be applied. The checksum of the block is then invalid."""
     scan, order = begin(tmp_path), []
     scan.flush()
     sync, write = File.sync, File.write_at
@@ -124,7 +124,7 @@ def test_a_rewrite_makes_the_other_frames_of_its_block_durable_before_its_record
 def test_after_a_power_cut_a_block_whose_bytes_are_there_is_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its checksum counts, whatever the states say: they may have reached the disk in any order."""
+    """Its checksum decides, not its states, which can reach the disk in any order."""
     scan = begin(tmp_path)
     scan.flush()
     scan.suspend()
@@ -140,7 +140,7 @@ def test_after_a_power_cut_a_torn_block_is_missing_but_for_frames_with_a_checksu
 ) -> None:
     scan = begin(tmp_path)
     scan.flush()
-    scan[17] = frame(17, 1)  # block 2 has checksums of frames from here on
+    scan[17] = frame(17, 1)  # from here on the frames of block 2 have their own checksums
     scan.suspend()
     for k in (3, 20):
         spoil(tmp_path / "a.npz.part", k)
@@ -160,7 +160,7 @@ def test_after_the_death_of_a_process_a_rotten_state_in_a_sound_block_is_mended(
 
 
 def test_a_rotten_state_in_a_block_that_is_not_what_it_was_costs_the_block(tmp_path: Path) -> None:
-    """One of its frames is wrong, and nobody can tell which: torn bytes are never passed off as data."""
+    """One of its frames is damaged, and it is unknown which: torn bytes are never taken for data."""
     scan = begin(tmp_path)
     scan.flush()
     scan.suspend()
@@ -180,7 +180,7 @@ def test_a_rotten_state_in_a_block_that_is_not_what_it_was_costs_the_block(tmp_p
     ],
 )
 def test_a_block_of_which_some_states_were_stored_is_data(tmp_path: Path, left: list[int], now: list[int]) -> None:
-    """A process that dies in the middle of storing eight states leaves some of them."""
+    """A process that is killed while it stores eight states leaves some of them."""
     assert left.count(REWRITING) == now.count(WRITING)
     killed(lambda: begin(tmp_path).flush())
     journal = tmp_path / "a.npz.part.journal"
@@ -208,10 +208,10 @@ def test_verify_finds_the_block_that_is_not_what_it_was(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("last", [0, 6, 7, 8, 12, 16, 24])
 def test_a_trim_may_cut_a_block(tmp_path: Path, last: int) -> None:
-    """What is kept of it gets checksums of its own."""
+    """The frames that are kept get their own checksums."""
     scan = begin(tmp_path, range(last + 1))
     scan.flush()
-    for k in range(last + 1, 8):  # the rest of the first block had come, and is cut off by a lie of the states
+    for k in range(last + 1, 8):  # the rest of the first block was written; these states hide it from the trim
         scan._store.journal.states.raw[k] = ABSENT
     path = scan.close(incomplete="trim")
     with lys_storage.open_wave(path) as wave:
@@ -251,7 +251,7 @@ def test_a_finer_grid_keeps_what_blocks_hold(tmp_path: Path) -> None:
 def test_a_rewrite_that_begins_while_its_block_gets_a_checksum_keeps_it_from_that(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has looked, and found no block to leave: a block that were made behind it would hold a frame that changes."""
+    """The rewrite found no block to split. A block made after that would contain a frame that changes."""
     scan, real_sums, real_append = begin(tmp_path), Checksummer.sums, RedoLog.append
     looked, go_on = threading.Event(), threading.Event()
 
@@ -280,7 +280,7 @@ def test_a_rewrite_that_begins_while_its_block_gets_a_checksum_keeps_it_from_tha
 
 
 def test_frames_that_are_rewritten_again_and_again_beside_checksums_end_in_a_sound_export(tmp_path: Path) -> None:
-    """By two threads, while a third takes checksums: at the end each frame is one of its versions, and whole."""
+    """Two threads rewrite while a third computes checksums. At the end each frame is one whole version."""
     scan, stop = begin(tmp_path), threading.Event()
     faults: list[BaseException] = []
     turns: Counter[Any] = Counter()

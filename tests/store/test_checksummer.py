@@ -1,4 +1,4 @@
-"""A checksummer alone, over a frame table: it reads frames back from the file and keeps their checksums."""
+"""A checksummer with a frame table: it reads frames back from the file and stores their checksums."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.store.tables import FRAMES, SIZE, frame, put, states
 
 @pytest.fixture(params=["compiled", "python"])
 def checksummer(request: pytest.FixtureRequest, table: FrameTable, monkeypatch: pytest.MonkeyPatch) -> Checksummer:
-    """With compiled code, where there is some, and without."""
+    """With the compiled code, if present, and without it."""
     if request.param == "python":
         monkeypatch.setattr(checksummer_module, "CRC32_ADDRESS", None)
     return Checksummer(table)
@@ -52,7 +52,7 @@ def test_with_whole_blocks_only_the_others_stay_dirty(table: FrameTable, checksu
 
 
 def test_what_is_not_written_gets_no_checksum(table: FrameTable, checksummer: Checksummer) -> None:
-    """CHECKSUMMING is what a thread that ended in the middle has left: it is taken again."""
+    """CHECKSUMMING is the state that an interrupted thread leaves: such a frame is checksummed again."""
     put(table, 0, 1, 2, 3)
     table.states.invalidate(0, 1)
     table.states.begin_rewrite(1, 2)
@@ -67,7 +67,7 @@ def test_what_is_not_written_gets_no_checksum(table: FrameTable, checksummer: Ch
 def test_a_frame_that_begins_to_be_rewritten_meanwhile_gets_none(
     table: FrameTable, monkeypatch: pytest.MonkeyPatch, first: int
 ) -> None:
-    """Nor does its block; the flush promises the others by their own."""
+    """Its block gets none either. The flush gives the other frames their own checksums."""
     monkeypatch.setattr(checksummer_module, "CRC32_ADDRESS", None)
     checksummer, real = Checksummer(table), Checksummer.sums
     put(table, *range(first, first + 4 if first else 8))

@@ -1,4 +1,4 @@
-"""A failed sync is not forgotten: what came since the last good one is rewritten, and what is lost is reported."""
+"""After a failed sync the frames since the last good one are rewritten, and lost frames are reported."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.store.small_blocks import FRAMES, SIZE, assert_is, begin, frame, kill
 
 
 def test_a_failed_sync_is_not_forgotten_by_one_that_succeeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel takes what it could not write for written: the frames since the last good sync are rewritten."""
+    """The kernel marks pages that it could not write as clean: frames since the last good sync are rewritten."""
     scan = lys_storage.create(tmp_path / "data.npz", (3, 4), "u1", grid_ndim=1, flush_interval_s=None)
     scan[0] = np.full(4, 1, "u1")
     scan.flush()
@@ -57,7 +57,7 @@ def test_a_failed_sync_is_not_forgotten_by_one_that_succeeds(tmp_path: Path, mon
 
 
 def test_a_frame_that_a_failed_sync_lost_is_missing_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page may have gone from memory with it: what is read again is not what came."""
+    """The page may have been dropped from memory: the bytes that are read back differ."""
     scan = lys_storage.create(tmp_path / "data.npz", (2, 4), "u1", grid_ndim=1, fill_value=9, flush_interval_s=None)
     scan[0] = np.full(4, 1, "u1")
     real_sync = File.sync
@@ -81,7 +81,7 @@ def test_a_frame_that_a_failed_sync_lost_is_missing_and_said(tmp_path: Path, mon
 
 
 def test_a_state_that_cannot_be_written_leaves_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a frame that a failed sync has lost, on a full disk that copies on write."""
+    """The frame was lost by a failed sync, on a full copy-on-write disk."""
     monkeypatch.setattr(File, "keeps_mapped_stores", lambda self: False)
     scan = begun(tmp_path, 1)
     store = scan._store
@@ -99,7 +99,7 @@ def test_a_state_that_cannot_be_written_leaves_nobody_waiting(tmp_path: Path, mo
 def test_a_frame_that_was_in_flight_during_a_failed_sync_is_rewritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernel had some of it, and dropped that; the frame is done after the next sync has succeeded."""
+    """The kernel dropped the part that it had. The frame is written after the next successful sync."""
     scan = begun(tmp_path, 1)
     store, real = scan._store, os.pwrite
     under_way, go_on = threading.Event(), threading.Event()
@@ -153,7 +153,7 @@ def test_lost_frames_are_reported_even_if_the_sync_that_follows_fails(
 def test_epoch_and_failed_flag_of_the_journal_do_not_change_while_its_table_is_locked(
     tmp_path: Path, what: str
 ) -> None:
-    """An old epoch would be put back."""
+    """Otherwise an old epoch could be written back."""
     scan = begun(tmp_path)
     store = scan._store
     with store.table.lock:
@@ -170,7 +170,7 @@ def test_epoch_and_failed_flag_of_the_journal_do_not_change_while_its_table_is_l
 @pytest.mark.usefixtures("small_blocks", "states_are")
 @pytest.mark.parametrize("lost", [False, True], ids=["the bytes are still there", "they are gone"])
 def test_after_a_failed_sync_a_block_is_rewritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: bool) -> None:
-    """As a whole; where its bytes are no longer those that came, all of it is missing, and the error says so."""
+    """The whole block is rewritten. If its bytes have changed the whole block is missing, and the error says so."""
     scan = begin(tmp_path)
     real, failing = File.sync, True
 
@@ -204,7 +204,7 @@ def flush_with_a_failing_sync(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_failed_sync_is_not_forgotten_by_the_death_of_the_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who takes the scan over rewrites everything before a sync of his counts."""
+    """The process that takes the scan over rewrites everything before it relies on its own sync."""
     killed(lambda: flush_with_a_failing_sync(tmp_path, monkeypatch))
     written: list[tuple[int, int]] = []
     write = File.write_at
@@ -225,7 +225,7 @@ def test_a_failed_sync_is_not_forgotten_by_the_death_of_the_process(
 def test_what_a_failed_sync_has_lost_is_missing_for_who_takes_the_scan_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernel has let go of pages that it could not write: what has a checksum is asked for it, once."""
+    """The kernel drops pages that it could not write: each frame with a checksum is verified once."""
     killed(lambda: flush_with_a_failing_sync(tmp_path, monkeypatch))
     for k in (12, 25):
         spoil(tmp_path / "a.npz.part", k)

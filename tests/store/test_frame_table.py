@@ -1,4 +1,4 @@
-"""A frame table alone: a file and a journal. Which frames have come, which are in flight, what is dirty."""
+"""A frame table with a file and a journal: which frames are written, in flight and dirty."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_neighbours_are_written_together(table: FrameTable) -> None:
 
 
 def test_only_new_frames_of_this_layout_are_written_and_only_while_nothing_is_in_flight(table: FrameTable) -> None:
-    """Everything else is refused without a trace: there is a general path for it."""
+    """Everything else is refused without a side effect: the general path handles it."""
     put(table, 3)
     before = (states(table), table.frames_written, table.dirty, table.dirty_bytes)
 
@@ -106,7 +106,7 @@ def test_where_some_are_there_already_begin_leaves_all_states_to_the_rewrite(tab
 
 
 def test_an_abort_counts_anew_and_leaves_the_frames_dirty(table: FrameTable) -> None:
-    """Of an interrupt nobody knows how far the write came."""
+    """After an interrupt it is unknown how much was written."""
     span = (2, 4)
     table.begin(table.layout, span)
     table.states.end_write(2, 3)
@@ -116,7 +116,7 @@ def test_an_abort_counts_anew_and_leaves_the_frames_dirty(table: FrameTable) -> 
 
 
 def test_an_abort_of_what_did_not_begin_does_nothing(table: FrameTable) -> None:
-    """Nor to another thread that writes the same frames: the spans are equal, and not the same."""
+    """It does not affect another thread that writes the same frames: the spans are equal, but not the same object."""
     table.begin(table.layout, (2, 4))
     equal = (table.in_flight[0][0], 4)
     abort(table, equal)
@@ -148,7 +148,7 @@ def test_begin_refuses_another_layout_and_a_scan_that_takes_no_more(table: Frame
 
 @pytest.mark.parametrize("end", ["a frame", "the end of the scan"])
 def test_a_write_of_which_an_interrupt_has_kept_the_end_keeps_nobody_waiting(table: FrameTable, end: str) -> None:
-    """A second interrupt comes when the first is noted, and before anything follows from that."""
+    """A second interrupt comes after the first one is recorded, and before it is handled."""
     span = (2, 4)
     table.begin(table.layout, span)
     table.aborted.append(span)
@@ -161,7 +161,7 @@ def test_a_write_of_which_an_interrupt_has_kept_the_end_keeps_nobody_waiting(tab
     assert table.dirty == (2, 4)
 
 
-# -- quiet -------------------------------------------------------------------------------------------------------------
+# -- quiesce -----------------------------------------------------------------------------------------------------------
 
 
 def test_quiesce_waits_for_frames_in_flight_and_new_ones_wait_for_the_lock(table: FrameTable) -> None:
@@ -200,7 +200,7 @@ def test_a_table_that_takes_no_more_takes_none_after_it_was_quiet(table: FrameTa
     assert table.accepting_layout is None
 
 
-# -- what is dirty -----------------------------------------------------------------------------------------------------
+# -- dirty frames ------------------------------------------------------------------------------------------------------
 
 
 def test_what_is_dirty_is_taken_once_and_is_unsynced_then(table: FrameTable) -> None:
@@ -230,7 +230,7 @@ def test_what_was_taken_and_has_no_checksum_is_taken_again(table: FrameTable) ->
 
 
 def test_a_batch_is_what_came_last_and_the_rest_waits(table: FrameTable) -> None:
-    """It is cut where a block begins. A flush takes the rest."""
+    """It is cut at the beginning of a block. A flush takes the rest."""
     put(table, *range(FRAMES))
     assert table.take_batch(FRAMES * SIZE + 1) == ((0, 0), 0), "there is less than that"
     assert table.take_batch(4 * SIZE) == ((16, 20), 4 * SIZE)
@@ -268,7 +268,7 @@ def test_of_a_journal_in_which_frames_have_come_all_are_dirty(table: FrameTable)
 
 
 def test_in_a_forked_child_it_takes_no_frame(table: FrameTable) -> None:
-    """Its lock may be held by a thread that does not exist there."""
+    """A thread that does not exist in the child may hold its lock."""
     old = table.lock
     with old:
         table.after_fork_in_child()

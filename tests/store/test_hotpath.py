@@ -1,4 +1,4 @@
-"""The compiled fast path of a frame, and of checksums, does what Python does: same files, same faults, same counts."""
+"""The compiled fast path of frames and checksums does the same as Python: same files, same errors, same counts."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ indices = st.one_of(
 
 
 class Odd(np.ndarray):
-    """A subclass of array."""
+    """A subclass of ndarray."""
 
 
 KINDS: dict[str, Callable[[int], Any]] = {
@@ -126,13 +126,13 @@ frames = st.tuples(st.integers(0, 200), st.one_of(st.just(frame), st.sampled_fro
 
 
 def assert_same(tmp_path: Path, steps: list[tuple[Any, Any, bool]]) -> None:
-    """Each (index, value, whether by update) has the same outcome with the compiled part and without, and leaves the same."""
+    """Each (index, value, by update) has the same outcome and the same files with and without compiled code."""
     names = [tmp_path / f"{name}{os.urandom(6).hex()}.npz" for name in ("compiled", "python")]
     scans = [begin(name, compiled=k == 0) for k, name in enumerate(names)]
     for index, value, by_update in steps:
         told = []
         for scan in scans:
-            by_update &= slice(0, 1) not in (index if isinstance(index, tuple) else ())  # no key of a dict before 3.12
+            by_update &= slice(0, 1) not in (index if isinstance(index, tuple) else ())  # unhashable before 3.12
             call = partial(scan.update, {index: value}) if by_update else partial(scan.write, index, value)
             told.append(outcome(call).replace(scan.path.name, ""))
         assert told[0] == told[1], (index, value)
@@ -172,7 +172,7 @@ def test_each_index_of_a_grid_is_the_frame_that_it_is_for_numpy(tmp_path: Path, 
     put = scan._writer.write_item_fast
     assert put is not None
     for index in np.ndindex(shape[:-2]):
-        assert put({index: expected[index]}) == STORED_WAKE  # the checksum thread has been told of none
+        assert put({index: expected[index]}) == STORED_WAKE  # the checksum thread has been notified of none
     np.testing.assert_array_equal(lys_storage.open_wave(scan.close(), verify=True).data, expected)
 
 
@@ -180,20 +180,20 @@ def test_each_index_of_a_grid_is_the_frame_that_it_is_for_numpy(tmp_path: Path, 
 def test_frames_go_through_the_compiled_path_which_says_when_to_wake_the_checksum_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ChecksumThread, "wake", lambda self: None)  # it would put wake_at_bytes back
+    monkeypatch.setattr(ChecksumThread, "wake", lambda self: None)  # it would restore wake_at_bytes
     scan = begin(tmp_path / "a.npz", flush_interval_s=60.0)
     assert scan._writer.write_item_fast is not None
     assert scan._writer.write_item_fast({(0, 0): frame(0)}) == STORED_WAKE
-    scan.write((0, 1), frame(1))  # which tells the checksum thread
+    scan.write((0, 1), frame(1))  # this one notifies the checksum thread
     assert [scan._writer.write_item_fast({(1, k): frame(k)}) for k in range(4)] == [STORED] * 4
-    assert scan._writer.write_item_fast({(1, 0): frame(0)}) == NOT_STORED  # a rewrite has a way of its own
+    assert scan._writer.write_item_fast({(1, 0): frame(0)}) == NOT_STORED  # a rewrite takes another path
     assert scan._writer.write_item_fast({(0, 2): frame(0), (0, 3): frame(0)}) == NOT_STORED
     assert scan._writer.write_item_fast({}) == NOT_STORED
     scan._store.table.wake_at_bytes = scan._store.table.dirty_bytes + 24
     assert [scan._writer.write_item_fast({(0, k): frame(k)}) for k in (2, 3)] == [STORED, STORED_WAKE]
     scan._store.table.wake_at_bytes = 1 << 62
     told = [scan._store.table.write_fast((2, k), frame(k)) for k in range(4)]
-    assert told == [STORED] * 3 + [STORED_WAKE]  # it is complete
+    assert told == [STORED] * 3 + [STORED_WAKE]  # the scan is complete
     assert scan.complete
     scan.close()
 
@@ -253,7 +253,7 @@ def test_a_short_write_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.Monke
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", short)
         scan[0, 0] = frame(7)
-    assert sizes == [12, 12, 12, 7, 2]  # compiled, Python's short way, Python's long way
+    assert sizes == [12, 12, 12, 7, 2]  # compiled, the fast path of Python, the general path
     assert scan.frames_written == 1
     np.testing.assert_array_equal(lys_storage.open_wave(scan.close(), verify=True).data[0, 0], frame(7))
 
@@ -268,10 +268,10 @@ def test_a_scan_that_takes_no_frames_is_left_to_python(tmp_path: Path) -> None:
         assert put({(0, 0): frame(0)}) == NOT_STORED
     store.table.accept()
     store.table.in_flight.append((3, 4))
-    assert put({(0, 0): frame(0)}) == NOT_STORED  # somebody else is writing
+    assert put({(0, 0): frame(0)}) == NOT_STORED  # another thread is writing the frame
     store.table.in_flight.clear()
     with store.table.lock:
-        assert put({(0, 0): frame(0)}) == NOT_STORED  # somebody is looking
+        assert put({(0, 0): frame(0)}) == NOT_STORED  # a thread waits for the table
     assert store.journal.states.array.tolist() == [ABSENT] * FRAMES
     assert put({(0, 0): frame(0)}) == STORED_WAKE
     scan.seal()
@@ -280,7 +280,7 @@ def test_a_scan_that_takes_no_frames_is_left_to_python(tmp_path: Path) -> None:
         scan.update({(0, 1): frame(0)})
     scan.close()
     assert put({(0, 1): frame(0)}) == NOT_STORED
-    store.table.accepting_layout = store.table.layout  # even then: its states are released
+    store.table.accepting_layout = store.table.layout  # even if so: its states are released
     assert put({(0, 1): frame(0)}) == NOT_STORED
 
 
@@ -370,7 +370,7 @@ def test_a_forked_child_writes_nothing(tmp_path: Path) -> None:
 
 @needs_it
 def test_an_interrupt_while_it_waits_for_the_lock_leaves_a_frame_that_can_be_written_again(tmp_path: Path) -> None:
-    """Ctrl-C where the bytes are there and another thread holds the lock."""
+    """Ctrl-C comes after the bytes are written, while another thread holds the lock."""
     code = (
         "import os, signal, sys, threading, time, numpy, lys_storage\n"
         "scan = lys_storage.create(sys.argv[1], (3, 4), 'u2', grid_ndim=1, flush_interval_s=None)\n"
@@ -519,7 +519,7 @@ any_states = st.lists(
 
 
 def assert_sound(store: Any, size: int, before: list[int], span: tuple[int, int], whole_blocks_only: bool) -> None:
-    """Every checksum is that of its bytes, none is that of a part of a block, and none is left out."""
+    """Every checksum matches its bytes, none is that of a partial block, and none is left out."""
     journal, per_block = store.journal, store.journal.states.per_block
     after = journal.states.array.tolist()
     for k, state in enumerate(after):
@@ -545,7 +545,7 @@ def assert_sound(store: Any, size: int, before: list[int], span: tuple[int, int]
     st.tuples(st.integers(0, 37), st.integers(0, 37)).map(lambda span: (min(span), max(span))),
     st.lists(st.integers(0, 36).map(lambda k: (k, k + 1)), max_size=2, unique=True),
     st.booleans(),
-    st.sampled_from([1 << 15, 100_000, 1 << 18]),  # in blocks of 8, of 2, and none
+    st.sampled_from([1 << 15, 100_000, 1 << 18]),  # in blocks of 8, of 2, and without blocks
     st.sampled_from([1 << 16, 1 << 25]),
 )
 def test_the_same_states_and_checksums_are_left_as_by_python(
@@ -584,7 +584,7 @@ def test_the_same_states_and_checksums_are_left_as_by_python(
 def test_a_block_one_of_whose_frames_begins_to_be_rewritten_leaves_the_others_as_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, touched: tuple[int, ...]
 ) -> None:
-    """Also where it is the first one: what is looked at again begins at a block."""
+    """This includes the first frame: the next attempt begins at a block."""
     size = 1 << 15  # eight in a block
     scan = lys_storage.create(tmp_path / "a.npz", (37, size), "u1", grid_ndim=1, flush_interval_s=None)
     store, real = scan._store, Checksummer.sums
@@ -628,7 +628,7 @@ def test_a_run_gets_its_checksums_as_a_whole_or_not_at_all(tmp_path: Path) -> No
     assert store.journal.states.array.tolist() == [WRITTEN] * 7 + [ABSENT]
     assert run_of(scan, 0, 2, size) is True
     assert store.journal.states.array.tolist() == [CHECKSUMMED] * 2 + [WRITTEN] * 5 + [ABSENT]
-    store.table.in_flight.append((3, 4))  # somebody has begun to rewrite one
+    store.table.in_flight.append((3, 4))  # another thread has begun to rewrite a frame
     assert np.frombuffer(run_of(scan, 2, 5, size), np.uint32).tolist() == expected[2:5]
     assert store.journal.states.array.tolist() == [CHECKSUMMED] * 2 + [CHECKSUMMING] * 3 + [WRITTEN] * 2 + [ABSENT]
     assert run_of(scan, 2, 5, size) is False
@@ -691,7 +691,7 @@ def test_a_read_that_fails_is_reported_by_the_python_path(tmp_path: Path, monkey
     assert store.journal.states.array.tolist() == [WRITTEN] * 7  # none is left CHECKSUMMING
     assert len(store._checksummer._buffers) == 1
     with monkeypatch.context() as patch:
-        patch.setattr(os, "preadv", lambda *args: 0)  # a model of the disk stands between
+        patch.setattr(os, "preadv", lambda *args: 0)  # the model of the disk replaces preadv
         assert not preadv_is_native()
         assert store._checksummer._read_checksums(np.arange(7), 4096, out, buffer) == 0
     with contextlib.suppress(LysStorageError):

@@ -1,4 +1,4 @@
-"""Ctrl-C in the middle of a write, a rewrite, a checksum or a sync: nothing is lost, nobody waits for ever."""
+"""Ctrl-C in a write, a rewrite, a checksum or a sync loses nothing, and blocks no thread."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tools.durability.interrupts.points import Interrupts
 def test_checksums_that_were_cut_short_are_taken_by_the_next_flush(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A checksum that could not be written, or Ctrl-C just there, leaves frames CHECKSUMMING."""
+    """A checksum that could not be written, or Ctrl-C at that point, leaves frames CHECKSUMMING."""
     monkeypatch.setattr(File, "keeps_mapped_stores", lambda self: False)
     scan = begun(tmp_path)
     with monkeypatch.context() as patch:
@@ -40,7 +40,7 @@ def test_checksums_that_were_cut_short_are_taken_by_the_next_flush(
 def test_an_interrupt_in_the_middle_of_a_write_leaves_the_count_right_and_nobody_waiting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: bool
 ) -> None:
-    """Ctrl-C comes at any line: the frame has its state, and was not counted yet."""
+    """Ctrl-C can come at any line: here the frame has its state, and is not counted yet."""
     scan = begun(tmp_path, 0)
     real = os.pwritev if together else os.pwrite
 
@@ -64,7 +64,7 @@ def test_an_interrupt_in_the_middle_of_a_write_leaves_the_count_right_and_nobody
 def test_an_interrupt_in_a_rewrite_leaves_a_frame_that_can_be_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transition: str, when: str
 ) -> None:
-    """Before and after its state is REWRITING, and before and after it is WRITTEN again."""
+    """It comes before or after the state becomes REWRITING, and before or after it becomes WRITTEN again."""
     scan = begun(tmp_path)
     scan.flush()
     real = getattr(FrameStates, transition)
@@ -81,7 +81,7 @@ def test_an_interrupt_in_a_rewrite_leaves_a_frame_that_can_be_saved(
     assert scan._store.table.in_flight == []
     scan.flush()
     scan.flush()
-    is_new = (transition, when) != ("begin_rewrite", "before")  # from the state REWRITING on, the record counts
+    is_new = (transition, when) != ("begin_rewrite", "before")  # from the state REWRITING on, the record is valid
     assert_export(scan.close(), {k: int(is_new and k == 3) for k in range(8)})
 
 
@@ -97,7 +97,7 @@ def test_an_interrupt_at_the_beginning_of_a_sync_forgets_nothing_that_is_to_be_r
     assert store.table.unsynced == (0, 8)
 
     class Interrupted:
-        """A lock; the interrupt comes when it has been let go."""
+        """A lock; the interrupt comes after it is released."""
 
         def __enter__(self) -> None:
             table_lock.acquire()
@@ -139,7 +139,7 @@ def test_an_interrupt_before_the_checksums_of_new_frames_leaves_none_of_them_out
 
 
 def is_free(lock: Any) -> bool:
-    """Whether another thread gets it."""
+    """Whether another thread can acquire it."""
     got: list[bool] = []
 
     def take() -> None:
@@ -154,9 +154,9 @@ def is_free(lock: Any) -> bool:
 
 
 def test_an_interrupt_at_any_point_of_a_flush_leaves_no_lock(tmp_path: Path) -> None:
-    """While its traceback is alive, too: the scan is suspended in the `except` block of a script.
+    """The locks are free while the traceback is alive: a script suspends the scan in its `except` block.
 
-    A lock that a generator of contextlib holds would stay held as long as the traceback keeps the generator.
+    A lock that a contextlib generator holds would be held as long as the traceback keeps the generator.
     """
     scan = begun(tmp_path)
     store, at = scan._store, 0

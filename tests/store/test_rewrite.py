@@ -1,4 +1,4 @@
-"""A frame that is rewritten is its old version or its new one, also after a crash, and never a mixture."""
+"""A rewritten frame is its old or its new version, also after a crash, and never a mixture."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from tests.helpers import DEADLINE_S, assert_same_array, copies_are_trusted, fil
 from tests.scan.scans import begin, saved
 from tests.store.one_block import FRAMES, SIZE, after_a_cut, assert_export, begun, lose_frame_0, value
 
-# -- the last one counts -----------------------------------------------------------------------------------------------
+# -- the last version is kept ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("between", ["nothing", "checksum_dirty", "flush"])
 def test_of_a_frame_that_comes_twice_the_last_one_counts(tmp_path: Path, between: str) -> None:
-    """Its old version may be without a checksum, have one, or be durable: the new one goes through the redo log in each case."""
+    """Its old version has no checksum, has one, or is durable. The new one goes through the redo log in each case."""
     scan = begin(tmp_path, (3, 4), "u2")
     scan[1] = np.full(4, 1, "u2")
     if between != "nothing":
@@ -71,7 +71,7 @@ def test_a_flush_ends_what_the_redo_log_holds(tmp_path: Path) -> None:
 def test_a_frame_that_is_rewritten_in_a_loop_while_the_scan_is_closed_never_spoils_the_export(
     tmp_path: Path, size: int
 ) -> None:
-    """Whatever moment it is closed at: zipfile.testzip accepts it (load_export asks), and the frame is one version."""
+    """zipfile.testzip, which load_export runs, accepts the export at any moment, and the frame is one version."""
     for attempt in range(12):
         scan = begin(tmp_path / str(attempt), (3, size), "u1", flush_interval_s=(None, 0.001, 0)[attempt % 3])
         begun = threading.Event()
@@ -100,7 +100,7 @@ def test_a_frame_that_is_rewritten_in_a_loop_while_the_scan_is_closed_never_spoi
 def test_a_frame_that_is_rewritten_while_its_checksum_is_taken_keeps_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A checksum counts only if the frame was not touched meanwhile; those of its neighbours do."""
+    """A checksum is kept only if the frame did not change meanwhile. Those of its neighbours are kept."""
     scan, real, taken = begin(tmp_path, (3, 8), "u1"), Checksummer.sums, []
     scan[0], scan[1] = np.full(8, 1, "u1"), np.full(8, 2, "u1")
 
@@ -156,7 +156,7 @@ def test_a_flush_promises_the_other_frames_of_a_block_in_which_a_rewrite_began(
 def test_a_flush_promises_the_old_version_of_a_frame_whose_rewrite_has_not_begun_yet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is registered, and waits; where it fails then, the old version is what there is."""
+    """The rewrite is registered, and waits. If it fails later the old version stays."""
     scan, inside, go_on = begun(tmp_path), threading.Event(), threading.Event()
 
     def rewrite(*args: Any) -> None:
@@ -183,7 +183,7 @@ def test_a_flush_promises_the_old_version_of_a_frame_whose_rewrite_has_not_begun
 def test_a_block_that_is_split_during_the_first_flush_is_promised_by_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The flush has synced the journal already when the rewrite gives the others checksums of their own."""
+    """The flush has already synced the journal when the rewrite gives the other frames their own checksums."""
     scan, real, durable = begun(tmp_path, FRAMES), Journal.sync, []
 
     def sync(self: Journal) -> None:
@@ -203,7 +203,7 @@ def test_a_block_that_is_split_during_the_first_flush_is_promised_by_it(
 def test_after_a_kill_an_old_record_does_not_come_over_what_was_written_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rewritten, lost by a failed sync, written once more: the record of the rewrite is still in the redo log."""
+    """The frame is rewritten, lost by a failed sync, and written again. Its record is still in the redo log."""
     scan = begun(tmp_path, 1)
     store = scan._store
     scan[0] = value(0, 1)
@@ -223,7 +223,7 @@ def test_after_a_kill_an_old_record_does_not_come_over_what_was_written_anew(
 def test_a_kill_in_a_rewrite_does_not_bring_back_what_an_older_record_holds_of_other_frames(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A record of four frames, then one of one of them, then the process dies while it rewrites another of the four."""
+    """The log has a record of four frames and one of a single one. The process dies while it rewrites another one."""
     scan, real = begun(tmp_path), RedoLog.apply
     scan.flush()
     scan[0:4] = np.stack([value(k, 1) for k in range(4)])
@@ -250,7 +250,7 @@ def test_a_kill_in_a_rewrite_does_not_bring_back_what_an_older_record_holds_of_o
 def test_a_rewrite_that_was_refused_before_it_touched_anything_is_not_made_up_for_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a full disk that copies on write no flush would get past it."""
+    """On a full copy-on-write disk no flush would succeed."""
     scan = begun(tmp_path)
     scan.flush()
     with monkeypatch.context() as patch:
@@ -265,7 +265,7 @@ def test_a_rewrite_that_was_refused_before_it_touched_anything_is_not_made_up_fo
 def test_a_rewrite_after_an_interrupted_new_epoch_makes_it_durable_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the epoch that is on disk no record of the new one would count."""
+    """With the epoch on the disk, records of the new epoch would be invalid."""
     scan = begun(tmp_path)
     scan.flush()
     scan[3] = value(3, 1)
@@ -296,7 +296,7 @@ def test_a_rewrite_after_an_interrupted_new_epoch_makes_it_durable_first(
 def test_a_rewrite_that_was_stored_raises_nothing_where_a_close_comes_before_its_flush(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another thread closes the scan between a rewrite that fills the redo log and the flush that is to empty it."""
+    """Another thread closes the scan between a rewrite that fills the redo log and the flush that would empty it."""
     scan = begun(tmp_path)
     scan.flush()
     closing = threading.Thread(target=scan.close)

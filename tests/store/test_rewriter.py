@@ -1,4 +1,4 @@
-"""A rewriter alone, over a frame table: the redo log, the order of its steps, and what makes its records void."""
+"""A rewriter with a frame table: the redo log, the order of its steps, and what makes its records void."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Parts:
         self.rewriter.rewrite(k, k + 1, ((0, frame(k, version).data),))
 
     def flush(self) -> None:
-        """As ScanStore.flush does: afterwards all frames are durable."""
+        """Make all frames durable, as ScanStore.flush does."""
         position = self.rewriter.position
         self.checksummer.checksum(self.table.take_dirty())
         self.syncer.sync_file()
@@ -44,7 +44,7 @@ class Parts:
         return self.table.path.with_name(self.table.path.name + ".redo")
 
     def records(self) -> list[tuple[int, int]]:
-        """(first frame, frames) of each record that counts."""
+        """(first frame, number of frames) of each valid record."""
         if not self.redo_path.exists():
             return []
         redo = RedoLog(File.open(self.redo_path, writable=False), self.table.journal.key)
@@ -57,7 +57,7 @@ class Parts:
 
 @pytest.fixture
 def parts(table: FrameTable) -> Any:
-    """All frames have come, and are not durable."""
+    """All frames are written, and none is durable."""
     checksummer = Checksummer(table)
     syncer = Syncer(table, checksummer)
     made = Parts(table, checksummer, syncer, Rewriter(table, checksummer, syncer))
@@ -115,7 +115,7 @@ def test_the_record_is_whole_before_the_state_and_the_state_before_the_bytes(
 def test_where_the_old_version_may_be_durable_the_record_is_synced_first(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where it cannot be, a rewrite waits for no disk."""
+    """If it cannot be durable, a rewrite waits for no sync."""
     calls = noted(monkeypatch)
     parts.rewrite(17)
     assert [call for call in calls if call[0] == "sync"] == []
@@ -134,7 +134,7 @@ def test_a_frame_leaves_its_block_first_and_what_was_promised_of_the_others_is_d
     parts.rewrite(3)
     assert states(parts.table)[:9] == [*[CHECKSUMMED] * 3, WRITTEN, *[CHECKSUMMED] * 4, BLOCK_CHECKSUMMED]
     steps = list(dict.fromkeys(call[:2] for call in calls))
-    syncs = [("sync", ".journal"), ("sync", "folder")]  # that of the folder for the name of the redo log, which is new
+    syncs = [("sync", ".journal"), ("sync", "folder")]  # the folder: for the name of the new redo log
     assert steps == [*syncs, ("write", ".redo"), ("sync", ".redo"), ("write", ".part")]
 
 
@@ -227,7 +227,7 @@ def test_after_an_epoch_that_may_not_be_durable_a_rewrite_syncs_it_before_its_re
 
 
 def test_a_log_that_could_not_be_synced_needs_a_checkpoint(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A record may be gone from the disk, and recovery would not find those behind it."""
+    """A record may be missing on the disk. Recovery would not find the records after it."""
     parts.flush()
     with monkeypatch.context() as patch:
         patch.setattr(RedoLog, "sync", lambda self: _fail_to_sync(self))

@@ -1,4 +1,4 @@
-"""A syncer alone, over a frame table: a failed sync is followed by a rewrite, and lost frames are reported."""
+"""A syncer with a frame table: a failed sync is followed by a rewrite, and lost frames are reported."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def fail_to_sync(syncer: Syncer) -> None:
 
 
 def spoil(table: FrameTable, k: int) -> None:
-    """As the kernel does that drops a page which it could not write."""
+    """Change the frame, as the kernel does if it drops a page that it could not write."""
     table.file.write_at(b"torn", table.offset_of(k))
 
 
@@ -53,7 +53,7 @@ def test_a_sync_that_follows_a_good_one_writes_nothing(
 def test_a_failed_sync_is_followed_by_a_rewrite_of_what_was_not_synced(
     table: FrameTable, syncer: Syncer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of frames that are there, and before the sync."""
+    """Only written frames are rewritten, before the sync."""
     put(table, 0, 1)
     table.take_dirty()
     syncer.sync_file()
@@ -84,7 +84,7 @@ def test_a_rewrite_whose_sync_fails_is_done_again(
 
 
 def test_lost_frames_are_missing_and_reported_once(table: FrameTable, syncer: Syncer) -> None:
-    """A frame by itself, and a block as a whole: nobody can tell which of its frames it is."""
+    """A single frame, or a whole block, because it is unknown which of its frames is lost."""
     put(table, *range(FRAMES))
     Checksummer(table).checksum(table.take_dirty())
     fail_to_sync(syncer)
