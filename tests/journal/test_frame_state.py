@@ -1,4 +1,4 @@
-"""The transitions between the states of a frame, as a table; and that nothing else stores a state."""
+"""The transitions between the states of a frame, as a table. No other code stores a state."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Make = Callable[..., FrameStates]
 
 @pytest.fixture(params=["in a map", "by pwrite"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
-    """make(states, per_block): the states and checksums of as many frames, in a file of their own, without a journal."""
+    """make(states, per_block): the states and checksums of as many frames, in their own file, without a journal."""
     opened: list[tuple[FrameStates, Any, File]] = []
 
     def made(states: str, per_block: int = 4) -> FrameStates:
@@ -128,7 +128,7 @@ TRANSITIONS: dict[str, tuple[Callable[[FrameStates], Any], str, str]] = {
 
 @pytest.mark.parametrize("name", TRANSITIONS)
 def test_a_transition_changes_these_states_and_no_others(make: Make, tmp_path: Path, name: str) -> None:
-    """For this process, and in the file."""
+    """The change shows in this process, and in the file."""
     transition, before, after = TRANSITIONS[name]
     states = make(before)
     done = transition(states)
@@ -139,7 +139,7 @@ def test_a_transition_changes_these_states_and_no_others(make: Make, tmp_path: P
 
 
 def test_every_transition_is_in_the_table() -> None:
-    """Or has a test of its own below."""
+    """Or it has its own test below."""
     own = {"copy_from", "refine_from", "keep_doubtful"}
     reading = {"array", "of", "is_data", "count_missing", "count_written", "any_data", "last_written", "missing"}
     reading |= {"written", "missing_bits", "doubtful", "release"}
@@ -214,7 +214,7 @@ def test_a_copy_has_all_states_and_checksums(make: Make) -> None:
 
 
 def test_a_frame_of_a_finer_grid_is_what_the_one_was_that_it_is_a_part_of(make: Make) -> None:
-    """Without a checksum: that of the whole is not that of a part."""
+    """It has no checksum, because the checksum of the whole frame is not that of its parts."""
     new = make("." * 21)
     new.refine_from(make(".wDcCBr"))
     assert text(new) == "...www" + "D" * 15
@@ -260,7 +260,7 @@ PRIVATE = {"_set", "_set_chosen", "_put"}
 
 
 def stores_of_states(source: str) -> list[str]:
-    """What stores into state bytes: x.raw[k] = ..., x.state_bytes[k] = ..., store("states", ...), x.states._set(...)."""
+    """Stores into state bytes: x.raw[k] = ..., x.state_bytes[k] = ..., store("states", ...), x.states._set(...)."""
     found = []
     for node in ast.walk(ast.parse(source)):
         targets = node.targets if isinstance(node, ast.Assign) else []
@@ -290,7 +290,7 @@ def _last(node: ast.expr) -> str:
 
 
 def test_no_other_module_stores_into_state_bytes() -> None:
-    """Only frame_state.py does, and store/_hotpath.c, which carries out four of its transitions."""
+    """Only frame_state.py does, and store/_hotpath.c, which performs four of its transitions."""
     found = {
         path.relative_to(PACKAGE).as_posix(): stores
         for path in PACKAGE.rglob("*.py")

@@ -1,4 +1,4 @@
-"""The journal's bytes: what is written is read again, what is damaged is refused, what is torn does not count."""
+"""The bytes of the journal: written content can be read, damaged content is refused, torn content is ignored."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_the_first_bytes_of_a_journal_are_these(tmp_path: Path, journal: Journal
     head = struct.pack("<8sIIIIQQQQ", b"\x93LYSJRN\n", 2, len(text), zlib.crc32(text), 4096, 12, 4096, 8192, 16384)
     assert len(head) == 56
     assert data[:60] == head + struct.pack("<I", zlib.crc32(head))
-    assert data[60:456] == bytes(396)  # nobody has signed it yet
+    assert data[60:456] == bytes(396)  # no writer is recorded yet
     pointer = struct.pack("<QQIII", 1, 16384, 8, 8, zlib.crc32(b"the axesthe note"))
     check = zlib.crc32(pointer, zlib.crc32(HERE.scan_id.encode()))
     assert data[512:544] == pointer + struct.pack("<I", check)
@@ -74,7 +74,7 @@ def test_states_and_checksums_are_where_the_head_says(tmp_path: Path, journal: J
 
 
 def test_the_numbers_of_the_states_do_not_change() -> None:
-    """Golden: a journal of one version is read by the next."""
+    """Golden: the next version reads a journal of this one."""
     assert (ABSENT, WRITING, WRITTEN, CHECKSUMMED, REWRITING, CHECKSUMMING, BLOCK_CHECKSUMMED) == (0, 1, 2, 3, 4, 5, 6)
 
 
@@ -130,7 +130,7 @@ def test_a_journal_that_is_cut_is_refused(tmp_path: Path, journal: Journal, size
 
 
 def resealed(path: Path, **changes: int) -> None:
-    """Fields of the head changed, with a right checksum: a journal that lies, or whose writer was wrong."""
+    """Change fields of the head, and update its checksum: the journal is consistent, but wrong."""
     data = path.read_bytes()
     names = ("magic", "version", "text_size", "text_crc", "zero", "frames", "states", "checksums", "metadata")
     fields = dict(zip(names, struct.unpack("<8sIIIIQQQQ", data[:56]), strict=True)) | changes
@@ -157,7 +157,7 @@ def test_a_head_that_lies_is_refused(tmp_path: Path, journal: Journal, changes: 
 
 
 def test_of_an_unknown_version_resume_and_recover_touch_nothing(tmp_path: Path) -> None:
-    """A newer program's scan is left for that program."""
+    """The scan is left for a newer program."""
     scan = lys_storage.create(tmp_path / "data.npz", (2, 3), grid_ndim=1)
     scan[0] = np.ones(3)
     scan.suspend()
@@ -193,7 +193,7 @@ def test_of_the_two_places_of_the_metadata_the_newer_one_counts(tmp_path: Path, 
 def test_a_torn_newer_copy_of_the_metadata_leaves_the_older_one(
     tmp_path: Path, journal: Journal, tear: Callable[[Path, int, int], None], times: int
 ) -> None:
-    """A power cut while they are changed: one of the two is sound, wherever it came."""
+    """After a power cut during a change, one of the two copies is intact."""
     for k in range(times + 1):
         journal.write_metadata(b"axes %d" % k, b"note %d" % k)
     path, slots = tmp_path / "j", (512, 1024)
@@ -241,7 +241,7 @@ def test_a_sync_that_was_begun_before_metadata_came_does_not_make_them_durable(
 
 
 def test_the_older_copy_is_never_overwritten_by_the_newer_one(tmp_path: Path, journal: Journal) -> None:
-    """Wherever a write of new metadata stops, what was there before can still be read."""
+    """Wherever a write of new metadata stops, the previous metadata can still be read."""
     path = tmp_path / "j"
     for k, size in enumerate([10, 9000, 20, 30_000, 4096, 4097, 8192, 100_000]):
         before, old = path.read_bytes(), journal.read_metadata()
@@ -263,7 +263,7 @@ def test_with_both_copies_damaged_it_is_a_bad_file(tmp_path: Path, journal: Jour
 
 
 def test_a_pointer_of_another_scan_is_no_pointer(tmp_path: Path, journal: Journal) -> None:
-    """Blocks of a removed journal can come back after a cut."""
+    """Blocks of a removed journal can reappear after a power cut."""
     other = Journal.create(tmp_path / "k", dataclasses.replace(HERE, scan_id="f" * 32), (b"other", b"other"))
     other.write_metadata(b"other", b"other")
     other.close()
@@ -273,7 +273,7 @@ def test_a_pointer_of_another_scan_is_no_pointer(tmp_path: Path, journal: Journa
     assert journal.read_metadata() == METADATA
 
 
-# -- laid out anew -----------------------------------------------------------------------------------------------------
+# -- a new layout ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_a_pointer_of_another_scan_is_no_pointer(tmp_path: Path, journal: Journa
 def test_on_a_finer_grid_every_frame_has_the_state_of_the_one_it_is_a_part_of(
     tmp_path: Path, old: int, new: int
 ) -> None:
-    """With a checksum of its own, from the file: what was promised by that of the whole stays promised."""
+    """It gets its own checksum, from the file: data that the old checksum covered stay covered."""
     coarse = Journal.create(tmp_path / "a", dataclasses.replace(HERE, grid_ndim=1), METADATA)
     fine = Journal.create(tmp_path / "b", HERE, METADATA)
     coarse.states.raw[1], coarse.epoch = old, 5
@@ -307,7 +307,7 @@ def test_on_a_finer_grid_every_frame_has_the_state_of_the_one_it_is_a_part_of(
 
 
 def test_the_description_never_changes_in_place(tmp_path: Path) -> None:
-    """A scan that is laid out anew gets a new journal, renamed over the old one: there is no moment without one."""
+    """A scan with a new layout gets a new journal, renamed over the old one. There is a journal at every moment."""
     path = tmp_path / "data.npz.part.journal"
     with lys_storage.create(tmp_path / "data.npz", (3, 4, 5), axes=[[7.0, 8.0, 9.0]], note={"a": 1}) as scan:
         inode = path.stat().st_ino
