@@ -1,4 +1,4 @@
-"""What a forked child does to the objects of its parent: each registered one is told, and files are closed."""
+"""Objects of the parent in a forked child: each registered one is notified, and files are closed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ if pid == 0:
 
 
 def run(run_child: Callable[..., Any], before: str, after: str) -> list[str]:
-    """What the child printed, and then its parent."""
+    """The output of the child, and then that of its parent."""
     done = run_child(FORKING.format(before=before, after=after))
     assert done.code == 0, done.err
     return done.out.splitlines()
@@ -74,7 +74,7 @@ def test_a_child_of_a_child_is_a_child_too(run_child: Callable[..., Any]) -> Non
 
 @posix
 def test_a_file_is_closed_in_the_child_and_stays_open_in_its_parent(run_child: Callable[..., Any]) -> None:
-    """A child would write into its parent's scan, or keep the lock of a dead writer alive."""
+    """Otherwise a child could write into its parent's scan, or keep the lock of a dead writer."""
     before = "file = File.create(Path('file')); fd = file.fd; assert file.try_lock()"
     after = (
         "def is_open():\n"
@@ -86,7 +86,7 @@ def test_a_file_is_closed_in_the_child_and_stays_open_in_its_parent(run_child: C
 
 
 def test_nothing_else_registers_for_forks_or_asks_which_process_this_is() -> None:
-    """But for lys_storage.qt, which asks for its process id."""
+    """The exception is lys_storage.qt, which reads its process id."""
     asks = re.compile(r"\bgetpid\b|\bregister_at_fork\b")
     found = {p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py") if asks.search(p.read_text("utf-8"))}
     assert {name for name in found if not name.startswith("qt/")} == {"disk/forks.py"}

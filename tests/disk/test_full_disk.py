@@ -1,4 +1,4 @@
-"""A disk that is full, before a scan and while it runs: an exception, never the death of the process."""
+"""A full disk, before a scan and while it runs, raises an exception and never kills the process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MIB = 1 << 20
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 8 MiB of its own (tmpfs), where the tests may mount one."""
+    """A disk of 8 MiB (tmpfs), if the tests may mount one."""
     disk = tmp_path / "disk"
     disk.mkdir()
     if sys.platform != "linux" or os.geteuid() != 0:
@@ -43,7 +43,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill_up(folder: Path) -> Path:
-    """Take all the space there is; what holds it."""
+    """Use all free space. Returns the file that holds it."""
     filler = folder / "filler"
     with filler.open("wb", buffering=0) as stream:
         for size in (1 << 16, 1 << 12, 1):
@@ -57,7 +57,7 @@ def fill_up(folder: Path) -> Path:
 def test_a_scan_that_does_not_fit_is_refused_before_it_starts_with_nothing_left_behind(
     tmp_path: Path, numbered: bool
 ) -> None:
-    """What is needed and what is free, in bytes; not even the folder is made."""
+    """The error states the needed and the free bytes. Not even the folder is created."""
     free = free_space(tmp_path)
     assert free is not None
     shape = (free // 1000, 2000)
@@ -73,7 +73,7 @@ def test_a_scan_that_does_not_fit_is_refused_before_it_starts_with_nothing_left_
 
 
 def test_a_journal_that_does_not_fit_is_refused_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Five bytes a frame: more than the frames themselves, where these are small."""
+    """It has five bytes for each frame: more than small frames themselves."""
     monkeypatch.setattr(folder_module, "free_space", lambda folder: 2_000_000)
     with pytest.raises(DiskFullError):
         lys_storage.create(tmp_path / "a" / "data.npz", (1000, 1000), "u1", grid_ndim=2)
@@ -82,7 +82,7 @@ def test_a_journal_that_does_not_fit_is_refused_too(tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize("nth", range(1, 4))
 def test_a_preallocation_that_fails_undoes_what_was_done(tmp_path: Path, faults: Faults, nth: int) -> None:
-    """Somebody else may have taken the space after the look at it."""
+    """Another program can use the space after the check."""
     faults.fail("claim or punch", nth, errno.ENOSPC)
     try:
         scan = lys_storage.create(tmp_path / "data.npz", (2,), "u1")
@@ -120,7 +120,7 @@ def test_on_a_small_disk_the_preallocation_itself_is_refused(small_disk: Path) -
 
 
 def test_a_scan_whose_space_is_claimed_runs_and_is_saved_on_a_disk_that_is_full(small_disk: Path) -> None:
-    """Whatever others write meanwhile: frames, journal, and the tail of the archive have their space."""
+    """Frames, journal and the tail of the archive have reserved space, whatever others write."""
     scan = lys_storage.create(small_disk / "data.npz", (4, MIB), "u1", grid_ndim=1, note={"a": 1}, flush_interval_s=0)
     fill_up(small_disk)
     for k in range(4):
@@ -132,7 +132,7 @@ def test_a_scan_whose_space_is_claimed_runs_and_is_saved_on_a_disk_that_is_full(
 
 
 def test_a_disk_that_fills_up_while_frames_come_is_an_exception_and_the_scan_can_be_saved(small_disk: Path) -> None:
-    """Space that was not claimed: the frame is refused and missing, those before it are there, and later ones again."""
+    """Without preallocation the frame is refused and missing. Earlier frames stay, and later ones can be written."""
     scan = begin_scan(
         *(small_disk, "data", (4, MIB), "u1"), numbered=False, replace_existing=False, grid_ndim=1, preallocate=False
     )
@@ -150,7 +150,7 @@ def test_a_disk_that_fills_up_while_frames_come_is_an_exception_and_the_scan_can
 
 
 def test_a_rewrite_on_a_full_disk_leaves_the_old_version(small_disk: Path) -> None:
-    """The redo file is not claimed beforehand."""
+    """The redo log is not preallocated."""
     scan = lys_storage.create(small_disk / "data.npz", (2, MIB), "u1", grid_ndim=1, flush_interval_s=None)
     scan[0] = np.full(MIB, 1, "u1")
     fill_up(small_disk)
@@ -162,7 +162,7 @@ def test_a_rewrite_on_a_full_disk_leaves_the_old_version(small_disk: Path) -> No
 
 
 def test_a_full_disk_never_kills_the_process(small_disk: Path, run_child: Callable[..., Any]) -> None:
-    """A store through a map of a hole on a full disk is SIGBUS, which ends Python; here it is all exceptions."""
+    """A store through a map of a hole on a full disk is a SIGBUS, which kills Python. Here it is an exception."""
     child = run_child(
         """
 import sys, numpy as np, lys_storage
@@ -196,7 +196,7 @@ def test_the_tail_has_its_room_also_where_another_takes_every_byte_that_is_given
     small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scan = lys_storage.create(small_disk / "a.npz", (4, MIB), "u1", grid_ndim=1)
-    assert scan.part_path.stat().st_size == scan.array.offset + 4 * MIB  # the room is behind the end
+    assert scan.part_path.stat().st_size == scan.array.offset + 4 * MIB  # the reserved space is after the end
     fill_up(small_disk)
     real = File.set_size
 
@@ -229,7 +229,7 @@ def test_what_is_left_of_the_room_is_given_back_where_that_is_worth_it(
     assert load_export(tmp_path / "a.npz").data.sum() == size
 
 
-# -- a preallocation that fails behind the writer ----------------------------------------------------------------------
+# -- a preallocation that fails in the background ----------------------------------------------------------------------
 
 
 def test_the_error_handler_of_a_failed_preallocation_may_ask_the_scan_while_its_dtype_changes(
@@ -247,7 +247,7 @@ def test_the_error_handler_of_a_failed_preallocation_may_ask_the_scan_while_its_
         raise lys_storage.DiskFullError(errno.ENOSPC, "injected", "x")
 
     def failed(error: Exception) -> None:
-        threading.Event().wait(0.1)  # until somebody waits for the preallocation, holding the lock
+        threading.Event().wait(0.1)  # until a thread waits for the preallocation while it holds the lock
         asked.append(len(list(scan.missing())))
 
     monkeypatch.setattr(preallocation_module, "_AT_ONCE_S", 0.0)

@@ -1,4 +1,4 @@
-"""The lock of a scan file: a writer's, or for a moment that of one who looks."""
+"""The lock of a scan file: exclusive for a writer, and briefly shared for a reader."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ fcntl = pytest.importorskip("fcntl")
 
 
 def test_a_lock_is_taken_busy_or_not_supported(tmp_path: Path) -> None:
-    """Those who look exclude writers, and not each other."""
+    """Readers exclude writers, and not each other."""
     one = File.create(tmp_path / "a")
     other, third = (File.open(tmp_path / "a", writable=False) for _ in range(2))
     assert (one.try_lock(), other.try_lock(), other.try_lock(shared=True)) == (Lock.TAKEN, Lock.BUSY, Lock.BUSY)
@@ -32,7 +32,7 @@ def test_a_lock_is_taken_busy_or_not_supported(tmp_path: Path) -> None:
 
 
 def test_a_scan_that_is_written_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A shared lock is refused then: that tells it from one who looks."""
+    """A writer refuses a shared lock: this distinguishes it from a reader."""
     with lys_storage.create(tmp_path / "data.npz", (2,), "u1"):
         file = File.open(tmp_path / "data.npz.part", writable=True)
         monkeypatch.setattr(threading.Event, "wait", lambda *args: pytest.fail("it waits"))
@@ -45,7 +45,7 @@ def test_a_scan_that_is_written_is_not_waited_for(tmp_path: Path, monkeypatch: p
 def test_scans_are_created_without_locks_and_the_disk_check_says_that_there_are_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    """A new name is decided by its exclusive create."""
+    """The exclusive create decides who gets a new name."""
 
     def flock(fd: int, operation: int) -> Any:
         raise OSError(code, os.strerror(code))
@@ -59,7 +59,7 @@ def test_scans_are_created_without_locks_and_the_disk_check_says_that_there_are_
 
 @pytest.mark.parametrize("sidecar", ["data.npz.part.journal", "data.npz.part.redo"])
 def test_a_name_is_taken_by_what_is_left_of_an_earlier_scan(tmp_path: Path, sidecar: str) -> None:
-    """A new scan would write its own in the place of what a scan that was moved away still needs."""
+    """A new scan would overwrite a file that a scan that was moved away still needs."""
     (tmp_path / sidecar).write_bytes(b"needed")
     with pytest.raises(lys_storage.NameTakenError, match="is left over from an earlier scan") as caught:
         lys_storage.create(tmp_path / "data.npz", (2,), "u1")
@@ -68,7 +68,7 @@ def test_a_name_is_taken_by_what_is_left_of_an_earlier_scan(tmp_path: Path, side
 
 
 def test_a_disk_check_makes_no_folder(tmp_path: Path) -> None:
-    """A misspelt name is an error, not a test of another disk."""
+    """A misspelt name is an error, not a check of another disk."""
     (tmp_path / "file").touch()
     for name, code in (("misspelt/path", errno.ENOENT), ("file", errno.ENOTDIR)):
         with pytest.raises(lys_storage.StorageOSError, match="check its name, or make it first") as caught:

@@ -1,4 +1,4 @@
-"""Numbers: the smallest free one, never a taken one, whoever took it, at a cost that does not go with the folder."""
+"""Numbers: the smallest free one, never a taken one, at a cost that does not depend on the size of the folder."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def touch(folder: Path, *names: str) -> None:
 
 @pytest.fixture(autouse=True)
 def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a process that has just begun."""
+    """Start without cached numbers, like a new process."""
     monkeypatch.setattr(numbering_module, "_known", {})
 
 
 class Clock:
-    """The time of `numbering_module`: a scan of a directory takes `scan_s`, a look at the clock `tick_s`, all else nothing."""
+    """The clock of `numbering_module`: a directory scan takes `scan_s`, reading the clock `tick_s`, all else 0."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.tick_s, self.scan_s = 0.0, 0.0, 0.01
@@ -91,7 +91,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     ],
 )
 def test_the_smallest_number_that_neither_an_export_nor_a_scan_has(tmp_path: Path, there: list[str], free: int) -> None:
-    """By the names as they are written, not as numbers that are equal."""
+    """Names are compared literally, not by the value of their number."""
     touch(tmp_path, *there)
     before = sorted(os.listdir(tmp_path))
     assert free_number(tmp_path, "data") == free
@@ -133,14 +133,14 @@ def test_scans_take_numbers_in_order_and_keep_them(tmp_path: Path) -> None:
 
 
 def test_a_number_that_somebody_else_takes_between_is_never_given(tmp_path: Path) -> None:
-    """A hint that is out of date costs a look, and no file."""
+    """An outdated hint costs one look, and no file."""
     for n in range(40):
         assert free_number(tmp_path, "data") == n
         touch(tmp_path, f"data_{n}.npz" if n % 2 else f"data_{n}.npz.part")
 
 
 def test_a_gap_that_somebody_else_makes_is_found_in_time(tmp_path: Path, clock: Clock) -> None:
-    """At the next scan of the directory, which comes once 20 times the last one's duration have passed."""
+    """The next directory scan finds it. The scans are at least 20 times the duration of the last one apart."""
     touch(tmp_path, *(f"data_{n}.npz" for n in range(10)))
     assert free_number(tmp_path, "data") == 10
     (tmp_path / "data_4.npz").unlink()
@@ -152,7 +152,7 @@ def test_a_gap_that_somebody_else_makes_is_found_in_time(tmp_path: Path, clock: 
 
 
 def test_an_orphaned_journal_or_a_dangling_link_takes_its_number_too(tmp_path: Path) -> None:
-    """What is there in whatever form is not written over."""
+    """Nothing with such a name is overwritten."""
     touch(tmp_path, "data_0.npz.part.journal")
     (tmp_path / "data_1.npz").symlink_to(tmp_path / "nowhere")
     with reserve(tmp_path) as scan:
@@ -191,7 +191,7 @@ def test_threads_never_get_the_same_number(tmp_path: Path) -> None:
 
 
 def test_eight_processes_that_reserve_200_files_each_get_1600_numbers(tmp_path: Path, start_child: Any) -> None:
-    """Of one name in one folder, all at once. The smallest numbers, too: there is no gap."""
+    """All use one name in one folder at the same time. The numbers are the smallest ones, without a gap."""
     children = [
         start_child("""
 import os, sys
@@ -220,13 +220,13 @@ print(*numbers, flush=True)
     assert files(tmp_path / "run") == {f"data_{n}.npz.part{end}" for n in range(1600) for end in ("", ".journal")}
 
 
-# -- the lock only orders ----------------------------------------------------------------------------------------------
+# -- the lock is only for order ----------------------------------------------------------------------------------------
 
 
 def test_a_lock_that_another_process_holds_delays_a_claim_by_two_seconds_at_most(
     tmp_path: Path, start_child: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its holder may be stopped in a debugger. (By a tenth of a second here; the holder never lets go.)"""
+    """Its holder may be stopped in a debugger. Here the wait is 0.1 s, and the holder never releases the lock."""
     assert LOCK_WAIT_S == 2.0
     monkeypatch.setattr(numbering_module, "LOCK_WAIT_S", 0.1)
     caplog.set_level(logging.INFO, "lys_storage")
@@ -248,7 +248,7 @@ with filelock.FileLock({LOCK_NAME!r}):
 def test_a_lock_file_that_cannot_be_made_or_opened_is_no_hindrance(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A share without locks, a file of another user: the exclusive create is what decides, and no lock is waited for."""
+    """For example on a share without locks. The exclusive create decides; nothing waits for a lock."""
     monkeypatch.setattr(numbering_module, "LOCK_WAIT_S", FOREVER_S)
     (tmp_path / LOCK_NAME).mkdir()
     with reserve(tmp_path) as one, reserve(tmp_path) as two:
@@ -285,7 +285,7 @@ def test_a_claim_with_an_id_of_its_own_meets_nobody(tmp_path: Path) -> None:
 def test_a_number_costs_the_same_in_a_full_folder_as_in_an_empty_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
-    """A few directory scans in all, and not one look for a name a number."""
+    """There are a few directory scans in total, and no look at a name for each number."""
     full, empty = tmp_path / "full", tmp_path / "empty"
     for folder in (full, empty):
         folder.mkdir()
@@ -302,7 +302,7 @@ def test_a_number_costs_the_same_in_a_full_folder_as_in_an_empty_one(
     monkeypatch.setattr(os.path, "lexists", look)
 
     def costs(folder: Path) -> tuple[int, int]:
-        """Looks for a name, and scans of the directory, of 200 questions and 100 claims in 50 ms."""
+        """Looks at a name, and directory scans, of 200 queries and 100 claims in 50 ms."""
         nonlocal looks
         looks = clock.scans = 0
         begin = clock.now
@@ -323,7 +323,7 @@ def test_a_number_costs_the_same_in_a_full_folder_as_in_an_empty_one(
 
 
 def test_asking_looks_at_the_folder_only_now_and_then(tmp_path: Path, clock: Clock) -> None:
-    """At most a twentieth of the time goes into scans of the directory, however long one takes."""
+    """Directory scans take at most a twentieth of the time, whatever the duration of one."""
     touch(tmp_path, *(f"data_{n}.npz" for n in range(500)))
     clock.tick_s = 0.001
     for _ in range(1000):
@@ -333,7 +333,7 @@ def test_asking_looks_at_the_folder_only_now_and_then(tmp_path: Path, clock: Clo
 
 
 def test_numbers_are_arrays_of_bytes_not_of_what_a_name_claims(tmp_path: Path) -> None:
-    """One file with a huge number costs no memory."""
+    """A file with a huge number costs no memory."""
     touch(tmp_path, f"data_{10**12}.npz", "data_0.npz")
     assert free_number(tmp_path, "data") == 1
     assert np.sum([len(taken.used) for taken in numbering_module._known.values()]) < 10_000

@@ -1,4 +1,4 @@
-"""Numbers when everything comes at once: 64 processes, lys_instr, a stopped holder, other users, clocks, forks."""
+"""Numbers under stress: 64 processes, lys_instr, a stopped lock holder, other users, clocks, forks."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def reserve(folder: Path, name: str = "data") -> Scan:
 
 @pytest.fixture(autouse=True)
 def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a process that has just begun."""
+    """Start without cached numbers, like a new process."""
     monkeypatch.setattr(numbering_module, "_known", {})
 
 
@@ -88,7 +88,7 @@ with os.fdopen(said[0]) as stream:
 def test_64_processes_that_claim_at_once_get_128_numbers_and_none_is_lost(
     tmp_path: Path, run_child: Callable[..., Any]
 ) -> None:
-    """All different, without a gap; what each wrote is in the file of its number, saved by it or recovered."""
+    """They are different, without a gap. The file of each number has the content of its process, saved or recovered."""
     child = run_child(MANY, 64, 2)
     assert child.code == 0, child.err
     taken = {int(k): numbers for k, numbers in json.loads(child.out).items()}
@@ -103,9 +103,9 @@ def test_64_processes_that_claim_at_once_get_128_numbers_and_none_is_lost(
 
 
 def lys_instr_saves(folder: Path, name: str = "data") -> Path:
-    """Its own naming: the smallest number without a file, written at once; of scans in progress it knows nothing.
+    """Save as lys_instr does: under the smallest number without a file, ignoring scans in progress.
 
-    (It would replace a file that comes between; here it is an exclusive create, so that what it wrote stays its.)
+    lys_instr would replace a file that appears meanwhile. Here it is an exclusive create, which keeps both files.
     """
     for n in itertools.count():
         path = folder / f"{name}_{n}.npz"
@@ -126,7 +126,7 @@ def assert_is_lys_instrs(path: Path) -> None:
 
 
 def test_threads_and_lys_instr_in_one_folder_never_replace_each_others_files(tmp_path: Path) -> None:
-    """Each of our scans is under a number of its own in the end, and says where its first one was taken."""
+    """Each scan ends under a number of its own, and reports it if its first number was taken."""
     ours: list[tuple[Path, int | None, bool, int]] = []
     theirs: list[Path] = []
 
@@ -161,7 +161,7 @@ def test_threads_and_lys_instr_in_one_folder_never_replace_each_others_files(tmp
 def test_a_file_of_lys_instr_that_comes_within_a_claim_is_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the exclusive create and the look for the final name; the number is given back, no file of it stays."""
+    """It appears between the exclusive create and the look at the final name. The number is released again."""
     real = File.try_lock
     come: list[Path] = []
 
@@ -186,7 +186,7 @@ def test_a_file_of_lys_instr_that_comes_within_a_claim_is_passed_over(
 def test_a_file_of_lys_instr_that_comes_right_before_the_publishing_is_never_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_link: bool
 ) -> None:
-    """Again and again, also under the number that was taken instead: the scan gets the first one that holds."""
+    """The next numbers are taken in the same way. The scan gets the first number that stays free."""
     if by_link:
         monkeypatch.setattr(syscalls_module, "rename_noreplace", lambda old, new: False)
     real = folder_module.publish_new
@@ -211,7 +211,7 @@ def test_a_file_of_lys_instr_that_comes_right_before_the_publishing_is_never_rep
     assert lys_storage.verify(scan.path) == []
 
 
-# -- a claim in a moment of another's ----------------------------------------------------------------------------------
+# -- claims at any moment of another scan ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_a_file_of_lys_instr_that_comes_right_before_the_publishing_is_never_rep
 def test_a_claim_in_any_moment_of_anothers_life_never_gets_its_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: tuple[Any, str]
 ) -> None:
-    """From its exclusive create on the number is taken, until the export has it; whoever waits for no lock."""
+    """The number is taken from the exclusive create until the export exists, also for claims that skip the lock."""
     monkeypatch.setattr(numbering_module, "LOCK_WAIT_S", 0.0)
     real, others = getattr(*operation), []
 
@@ -257,7 +257,7 @@ def test_a_claim_in_any_moment_of_anothers_life_never_gets_its_number(
 def test_a_claim_that_another_process_looks_at_just_then_keeps_its_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`ls`, and the look for interrupted scans, take the lock for a moment to see whether a writer lives."""
+    """`ls` and the search for interrupted scans briefly lock the file to check for a writer."""
     real, looks = File.try_lock, []
 
     def try_lock(file: File) -> bool:
@@ -300,7 +300,7 @@ def _link(path: Path) -> None:
 def test_a_stale_lock_file_is_no_hindrance(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leave: Callable[[Path], Any]
 ) -> None:
-    """What holds is the system's lock on it, which has died with its process; no claim waits for it."""
+    """The operating system's lock counts. It was released when its process died, so that no claim waits."""
     monkeypatch.setattr(numbering_module, "LOCK_WAIT_S", FOREVER_S)
     leave(tmp_path / LOCK_NAME)
     with reserve(tmp_path) as one, reserve(tmp_path) as two:
@@ -330,7 +330,7 @@ for n in range(3):
 def test_a_lock_file_of_another_user_that_cannot_be_opened_is_no_hindrance(
     open_to_all: Path, run_child: Callable[..., Any], mode: int
 ) -> None:
-    """The exclusive create decides, and no lock is waited for."""
+    """The exclusive create decides; nothing waits for the lock."""
     (open_to_all / LOCK_NAME).touch()
     (open_to_all / LOCK_NAME).chmod(mode)
     child = run_child(UNWRITABLE, open_to_all, BECOME_NOBODY, FOREVER_S)
@@ -378,9 +378,9 @@ def test_a_process_that_is_stopped_in_its_claim_holds_nobody_up(
     ours: int,
     its: int,
 ) -> None:
-    """It has the lock, and does not run: ours waits 2 s (here 0.1 s), and the exclusive create decides.
+    """It holds the lock while it is stopped. Another claim waits 2 s (here 0.1 s), and the exclusive create decides.
 
-    Continued, it takes a number that is free, and the lock is free again.
+    After SIGCONT it takes a free number, and releases the lock.
     """
     child = start_child(STOPPED, moment)
     _, status = os.waitpid(child.pid, os.WUNTRACED)
@@ -437,7 +437,7 @@ print(json.dumps([numbers, recovered]))
 def test_the_members_of_a_group_number_and_save_in_one_folder(
     open_to_all: Path, run_child: Callable[..., Any], umask: int, shared: bool
 ) -> None:
-    """Of mode 2775. One recovers what another left where its files are the group's to write; else it is told and left."""
+    """The mode of the folder is 2775. A user recovers another's scan if its files are writable for the group."""
     folder = open_to_all / "group"
     folder.mkdir()
     os.chown(folder, 0, GROUP)
@@ -465,7 +465,7 @@ def test_the_members_of_a_group_number_and_save_in_one_folder(
 
 @posix
 def test_two_users_at_once_never_get_the_same_number(open_to_all: Path, run_child: Callable[..., Any]) -> None:
-    """The lock file is the first one's, and not the other's to open."""
+    """The lock file belongs to one user, and the other user may not open it."""
     folder = open_to_all / "group"
     folder.mkdir()
     os.chown(folder, 0, GROUP)
@@ -520,7 +520,7 @@ CLOCKS = [
 def test_a_clock_that_jumps_never_gives_a_number_that_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: list[float]
 ) -> None:
-    """Others' files and scans appear meanwhile."""
+    """Files and scans of other programs appear meanwhile."""
     clock = itertools.cycle(times)
     monkeypatch.setattr(time, "time", lambda: next(clock))
     for n in range(0, 40, 2):
@@ -535,7 +535,7 @@ def test_a_clock_that_jumps_never_gives_a_number_that_is_taken(
 def test_a_folder_whose_time_of_change_is_any_never_gives_a_number_that_is_taken(
     tmp_path: Path, times: list[float]
 ) -> None:
-    """It stands still while files appear, or lies in the future: the names are looked up all the same."""
+    """It can stay the same while files appear, or be in the future: the names are checked nevertheless."""
     clock = itertools.cycle(times)
     for n in range(40):
         assert free_number(tmp_path, "data") == n
@@ -580,7 +580,7 @@ if __name__ == "__main__":
 def test_a_child_of_the_acquisition_process_keeps_no_lock_of_its_dead_parent(
     tmp_path: Path, start_child: Callable[..., subprocess.Popen[str]]
 ) -> None:
-    """multiprocessing's fork. The child lives on, has claimed a number of its own, and the parent's scan is recovered."""
+    """multiprocessing forks the child. It lives on with its own number, and the scan of its parent is recovered."""
     parent = start_child(FORKS)
     assert parent.stdout is not None
     pid, number = map(int, parent.stdout.readline().split())
@@ -602,7 +602,7 @@ def test_a_child_of_the_acquisition_process_keeps_no_lock_of_its_dead_parent(
 def test_a_child_that_is_forked_while_a_thread_asks_for_a_number_can_claim(
     tmp_path: Path, run_child: Callable[..., Any]
 ) -> None:
-    """The thread is not in the child, and what it held is held by nobody."""
+    """The thread does not exist in the child, and nobody holds its locks there."""
     child = run_child(
         """
 import os, signal, threading

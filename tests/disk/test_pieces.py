@@ -1,4 +1,4 @@
-"""Ranges of a file in pieces: what is read, its checksum, and what is rewritten."""
+"""Ranges of a file in pieces: reading, checksums and rewriting."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DATA = np.random.default_rng(3).integers(0, 256, SIZE).astype("u1").tobytes()
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[File]:
-    """1000 bytes; a piece has 64."""
+    """A file of 1000 bytes, in pieces of 64 bytes."""
     monkeypatch.setattr(pieces_module, "PIECE_BYTES", 64)
     made = File.create(tmp_path / "file")
     made.write_at(DATA, 0)
@@ -51,7 +51,7 @@ def test_the_checksum_of_a_range_is_that_of_its_bytes(file: File, offset: int, s
 @pytest.mark.parametrize("size", [1, 7, 32, 33, 64, 65, 99])
 @pytest.mark.parametrize("count", [0, 1, 2, 9, 10])
 def test_each_unit_has_the_checksum_of_its_bytes(file: File, size: int, count: int) -> None:
-    """Of units that are read together, and of those that are larger than the buffer."""
+    """This holds for units that are read together, and for units that are larger than the buffer."""
     sums = np.full(count, 5, np.uint32)
     units_crc32(file, 3, size, sums, memoryview(bytearray(64)))
     assert sums.tolist() == [zlib.crc32(DATA[3 + k * size : 3 + (k + 1) * size]) for k in range(count)]
@@ -66,7 +66,7 @@ def test_small_units_are_read_together(file: File, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_range_is_rewritten_as_it_reads_and_nothing_beside_it(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every byte of it is written, so that its pages are dirty again; none changes."""
+    """Every byte of the range is written, so that its pages are dirty again. None changes."""
     written: list[tuple[int, bytes]] = []
     real = File.write_at
 

@@ -1,4 +1,4 @@
-"""Which files take a number, and that a reserve that fails takes none."""
+"""Which files take a number. A claim that fails takes none."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_file_that_is_neither_export_nor_scan_takes_no_number(tmp_path: Path, 
 
 
 def test_a_reserve_that_fails_takes_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a folder that takes long to scan, too: this gap is nobody else's."""
+    """This includes a folder that takes long to scan: only this process can have made the gap."""
     for k in range(3000):
         (tmp_path / f"data_{k}.npz").touch()
     assert free_number(tmp_path, "data") == 3000
@@ -37,7 +37,7 @@ def test_a_reserve_that_fails_takes_no_number(tmp_path: Path, monkeypatch: pytes
 
 
 def test_an_empty_file_in_the_place_of_a_scan_is_named_as_what_it_is(tmp_path: Path) -> None:
-    """A process that was killed while it claimed a name leaves one: nothing is to be recovered of it."""
+    """A process that was killed while it claimed a name leaves such a file. It has nothing to recover."""
     (tmp_path / "data.npz.part").touch()
     with pytest.raises(lys_storage.NameTakenError, match="an empty file is there: delete it"):
         lys_storage.create(tmp_path / "data.npz", (3, 4))
