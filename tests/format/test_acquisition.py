@@ -47,7 +47,7 @@ def encoded(**changes: Any) -> bytes:
 
 
 def test_every_field_is_there_in_its_order() -> None:
-    """Names of this machine's boot, and of files, are not: the file may be renamed and sent away."""
+    """It contains neither the boot id of this machine nor file names: the file may be renamed and sent away."""
     assert encoded(frames_written=9, missing=[(0, 2), (5, 6)], array_crc=0xFFFFFFFF).decode() == (
         "{\n"
         ' "format": "lys_storage acquisition",\n'
@@ -85,7 +85,7 @@ def test_an_export_that_was_cut_says_from_which_shape() -> None:
 
 
 def test_the_export_of_a_scan_holds_what_is_encoded(tmp_path: Path) -> None:
-    """The bytes of the member, byte by byte."""
+    """The bytes of the member are equal."""
     with lys_storage.create(tmp_path / "data.npz", (3, 4, 5), "<f4", grid_ndim=2) as scan:
         scan[0, 1] = np.ones(5, "<f4")
         scan[2, 3] = np.ones(5, "<f4")
@@ -113,7 +113,7 @@ def test_missing_npy_has_a_bit_for_each_frame(frames: int) -> None:
     assert np.unpackbits(bits, count=frames).tolist() == missing.tolist()
 
 
-# -- what contradicts itself -------------------------------------------------------------------------------------------
+# -- contradictions ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

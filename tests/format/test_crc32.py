@@ -32,7 +32,7 @@ def test_any_number_of_parts_combine_from_left_to_right(parts: list[bytes]) -> N
 
 @given(st.integers(0, 300), st.integers(1, 70), st.randoms(use_true_random=False))
 def test_fold_is_the_checksum_of_equal_blocks_put_together(count: int, size: int, random: object) -> None:
-    """Any count, odd ones at any level of the halving too."""
+    """This includes any count, and odd counts at any level of the halving."""
     data = random.randbytes(count * size)  # type: ignore[attr-defined]
     crcs = np.array([zlib.crc32(data[k * size : (k + 1) * size]) for k in range(count)], np.uint32)
     before = crcs.copy()
@@ -55,7 +55,7 @@ def test_a_repeated_pattern_has_the_checksum_of_what_it_spells_out(pattern: byte
 
 @pytest.mark.parametrize("size", [1 << 31, (1 << 32) + 1, 3 << 33], ids=["2 GiB", "4 GiB and a byte", "24 GiB"])
 def test_sizes_beyond_32_bits_combine(size: int) -> None:
-    """Adding zeros piece by piece comes to the same as at once."""
+    """Adding zeros piece by piece gives the same result as adding them at once."""
     piecewise = 0x12345678
     for _ in range(4):
         piecewise = combine(piecewise, 0, size // 4)

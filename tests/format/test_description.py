@@ -1,4 +1,4 @@
-"""The description of a scan: JSON with these fields, and what else is refused."""
+"""The description of a scan: JSON with these fields. Everything else is refused."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_description_is_json_with_these_fields() -> None:
     ],
 )
 def test_a_description_that_cannot_be_is_a_bad_file(changes: dict[str, Any]) -> None:
-    """Never a name outside the folder, and nothing that the text says is run."""
+    """No file outside the folder is named, and nothing in the text is run."""
     fields = {**json.loads(encode_description(HERE)), **changes}
     with pytest.raises(BadFileError):
         decode_description(json.dumps(fields).encode())

@@ -1,4 +1,4 @@
-"""From an index to frames, against numpy's own indexing."""
+"""The frames that an index names, compared with numpy's indexing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ shapes = hnp.array_shapes(min_dims=0, max_dims=4, max_side=4)
 
 
 def by_blocks(array: np.ndarray[Any, Any], index: Any, ndim: int) -> np.ndarray[Any, Any]:
-    """`array[index]`, put together from the blocks of frames that `index` names on a grid of `ndim` dimensions."""
+    """`array[index]`, assembled from the blocks of frames that `index` names on a grid of `ndim` dimensions."""
     grid, selection = Grid(array.shape, ndim), select(index, array.shape)
     frames = array.reshape(grid.frames, grid.frame_elements)
     result = np.full(selection.shape, -1, array.dtype)
@@ -111,7 +111,7 @@ def test_what_names_no_frames_is_an_index_error_that_says_the_index(index: Any) 
 
 
 def test_huge_shapes_cost_nothing() -> None:
-    """Arithmetic of frames, no tables."""
+    """Frames are computed, without tables."""
     grid = Grid((10**6, 10**6, 10**3), 2)
     (_, first, count), *rest = select((10**6 - 1, -1), grid.shape).blocks(grid)
     assert (first, count, rest) == (10**12 - 1, 1, [])

@@ -1,4 +1,4 @@
-"""The bytes of a scan file, against numpy's own: .npy headers in both directions, and what is refused."""
+"""The bytes of a scan file, compared with numpy's: .npy headers in both directions, and what is refused."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ GOOD = "{'descr': '<f8', 'fortran_order': False, 'shape': (3,), }"
     ],
 )
 def test_what_is_no_header_is_a_bad_file(head: bytes) -> None:
-    """Never another exception, and nothing that the text says is run."""
+    """No other exception is raised, and nothing in the text is run."""
     with pytest.raises(BadFileError):
         decode_npy_header(head)
 
@@ -211,7 +211,7 @@ def test_a_member_of_zeros_comes_before_where_a_header_cannot_be_padded_so_far()
 
 
 def test_a_place_that_no_scan_has_is_not_taken() -> None:
-    """A journal says where its array begins, and may lie."""
+    """A journal states where its array begins, and can be wrong."""
     for offset in (0, 64, (1 << 21) + 4096, 1 << 40):
         assert plan_data_member((3,), np.dtype("u1"), 0, offset).array_offset == 4096
 
@@ -222,7 +222,7 @@ def test_sizes_are_whole_numbers_of_any_size() -> None:
 
 
 def test_years_that_a_zip_cannot_say_are_the_nearest_one_that_it_can() -> None:
-    """1980 to 2107: a clock that was never set begins in 1970."""
+    """The years are 1980 to 2107. A clock that was never set starts in 1970."""
     days = [struct.unpack("<H", plan_data_member((1,), np.dtype("u1"), t).head[12:14])[0] >> 9 for t in (0, 1e9, 6e9)]
     assert days == [0, 21, 127]
 

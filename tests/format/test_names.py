@@ -1,4 +1,4 @@
-"""Names of the files of a scan: what a name says, and which name belongs to which."""
+"""Names of the files of a scan: what a name means, and which names belong together."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from lys_storage.format import (
     ],
 )
 def test_a_name_is_of_one_kind(name: str, kinds: set[str]) -> None:
-    """A journal is a sidecar as well."""
+    """A journal is also a sidecar."""
     tests = {"export": is_export, "scan file": is_scan_file, "journal": is_journal, "sidecar": is_sidecar}
     assert {kind for kind, says in tests.items() if says(name)} == kinds
 
@@ -87,6 +87,6 @@ def test_an_export_has_its_stem_and_one_suffix(stem: str) -> None:
     ],
 )
 def test_a_number_is_taken_by_an_export_a_scan_file_or_a_journal(name: str, number: str | None) -> None:
-    """The stem is taken literally, and a number has no zeros in front."""
+    """The stem is taken literally. A number has no leading zeros."""
     match = numbered_names("a.b").match(name)
     assert (match and match[1]) == number
