@@ -1,4 +1,4 @@
-"""What the Qt tests share. They run under the binding of QT_API (with PYTEST_QT_API set to the same), else PyQt6."""
+"""Fixtures of the Qt tests. They run under the binding of QT_API (with the same PYTEST_QT_API), else under PyQt6."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def pytest_report_header() -> str:
 
 @pytest.fixture
 def make_storage(qapp: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """Storages whose base is `tmp_path` unless said otherwise; closed after the test."""
+    """Storages whose base is `tmp_path` by default. They are closed after the test."""
     from lys_storage import DataStorage
 
     made: list[Any] = []
@@ -55,13 +55,13 @@ def storage(make_storage: Callable[..., Any]) -> Any:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where a storage of this test puts its files by default."""
+    """The default folder for the files of a storage."""
     return tmp_path / "folder"
 
 
 @pytest.fixture
 def make_detector(qapp: Any) -> Iterator[Callable[..., SimulatedDetector]]:
-    """Simulated detectors; their threads are ended after the test."""
+    """Simulated detectors. Their threads are ended after the test."""
     made: list[SimulatedDetector] = []
 
     def make(*args: Any, **options: Any) -> SimulatedDetector:
@@ -85,7 +85,7 @@ def make_broken_detector(qapp: Any) -> Callable[..., BrokenDetector]:
 
 
 class Disk:
-    """The syncs of the disk, in every thread but the main one: held back, or failing."""
+    """Delays the syncs, or makes them fail, in every thread but the main one."""
 
     def __init__(self) -> None:
         self.error: int | None = None
@@ -112,7 +112,7 @@ class Disk:
 
 @pytest.fixture
 def disk(make_storage: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
-    """Hold the syncs back: a save that was started cannot end before `release`."""
+    """Delay the syncs: a save that was started cannot end before `release`."""
     disk = Disk()
     for name in ("fsync", "fdatasync"):
         if hasattr(os, name):
@@ -130,21 +130,21 @@ def disk(make_storage: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> I
 
 @pytest.fixture
 def errors(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """What has been logged at WARNING or above."""
+    """The messages that were logged at WARNING or above."""
     caplog.set_level(logging.INFO)
     return lambda: [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-# -- nothing is left behind --------------------------------------------------------------------------------------------
+# -- nothing outlives a test -------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(autouse=True)
 def nothing_left_open(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
-    """A thread, a descriptor or a map that outlives the storages of a test fails it."""
+    """A test fails if a thread, a descriptor or a map outlives its storages."""
     before = set(threading.enumerate())
     yield
     if not request.node.stash.get(HAS_PASSED, False):
-        return  # its traceback keeps things alive
+        return  # the traceback keeps objects alive
     for thread in set(threading.enumerate()) - before:
         if not isinstance(thread, threading._DummyThread):  # a QThread that has run Python code
             thread.join(DEADLINE_S)
@@ -160,7 +160,7 @@ def nothing_left_open(request: pytest.FixtureRequest, tmp_path: Path) -> Iterato
 
 @pytest.fixture
 def run_child(tmp_path: Path) -> Callable[..., Finished]:
-    """Run Python source in a child process, with the binding of this one unless `binding` says otherwise."""
+    """Run Python source in a child process, with the binding of this one unless `binding` names another."""
 
     def run(
         source: str, *args: str, binding: str | None = API_NAME, env: dict[str, str | None] | None = None

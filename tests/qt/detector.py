@@ -1,9 +1,9 @@
-"""Detectors for the tests, which behave as DESIGN.md measured lys_instr 0.1: its signals, their order, their threads.
+"""Detectors for the tests. They behave as DESIGN.md measured lys_instr 0.1: its signals, their order, their threads.
 
-`SimulatedDetector` has an acquisition thread as lys_instr's detectors have; `BareDetector` has only what the protocol
-promises, and the test emits its signals one by one. They know nothing of lys_storage but the choice of the Qt binding.
+`SimulatedDetector` has an acquisition thread like the detectors of lys_instr. `BareDetector` has only what the protocol
+promises, and the test emits its signals. Of lys_storage they use only the choice of the Qt binding.
 
-No sleeping: with `by_hand=True` a frame is taken when the test asks for it, and every wait has a deadline.
+Nothing sleeps: with `by_hand=True` a frame is taken when the test asks for it, and every wait has a deadline.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ QUEUED = QtCore.Qt.ConnectionType.QueuedConnection
 
 
 def process_events() -> None:
-    """Let the calling thread's objects have what is queued for them."""
+    """Deliver the queued events of objects of the calling thread."""
     QtCore.QCoreApplication.sendPostedEvents()
     QtCore.QCoreApplication.processEvents()
 
 
 def in_another_thread(action: Callable[..., Any], *args: Any) -> None:
-    """Run `action` in another thread and wait for it; the calling thread handles no events meanwhile.
+    """Run `action` in another thread and wait for it. The calling thread handles no events meanwhile.
 
-    What the action raises is raised here.
+    An exception of `action` is raised here.
     """
     raised: list[BaseException] = []
 
@@ -50,7 +50,7 @@ def in_another_thread(action: Callable[..., Any], *args: Any) -> None:
 
 
 class _AcqThread(QtCore.QThread):
-    """One acquisition. Made in the main thread, so a queued `updated` is answered there; the last answer is its own."""
+    """One acquisition. Queued `updated` signals are handled in the main thread, the last one in this thread."""
 
     dataAcquired = Signal(dict)
 
@@ -74,17 +74,18 @@ class SimulatedDetector(QtCore.QObject):
     """A detector on an index grid, as lys_instr's are.
 
     Args:
-        index_shape, frame_shape: The grid, and one frame.
-        dtype: Of the data, and of the frames.
-        index_style: What a key of the data is: "full" (a tuple of ints for each grid point), "numpy" (the same, of
+        index_shape, frame_shape: The shapes of the grid and of one frame.
+        dtype: Of the data and the frames.
+        index_style: The keys of the data: "full" (a tuple of ints for each grid point), "numpy" (the same, of
             np.int64), "negative" (the same, counted from the end), "short" (`(i,)` with a whole row), "whole" (`()`
             with everything).
         frame_style: "array", "list", or "scalar" (for 0-d frames).
-        reuse_buffer: The memory of a frame is overwritten as soon as the emit has returned.
-        emits_empty: An `{}` comes with every frame.
-        by_hand: Frames are taken by `take` and `step` only.
-        delay_s: Else, the time that a frame takes.
-        fails_after: After so many frames the device dies: no more frames, no `stopped`, no `busyStateChanged(False)`.
+        reuse_buffer: Whether the memory of a frame is overwritten after the emit has returned.
+        emits_empty: Whether an `{}` is emitted with every frame.
+        by_hand: Whether frames are taken only by `take` and `step`.
+        delay_s: Otherwise, the time for a frame.
+        fails_after: The number of frames after which the device fails: then neither frames, nor `stopped`, nor
+            `busyStateChanged(False)` are emitted.
     """
 
     busyStateChanged = Signal(bool)
@@ -110,7 +111,7 @@ class SimulatedDetector(QtCore.QObject):
         self.indexShape = tuple(index_shape)
         self.frameShape = tuple(frame_shape)
         self.axes: Sequence[Any] = [np.arange(length) * 0.5 + dim for dim, length in enumerate(self.dataShape)]
-        #: What the first pass of an acquisition delivers; the k-th pass after it adds 1000 * k.
+        #: The data of the first pass of an acquisition; the k-th pass after it adds 1000 * k.
         self.data = np.arange(1, 1 + np.prod(self.dataShape, dtype=int)).reshape(self.dataShape).astype(dtype)
         self._index_style = index_style
         self._frame_style = frame_style
@@ -150,7 +151,7 @@ class SimulatedDetector(QtCore.QObject):
     # What the experiment calls
 
     def startAcq(self, iter: int = 1) -> None:
-        """Start an acquisition of `iter` passes (-1: a stream); busy is told before this returns."""
+        """Start `iter` passes (-1: a stream). `busyStateChanged(True)` is emitted before this returns."""
         if self._busy:
             return
         if self._thread is not None:
@@ -166,13 +167,13 @@ class SimulatedDetector(QtCore.QObject):
         thread = _AcqThread(self, iter)
         thread.dataAcquired.connect(self.dataAcquired, DIRECT)
         thread.finished.connect(self._onAcqFinished, DIRECT)
-        # Kept until close(): a QThread that is dropped while it is in its last emit hangs the process (DESIGN.md).
+        # Kept until close(): dropping a QThread during its last emit hangs the process (DESIGN.md).
         self._threads.append(thread)
         self._thread = thread
         thread.start()
 
     def stop(self) -> None:
-        """Stop; waits for the acquisition thread, with the calling thread's events at rest."""
+        """Stop, and wait for the acquisition thread. The calling thread handles no events meanwhile."""
         self._should_stop.set()
         self._permits.release()
         if self._thread is not None and self._thread.isRunning():
@@ -188,7 +189,7 @@ class SimulatedDetector(QtCore.QObject):
     def take(self, count: int = 1) -> None:
         """Let the acquisition thread take `count` frames. The calling thread handles no events meanwhile.
 
-        With the last frame of all, the acquisition thread has gone through its last emits when this returns.
+        After the last frame of all this returns when the acquisition thread has done its last emits.
         """
         assert self._by_hand
         for _ in range(count):
@@ -199,18 +200,18 @@ class SimulatedDetector(QtCore.QObject):
             self.wait_ended()
 
     def step(self, count: int = 1) -> None:
-        """Take `count` frames, each delivered before the next is taken: in the main thread, the last one of all in the
-        acquisition thread."""
+        """Take `count` frames. Each is delivered before the next one is taken: the last one of all in the acquisition
+        thread, the others in the main thread."""
         for _ in range(count):
             self.take()
             process_events()
 
     def wait_ended(self) -> None:
-        """Wait until the acquisition thread is through; the calling thread handles no events meanwhile."""
+        """Wait until the acquisition thread has ended. The calling thread handles no events meanwhile."""
         assert self._ended.wait(DEADLINE_S)
 
     def run_all(self, iter: int = 1) -> None:
-        """A whole acquisition, with the events handled that it leaves behind."""
+        """Run a whole acquisition, and handle the events that are left."""
         self.startAcq(iter)
         if self._by_hand:
             self.step(self._frames_left)
@@ -218,7 +219,7 @@ class SimulatedDetector(QtCore.QObject):
         process_events()
 
     def reset(self) -> None:
-        """After a device error: ready again, without a word to anyone."""
+        """Be ready again after a device error. Nothing is emitted."""
         self._busy = False
 
     def close(self) -> None:
@@ -232,7 +233,7 @@ class SimulatedDetector(QtCore.QObject):
     # The acquisition thread
 
     def _run(self, iterations: int) -> bool:
-        """All frames of all passes; False when the device has died."""
+        """Take all frames of all passes. Returns False if the device has failed."""
         frames = 0
         passes = 0
         while passes != iterations:
@@ -273,7 +274,7 @@ class SimulatedDetector(QtCore.QObject):
         return data
 
     def _reuse(self, data: dict[Any, Any]) -> None:
-        """The next frame goes to the memory of this one."""
+        """Overwrite the memory of this frame, as the next frame would."""
         if self._reuse_buffer:
             for frame in data.values():
                 frame[...] = 77
@@ -298,7 +299,7 @@ class SimulatedDetector(QtCore.QObject):
 
 
 class BareDetector(QtCore.QObject):
-    """A detector with what the protocol promises and nothing more: no `indexShape`, no thread. The test emits."""
+    """A detector that has only what the protocol promises: no `indexShape`, no thread. The test emits its signals."""
 
     busyStateChanged = Signal(bool)
     dataAcquired = Signal(dict)
@@ -311,7 +312,7 @@ class BareDetector(QtCore.QObject):
 
 
 class BrokenDetector(QtCore.QObject):
-    """A bare detector of which one property raises, until the test mends it."""
+    """A bare detector with one property that raises until the test repairs it."""
 
     busyStateChanged = Signal(bool)
     dataAcquired = Signal(dict)

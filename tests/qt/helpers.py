@@ -1,4 +1,4 @@
-"""What the Qt tests ask of a storage: the signals it gave, an end to wait for."""
+"""Helpers for storages: a log of their signals, and waiting for the end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Emission:
 
 
 class Log(list[Emission]):
-    """Every emission of the signals listened to, in their order, as seen in the thread that emits."""
+    """All emissions of the signals, in order, as seen in the emitting thread."""
 
     def listen(self, **signals: Any) -> Log:
         for name, signal in signals.items():
@@ -42,12 +42,12 @@ STORAGE_SIGNALS = ("savingStateChanged", "tagRequest", "numberChanged", "saved",
 
 
 def listen_to(storage: Any) -> Log:
-    """A log of all the signals of a storage."""
+    """A log of all signals of a storage."""
     return Log().listen(**{name: getattr(storage, name) for name in STORAGE_SIGNALS})
 
 
 def wait_until(condition: Callable[[], bool], deadline_s: float = DEADLINE_S) -> None:
-    """Handle events until `condition`; fails at the deadline."""
+    """Handle events until `condition` is true. Fails at the deadline."""
     loop = QtCore.QEventLoop()
     poll = QtCore.QTimer()
     poll.timeout.connect(lambda: loop.quit() if condition() or time.monotonic() > end else None)
@@ -60,5 +60,5 @@ def wait_until(condition: Callable[[], bool], deadline_s: float = DEADLINE_S) ->
 
 
 def wait_saved(storage: Any) -> None:
-    """Through the event loop, as an application would."""
+    """Wait in the event loop, as an application does."""
     wait_until(lambda: not storage.saving)

@@ -1,4 +1,4 @@
-"""The documented order without a detector: reserve, update with all frames, save(axes). The axes come last, and are stored."""
+"""The documented order without a detector: reserve, update with all frames, save(axes). The late axes are stored."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def assert_export(path: Path, data: Any, axes: Any) -> None:
     assert_same_axes(export.axes, axes)
 
 
-# -- save(axes) comes --------------------------------------------------------------------------------------------------
+# -- save(axes) is called ----------------------------------------------------------------------------------------------
 
 
 def test_reserve_update_all_and_save_store_the_axes(storage: Any, folder: Path) -> None:
-    """`saving` stays True from the reservation to the file; one file, and one `saved`."""
+    """`saving` stays True from reserve until the file exists. There is one file, and one `saved`."""
     log = listen_to(storage)
     fill(storage)
     process_events()
@@ -60,7 +60,7 @@ def test_reserve_update_all_and_save_store_the_axes(storage: Any, folder: Path) 
 @pytest.mark.parametrize("axes", [None, [], AXES, [np.zeros(2), np.zeros(3)], [np.zeros(9)]], ids=str)
 @pytest.mark.parametrize("published", [True, False])
 def test_a_second_save_changes_nothing(storage: Any, folder: Path, axes: Any, published: bool, disk: Any) -> None:
-    """A published file is never changed; nor is one that is on its way."""
+    """A published file is never changed. Neither is one that is being saved."""
     fill(storage)
     storage.save(AXES)
     if published:
@@ -81,7 +81,7 @@ def test_a_second_save_changes_nothing(storage: Any, folder: Path, axes: Any, pu
 
 
 def test_save_with_nothing_reserved_does_nothing(storage: Any, folder: Path, errors: Any) -> None:
-    """As in lys_instr, also with no axes given, and after close()."""
+    """As in lys_instr; also without axes, and after close()."""
     log = listen_to(storage)
     storage.save(AXES)
     storage.save()
@@ -91,7 +91,7 @@ def test_save_with_nothing_reserved_does_nothing(storage: Any, folder: Path, err
 
 
 def test_axes_that_do_not_fit_are_refused_and_the_scan_still_waits(storage: Any, folder: Path) -> None:
-    """The call can be made again."""
+    """The call can be repeated."""
     fill(storage)
     for axes in ([np.zeros(3), np.zeros(3)], [*AXES, np.zeros(1)], 5):
         with pytest.raises(lys_storage.AxisLengthError):
@@ -104,7 +104,7 @@ def test_axes_that_do_not_fit_are_refused_and_the_scan_still_waits(storage: Any,
 
 
 def test_each_of_several_scans_gets_its_own_axes(storage: Any, folder: Path) -> None:
-    """The axes of one save are not used for the next scan, as in lys_instr."""
+    """The axes of one save are not used for the next scan."""
     axes = [[AXES[0] + k, AXES[1] * k] for k in range(3)]
     for k in range(3):
         fill(storage, DATA + k)
@@ -117,7 +117,7 @@ def test_each_of_several_scans_gets_its_own_axes(storage: Any, folder: Path) -> 
 
 
 def test_a_frame_that_comes_again_meanwhile_replaces_the_one_before(storage: Any, folder: Path) -> None:
-    """Until the scan is sealed. After that it is an error, as before the reservation."""
+    """This holds until the scan is sealed. After that it is an error, as before a reserve."""
     fill(storage)
     storage.update({(1,): -DATA[1]})
     assert_same_array(storage.array, [DATA[0], -DATA[1]])
@@ -128,7 +128,7 @@ def test_a_frame_that_comes_again_meanwhile_replaces_the_one_before(storage: Any
     assert_export(folder / "data_0.npz", [DATA[0], -DATA[1]], AXES)
 
 
-# -- save(axes) does not come ------------------------------------------------------------------------------------------
+# -- save(axes) is not called ------------------------------------------------------------------------------------------
 
 
 def delete_now(thing: Any) -> None:
@@ -159,7 +159,7 @@ def test_the_wait_ends_with(storage: Any, folder: Path, end: Callable[[Any], Any
 
 
 def test_a_resumed_scan_ends_the_wait_and_waits_itself(storage: Any, folder: Path, bare_detector: Any) -> None:
-    """Its axes may come as late. A detector that gets busy then begins a scan of its own."""
+    """Its own axes can be late, too. A detector that becomes busy then begins another scan."""
     scan = lys_storage.create(folder / "old.npz", DATA.shape, grid_ndim=1, axes=AXES)
     scan[0] = DATA[0]
     scan.suspend()
@@ -178,7 +178,7 @@ def test_a_resumed_scan_ends_the_wait_and_waits_itself(storage: Any, folder: Pat
 
 
 def test_the_event_loop_waits_half_a_second(storage: Any, folder: Path) -> None:
-    """Counted from when the loop hears of it: a script that is busy before its save(axes) loses no axes."""
+    """The time starts in the event loop: a script that is busy before its save(axes) loses no axes."""
     fill(storage)
     threading.Event().wait(0.6)
     began = time.monotonic()
@@ -203,7 +203,7 @@ def test_the_time_of_one_scan_does_not_end_the_wait_of_the_next(storage: Any, fo
 
 
 def test_the_time_runs_in_the_thread_of_the_storage(run_child: Any, tmp_path: Path) -> None:
-    """A storage of a thread with an event loop; the last frame comes from another one. Qt has no complaint."""
+    """The storage belongs to a thread with an event loop. Another thread writes the last frame. Qt prints nothing."""
     child = run_child(
         """
 import sys, threading
@@ -246,7 +246,7 @@ print(set(threads) == {thread.ident})
 def test_a_detector_that_is_connected_meanwhile_gets_its_own_scan(
     storage: Any, folder: Path, bare_detector: Any
 ) -> None:
-    """Its frames and its axes stay out of the one that waits."""
+    """Its frames and axes do not go into the scan that waits."""
     fill(storage, np.ones((3, 4)))
     storage.connect(bare_detector)
     assert storage._paths == [str(folder / "data_0.npz")]
@@ -268,7 +268,7 @@ def run_once(storage: Any, detector: Any) -> None:
 def test_the_axes_of_the_latest_detector_are_used_where_no_others_come_and_they_fit(
     storage: Any, folder: Path, bare_detector: Any
 ) -> None:
-    """lys_instr keeps them, too, and would have lys pad or cut what does not fit."""
+    """lys_instr keeps them, too, but lys would pad or cut axes that do not fit."""
     run_once(storage, bare_detector)
     log = listen_to(storage)
     fill(storage, np.ones((3, 4)))
@@ -297,7 +297,7 @@ def test_a_frame_without_its_detector_completes_the_scan_of_a_detector_at_once(
     assert_export(folder / "data_0.npz", np.ones((3, 4)), bare_detector.axes)
 
 
-# -- axes from the beginning -------------------------------------------------------------------------------------------
+# -- axes that are given to reserve ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_with_axes_reserved_the_last_frame_saves_the_scan(storage: Any, folder: 
 
 
 def test_reserved_axes_are_used_by_every_end_but_a_save_with_others(storage: Any, folder: Path) -> None:
-    """save() of a part, and the next reserve."""
+    """This includes save() of an incomplete scan, and the next reserve."""
     for _ in range(3):
         storage.reserve(DATA.shape, axes=AXES)
         storage.update({(0,): DATA[0]})
@@ -327,7 +327,7 @@ def test_reserved_axes_are_used_by_every_end_but_a_save_with_others(storage: Any
 
 @pytest.mark.parametrize("axes", [[np.zeros(3), np.zeros(3)], [*AXES, np.zeros(1)], 5, "ab"], ids=str)
 def test_reserved_axes_that_do_not_fit_are_refused(storage: Any, folder: Path, axes: Any) -> None:
-    """Nothing is left on disk, and a scan can be reserved."""
+    """No file is left, and a scan can be reserved."""
     with pytest.raises(lys_storage.AxisLengthError):
         storage.reserve(DATA.shape, axes=axes)
     assert (storage.saving, folder.exists()) == (False, False)
@@ -348,7 +348,7 @@ def test_without_an_event_loop_no_scan_is_kept(storage: Any) -> None:
         storage.save(AXES)
     assert storage.waitForSaved()
     gc.collect()
-    assert [scan() for scan in scans[:-1]] == [None] * 4  # the save thread may still be leaving the last one
+    assert [scan() for scan in scans[:-1]] == [None] * 4  # the save thread may still use the last one
 
 
 def test_a_storage_that_is_not_enabled_waits_for_nothing(make_storage: Any, folder: Path) -> None:
@@ -359,7 +359,7 @@ def test_a_storage_that_is_not_enabled_waits_for_nothing(make_storage: Any, fold
 
 
 def test_a_storage_that_is_disabled_while_it_waits_stores_the_scan(storage: Any, folder: Path) -> None:
-    """`enabled` is read when a scan is reserved."""
+    """`enabled` is read by reserve."""
     fill(storage)
     storage.enabled = False
     storage.save(AXES)
@@ -368,7 +368,7 @@ def test_a_storage_that_is_disabled_while_it_waits_stores_the_scan(storage: Any,
 
 
 def test_axes_that_come_too_late_are_warned_of(storage: Any, folder: Path, errors: Any) -> None:
-    """Once for each call, with the file. Not where there is nothing to lose, and not after a save in time."""
+    """There is one warning for each call, which names the file. There is none without axes, or after a save in time."""
     fill(storage)
     storage.save(AXES)
     storage.save(AXES)
@@ -422,7 +422,7 @@ storage.update({{(k,): np.full(3, k) for k in range(2)}})
 def test_a_script_without_an_application_stores_all_and_prints_nothing(
     run_child: Any, tmp_path: Path, end: str
 ) -> None:
-    """Three scans in turn; the last one ends with `end`."""
+    """There are three scans; the last one ends with `end`."""
     child = run_child(
         f"""
 import sys

@@ -1,4 +1,4 @@
-"""Which Qt binding a process gets, and what lys needs of it under Qt 6. Import orders are tried in child processes."""
+"""Which Qt binding a process uses, and what lys needs under Qt 6. Import orders are tried in child processes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def told(child: Any) -> dict[str, Any]:
 
 
 def on(binding: str, env: str | None = None) -> dict[str, Any]:
-    """What TELL says where everything is on one binding."""
+    """The output of TELL if everything is on one binding."""
     return {"binding": binding, "qtpy": binding, "loaded": [binding], "module": f"{binding}.QtCore", "env": env}
 
 
@@ -63,7 +63,7 @@ def on(binding: str, env: str | None = None) -> dict[str, Any]:
 def test_the_binding_that_is_loaded_comes_first_then_QT_API_then_PyQt6(
     loaded: list[str], requested: str | None, expected: tuple[str, ...]
 ) -> None:
-    """The order of the choice, as binding's docstring has it."""
+    """The order is that of the docstring of `binding`."""
     assert candidates(loaded, requested) == expected
 
 
@@ -80,7 +80,7 @@ def test_the_binding_that_is_loaded_comes_first_then_QT_API_then_PyQt6(
 def test_where_no_choice_is_right_the_error_says_why(
     loaded: list[str], requested: str | None, words: list[str]
 ) -> None:
-    """A BindingError, of the family and an ImportError, names what was found and what to do."""
+    """A BindingError, also an ImportError, names what was found and what to do."""
     with pytest.raises(binding.BindingError) as caught:
         candidates(loaded, requested)
     assert [word for word in words if word not in str(caught.value)] == []
@@ -89,7 +89,7 @@ def test_where_no_choice_is_right_the_error_says_why(
 
 
 def test_PyQt6_is_the_default(run_child: Any) -> None:
-    """With nothing loaded and nothing said; the environment stays as it was, for child processes."""
+    """Nothing is loaded or chosen. The environment is unchanged, for child processes."""
     assert told(run_child(TELL, binding=None)) == on("PyQt6")
 
 
@@ -103,39 +103,39 @@ def test_PyQt6_is_the_default(run_child: Any) -> None:
     ],
 )
 def test_a_process_on_PyQt5_gets_everything_on_PyQt5(run_child: Any, before: str) -> None:
-    """A lys that is running has imported PyQt5, by qtpy."""
+    """A running lys has imported PyQt5 through qtpy."""
     assert {**told(run_child(before + TELL, binding=None)), "env": None} == on("PyQt5")
 
 
 @needs_pyqt5
 def test_QT_API_chooses_where_nothing_is_loaded(run_child: Any) -> None:
-    """QT_API=pyqt5 is PyQt5, and is left as it was."""
+    """QT_API=pyqt5 selects PyQt5, and is not changed."""
     assert told(run_child(TELL, binding=None, env={"QT_API": "pyqt5"})) == on("PyQt5", "pyqt5")
 
 
 @needs_pyqt5
 def test_a_loaded_binding_counts_more_than_QT_API(run_child: Any) -> None:
-    """Two do not mix, so what is there is taken, without a warning."""
+    """Two bindings do not mix, so the loaded one is used, without a warning."""
     child = run_child("import PyQt5.QtCore" + TELL, binding=None, env={"QT_API": "pyqt6"})
     assert told(child) == on("PyQt5", "pyqt6")
     assert child.err == ""
 
 
 def test_a_bare_package_decides_nothing(run_child: Any) -> None:
-    """qtpy alone would take PyQt5 as soon as `PyQt5` is in sys.modules, and mix two bindings."""
+    """qtpy alone would use PyQt5 once `PyQt5` is in sys.modules, and mix two bindings."""
     before = "import sys, types; sys.modules['PyQt5'] = types.ModuleType('PyQt5'); import PyQt6.QtCore"
     assert told(run_child(before + TELL, binding=None)) == on("PyQt6")
 
 
 @needs_pyqt5
 def test_two_loaded_bindings_are_refused_in_clear_words(run_child: Any) -> None:
-    """PyQt5 and PyQt6 in one process."""
+    """The process has PyQt5 and PyQt6."""
     child = run_child("import PyQt6.QtCore, PyQt5.QtCore" + FAIL, binding=None)
     assert child.out.startswith("BindingError PyQt6 and PyQt5 are both loaded in this process")
 
 
 def test_a_qtpy_that_has_settled_on_another_binding_is_refused(run_child: Any) -> None:
-    """qtpy decides once in a process."""
+    """qtpy chooses once in a process."""
     before = """
 import sys, types
 sys.modules["qtpy"] = qtpy = types.ModuleType("qtpy")
@@ -156,7 +156,7 @@ qtpy.API_NAME = "PySide6"
 def test_a_binding_that_is_not_installed_is_told_with_the_pip_command(
     run_child: Any, missing: list[str], env: str | None, expected: str
 ) -> None:
-    """What is missing, and how to get it."""
+    """The error says what is missing, and how to install it."""
     hide = "import sys\n" + "".join(f"sys.modules[{name!r}] = None\n" for name in missing)
     child = run_child(hide + FAIL, binding=None, env={"QT_API": env})
     assert child.out.startswith(expected)
@@ -165,7 +165,7 @@ def test_a_binding_that_is_not_installed_is_told_with_the_pip_command(
 
 
 def test_a_missing_qtpy_is_told_with_the_pip_command(run_child: Any) -> None:
-    """A PyQt6 that was installed by hand lacks it; a qtpy that is broken is another error."""
+    """It is missing if PyQt6 was installed by hand. A broken qtpy is another error."""
     hide = "import sys; sys.modules['qtpy'] = None\n"
     child = run_child(hide + FAIL, binding=None)
     expected = (
@@ -190,7 +190,7 @@ sys.meta_path.insert(0, Finder())
 
 
 def test_a_missing_system_library_is_named_with_the_packages_to_install(run_child: Any) -> None:
-    """As on a bare Debian."""
+    """This is so on a bare Debian."""
     before = "LIBRARY, BROKEN = 'libglib-2.0.so.0', {'PyQt6.QtCore'}" + WITHOUT_LIBRARY
     child = run_child(before + FAIL, binding=None)
     assert child.out.startswith("BindingError PyQt6 is installed but cannot be loaded: libglib-2.0.so.0: cannot open")
@@ -200,7 +200,7 @@ def test_a_missing_system_library_is_named_with_the_packages_to_install(run_chil
 
 
 def test_without_the_libraries_of_widgets_a_storage_works_and_lys_is_told_about(run_child: Any) -> None:
-    """QtCore is enough for the storage; what needs more says which library is missing."""
+    """QtCore is enough for the storage. Everything else names the missing library."""
     before = "LIBRARY, BROKEN = 'libEGL.so.1', {'PyQt6.QtGui', 'PyQt6.QtWidgets'}" + WITHOUT_LIBRARY
     child = run_child(
         before
@@ -219,7 +219,7 @@ for ask in (prepare_lys, lambda: binding.QtWidgets, lambda: binding.QtGui):
 
 
 def test_no_display_is_needed_and_no_application_is_made(run_child: Any) -> None:
-    """Importing it loads no lys, makes no QApplication, and lives where there is no display."""
+    """Importing it does not load lys, makes no QApplication, and works without a display."""
     child = run_child(
         """
 import sys
@@ -232,7 +232,7 @@ print(binding.QtCore.QCoreApplication.instance(), "lys" in sys.modules, bool(bin
 
 
 def test_what_the_module_does_not_have_is_an_attribute_error() -> None:
-    """The lazy modules do not make every name an import."""
+    """The lazy modules do not import for every name."""
     with pytest.raises(AttributeError, match="QtNothing"):
         _ = binding.QtNothing  # type: ignore[attr-defined]
 
@@ -286,7 +286,7 @@ LYS_WORKS = {
 
 @needs_lys
 def test_after_the_qt_part_lys_and_its_main_window_work_on_PyQt6(run_child: Any) -> None:
-    """Wave, DaskWave, lys.load, the main window with graphs, tables, multi cut, and its editor of Python files."""
+    """This includes Wave, DaskWave, lys.load, and the main window with graphs, tables, multi cut and Python editor."""
     child = run_child("import lys_storage.qt\n" + LYS, binding=None)
     assert told(child) == {"binding": "PyQt6", **LYS_WORKS}
     assert "Traceback" not in child.err
@@ -294,7 +294,7 @@ def test_after_the_qt_part_lys_and_its_main_window_work_on_PyQt6(run_child: Any)
 
 @needs_lys
 def test_the_public_name_alone_prepares_lys(run_child: Any) -> None:
-    """`lys_storage.DataStorage`, then `import lys`, and a Wave of both."""
+    """`lys_storage.DataStorage` is imported first, then lys, and a Wave of both is read."""
     child = run_child(
         "import lys_storage; lys_storage.DataStorage; import lys, qtpy; print(qtpy.API_NAME, lys.Wave([1, 2]).data.sum())",
         binding=None,
@@ -305,7 +305,7 @@ def test_the_public_name_alone_prepares_lys(run_child: Any) -> None:
 @needs_lys
 @needs_pyqt5
 def test_lys_and_its_main_window_work_on_PyQt5_as_without_us(run_child: Any) -> None:
-    """QT_API=pyqt5, with the Qt part first."""
+    """QT_API is pyqt5, and the Qt part is imported first."""
     child = run_child("import lys_storage.qt\n" + LYS, binding="PyQt5")
     assert told(child) == {"binding": "PyQt5", **LYS_WORKS}
     assert "Traceback" not in child.err
@@ -314,7 +314,7 @@ def test_lys_and_its_main_window_work_on_PyQt5_as_without_us(run_child: Any) -> 
 @needs_lys
 @needs_pyqt5
 def test_with_lys_first_everything_is_on_PyQt5(run_child: Any) -> None:
-    """A running lys has taken PyQt5; nothing is put on its modules."""
+    """A running lys uses PyQt5. Its modules are not changed."""
     child = run_child(
         """
 import lys
@@ -337,7 +337,7 @@ STAND_INS = pytest.mark.skipif(binding.API_NAME == "PyQt5", reason="Qt 5 has its
 
 @STAND_INS
 def test_the_desktop_stand_in_tells_the_dots_per_inch_of_the_main_screen(qapp: Any) -> None:
-    """lys divides by it, so it is a positive integer."""
+    """It is a positive integer, because lys divides by it."""
     screen = qapp.primaryScreen()
     desktop = binding.QtWidgets.QDesktopWidget()
     assert (desktop.physicalDpiX(), desktop.physicalDpiY()) == (
@@ -349,7 +349,7 @@ def test_the_desktop_stand_in_tells_the_dots_per_inch_of_the_main_screen(qapp: A
 @STAND_INS
 @pytest.mark.parametrize("dpi", [0.0, float("inf"), float("nan"), None], ids=str)
 def test_a_screen_that_tells_nonsense_counts_as_96_dots_per_inch(dpi: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A remote screen without a size, or no screen at all (None)."""
+    """A remote screen can have no size, and there can be no screen (None)."""
 
     class Screen:
         def physicalDotsPerInchX(self) -> float:
@@ -366,7 +366,7 @@ def test_a_screen_that_tells_nonsense_counts_as_96_dots_per_inch(dpi: Any, monke
 
 @STAND_INS
 def test_the_regular_expression_stand_in_does_what_the_editor_of_lys_asks() -> None:
-    """indexIn, pos, cap and matchedLength as QRegExp's."""
+    """indexIn, pos, cap and matchedLength behave as in QRegExp."""
     expression = binding.QtCore.QRegExp(r"\bdef\b\s*(\w+)")
     assert (expression.indexIn("x def name: def other", 0), expression.pos(0), expression.pos(1)) == (2, 2, 6)
     assert (expression.cap(0), expression.cap(1), expression.matchedLength()) == ("def name", "name", 8)
@@ -381,7 +381,7 @@ def test_the_regular_expression_stand_in_does_what_the_editor_of_lys_asks() -> N
 
 @STAND_INS
 def test_qApp_is_the_application_there_is(run_child: Any) -> None:
-    """False where there is none yet; lys asks and quits through it on Ctrl+C."""
+    """It is False if there is none. lys checks it, and quits through it on Ctrl+C."""
     child = run_child(
         """
 from lys_storage.qt import binding
@@ -397,7 +397,7 @@ print(bool(qapp), qapp.applicationName() == app.applicationName())
 
 @STAND_INS
 def test_what_qtpy_has_itself_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A later qtpy may bring its own stand-in."""
+    """A later qtpy may have its own."""
     mine = object()
     monkeypatch.setattr(binding.QtWidgets, "QDesktopWidget", mine)
     prepare_lys()
@@ -405,7 +405,7 @@ def test_what_qtpy_has_itself_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_package_itself_loads_neither_qt_nor_lys(run_child: Any) -> None:
-    """`import lys_storage` is for scripts too."""
+    """Scripts import lys_storage, too."""
     child = run_child(
         "import sys, lys_storage; print([name for name in ('PyQt6', 'PyQt5', 'qtpy', 'lys', 'dask') if name in sys.modules])"
     )
@@ -413,5 +413,5 @@ def test_the_package_itself_loads_neither_qt_nor_lys(run_child: Any) -> None:
 
 
 def test_this_run_is_on_the_binding_that_it_says() -> None:
-    """The binding of the tests is the only one in the process."""
+    """No other binding is loaded in the process."""
     assert [name for name in ("PyQt6", "PyQt5") if f"{name}.QtCore" in sys.modules] == [binding.API_NAME]

@@ -1,4 +1,4 @@
-"""The detector of the tests is itself what DESIGN.md measured: who emits what, in which thread, in which order."""
+"""The simulated detector behaves as DESIGN.md measured: signals, their threads, their order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def listen_to(detector: SimulatedDetector) -> Log:
 
 
 def story(log: Log) -> list[tuple[Any, ...]]:
-    """(name, what, thread) of each emission; of the data only the indices."""
+    """(name, value, thread) of each emission; only the indices of the data."""
     told = []
     for emission in log:
         what = emission.args[0] if emission.args else None
@@ -31,7 +31,7 @@ def story(log: Log) -> list[tuple[Any, ...]]:
 
 
 def test_busy_is_told_by_the_caller_of_startAcq_before_it_returns(make_detector: Any) -> None:
-    """`busyStateChanged(True)`: in the main thread, before `startAcq` returns."""
+    """`busyStateChanged(True)` is emitted in the main thread."""
     detector = make_detector(by_hand=True)
     log = listen_to(detector)
     detector.startAcq()
@@ -39,7 +39,7 @@ def test_busy_is_told_by_the_caller_of_startAcq_before_it_returns(make_detector:
 
 
 def test_in_a_full_run_only_the_last_frame_comes_from_the_acquisition_thread(make_detector: Any) -> None:
-    """`dataAcquired`: the main thread, the last one in the acquisition thread; then busy goes down there."""
+    """`dataAcquired` is emitted in the main thread, the last one in the acquisition thread, before busy False."""
     detector = make_detector((3,), (2,), by_hand=True)
     log = listen_to(detector)
     detector.startAcq()
@@ -57,7 +57,7 @@ def test_in_a_full_run_only_the_last_frame_comes_from_the_acquisition_thread(mak
 
 
 def test_a_stopped_run_tells_stopped_in_the_caller_of_stop(make_detector: Any) -> None:
-    """A frame that waits is emitted in the acquisition thread, while the main thread waits inside `stop()`."""
+    """A waiting frame is emitted in the acquisition thread, while the main thread waits inside `stop()`."""
     detector = make_detector((3,), (2,), by_hand=True)
     log = listen_to(detector)
     detector.startAcq()
@@ -75,7 +75,7 @@ def test_a_stopped_run_tells_stopped_in_the_caller_of_stop(make_detector: Any) -
 
 
 def test_for_a_queued_slot_one_late_frame_follows_stopped(make_detector: Any) -> None:
-    """A slot of the main thread gets that frame, and busy False, after `stopped`."""
+    """A slot of the main thread receives that frame, and busy False, after `stopped`."""
     detector = make_detector((3,), (2,), by_hand=True)
     order: list[str] = []
     detector.dataAcquired.connect(lambda data: order.append("data" if data else "{}"))
@@ -90,7 +90,7 @@ def test_for_a_queued_slot_one_late_frame_follows_stopped(make_detector: Any) ->
 
 
 def test_busy_false_is_told_with_the_mutex_of_the_detector_held(make_detector: Any) -> None:
-    """`busyStateChanged(False)`: in the acquisition thread, holding the detector's mutex."""
+    """`busyStateChanged(False)` is emitted in the acquisition thread."""
     detector = make_detector((1,), (2,), by_hand=True)
     was_free: list[bool] = []
 
@@ -107,7 +107,7 @@ def test_busy_false_is_told_with_the_mutex_of_the_detector_held(make_detector: A
 
 
 def test_stop_on_an_idle_detector_tells_stopped_and_no_busy(make_detector: Any) -> None:
-    """There is an `{}` and a `stopped`, and nothing else."""
+    """An `{}` and a `stopped` are emitted, and nothing else."""
     detector = make_detector()
     log = listen_to(detector)
     detector.stop()
@@ -115,7 +115,7 @@ def test_stop_on_an_idle_detector_tells_stopped_and_no_busy(make_detector: Any) 
 
 
 def test_a_dead_device_tells_neither_stopped_nor_busy_false(make_detector: Any) -> None:
-    """After a device error there is silence."""
+    """After a device error nothing is emitted."""
     detector = make_detector((3,), (2,), by_hand=True, fails_after=2)
     log = listen_to(detector)
     detector.startAcq()
@@ -126,7 +126,7 @@ def test_a_dead_device_tells_neither_stopped_nor_busy_false(make_detector: Any) 
 
 
 def test_several_passes_are_one_acquisition(make_detector: Any) -> None:
-    """`startAcq(iter=3)`: one busy True, three times every index, one busy False."""
+    """`startAcq(iter=3)` emits one busy True, every index three times, and one busy False."""
     detector = make_detector((2,), (), by_hand=True, frame_style="scalar")
     log = listen_to(detector)
     detector.run_all(iter=3)
@@ -145,7 +145,7 @@ def test_several_passes_are_one_acquisition(make_detector: Any) -> None:
     ],
 )
 def test_the_indices_are_of_the_style_asked_for(make_detector: Any, style: str, indices: list[Any]) -> None:
-    """Each style covers the whole array, with what each index leaves over as its frame."""
+    """Each style covers the whole array. The frame of an index has the dimensions that the index leaves over."""
     detector = make_detector((2, 2), (3,), index_style=style)
     log = listen_to(detector)
     detector.run_all()
@@ -156,7 +156,7 @@ def test_the_indices_are_of_the_style_asked_for(make_detector: Any, style: str, 
 
 
 def test_numpy_ints_and_a_reused_buffer_are_what_they_say(make_detector: Any) -> None:
-    """np.int64 in the index; the memory of a frame is overwritten once its emit has returned."""
+    """The index has np.int64, and the memory of a frame is overwritten after its emit has returned."""
     detector = make_detector((1,), (3,), index_style="numpy", reuse_buffer=True)
     kept: list[Any] = []
     detector.dataAcquired.connect(kept.append)

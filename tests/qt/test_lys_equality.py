@@ -1,6 +1,6 @@
-"""`lys.Wave(our file)` equals `lys.Wave(lys's own export)` of the same array, axes and note.
+"""`lys.Wave` of our file equals `lys.Wave` of lys's own export of the same array, axes and note.
 
-One child process exports each case with lys and loads both files: `import lys` makes a QApplication of its own.
+One child process exports each case with lys and loads both files, because `import lys` makes a QApplication.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ CASES = {
 
 
 def described(array: Any) -> tuple[Any, ...]:
-    """Everything that two arrays can differ in. Said in the child: a pickle would lose the byte order."""
+    """Everything in which two arrays can differ. The child computes it, because a pickle would lose the byte order."""
     array = np.asarray(array)
     values = array.tolist() if array.dtype.hasobject else array.tobytes()
     return array.dtype.str, array.dtype.descr, array.shape, values
@@ -113,7 +113,7 @@ os._exit(0)  # lys leaves threads to the end of the process
 
 @pytest.fixture(scope="module")
 def waves(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What lys loads of its own file and of ours, for each case."""
+    """For each case, what lys loads of its own file and of ours."""
     folder = tmp_path_factory.mktemp("equality")
     for number, case in enumerate(CASES.values()):
         path = folder / f"ours µ {number}.npz"
@@ -136,7 +136,7 @@ def waves(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_lys_loads_our_file_as_it_loads_its_own(waves: dict[str, Any], name: str) -> None:
-    """Data, dtype, axes (values and dtypes) and note, bit for bit."""
+    """Data, dtype, axes (values and dtypes) and note are equal bit for bit."""
     expected, actual = waves[name]
     assert actual == expected
     assert actual[0] == described(CASES[name].array)
@@ -144,7 +144,7 @@ def test_lys_loads_our_file_as_it_loads_its_own(waves: dict[str, Any], name: str
 
 @pytest.mark.parametrize("name", CASES)
 def test_open_wave_tells_what_lys_loads(tmp_path: Path, waves: dict[str, Any], name: str) -> None:
-    """Of frames that came one by one, the last one first, as of the whole array."""
+    """This holds for frames that were written one by one, the last one first, and for the whole array."""
     case = CASES[name]
     path = tmp_path / "scan.npz"
     with lys_storage.create(path, case.array.shape, case.array.dtype, axes=case.axes, note=case.note) as scan:
@@ -158,7 +158,7 @@ TIMES = np.array(["2026-01-01T00:00:00.123456789", "2026-01-02"], "M8[ns]")
 
 
 def test_lys_loads_axes_of_times_and_large_numbers_of_one_length_as_what_they_are(tmp_path: Path) -> None:
-    """Its own export makes whole numbers of nanoseconds there, and cannot be loaded with numbers beyond 63 bits."""
+    """lys's own export stores nanoseconds as integers there, and cannot be loaded with numbers beyond 63 bits."""
     large = np.array([1, 2**63], "u8")
     with lys_storage.create(tmp_path / "times.npz", (2, 2, 2), "u1", axes=[TIMES, large, None]):
         pass

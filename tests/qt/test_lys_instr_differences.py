@@ -1,4 +1,4 @@
-"""What a script that was written for lys_instr's storage meets here: docs/lys_instr.md, of which each row has a test."""
+"""What differs for a script that was written for lys_instr's storage: each row of docs/lys_instr.md has a test."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def test_the_script_of_the_page_stores_its_axes(tmp_path: Path, monkeypatch: pyt
 
 
 def test_asking_for_the_number_emits_nothing(storage: Any) -> None:
-    """A slot of numberChanged may ask for it."""
+    """A slot of numberChanged may call getNumber."""
     log = listen_to(storage)
     assert storage.getNumber() == 0
     assert log == []
 
 
 def test_a_second_reserve_saves_what_has_come(storage: Any, folder: Path) -> None:
-    """Under its own name, with its own tag. A scan without a frame leaves nothing."""
+    """It has its own name and tag. A scan without a frame leaves no file."""
     storage.tagRequest.connect(lambda tag: tag.update(name=storage.name))
     for name in ("a", "empty", "b"):
         storage.name = name
@@ -62,7 +62,7 @@ def test_a_shape_without_elements_is_refused(storage: Any, folder: Path) -> None
 
 
 def test_the_array_is_a_map_that_cannot_be_written(storage: Any, folder: Path) -> None:
-    """Missing frames are zeros in it, and hold the fill in the file."""
+    """Missing frames are zeros in it, and hold the fill value in the file."""
     storage.reserve((2, 3), fillValue=7)
     storage.update({(0,): np.ones(3)})
     assert_same_array(storage._arr, [[1.0] * 3, [0.0] * 3])
@@ -88,7 +88,7 @@ def test_a_frame_with_nothing_reserved_is_an_error(storage: Any, index: Any) -> 
 
 
 def test_a_repeated_index_does_not_end_the_scan(storage: Any, folder: Path) -> None:
-    """The later frame counts."""
+    """The later frame is stored."""
     storage.reserve((2, 3), axes=[])
     for value in (1.0, 2.0, 3.0):
         storage.update({(0,): np.full(3, value)})

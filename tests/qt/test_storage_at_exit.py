@@ -1,4 +1,4 @@
-"""The end of the process, and of the storage, while a file is being saved. In child processes."""
+"""The end of the process, or of the storage, while a file is being saved, in child processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.helpers import assert_same_array, files, load_export
 
-#: A disk whose first sync takes a while in every thread but the main one, and a scan that is on its way to it.
+#: A disk whose first sync is slow in every thread but the main one, and a scan that is being saved.
 BEGIN = """
 import gc, os, sys, threading
 import numpy as np
@@ -68,7 +68,7 @@ gc.collect()
 @pytest.mark.parametrize("state", ["is being saved", "waits for save(axes)"])
 @pytest.mark.parametrize("how", ENDS.values(), ids=ENDS)
 def test_the_end_waits_for_the_file_of_a_complete_scan(run_child: Any, tmp_path: Path, how: str, state: str) -> None:
-    """Exit code 0, the file complete, and no "QThread: Destroyed while thread is still running"."""
+    """The exit code is 0, the file is complete, and Qt prints no "Destroyed while thread is still running"."""
     child = run_child(BEGIN + how, str(tmp_path), *state.split())
     assert (child.code, child.out) == (0, ""), child.err
     assert "QThread" not in child.err
@@ -81,7 +81,7 @@ def test_the_end_waits_for_the_file_of_a_complete_scan(run_child: Any, tmp_path:
 
 
 def test_a_scan_that_is_not_complete_at_the_end_is_not_lost(run_child: Any, tmp_path: Path) -> None:
-    """Its frames are in an export, or in a scan in progress that recover makes one of."""
+    """Its frames are in an export, or in a scan in progress that recover exports."""
     import lys_storage
 
     child = run_child(
@@ -96,7 +96,7 @@ def test_a_scan_that_is_not_complete_at_the_end_is_not_lost(run_child: Any, tmp_
 
 
 def test_an_acquisition_that_runs_at_the_end_does_not_hang_it(run_child: Any, tmp_path: Path) -> None:
-    """The detector is stopped by its owner; the storage gets out of the way."""
+    """The owner of the detector stops it. The storage does not block this."""
     child = run_child(
         BEGIN
         + """
@@ -117,7 +117,7 @@ detector.close()
 
 
 def test_a_forked_child_leaves_the_files_of_its_parent_alone(run_child: Any, tmp_path: Path) -> None:
-    """It writes and finalizes nothing, also at its end."""
+    """It writes and finalizes nothing, also when it exits."""
     child = run_child(
         BEGIN
         + """

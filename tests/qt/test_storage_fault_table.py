@@ -1,4 +1,4 @@
-"""Operation x errno, as a DataStorage meets it: what is raised or signalled, what is on disk, and what retry() makes of it."""
+"""Operation x errno for a DataStorage: what is raised or signalled, what is on disk, and the result of retry()."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def broken(make_storage: Any, monkeypatch: pytest.MonkeyPatch) -> Disk:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """Where the storage of these tests puts its files."""
+    """The folder in which the storage puts its files."""
     return tmp_path / "run"
 
 
 @pytest.fixture
 def folder_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For each number, however long the last look at it took: a number that is free again is found at once."""
+    """Scan the folder for each number, so that a released number is found at once."""
     monkeypatch.setattr(numbering_module, "_SCAN_INTERVAL_RATIO", 0)
 
 
@@ -79,7 +79,7 @@ def skip_held_locks(operation: str, code: int) -> None:
 def test_a_reservation_that_fails_is_raised_leaves_nothing_and_the_next_one_gets_its_number(
     store: Any, broken: Disk, run: Path, phase: str, operation: str, code: int
 ) -> None:
-    """The storage is as before: nothing is running, nothing is being saved."""
+    """The storage is as before: no scan is running or being saved."""
     skip_held_locks(operation, code)
     broken.breaks(operation, code)
     with pytest.raises(StorageOSError) as caught:
@@ -97,7 +97,7 @@ def test_a_reservation_that_fails_is_raised_leaves_nothing_and_the_next_one_gets
 def test_a_reservation_that_a_signal_asks_for_and_that_fails_is_signalled(
     store: Any, broken: Disk, bare_detector: Any, run: Path, phase: str, operation: str, code: int
 ) -> None:
-    """Once, with the reason; the frames that come all the same are counted at the end, and the next run is stored."""
+    """`failed` gives the reason once. Later frames are counted at the end, and the next run is stored."""
     skip_held_locks(operation, code)
     bare_detector.dataShape = DATA.shape
     bare_detector.axes = []
@@ -126,14 +126,14 @@ def test_a_reservation_that_a_signal_asks_for_and_that_fails_is_signalled(
 def test_a_frame_of_a_detector_that_cannot_be_stored_is_signalled_and_the_others_are_saved(
     store: Any, broken: Disk, bare_detector: Any, run: Path, phase: str, operation: str, code: int
 ) -> None:
-    """At once the first time; repeats are gathered, and told at the end."""
+    """The first fault is signalled at once. Repeated ones are collected, and signalled at the end."""
     bare_detector.dataShape = DATA.shape
     bare_detector.axes = []
     store.connect(bare_detector)
     log = listen_to(store)
     bare_detector.busyStateChanged.emit(True)
     bare_detector.dataAcquired.emit({(0,): DATA[0]})
-    broken.breaks("write frames together", code)  # those of one signal; where that fails, each by itself
+    broken.breaks("write frames together", code)  # the frames of one signal; after this fails, each by itself
     broken.breaks(operation, code)
     bare_detector.dataAcquired.emit({(1,): DATA[1], (2,): DATA[2]})
     bare_detector.dataAcquired.emit({(3,): DATA[3]})
@@ -156,7 +156,7 @@ def test_a_frame_of_a_detector_that_cannot_be_stored_is_signalled_and_the_others
 def test_a_first_frame_whose_grid_cannot_be_laid_out_is_signalled_and_the_scan_goes_on(
     store: Any, broken: Disk, bare_detector: Any, run: Path, phase: str, operation: str, code: int
 ) -> None:
-    """A detector without indexShape tells the grid by its first index."""
+    """The first index of a detector without indexShape decides the grid."""
     bare_detector.dataShape = DATA.shape
     bare_detector.axes = []
     store.connect(bare_detector)
@@ -178,7 +178,7 @@ def test_a_first_frame_whose_grid_cannot_be_laid_out_is_signalled_and_the_scan_g
 def test_a_background_flush_that_fails_is_signalled_and_the_scan_is_saved_once_the_disk_is_well(
     make_storage: Any, broken: Disk, run: Path, phase: str, operation: str, code: int
 ) -> None:
-    """The path of the scan, and the reason; frames go on coming."""
+    """`failed` gives the path of the scan and the reason. Frames are still accepted."""
     storage = make_storage(folder="run", flushInterval=0.01)
     log = listen_to(storage)
     storage.reserve(DATA.shape)
@@ -213,7 +213,7 @@ SAVE = [
 def test_a_save_that_fails_is_signalled_keeps_the_scan_and_retry_saves_it(
     store: Any, broken: Disk, run: Path, phase: str, operation: str, code: int
 ) -> None:
-    """It never looks like success, however often it is tried; nothing is under the final name until it succeeds."""
+    """No failed attempt looks like a success. The final name is free until one succeeds."""
     log = listen_to(store)
     store.tagRequest.connect(lambda tag: tag.update(a=1))
     store.reserve(DATA.shape)
@@ -240,7 +240,7 @@ def test_a_save_that_fails_is_signalled_keeps_the_scan_and_retry_saves_it(
 def test_a_save_that_fails_after_the_name_is_there_is_signalled_and_retry_saves_it(
     store: Any, broken: Disk, run: Path, phase: str, operation: str, code: int
 ) -> None:
-    """What is left to do is to make the name durable and to remove what is beside it."""
+    """The name is made durable and the sidecar files are removed later."""
     log = listen_to(store)
     store.reserve(DATA.shape)
     put(store, 0, 1, 2)
@@ -286,7 +286,7 @@ def test_a_scan_that_cannot_be_resumed_is_raised_and_resumed_once_the_fault_is_g
 def test_a_folder_that_goes_while_a_scan_runs_is_signalled_or_followed_and_the_next_scan_is_stored(
     store: Any, run: Path, how: str
 ) -> None:
-    """The folder is made anew for the next scan; the first one's frames are where its folder is now, or gone with it."""
+    """The next scan creates the folder again. The first one is saved in the renamed folder, or fails."""
     log = listen_to(store)
     store.reserve(DATA.shape)
     put(store, 0, 1)
@@ -317,7 +317,7 @@ def test_a_folder_that_goes_while_a_scan_runs_is_signalled_or_followed_and_the_n
 def test_a_scan_whose_folder_has_gone_is_not_published_in_the_place_of_the_next_one(
     make_storage: Any, run: Path, how: str
 ) -> None:
-    """Another storage has made a folder and a scan of those names meanwhile: it is that one's file."""
+    """Another storage has made a folder and a scan of the same names meanwhile: its file is not touched."""
     one, two = (make_storage(folder="run", flushInterval=None) for _ in range(2))
     one.reserve(DATA.shape)
     put(one, 0, 1)

@@ -1,4 +1,4 @@
-"""What must not hurt a storage: signals of the system, slots that raise, hundreds of scans, calls after the end."""
+"""Events that must not harm a storage: process signals, slots that raise, hundreds of scans, calls after the end."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ app.exec()
 @pytest.mark.skipif(os.name == "nt", reason="no such signals there")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGKILL"])
 def test_a_signal_that_ends_the_process_loses_no_frame(run_child: Any, tmp_path: Path, name: str) -> None:
-    """Saved on the way out, or interrupted and recovered: the frames are there either way."""
+    """The scan is saved at exit, or is interrupted and recovered. The frames are there in both cases."""
     child = run_child(KILLED, str(tmp_path), name)
     assert child.code != 0
     lys_storage.recover(tmp_path)
@@ -53,7 +53,7 @@ def test_a_signal_that_ends_the_process_loses_no_frame(run_child: Any, tmp_path:
 def test_an_exception_in_a_listener_does_not_keep_a_scan_from_being_saved(
     storage: Any, folder: Path, capture_exceptions: list[str]
 ) -> None:
-    """It is the listener's; what the storage does goes on."""
+    """The exception belongs to the listener. The storage continues."""
 
     def bad(*args: Any) -> None:
         raise RuntimeError("a listener's fault")
@@ -75,14 +75,14 @@ def test_an_exception_in_a_listener_does_not_keep_a_scan_from_being_saved(
 
 @pytest.fixture
 def capture_exceptions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The exceptions that left a slot, instead of the end of the process."""
+    """Exceptions that left a slot. They are collected, so that they do not end the process."""
     seen: list[str] = []
     monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: seen.append(str(error)))
     return seen
 
 
 def test_a_closed_storage_refuses_in_words(storage: Any, make_detector: Any) -> None:
-    """reserve, update and resume raise; a detector that goes on is not stopped by it."""
+    """reserve, update and resume raise. A detector that continues is not stopped by it."""
     storage.close()
     for call in (
         lambda: storage.reserve((2,)),
@@ -99,7 +99,7 @@ def test_a_closed_storage_refuses_in_words(storage: Any, make_detector: Any) -> 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts through /proc")
 def test_a_hundred_scans_leak_no_thread_no_map_no_descriptor(storage: Any, folder: Path, make_detector: Any) -> None:
-    """One finalizer thread serves them all."""
+    """One save thread serves them all."""
 
     def counts() -> tuple[int, int, int]:
         maps = sum(str(folder) in line for line in Path("/proc/self/maps").read_text().splitlines())

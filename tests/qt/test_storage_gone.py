@@ -1,4 +1,4 @@
-"""The storage, or its detector, is destroyed while a scan runs: by Qt, by Python, by a garbage collection."""
+"""The storage, or its detector, is destroyed while a scan runs: by Qt, by Python, or by a garbage collection."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FIRST_ONLY = np.where(np.arange(3)[:, None] < 1, FRAMES, np.nan)
 
 
 def delete_now(thing: Any) -> None:
-    """As the event loop does with deleteLater."""
+    """Delete an object as the event loop does after deleteLater."""
     thing.deleteLater()
     QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
 
@@ -45,7 +45,7 @@ BY_QT = pytest.mark.parametrize("delete", [delete_now, delete_parent], ids=["del
 def test_a_detector_outlives_its_storage(
     storage: Any, folder: Path, bare_detector: Any, errors: Any, delete: Callable[[Any], None]
 ) -> None:
-    """What had come is saved. What still comes is counted, and told once; later runs are told, and not stored."""
+    """The written frames are saved. Later frames are counted and reported once; later runs are reported, not stored."""
     storage.connect(bare_detector)
     bare_detector.busyStateChanged.emit(True)
     bare_detector.dataAcquired.emit({(0,): FRAMES[0]})
@@ -75,7 +75,7 @@ def test_a_detector_outlives_its_storage(
 def test_each_member_of_a_deleted_storage_answers_or_refuses_in_words(
     storage: Any, folder: Path, bare_detector: Any, delete: Callable[[Any], None]
 ) -> None:
-    """None of them touches what Qt has deleted."""
+    """None of them uses objects that Qt has deleted."""
     storage.reserve((3, 4))
     storage.update({(0,): FRAMES[0]})
     delete(storage)
@@ -100,7 +100,7 @@ def test_each_member_of_a_deleted_storage_answers_or_refuses_in_words(
 def test_a_save_of_a_deleted_storage_that_fails_is_logged_and_keeps_the_scan(
     storage: Any, folder: Path, disk: Any, errors: Any
 ) -> None:
-    """There is nobody to emit `failed` for."""
+    """`failed` cannot be emitted any more."""
     storage.reserve((3, 4))
     storage.update({(0,): FRAMES[0]})
     disk.error = 5
@@ -116,7 +116,7 @@ def test_a_save_of_a_deleted_storage_that_fails_is_logged_and_keeps_the_scan(
 def test_a_save_thread_that_qt_deletes_before_its_storage_is_replaced(
     storage: Any, folder: Path, errors: Any, frames: int
 ) -> None:
-    """As PyQt5 does, in any order, when the application object is deleted. The storage can still be asked, and closed."""
+    """PyQt5 does this, in any order, when the application object is deleted. The storage can still be closed."""
     storage.reserve((3, 4))
     storage.update({(k,): FRAMES[k] for k in range(frames)})
     binding._sip.delete(storage._save_thread)
@@ -132,7 +132,7 @@ def test_a_save_thread_that_qt_deletes_before_its_storage_is_replaced(
 def test_a_process_without_an_excepthook_survives_the_end_of_a_storage(
     run_child: Any, tmp_path: Path, how: str
 ) -> None:
-    """PyQt aborts where an exception leaves a slot. Also: the detector is in its last run when the script ends."""
+    """PyQt aborts if an exception leaves a slot. The detector is still in its last run when the script ends."""
     child = run_child(
         f"""
 import sys
@@ -167,7 +167,7 @@ print("alive")
 
 
 class Detectors:
-    """A busy detector, held here only, and the ways in which it goes."""
+    """The only reference to a busy detector, and the ways in which it is destroyed."""
 
     def __init__(self) -> None:
         self.held: Any = BareDetector()
@@ -195,7 +195,7 @@ WAYS = [Detectors.drop, Detectors.collect, Detectors.delete_later, Detectors.del
 def test_the_scan_of_a_detector_that_goes_while_it_is_busy_is_saved_as_on_a_stop(
     storage: Any, folder: Path, errors: Any, way: Callable[[Detectors], None], frames: int
 ) -> None:
-    """With the axes that were known; also without a frame. `saving` falls, and the storage takes the next scan."""
+    """It has the known axes, also without a frame. `saving` becomes False, and the storage accepts the next scan."""
     detectors = Detectors()
     detectors.held.axes = [np.arange(3) * 7.0, np.arange(4) * 2.0]
     storage.connect(detectors.held)
@@ -221,7 +221,7 @@ def test_the_scan_of_a_detector_that_goes_while_it_is_busy_is_saved_as_on_a_stop
 def test_a_detector_that_goes_when_it_is_through_costs_no_word(
     storage: Any, folder: Path, errors: Any, bare_detector: Any
 ) -> None:
-    """Its scan is complete; only the busy False has not come."""
+    """Its scan is complete, and only busy False is missing."""
     storage.connect(bare_detector)
     bare_detector.busyStateChanged.emit(True)
     bare_detector.dataAcquired.emit({(): FRAMES})
@@ -232,7 +232,7 @@ def test_a_detector_that_goes_when_it_is_through_costs_no_word(
 
 
 def test_a_detector_that_lives_in_another_thread_goes_while_it_is_busy(storage: Any, folder: Path) -> None:
-    """It is deleted there, as QThread.finished with deleteLater does."""
+    """It is deleted in that thread, as by QThread.finished with deleteLater."""
     thread, detector = QtCore.QThread(), BareDetector()
     detector.moveToThread(thread)
     storage.connect(detector)
@@ -248,7 +248,7 @@ def test_a_detector_that_lives_in_another_thread_goes_while_it_is_busy(storage: 
 
 
 class PlainDetector:
-    """No QObject: its signals are another object's."""
+    """Not a QObject: its signals belong to another object."""
 
     def __init__(self) -> None:
         self.signals = BareDetector()
@@ -258,7 +258,7 @@ class PlainDetector:
 
 
 def test_a_detector_that_is_no_qobject_is_stored_and_may_go(storage: Any, folder: Path) -> None:
-    """It promises signals and properties, and nothing more."""
+    """The protocol promises signals and properties, and nothing more."""
     detector = PlainDetector()
     storage.connect(detector)
     detector.busyStateChanged.emit(True)
@@ -277,7 +277,7 @@ def test_a_detector_that_is_no_qobject_is_stored_and_may_go(storage: Any, folder
 def test_a_storage_and_its_busy_detector_that_go_together_leave_an_export_and_no_object(
     qapp: Any, tmp_path: Path, refers: str
 ) -> None:
-    """What is connected to hear of the end of the detector does not keep the storage."""
+    """The connection to the end of the detector does not keep the storage alive."""
     storage, detector = lys_storage.DataStorage(base=str(tmp_path)), BareDetector()
     storage.connect(detector)
     detector.busyStateChanged.emit(True)
@@ -297,7 +297,7 @@ def test_a_storage_and_its_busy_detector_that_go_together_leave_an_export_and_no
 
 
 def test_a_collection_in_a_thread_that_holds_a_lock_of_the_scan_does_not_hang(storage: Any, folder: Path) -> None:
-    """A garbage collection comes in any thread, at any place: what hears of the end of the detector takes no lock."""
+    """A garbage collection can run in any thread at any point: the handler of the end of the detector takes no lock."""
     detectors = Detectors()
     storage.connect(detectors.held)
     detectors.held.busyStateChanged.emit(True)

@@ -1,4 +1,4 @@
-"""In the place of lys_instr's own storage: its panel, its scan, and what its test asks."""
+"""The storage in place of lys_instr's own: its panel, its scan, and the checks of its test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.qt.helpers import listen_to, wait_saved, wait_until
 
 
 class Panel(QtCore.QObject):
-    """What lys_instr's panel does to a storage: it holds texts of its own, and sets them again and again."""
+    """What lys_instr's panel does to a storage: it holds its own texts, and sets them repeatedly."""
 
     def __init__(
         self, storage: Any, base: str, folder: str = "folder", name: str = "data", numbered: bool = True
@@ -45,7 +45,7 @@ class Panel(QtCore.QObject):
 
 
 def test_what_is_saved_is_what_the_array_held_before_the_save(storage: Any, folder: Path) -> None:
-    """`_arr` after reserve, with one of four frames and a fill, equals the file: the fill is in place by then."""
+    """`_arr`, with one of four frames, holds the fill value before the save, and equals the file."""
     assert storage._arr is None
     number = storage.getNumber()
     storage.reserve((2, 2, 2, 2), fillValue=5)
@@ -74,7 +74,7 @@ def test_disabled_no_array_is_reserved(make_storage: Any) -> None:
 def test_the_panel_shows_the_next_number_and_the_state(
     storage: Any, tmp_path: Path, make_detector: Any, disk: Any
 ) -> None:
-    """It asks for the number in the slot of numberChanged, and counts `_paths` and `_threads`."""
+    """The panel calls getNumber in the slot of numberChanged, and counts `_paths` and `_threads`."""
     panel = Panel(storage, str(tmp_path))
     detector = make_detector((2,), (3,), by_hand=True)
     storage.connect(detector)
@@ -93,7 +93,7 @@ def test_the_panel_shows_the_next_number_and_the_state(
 def test_a_panel_that_is_open_cannot_steer_a_scan_over_an_older_file(
     storage: Any, tmp_path: Path, make_detector: Any
 ) -> None:
-    """It sets the name from its own text in the slot of numberChanged: the path is fixed by then."""
+    """The panel sets the name to its own text in the slot of numberChanged. The path is already fixed."""
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "data.npz").write_bytes(b"older")
@@ -111,7 +111,7 @@ def test_a_panel_that_is_open_cannot_steer_a_scan_over_an_older_file(
 def test_each_step_of_a_scan_is_a_file_of_its_own_name(
     storage: Any, tmp_path: Path, make_detector: Any, with_panel: bool
 ) -> None:
-    """lys_instr's scan: numbering off at its start, `name` set before every step, the next step from busy False.
+    """lys_instr's scan switches numbering off, sets `name` before every step, and starts the next step at busy False.
 
     Names are nested: "y_[2]/x_[1]". A second scan replaces the files of the first.
     """
@@ -151,7 +151,7 @@ def test_each_step_of_a_scan_is_a_file_of_its_own_name(
 
 
 def test_a_scan_without_a_number_changes_no_number(make_storage: Any) -> None:
-    """lys_instr's panel would answer numberChanged with its own "numbered", and number the scan's later steps."""
+    """Otherwise lys_instr's panel would set its own "numbered", and the later steps of the scan would get numbers."""
     storage = make_storage(numbered=False)
     log = listen_to(storage)
     storage.reserve((2,))
@@ -161,7 +161,7 @@ def test_a_scan_without_a_number_changes_no_number(make_storage: Any) -> None:
 
 
 def test_frames_after_a_stop_and_a_new_start_are_the_new_scans(storage: Any, folder: Path, make_detector: Any) -> None:
-    """Stop in the middle, change the name, start again at once: nothing is shifted to the previous file's name or tag."""
+    """A run is stopped, the name changes, and a new run starts at once: no file gets the name or tag of another one."""
     detector = make_detector((3,), (2,), by_hand=True)
     storage.connect(detector)
     storage.tagRequest.connect(lambda tag: tag.update(name=storage.name))
@@ -182,7 +182,7 @@ def test_frames_after_a_stop_and_a_new_start_are_the_new_scans(storage: Any, fol
 
 
 def test_a_failed_folder_shifts_nothing(storage: Any, tmp_path: Path, make_detector: Any) -> None:
-    """The run that could not be stored is missing; the others have their own names and tags."""
+    """The run that could not be stored is missing. The others have their own names and tags."""
     (tmp_path / "a file").touch()
     detector = make_detector((2,), (3,), by_hand=True)
     storage.connect(detector)

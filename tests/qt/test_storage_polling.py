@@ -1,4 +1,4 @@
-"""What a viewer polls while a scan comes to its end: each look returns at once, and none raises."""
+"""A viewer that polls a storage while a scan ends: each read returns at once, and none raises."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_S = 0.25
 
 
 def look(storage: Any) -> dict[str, Any]:
-    """What a viewer reads; none of it takes long."""
+    """What a viewer reads. Each read is quick."""
     seen = {}
     for name in LOOKS:
         began = time.perf_counter()
@@ -33,7 +33,7 @@ def look(storage: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("looked_before", [False, True])
 @pytest.mark.parametrize("frames", [1, 3])
 def test_a_viewer_polls_from_the_scan_to_its_export(storage: Any, disk: Any, looked_before: bool, frames: int) -> None:
-    """The map and the states while it runs, None from its end on, while the syncs of the export are held back."""
+    """It gets the map and the states while the scan runs, and None from its end on, while the syncs are delayed."""
     storage.reserve((3, 4), axes=[])
     if looked_before:
         assert look(storage)["array"].shape == (3, 4)
@@ -44,7 +44,7 @@ def test_a_viewer_polls_from_the_scan_to_its_export(storage: Any, disk: Any, loo
     assert (seen["saving"], len(seen["_paths"]), seen["_threads"]) == (True, 1, [])
     disk.hold()
     if frames == 3:
-        in_another_thread(storage.update, {(2,): np.ones(4)})  # the last one comes in the acquisition thread
+        in_another_thread(storage.update, {(2,): np.ones(4)})  # the last frame is written in the acquisition thread
     else:
         storage.save([])
     assert disk.waited.wait(20)
@@ -61,7 +61,7 @@ def test_a_viewer_polls_from_the_scan_to_its_export(storage: Any, disk: Any, loo
 
 
 class _EndsBetween:
-    """Saves of a storage whose running scan comes to its end right after somebody has asked for it."""
+    """Saves of a storage whose running scan ends right after it was read."""
 
     def __init__(self, saves: Any, disk: Any) -> None:
         self._saves, self._disk = saves, disk
@@ -86,7 +86,7 @@ class _EndsBetween:
 def test_a_scan_that_ends_between_the_question_and_the_answer(
     storage: Any, disk: Any, name: str, released: bool, looked_before: bool
 ) -> None:
-    """Another thread ends it: the map, or None, at once."""
+    """Another thread ends it. The result is the map or None, at once."""
     storage.reserve((3, 4))
     storage.update({(0,): np.ones(4)})
     if looked_before:
@@ -109,14 +109,14 @@ def test_a_scan_that_ends_between_the_question_and_the_answer(
 
 
 def look_at(storage: Any, name: str) -> Any:
-    """Without a bound here, where the test ends the scan in between; a look that waits for the export never returns."""
+    """Read without the time limit, because the test ends the scan meanwhile. A read that waits for the export hangs."""
     seen: list[Any] = []
     in_another_thread(lambda: seen.append(getattr(storage, name)))
     return seen[0]
 
 
 def test_the_array_of_a_scan_does_not_wait_for_an_export_in_another_thread(tmp_path: Path, disk: Any) -> None:
-    """In scripts, too; the map ends with the scan."""
+    """This holds in scripts, too. The map ends with the scan."""
     for looked_before in (False, True):
         scan = lys_storage.create(tmp_path / f"{looked_before}.npz", (3, 4), grid_ndim=1, flush_interval_s=None)
         scan[0] = np.ones(4)

@@ -1,6 +1,6 @@
-"""`connect`: each row and each bullet of "The protocol of a lys_instr detector" in DESIGN.md.
+"""`connect`: each row and bullet of "The protocol of a lys_instr detector" in DESIGN.md.
 
-With the simulated detector the threads and the order are those measured; with the bare one the test emits by itself.
+With the simulated detector threads and order are those measured. With the bare one the test emits the signals.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FRAMES = np.arange(1.0, 13.0).reshape(3, 4)
 
 @pytest.fixture
 def connected(storage: Any, bare_detector: Any) -> Any:
-    """A storage, connected to the bare detector."""
+    """A storage that is connected to the bare detector."""
     storage.connect(bare_detector)
     return storage
 
@@ -41,13 +41,13 @@ def send(detector: Any, *rows: int, offset: float = 0.0) -> None:
 
 
 def end(detector: Any) -> None:
-    """busyStateChanged(False), as it comes: from the acquisition thread, queued for the main thread."""
+    """Emit busyStateChanged(False) as lys_instr does: from the acquisition thread, queued for the main thread."""
     in_another_thread(detector.busyStateChanged.emit, False)
     process_events()
 
 
 def holes(*rows: int) -> np.ndarray[Any, Any]:
-    """FRAMES, with NaN where no frame came."""
+    """FRAMES, with NaN in the missing frames."""
     data = np.full(FRAMES.shape, np.nan)
     data[list(rows)] = FRAMES[list(rows)]
     return data
@@ -77,7 +77,7 @@ DETECTORS = {
 def test_a_full_run_is_one_file_with_every_frame(
     storage: Any, folder: Path, make_detector: Any, options: Any, by_hand: bool
 ) -> None:
-    """`{index tuple: frame}`, whatever the index and the frame are."""
+    """A signal carries `{index tuple: frame}`, with any kind of index and frame."""
     detector = make_detector(**options, by_hand=by_hand)
     storage.connect(detector)
     log = listen_to(storage)
@@ -94,7 +94,7 @@ def test_a_full_run_is_one_file_with_every_frame(
 def test_the_sender_may_reuse_the_buffer_as_soon_as_the_emit_returns(
     storage: Any, folder: Path, make_detector: Any
 ) -> None:
-    """No copy waits in an event queue: the frame is in the file by then."""
+    """The frame is in the file when the emit returns: no event queue holds a copy."""
     detector = make_detector((3,), (4,), reuse_buffer=True, by_hand=True)
     storage.connect(detector)
     detector.run_all()
@@ -105,7 +105,7 @@ def test_the_sender_may_reuse_the_buffer_as_soon_as_the_emit_returns(
 def test_nothing_but_the_promised_signals_and_properties_is_asked_of_a_detector(
     connected: Any, folder: Path, bare_detector: Any
 ) -> None:
-    """`indexShape` is not promised: the length of the first index makes the grid."""
+    """`indexShape` is not promised: the length of the first index decides the grid."""
     begin(bare_detector)
     send(bare_detector, 2)
     assert connected.written.shape == (3,)
@@ -116,7 +116,7 @@ def test_nothing_but_the_promised_signals_and_properties_is_asked_of_a_detector(
 
 
 def test_the_grid_is_the_detectors_index_shape_where_it_has_one(storage: Any, make_detector: Any) -> None:
-    """Also where the first index is shorter, or none has come yet."""
+    """This is so even if the first index is shorter, or no index was written yet."""
     detector = make_detector((2, 3), (4,), index_style="short", by_hand=True)
     storage.connect(detector)
     detector.startAcq()
@@ -127,7 +127,7 @@ def test_the_grid_is_the_detectors_index_shape_where_it_has_one(storage: Any, ma
 
 
 def test_an_empty_dict_means_nothing(connected: Any, folder: Path, bare_detector: Any, errors: Any) -> None:
-    """Before, within and after a run."""
+    """It can be emitted before, during and after a run."""
     log = listen_to(connected)
     bare_detector.dataAcquired.emit({})
     begin(bare_detector)
@@ -144,7 +144,7 @@ def test_an_empty_dict_means_nothing(connected: Any, folder: Path, bare_detector
 
 
 def test_busy_true_reserves_before_startAcq_returns(storage: Any, make_detector: Any) -> None:
-    """`saving` is True at once when `startAcq` returns, with the shape of the detector's data."""
+    """`saving` is True when `startAcq` returns. The shape is that of the detector's data."""
     detector = make_detector((2, 3), (4,), by_hand=True)
     storage.connect(detector)
     log = listen_to(storage)
@@ -157,7 +157,7 @@ def test_busy_true_reserves_before_startAcq_returns(storage: Any, make_detector:
 
 
 def test_frames_are_written_in_the_thread_that_emits_them(storage: Any, make_detector: Any) -> None:
-    """The last one in the acquisition thread, with the main thread busy elsewhere: the file is complete by then."""
+    """The last one is written in the acquisition thread, while the main thread is busy: the file is complete then."""
     detector = make_detector((3,), (4,), by_hand=True)
     storage.connect(detector)
     detector.startAcq()
@@ -199,7 +199,7 @@ def test_a_slow_disk_slows_the_detector_instead_of_filling_the_memory(
 
 
 def test_stopped_saves_what_came(storage: Any, folder: Path, make_detector: Any) -> None:
-    """`saving` stays True until the file is there; the frames that never came hold NaN."""
+    """`saving` stays True until the file exists. Missing frames hold NaN."""
     detector = make_detector((3,), (4,), by_hand=True)
     storage.connect(detector)
     detector.startAcq()
@@ -232,7 +232,6 @@ def test_the_frame_that_stop_finds_waiting_is_in_the_stopped_scan(
 
 
 def test_stop_without_a_frame_gives_a_file_of_the_fill(storage: Any, folder: Path, make_detector: Any) -> None:
-    """Even with no frame at all."""
     detector = make_detector((3,), (4,), by_hand=True)
     storage.connect(detector)
     detector.startAcq()
@@ -242,7 +241,7 @@ def test_stop_without_a_frame_gives_a_file_of_the_fill(storage: Any, folder: Pat
 
 
 def test_stop_on_an_idle_detector_gives_no_file(storage: Any, tmp_path: Path, make_detector: Any) -> None:
-    """Before the first run and after the last."""
+    """This holds before the first run and after the last."""
     detector = make_detector((3,), (4,))
     storage.connect(detector)
     log = listen_to(storage)
@@ -262,7 +261,7 @@ def test_stop_on_an_idle_detector_gives_no_file(storage: Any, tmp_path: Path, ma
 def test_the_late_frame_after_stopped_belongs_to_the_stopped_scan(
     connected: Any, folder: Path, bare_detector: Any
 ) -> None:
-    """One late frame can follow `stopped`; the scan is sealed at busy False."""
+    """One late frame can follow `stopped`. The scan is sealed at busy False."""
     begin(bare_detector)
     send(bare_detector, 0)
     bare_detector.stopped.emit()
@@ -274,7 +273,6 @@ def test_the_late_frame_after_stopped_belongs_to_the_stopped_scan(
 
 
 def test_the_late_frame_may_come_from_another_thread(connected: Any, folder: Path, bare_detector: Any) -> None:
-    """As any frame."""
     begin(bare_detector)
     bare_detector.stopped.emit()
     in_another_thread(send, bare_detector, 1)
@@ -286,7 +284,7 @@ def test_the_late_frame_may_come_from_another_thread(connected: Any, folder: Pat
 def test_a_late_frame_that_completes_the_stopped_scan_saves_it(
     connected: Any, folder: Path, bare_detector: Any
 ) -> None:
-    """Once."""
+    """It is saved once."""
     log = listen_to(connected)
     begin(bare_detector)
     send(bare_detector, 0, 1)
@@ -299,7 +297,7 @@ def test_a_late_frame_that_completes_the_stopped_scan_saves_it(
 
 
 def test_a_stopped_scan_is_sealed_by_the_next_reserve(connected: Any, folder: Path, bare_detector: Any) -> None:
-    """Where busy False has not come yet: the next run's frames are the next scan's."""
+    """Busy False has not been emitted yet. The frames of the next run belong to the next scan."""
     begin(bare_detector)
     send(bare_detector, 0)
     bare_detector.stopped.emit()
@@ -311,7 +309,7 @@ def test_a_stopped_scan_is_sealed_by_the_next_reserve(connected: Any, folder: Pa
 
 
 def test_a_stopped_scan_is_sealed_half_a_second_after_stopped(connected: Any, folder: Path, bare_detector: Any) -> None:
-    """Where busy False never comes."""
+    """Busy False is never emitted."""
     begin(bare_detector)
     send(bare_detector, 0)
     begun = time.monotonic()
@@ -328,7 +326,7 @@ def test_a_stopped_scan_is_sealed_half_a_second_after_stopped(connected: Any, fo
 def test_busy_false_ends_a_run_that_was_neither_stopped_nor_complete(
     connected: Any, folder: Path, bare_detector: Any
 ) -> None:
-    """What came is saved."""
+    """The written frames are saved."""
     begin(bare_detector)
     send(bare_detector, 1)
     end(bare_detector)
@@ -337,7 +335,7 @@ def test_busy_false_ends_a_run_that_was_neither_stopped_nor_complete(
 
 
 def test_the_kth_false_belongs_to_the_kth_true(storage: Any, folder: Path, bare_detector: Any) -> None:
-    """Another listener, connected before, starts the next run from its slot of busy False: ours comes after the True."""
+    """Another listener, connected first, starts the next run in its slot of busy False: that True comes first."""
     runs: list[int] = []
 
     def start_next(busy: bool) -> None:
@@ -350,7 +348,7 @@ def test_the_kth_false_belongs_to_the_kth_true(storage: Any, folder: Path, bare_
     storage.connect(bare_detector)
     begin(bare_detector)
     send(bare_detector, 0)
-    end(bare_detector)  # run 1 begins in the slot before ours
+    end(bare_detector)  # run 1 begins in the slot before that of the storage
     assert storage.array is not None, "run 1 is not ended by the False of run 0"
     send(bare_detector, 1, offset=100)
     end(bare_detector)
@@ -368,9 +366,9 @@ def test_the_kth_false_belongs_to_the_kth_true(storage: Any, folder: Path, bare_
 def test_after_a_false_that_never_came_the_next_ones_are_not_taken_for_it(
     connected: Any, folder: Path, bare_detector: Any
 ) -> None:
-    """Device error: neither `stopped` nor False. A later run that ends early is still saved at its own False."""
+    """A device error emits neither `stopped` nor False. A later run that ends early is saved at its own False."""
     begin(bare_detector)
-    send(bare_detector, 0)  # and silence
+    send(bare_detector, 0)  # nothing more is emitted
     begin(bare_detector)
     send(bare_detector, 1)
     end(bare_detector)
@@ -382,7 +380,7 @@ def test_after_a_false_that_never_came_the_next_ones_are_not_taken_for_it(
 def test_a_run_that_starts_between_the_end_of_busy_and_its_signal_is_not_ended_by_it(
     storage: Any, folder: Path
 ) -> None:
-    """A script that polls `isBusy` can start the next run before the acquisition thread has emitted the False."""
+    """A script that polls `isBusy` can start the next run before the acquisition thread has emitted False."""
 
     class Slow(SimulatedDetector):
         between, go_on = threading.Event(), threading.Event()
@@ -415,7 +413,7 @@ def test_a_run_that_starts_between_the_end_of_busy_and_its_signal_is_not_ended_b
 def test_a_device_error_keeps_the_frames_and_the_next_run_is_a_scan_of_its_own(
     storage: Any, folder: Path, make_detector: Any
 ) -> None:
-    """The scan of the dead device is finalized by the next reserve."""
+    """The next reserve finalizes the scan of the failed device."""
     detector = make_detector((3,), (4,), by_hand=True, fails_after=2)
     storage.connect(detector)
     detector.startAcq()
@@ -434,12 +432,12 @@ def test_a_device_error_keeps_the_frames_and_the_next_run_is_a_scan_of_its_own(
 
 
 def test_no_python_of_ours_runs_in_the_acquisition_thread_at_busy_false(storage: Any, qapp: Any) -> None:
-    """A direct slot there can hang the process for ever: lys_instr drops the QThread while it is inside its emit."""
+    """A direct slot there can hang the process: lys_instr drops the QThread while it is in its emit."""
     ran: list[str] = []
 
     class Watched(SimulatedDetector):
         def _emit_idle(self) -> None:
-            gc.disable()  # it could finalize here what another test has left
+            gc.disable()  # it could finalize objects of another test here
             sys.setprofile(lambda frame, event, arg: ran.append(frame.f_code.co_filename) if event == "call" else None)
             try:
                 self.busyStateChanged.emit(False)
@@ -456,7 +454,7 @@ def test_no_python_of_ours_runs_in_the_acquisition_thread_at_busy_false(storage:
 
 
 def test_the_next_run_may_start_in_a_slot_of_busy_false(storage: Any, folder: Path, make_detector: Any) -> None:
-    """As lys_instr's scan does it, thread and all; ten runs are ten files."""
+    """lys_instr's scan does this, with its thread. Ten runs give ten files."""
     detector = make_detector((2,), (3,))
     storage.connect(detector)
     runs = [0]
@@ -481,7 +479,7 @@ def test_the_next_run_may_start_in_a_slot_of_busy_false(storage: Any, folder: Pa
 def test_path_and_tag_are_fixed_at_busy_true_and_axes_read_when_saving(
     storage: Any, folder: Path, make_detector: Any
 ) -> None:
-    """A later change of `name` or `folder` counts for the next scan."""
+    """A later change of `name` or `folder` is used for the next scan."""
     detector = make_detector((3,), (4,), by_hand=True)
     storage.connect(detector)
     storage.tagRequest.connect(lambda tag: tag.update(name=storage.name))
@@ -497,7 +495,7 @@ def test_path_and_tag_are_fixed_at_busy_true_and_axes_read_when_saving(
 
 
 def test_the_scan_is_saved_when_its_last_missing_frame_comes(connected: Any, folder: Path, bare_detector: Any) -> None:
-    """Not when busy goes False."""
+    """It is not saved at busy False."""
     begin(bare_detector)
     send(bare_detector, 0, 1, 2)
     wait_saved(connected)
@@ -510,7 +508,7 @@ def test_the_scan_is_saved_when_its_last_missing_frame_comes(connected: Any, fol
 def test_several_passes_give_exactly_one_file_of_the_first(
     storage: Any, folder: Path, make_detector: Any, caplog: Any, passes: int
 ) -> None:
-    """`startAcq(iter=3)` or a stream; the frames after the first full pass are not written, and counted once in a log."""
+    """Frames after the first full pass are not written. One log message counts them."""
     caplog.set_level("INFO")
     detector = make_detector((2,), (3,), by_hand=True)
     storage.connect(detector)
@@ -544,7 +542,7 @@ def test_after_several_passes_the_next_acquisition_is_a_scan_again(
 def test_disabled_there_is_no_file_no_folder_and_no_tag(
     make_storage: Any, tmp_path: Path, make_detector: Any, errors: Any
 ) -> None:
-    """`savingStateChanged(False)` is emitted all the same; the frames are nobody's and no error."""
+    """`savingStateChanged(False)` is emitted. The frames are ignored, and are no error."""
     storage = make_storage(enabled=False)
     detector = make_detector((2,), (3,), by_hand=True)
     storage.connect(detector)
@@ -559,7 +557,7 @@ def test_disabled_there_is_no_file_no_folder_and_no_tag(
 
 
 def test_enabled_counts_at_reserve(storage: Any, folder: Path, make_detector: Any) -> None:
-    """Switched in the middle of a run it counts for the next."""
+    """A change during a run is used for the next run."""
     detector = make_detector((2,), (3,), by_hand=True)
     storage.connect(detector)
     detector.startAcq()
@@ -577,7 +575,7 @@ def test_enabled_counts_at_reserve(storage: Any, folder: Path, make_detector: An
 
 
 def test_a_frame_with_no_acquisition_of_ours_is_nobodys(connected: Any, tmp_path: Path, bare_detector: Any) -> None:
-    """A live view, or the run that was under way when `connect` was called: no file, and nobody dies of it."""
+    """A live view, or a run that was in progress when `connect` was called, leaves no file and raises nothing."""
     send(bare_detector, 0)
     in_another_thread(send, bare_detector, 1)
     end(bare_detector)
@@ -588,7 +586,7 @@ def test_a_frame_with_no_acquisition_of_ours_is_nobodys(connected: Any, tmp_path
 
 
 def test_connecting_twice_is_harmless(storage: Any, folder: Path, make_detector: Any) -> None:
-    """One file, and each frame written once."""
+    """There is one file, and each frame is written once."""
     detector = make_detector((2,), (3,), by_hand=True)
     storage.connect(detector)
     storage.connect(detector)
@@ -601,7 +599,7 @@ def test_connecting_twice_is_harmless(storage: Any, folder: Path, make_detector:
 
 
 def test_connect_keeps_the_storage_alive(qapp: Any, tmp_path: Path, make_detector: Any) -> None:
-    """Nobody else has to."""
+    """No other reference is needed."""
     detector = make_detector((2,), (3,), by_hand=True)
     storage = lys_storage.DataStorage(base=str(tmp_path))
     storage.connect(detector)
@@ -619,7 +617,7 @@ def test_connect_keeps_the_storage_alive(qapp: Any, tmp_path: Path, make_detecto
 def test_several_storages_of_one_detector_each_have_their_file(
     make_storage: Any, folder: Path, make_detector: Any
 ) -> None:
-    """Also in one folder under one name: two numbers."""
+    """This includes storages with one folder and one name: they take different numbers."""
     detector = make_detector((2,), (3,), by_hand=True)
     storages = [make_storage(), make_storage(), make_storage(name="other")]
     for storage in storages:
@@ -633,7 +631,7 @@ def test_several_storages_of_one_detector_each_have_their_file(
 
 
 def test_several_detectors_each_with_a_storage_do_not_mix(make_storage: Any, folder: Path, make_detector: Any) -> None:
-    """Two cameras of different shapes at a time, in one folder."""
+    """Two cameras of different shapes run at the same time, in one folder."""
     detectors = [make_detector((2,), (3,), by_hand=True), make_detector((3, 2), (2, 2), by_hand=True)]
     storages = [make_storage(), make_storage()]
     for detector, storage in zip(detectors, storages, strict=True):
@@ -653,7 +651,7 @@ def test_several_detectors_each_with_a_storage_do_not_mix(make_storage: Any, fol
 def test_a_bad_frame_is_logged_and_signalled_and_the_others_are_saved(
     connected: Any, folder: Path, bare_detector: Any, errors: Any
 ) -> None:
-    """Nothing raised in a slot may stop the detector."""
+    """An exception in a slot must not stop the detector."""
     log = listen_to(connected)
     begin(bare_detector)
     send(bare_detector, 0)
@@ -674,7 +672,7 @@ def test_a_bad_frame_is_logged_and_signalled_and_the_others_are_saved(
 def test_a_frame_that_raises_by_itself_does_not_keep_the_others_out(
     connected: Any, folder: Path, bare_detector: Any, errors: Any
 ) -> None:
-    """A frame may be any object that numpy takes for an array; this one breaks when it is asked."""
+    """A frame can be any object that numpy converts. This one raises in the conversion."""
 
     class Broken:
         def __array__(self, *args: Any, **options: Any) -> Any:
@@ -694,7 +692,7 @@ def test_a_frame_that_raises_by_itself_does_not_keep_the_others_out(
 
 
 def test_repeated_faults_are_gathered(connected: Any, bare_detector: Any) -> None:
-    """A detector of a wrong frame size does not flood the listeners of `failed`."""
+    """A detector with a wrong frame size does not flood the listeners of `failed`."""
     log = listen_to(connected)
     begin(bare_detector)
     for _ in range(500):
@@ -707,7 +705,7 @@ def test_repeated_faults_are_gathered(connected: Any, bare_detector: Any) -> Non
 
 
 def test_axes_that_raise_cost_no_data(storage: Any, folder: Path, make_broken_detector: Any) -> None:
-    """Index coordinates, and the fault is signalled."""
+    """The file has index coordinates, and the fault is signalled."""
     detector = make_broken_detector("axes")
     storage.connect(detector)
     log = listen_to(storage)
@@ -725,7 +723,7 @@ def test_axes_that_raise_cost_no_data(storage: Any, folder: Path, make_broken_de
 def test_axes_that_were_known_before_serve_where_the_detector_no_longer_tells(
     storage: Any, folder: Path, make_broken_detector: Any
 ) -> None:
-    """Known at the beginning of the run, not at its end."""
+    """They were known at the beginning of the run, but not at its end."""
     detector = make_broken_detector("")
     storage.connect(detector)
     log = listen_to(storage)
@@ -743,7 +741,7 @@ def test_axes_that_were_known_before_serve_where_the_detector_no_longer_tells(
 def test_a_reserve_that_fails_is_loud_and_the_next_acquisition_is_tried_anew(
     storage: Any, tmp_path: Path, make_broken_detector: Any, errors: Any, reason: str
 ) -> None:
-    """`failed` at once; the frames of that acquisition are counted in a message at its end."""
+    """`failed` is emitted at once. A message at the end counts the frames of that acquisition."""
     detector = make_broken_detector("dataShape" if reason == "no shape" else "")
     storage.connect(detector)
     log = listen_to(storage)
@@ -771,7 +769,7 @@ def test_a_reserve_that_fails_is_loud_and_the_next_acquisition_is_tried_anew(
 
 
 def test_faults_in_slots_do_not_end_a_process_without_an_excepthook(run_child: Any, tmp_path: Path) -> None:
-    """PyQt aborts where an exception leaves a slot and sys.excepthook is Python's own."""
+    """PyQt aborts if an exception leaves a slot and sys.excepthook is Python's own."""
     child = run_child(
         """
 import sys, threading

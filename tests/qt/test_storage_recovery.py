@@ -1,4 +1,4 @@
-"""What a crash or a failed save has left: found, resumed by a detector, retried."""
+"""Scans that a crash or a failed save has left are found, resumed by a detector, and retried."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.qt.helpers import Log, listen_to, wait_saved, wait_until
 
 
 def interrupt(folder: Path, shape: tuple[int, ...], indices: list[tuple[int, ...]], data: Any) -> Path:
-    """An interrupted scan of `data` in which the frames at `indices` have come."""
+    """An interrupted scan of `data` in which the frames at `indices` are written."""
     scan = lys_storage.create(folder / "data_0.npz", shape, "float64", grid_ndim=2)
     for index in indices:
         scan[index] = data[index]
@@ -24,7 +24,7 @@ def interrupt(folder: Path, shape: tuple[int, ...], indices: list[tuple[int, ...
 
 
 def test_interrupted_scans_are_told_once_the_event_loop_runs(make_storage: Any, folder: Path) -> None:
-    """In the background, for the folder that the properties name; again where they change."""
+    """The search runs in the background, for the folder of the properties, and again when they change."""
     part = interrupt(folder, (2, 3, 4), [(0, 0)], np.ones((2, 3, 4)))
     storage = make_storage()
     log = Log().listen(found=storage.interruptedFound)
@@ -40,7 +40,7 @@ def test_interrupted_scans_are_told_once_the_event_loop_runs(make_storage: Any, 
 
 
 def test_a_detector_goes_on_with_a_resumed_scan(storage: Any, make_detector: Any, folder: Path) -> None:
-    """It only needs to deliver the missing frames; the file is the one that was interrupted, under its own name."""
+    """It only needs to send the missing frames. The file is that of the interrupted scan, with its name."""
     detector = make_detector((2, 3), (4,))
     interrupt(folder, (2, 3, 4), [(0, 0), (0, 1), (1, 2)], detector.data)
     storage.connect(detector)
@@ -48,7 +48,7 @@ def test_a_detector_goes_on_with_a_resumed_scan(storage: Any, make_detector: Any
     assert storage.saving
     detector.busyStateChanged.emit(True)
     delivered = []
-    for index in missing:  # also beyond the last one, which ends the scan
+    for index in missing:  # also after the last one, which ends the scan
         detector.dataAcquired.emit({index: detector.data[index]})
         delivered.append(index)
     assert delivered == [(0, 2), (1, 0), (1, 1)]
@@ -63,7 +63,7 @@ def test_a_detector_goes_on_with_a_resumed_scan(storage: Any, make_detector: Any
 def test_a_detector_of_another_shape_is_refused_and_the_resumed_scan_stays(
     storage: Any, bare_detector: Any, folder: Path
 ) -> None:
-    """With both shapes in the message; the resumed scan can still be saved as it is."""
+    """The message has both shapes. The resumed scan can still be saved."""
     interrupt(folder, (2, 3, 4), [(0, 0)], np.ones((2, 3, 4)))
     log = listen_to(storage)
     storage.connect(bare_detector)
@@ -78,7 +78,7 @@ def test_a_detector_of_another_shape_is_refused_and_the_resumed_scan_stays(
 
 
 def test_a_save_that_failed_is_finished_by_retry(storage: Any, folder: Path, disk: Any) -> None:
-    """It never looked like success: the scan stays in progress on disk until then."""
+    """It never looked like a success: the scan stays in progress on disk until then."""
     log = listen_to(storage)
     storage.flushInterval = None
     storage.reserve((2, 3))
@@ -99,7 +99,7 @@ def test_a_save_that_failed_is_finished_by_retry(storage: Any, folder: Path, dis
 
 
 def test_a_partial_scan_is_trimmed_where_the_storage_is_told_to(make_storage: Any, folder: Path) -> None:
-    """incomplete="trim": the grid is cut to the lines that were begun."""
+    """With incomplete="trim" the grid is cut to the lines that were begun."""
     storage = make_storage(incomplete="trim")
     storage.reserve((100, 3))
     storage.update({(0,): np.ones(3), (1,): np.full(3, 2.0)})

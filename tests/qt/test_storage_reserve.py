@@ -1,4 +1,4 @@
-"""`reserve`: the name, the tag, the space, the fill; what it signals and what it refuses."""
+"""`reserve`: the name, the tag, the space, the fill value; its signals and errors."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def save_and_load(storage: Any, path: Path, axes: Any = ()) -> Any:
     return load_export(path)
 
 
-# -- what it signals ---------------------------------------------------------------------------------------------------
+# -- its signals -------------------------------------------------------------------------------------------------------
 
 
 def test_reserving_asks_for_the_tag_then_tells_number_and_state(storage: Any, folder: Path) -> None:
-    """tagRequest with {"Notes": None}, then numberChanged and savingStateChanged(True), in the caller's thread."""
+    """tagRequest({"Notes": None}), numberChanged and savingStateChanged(True) are emitted in the caller's thread."""
     log = listen_to(storage)
     storage.reserve((2, 2))
     assert sorted(log.names()[1:]) == ["numberChanged", "savingStateChanged"]
@@ -44,7 +44,7 @@ def test_reserving_asks_for_the_tag_then_tells_number_and_state(storage: Any, fo
 
 
 def test_a_listener_of_the_number_sees_the_next_one(storage: Any) -> None:
-    """numberChanged comes when the number has been claimed."""
+    """numberChanged is emitted after the number is claimed."""
     numbers: list[int] = []
     storage.numberChanged.connect(lambda: numbers.append(storage.getNumber()))
     storage.reserve((2, 2))
@@ -60,7 +60,7 @@ def test_what_listeners_put_into_the_tag_is_the_note(storage: Any, folder: Path)
 
 
 def test_each_scan_gets_a_fresh_tag(storage: Any, folder: Path) -> None:
-    """The tag of one scan does not reach the next."""
+    """The tag of one scan is not used for the next."""
     tags: list[dict[str, Any]] = []
     storage.tagRequest.connect(lambda tag: (tags.append(tag), tag.update(number=len(tags))))
     for number in range(2):
@@ -71,7 +71,7 @@ def test_each_scan_gets_a_fresh_tag(storage: Any, folder: Path) -> None:
 
 
 def test_a_listener_in_another_thread_may_fill_the_tag_late(storage: Any, folder: Path) -> None:
-    """What is in it when the scan is saved counts."""
+    """The content at the time of the save is stored."""
     tags: list[dict[str, Any]] = []
     storage.tagRequest.connect(tags.append)
     storage.reserve((2,))
@@ -82,7 +82,7 @@ def test_a_listener_in_another_thread_may_fill_the_tag_late(storage: Any, folder
 def test_a_tag_value_that_cannot_be_pickled_is_replaced_and_said_at_reserve_time(
     storage: Any, folder: Path, errors: Any
 ) -> None:
-    """By its repr, with a logged warning, not after the scan."""
+    """It becomes its repr, and a warning is logged at once, not after the scan."""
     lock = threading.Lock()
     storage.tagRequest.connect(lambda tag: tag.update(lock=lock, motor=1))
     storage.reserve((2,))
@@ -104,7 +104,7 @@ def test_what_of_a_tag_could_not_be_read_again_is_replaced(storage: Any, folder:
 
 
 def test_a_late_tag_value_that_cannot_be_pickled_costs_no_data(storage: Any, folder: Path) -> None:
-    """Data never go down for bad metadata."""
+    """Bad metadata never cost data."""
     tags: list[dict[str, Any]] = []
     storage.tagRequest.connect(tags.append)
     storage.reserve((2,))
@@ -117,7 +117,7 @@ def test_a_late_tag_value_that_cannot_be_pickled_costs_no_data(storage: Any, fol
 
 
 def test_a_listener_of_the_tag_that_raises_does_not_lose_the_scan(storage: Any, folder: Path, qtbot: Any) -> None:
-    """Foreign code is foreign code."""
+    """An exception of foreign code does not stop the storage."""
 
     def fail(tag: Any) -> None:
         raise RuntimeError("from a listener")
@@ -139,7 +139,7 @@ def test_a_listener_of_the_tag_that_raises_does_not_lose_the_scan(storage: Any, 
 )
 @pytest.mark.parametrize("numbered", [True, False], ids=["numbered", "not numbered"])
 def test_the_file_is_base_folder_name_number(make_storage: Any, folder: Path, name: str, numbered: bool) -> None:
-    """<base>/<folder>/<name>_<n>.npz or <name>.npz, whatever the name is made of; twice gives n = 0 and 1."""
+    """It is <base>/<folder>/<name>_<n>.npz or <name>.npz, for any name. Two scans have n = 0 and 1."""
     storage = make_storage(name=name, numbered=numbered)
     for _ in range(2):
         storage.reserve((2,))
@@ -149,7 +149,7 @@ def test_the_file_is_base_folder_name_number(make_storage: Any, folder: Path, na
 
 
 def test_path_tag_and_number_are_fixed_by_reserve(storage: Any, tmp_path: Path) -> None:
-    """A later change of base, folder, name or numbered counts for the next scan."""
+    """A later change of base, folder, name or numbered is used for the next scan."""
     storage.reserve((2,))
     storage.name, storage.folder, storage.numbered = "other", "elsewhere", False
     storage.base = str(tmp_path / "base")
@@ -163,7 +163,7 @@ def test_path_tag_and_number_are_fixed_by_reserve(storage: Any, tmp_path: Path) 
 
 
 def test_two_processes_never_get_the_same_path(storage: Any, tmp_path: Path, run_child: Any) -> None:
-    """The other process reserves the number that getNumber has promised here."""
+    """The other process reserves the number that getNumber has returned here."""
     assert storage.getNumber() == 0
     source = """
 import sys
@@ -183,7 +183,7 @@ storage.close()
     assert files(tmp_path) == {"folder/data_0.npz", "folder/data_1.npz"}
 
 
-# -- the fill ----------------------------------------------------------------------------------------------------------
+# -- the fill value ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -203,14 +203,14 @@ storage.close()
 def test_frames_that_never_came_hold_the_fill(
     make_storage: Any, folder: Path, dtype: Any, fill: Any, expected: Any
 ) -> None:
-    """Those that came hold what came."""
+    """Written frames are unchanged."""
     storage = make_storage(dtype=dtype)
     storage.reserve((3, 2), fillValue=fill)
     storage.update({(1,): np.ones(2, dtype)})
     data = save_and_load(storage, folder / "data_0.npz").data
     whole = np.full((3, 2), expected, dtype)
     whole[1] = 1
-    if np.dtype(dtype).kind == "c":  # of NaN the real part is what counts
+    if np.dtype(dtype).kind == "c":  # of NaN the real part is compared
         assert np.isnan(data[[0, 2]]).all()
         data[[0, 2]] = whole[[0, 2]]
     assert_same_array(data, whole)
@@ -229,7 +229,7 @@ def test_frames_that_never_came_hold_the_fill(
     ],
 )
 def test_a_fill_that_the_dtype_cannot_hold_is_refused(make_storage: Any, tmp_path: Path, dtype: str, fill: Any) -> None:
-    """A ValueError of the family, with nothing left behind; the next reserve works."""
+    """A ValueError of lys_storage is raised, and no file is left. The next reserve succeeds."""
     storage = make_storage(dtype=dtype)
     with pytest.raises(ValueError) as caught:
         storage.reserve((2,), fillValue=fill)
@@ -241,7 +241,7 @@ def test_a_fill_that_the_dtype_cannot_hold_is_refused(make_storage: Any, tmp_pat
 
 
 def test_the_dtype_of_a_reserve_counts_more_than_the_storages(make_storage: Any, folder: Path) -> None:
-    """reserve(shape, fillValue, dtype)."""
+    """The dtype is given by reserve(shape, fillValue, dtype)."""
     storage = make_storage(dtype="float32")
     storage.reserve((2,), 3, "int16")
     assert storage.array.dtype == np.int16
@@ -254,7 +254,7 @@ def test_the_dtype_of_a_reserve_counts_more_than_the_storages(make_storage: Any,
 
 
 def test_too_little_space_is_told_before_the_scan_with_nothing_left_behind(storage: Any, tmp_path: Path) -> None:
-    """An OSError (ENOSPC) that names what is needed and what is free; the number stays free."""
+    """An OSError (ENOSPC) names the needed and the free space. The number stays free."""
     log = listen_to(storage)
     needed = 8 * 10**15
     with pytest.raises(OSError) as caught:
@@ -274,7 +274,7 @@ def test_too_little_space_is_told_before_the_scan_with_nothing_left_behind(stora
     "shape", [(2, -1), (0,), (2.5,), "ab", 65 * (1,)], ids=["-1", "0", "2.5", "ab", "65 dimensions"]
 )
 def test_a_shape_that_no_scan_can_have_is_refused(storage: Any, tmp_path: Path, shape: Any) -> None:
-    """With an error of the family, and nothing left behind."""
+    """An error of lys_storage is raised, and no file is left."""
     with pytest.raises(lys_storage.LysStorageError):
         storage.reserve(shape)
     assert files(tmp_path) == set()
@@ -283,7 +283,7 @@ def test_a_shape_that_no_scan_can_have_is_refused(storage: Any, tmp_path: Path, 
 
 @pytest.mark.parametrize("base", ["a file", "a file/below"])
 def test_a_folder_that_cannot_be_made_is_an_os_error(make_storage: Any, tmp_path: Path, base: str) -> None:
-    """The error names the path; the storage is free for the next try."""
+    """The error names the path. The storage can reserve again."""
     (tmp_path / "a file").touch()
     storage = make_storage(base=str(tmp_path / base))
     with pytest.raises(OSError, match="a file"):
@@ -297,7 +297,7 @@ def test_a_folder_that_cannot_be_made_is_an_os_error(make_storage: Any, tmp_path
 def test_20_gigabytes_are_reserved_while_their_space_is_still_being_claimed(
     storage: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only what takes 40 ms is claimed at once. (Here a step of it takes 30 ms, and the disk has the room.)"""
+    """Only a part that takes 40 ms is preallocated at once. Here a step takes 30 ms, and the disk has enough space."""
     now, claimed, go_on = 0.0, [], threading.Event()
 
     def claim(file: File, *args: Any, **more: Any) -> bool:
@@ -323,7 +323,7 @@ def test_20_gigabytes_are_reserved_while_their_space_is_still_being_claimed(
 
 
 def test_an_earlier_scan_with_frames_is_finalized_first_under_its_own_name_and_tag(storage: Any, folder: Path) -> None:
-    """lys_instr's storage loses it and mixes up the names."""
+    """lys_instr's storage loses it, and mixes up the names."""
     names = iter(["first", "second"])
     storage.tagRequest.connect(lambda tag: tag.update(scan=next(names)))
     storage.name = "first"
@@ -341,7 +341,7 @@ def test_an_earlier_scan_with_frames_is_finalized_first_under_its_own_name_and_t
 
 
 def test_an_earlier_scan_without_a_frame_does_not_stay_reserved(storage: Any) -> None:
-    """One scan of a storage is in progress at a time."""
+    """A storage has at most one scan in progress."""
     storage.reserve((2, 2))
     storage.reserve((2, 2))
     assert len(storage._paths) == 1
@@ -353,7 +353,7 @@ def test_an_earlier_scan_without_a_frame_does_not_stay_reserved(storage: Any) ->
 def test_a_disabled_storage_reserves_nothing_and_tells_its_state_all_the_same(
     make_storage: Any, tmp_path: Path
 ) -> None:
-    """No file, no folder, no tagRequest; savingStateChanged(False) is emitted."""
+    """There is no file, no folder and no tagRequest. savingStateChanged(False) is emitted."""
     storage = make_storage(enabled=False)
     log = listen_to(storage)
     storage.reserve((2, 2))
@@ -364,7 +364,7 @@ def test_a_disabled_storage_reserves_nothing_and_tells_its_state_all_the_same(
 
 
 def test_enabled_counts_at_reserve(storage: Any, folder: Path) -> None:
-    """A scan that has begun is kept when the storage is disabled in the middle of it."""
+    """A running scan is kept if the storage is disabled."""
     storage.reserve((2, 2))
     storage.update({(0,): np.zeros(2)})
     storage.enabled = False

@@ -1,4 +1,4 @@
-"""From the last frame, or `save`, to the file in its place: timing, threads, signals, and what can go wrong."""
+"""From the last frame, or `save`, to the final file: timing, threads, signals, and faults."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ AXES = [np.array([0.5, 1.5]), np.array([2.0, 3.0, 4.0])]
 
 
 def complete(storage: Any, data: np.ndarray[Any, Any] = DATA) -> None:
-    """Reserve, and write every frame: the save has been started when this returns."""
+    """Reserve, and write every frame. The save has been started when this returns."""
     storage.reserve(data.shape, axes=[])
     storage.update({(): data})
 
 
-# -- when, and with what -----------------------------------------------------------------------------------------------
+# -- when it is saved, and with which axes -----------------------------------------------------------------------------
 
 
 def test_a_complete_scan_is_saved_with_the_axes_of_the_detector(storage: Any, folder: Path, bare_detector: Any) -> None:
-    """`update(data, detector)`: the axes are read when saving."""
+    """`update(data, detector)` reads the axes when the scan is saved."""
     bare_detector.axes = [np.zeros(2), np.zeros(3)]
     storage.reserve(DATA.shape)
     storage.update({(0,): DATA[0]}, bare_detector)
@@ -46,7 +46,7 @@ def test_a_complete_scan_is_saved_with_the_axes_of_the_detector(storage: Any, fo
 
 
 def test_without_a_detector_the_axes_are_index_coordinates(storage: Any, folder: Path) -> None:
-    """As lys makes them: 0.0, 1.0, ..."""
+    """As in lys they are 0.0, 1.0, ..."""
     storage.reserve(DATA.shape)
     storage.update({(): DATA})
     wait_saved(storage)
@@ -54,7 +54,7 @@ def test_without_a_detector_the_axes_are_index_coordinates(storage: Any, folder:
 
 
 def test_save_saves_what_there_is_now(storage: Any, folder: Path) -> None:
-    """Frames that never came hold the fill value; None is index coordinates, and so is what is missing at the end."""
+    """Missing frames hold the fill value. Axes that are None or left out are index coordinates."""
     storage.reserve((2, 3), fillValue=-1)
     storage.update({(1,): DATA[1]})
     storage.save([AXES[0], None])
@@ -65,7 +65,7 @@ def test_save_saves_what_there_is_now(storage: Any, folder: Path) -> None:
 
 
 def test_the_record_of_the_acquisition_tells_what_is_missing(storage: Any, folder: Path) -> None:
-    """acquisition.json: frames expected and written, and which are missing."""
+    """acquisition.json has the frames expected and written, and the missing ones."""
     storage.reserve((4, 3))
     for i in (0, 2):
         storage.update({(i,): np.zeros(3)})
@@ -86,7 +86,7 @@ def test_the_record_of_the_acquisition_tells_what_is_missing(storage: Any, folde
 def test_an_axis_of_a_wrong_length_is_refused_before_anything_is_consumed(
     storage: Any, folder: Path, axes: list[Any]
 ) -> None:
-    """A ValueError of the family; the call can be made again, and frames can still come."""
+    """A ValueError of lys_storage is raised. The call can be repeated, and frames are still accepted."""
     storage.reserve(DATA.shape)
     storage.update({(0,): DATA[0]})
     with pytest.raises(ValueError) as caught:
@@ -99,7 +99,7 @@ def test_an_axis_of_a_wrong_length_is_refused_before_anything_is_consumed(
 
 
 def test_on_the_signal_driven_way_a_wrong_axis_costs_no_data(storage: Any, folder: Path, bare_detector: Any) -> None:
-    """There is no caller to tell: index coordinates for that axis, and the fault is signalled."""
+    """No caller can be informed: that axis gets index coordinates, and the fault is signalled."""
     bare_detector.axes = [np.zeros(7), AXES[1]]
     log = listen_to(storage)
     storage.reserve(DATA.shape)
@@ -117,7 +117,7 @@ def test_on_the_signal_driven_way_a_wrong_axis_costs_no_data(storage: Any, folde
 
 
 def test_saving_holds_from_the_reservation_to_the_file_in_its_place(storage: Any, folder: Path) -> None:
-    """And falls through the event loop, with savingStateChanged(False)."""
+    """It becomes False in the event loop, with savingStateChanged(False)."""
     log = listen_to(storage)
     states = [storage.saving]
     storage.reserve(DATA.shape)
@@ -134,7 +134,7 @@ def test_saving_holds_from_the_reservation_to_the_file_in_its_place(storage: Any
 
 
 def test_saving_does_not_fall_before_the_call_that_started_the_save_has_returned(storage: Any, folder: Path) -> None:
-    """Even where the file is there at once: only the event loop, waitForSaved or close tell."""
+    """This holds even if the file exists at once: only the event loop, waitForSaved or close emit the signal."""
     log = listen_to(storage)
     complete(storage)
     end = time.monotonic() + DEADLINE_S
@@ -148,7 +148,7 @@ def test_saving_does_not_fall_before_the_call_that_started_the_save_has_returned
 
 
 def test_the_signals_of_the_end_come_in_the_storages_own_thread(storage: Any) -> None:
-    """Never in the finalizer's, also where the last frame came in the acquisition thread."""
+    """They are never emitted in the save thread, even if the last frame was written in the acquisition thread."""
     log = listen_to(storage)
     storage.reserve(DATA.shape)
     thread = threading.Thread(target=storage.update, args=({(): DATA},))
@@ -161,7 +161,7 @@ def test_the_signals_of_the_end_come_in_the_storages_own_thread(storage: Any) ->
 
 
 def test_a_storage_that_lives_in_another_thread_tells_there(qapp: Any, tmp_path: Path) -> None:
-    """Its own thread is the one that made it."""
+    """Its own thread is the one that created it."""
     from lys_storage import DataStorage
 
     told: list[int] = []
@@ -190,7 +190,7 @@ def test_a_storage_that_lives_in_another_thread_tells_there(qapp: Any, tmp_path:
 
 
 def test_the_views_of_the_panel_count_files_reserved_and_files_being_saved(storage: Any, disk: Any) -> None:
-    """`_paths` and `_threads` of lys_instr's storage, as listeners of savingStateChanged see them."""
+    """`_paths` and `_threads` are those of lys_instr's storage, as listeners of savingStateChanged see them."""
     seen: list[tuple[bool, int, int]] = []
     storage.savingStateChanged.connect(lambda saving: seen.append((saving, len(storage._paths), len(storage._threads))))
     disk.hold()
@@ -211,14 +211,14 @@ def test_the_views_of_the_panel_count_files_reserved_and_files_being_saved(stora
 
 
 def test_the_views_of_the_panel_are_read_only(storage: Any) -> None:
-    """Nobody steers a storage through them."""
+    """A storage cannot be controlled through them."""
     for name in ("_paths", "_threads"):
         with pytest.raises(AttributeError):
             setattr(storage, name, [])
 
 
 def test_frame_written_counts_up_to_the_total_and_is_not_told_for_every_frame(storage: Any) -> None:
-    """done and total, at most about 20 a second; the last one is told."""
+    """It gives done and total, at most about 20 times a second. The last one is always emitted."""
     frames = 3000
     log = listen_to(storage)
     storage.reserve((frames, 2))
@@ -241,7 +241,7 @@ def test_frame_written_counts_up_to_the_total_and_is_not_told_for_every_frame(st
 
 
 def test_wait_for_saved_tells_inside_that_it_is_over(storage: Any, folder: Path) -> None:
-    """True; saving has fallen and savingStateChanged(False) has come when it returns."""
+    """It returns True. `saving` is False and savingStateChanged(False) has been emitted by then."""
     log = listen_to(storage)
     complete(storage)
     assert storage.waitForSaved(DEADLINE_S) is True
@@ -253,7 +253,7 @@ def test_wait_for_saved_tells_inside_that_it_is_over(storage: Any, folder: Path)
 
 
 def test_wait_for_saved_gives_up_at_its_timeout(storage: Any, disk: Any) -> None:
-    """False, with saving still true; later it can be waited for again."""
+    """It returns False while `saving` is True. A later call can wait again."""
     disk.hold()
     complete(storage)
     assert storage.waitForSaved(0.05) is False
@@ -263,12 +263,12 @@ def test_wait_for_saved_gives_up_at_its_timeout(storage: Any, disk: Any) -> None
 
 
 def test_wait_for_saved_with_nothing_to_wait_for_returns_at_once(storage: Any) -> None:
-    """True."""
+    """It returns True."""
     assert storage.waitForSaved() is True
 
 
 def test_close_waits_for_what_is_being_saved_and_twice_is_harmless(storage: Any, folder: Path) -> None:
-    """savingStateChanged(False) comes inside."""
+    """savingStateChanged(False) is emitted during close()."""
     log = listen_to(storage)
     complete(storage)
     storage.close()
@@ -278,7 +278,7 @@ def test_close_waits_for_what_is_being_saved_and_twice_is_harmless(storage: Any,
 
 
 def test_close_loses_no_frame_of_a_scan_that_is_not_complete(storage: Any, folder: Path) -> None:
-    """It is exported, or stays in progress on disk."""
+    """The scan is exported, or stays in progress on disk."""
     storage.reserve(DATA.shape)
     storage.update({(1,): DATA[1]})
     storage.close()
@@ -289,7 +289,7 @@ def test_close_loses_no_frame_of_a_scan_that_is_not_complete(storage: Any, folde
 
 
 def test_many_scans_in_a_row_are_all_saved_in_their_order(storage: Any, folder: Path, disk: Any) -> None:
-    """A slow disk: they queue up, and keep their names, tags and frames."""
+    """On a slow disk they wait in a queue, and keep their names, tags and frames."""
     log = listen_to(storage)
     storage.tagRequest.connect(lambda tag: tag.update(number=len(log.args("tagRequest"))))
     disk.hold()
@@ -311,7 +311,7 @@ def test_many_scans_in_a_row_are_all_saved_in_their_order(storage: Any, folder: 
 def test_an_older_file_stays_until_the_new_one_is_durable_and_is_then_replaced(
     make_storage: Any, folder: Path, disk: Any
 ) -> None:
-    """`numbered = False` writes <name>.npz."""
+    """With `numbered = False` the file is <name>.npz."""
     storage = make_storage(numbered=False)
     complete(storage, DATA)
     assert storage.waitForSaved()
@@ -326,7 +326,7 @@ def test_an_older_file_stays_until_the_new_one_is_durable_and_is_then_replaced(
 
 
 def test_two_scans_of_one_unnumbered_name_follow_each_other(make_storage: Any, folder: Path) -> None:
-    """Two storages at a time: neither file is corrupt, the one that is saved last is the one that stays."""
+    """Two storages run at the same time: neither file is corrupt, and the one that is saved last stays."""
     one, other = make_storage(numbered=False), make_storage(numbered=False)
     one.reserve(DATA.shape)
     one.update({(0,): DATA[0]})
@@ -343,7 +343,7 @@ def test_two_scans_of_one_unnumbered_name_follow_each_other(make_storage: Any, f
 def test_a_rerun_does_not_meet_what_a_killed_unnumbered_scan_has_left(
     make_storage: Any, tmp_path: Path, folder: Path, run_child: Any
 ) -> None:
-    """Its scan in progress has a name of its own."""
+    """Its scan in progress has an id in its name."""
     source = """
 import os, sys
 import numpy as np
@@ -366,7 +366,7 @@ os._exit(0)
 
 
 def test_a_number_that_lys_instr_takes_meanwhile_is_not_overwritten(storage: Any, folder: Path) -> None:
-    """lys_instr's own storage knows no scans in progress: the next number is used, and said."""
+    """lys_instr's own storage ignores scans in progress. The next number is used, and this is reported."""
     log = listen_to(storage)
     storage.reserve(DATA.shape)
     (folder / "data_0.npz").write_bytes(b"somebody else's")
@@ -383,7 +383,7 @@ def test_a_number_that_lys_instr_takes_meanwhile_is_not_overwritten(storage: Any
 def test_a_save_that_fails_is_signalled_and_keeps_the_frames(
     storage: Any, folder: Path, disk: Any, errors: Any
 ) -> None:
-    """`failed` with path and message, a log line, nothing under the final name; and the next scan works."""
+    """`failed` gives path and message, a line is logged, and the final name is free. The next scan works."""
     log = listen_to(storage)
     disk.error = errno.EIO
     complete(storage)
@@ -408,7 +408,7 @@ def test_a_save_that_fails_is_signalled_and_keeps_the_frames(
 def test_a_write_that_fails_is_an_os_error_and_the_scan_goes_on(
     storage: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Storage trouble on the writing path is an exception; nothing of the frame counts as written."""
+    """Nothing of the frame counts as written."""
     storage.reserve(DATA.shape)
     real = os.pwrite
 

@@ -1,4 +1,4 @@
-"""What a storage is set to, and the number it would take next."""
+"""The settings of a storage, and the number that it takes next."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.qt.helpers import listen_to, wait_until
 
 
 def test_a_new_storage_has_the_defaults_of_lys_instr(qapp: Any) -> None:
-    """base ".", folder "folder", name "data", numbered, enabled; nothing reserved; float64."""
+    """They are base ".", folder "folder", name "data", numbered, enabled, float64; nothing is reserved."""
     storage = lys_storage.DataStorage()
     told = {
         name: getattr(storage, name) for name in ("base", "folder", "name", "numbered", "enabled", "saving", "array")
@@ -64,7 +64,7 @@ def test_every_setting_is_readable_and_writable_and_a_keyword(make_storage: Any,
 
 @pytest.mark.parametrize("dtype", ["uint16", np.float32, np.dtype(">i4"), complex], ids=str)
 def test_the_dtype_is_anything_that_numpy_takes_for_one(make_storage: Any, dtype: Any) -> None:
-    """It reads as what was set."""
+    """It is read as it was set."""
     assert np.dtype(make_storage(dtype=dtype).dtype) == np.dtype(dtype)
 
 
@@ -94,7 +94,7 @@ REFUSED = [
 def test_a_value_that_a_property_cannot_have_is_refused_when_it_is_set(
     make_storage: Any, name: str, value: Any, kind: type[Exception]
 ) -> None:
-    """In words that name what was given; the property stays as it was, and the next scan is stored."""
+    """The error names the value. The property is unchanged, and the next scan is stored."""
     storage = make_storage()
     before = getattr(storage, name)
     with pytest.raises(kind) as caught:
@@ -139,7 +139,7 @@ def test_what_means_the_same_is_taken(make_storage: Any, folder: Path, name: str
 def test_a_name_that_makes_no_file_is_refused_when_a_scan_is_reserved(
     storage: Any, tmp_path: Path, bare_detector: Any, name: str
 ) -> None:
-    """lys_instr's panel sets the text of its field at each key: an empty field must not be an exception in its slot."""
+    """lys_instr's panel sets the name at each key press: an empty field must not raise in its slot."""
     storage.connect(bare_detector)
     log = listen_to(storage)
     storage.name = name
@@ -162,7 +162,7 @@ def test_a_name_that_makes_no_file_is_refused_when_a_scan_is_reserved(
 def test_a_folder_that_the_disk_does_not_take_is_refused_in_words(
     storage: Any, tmp_path: Path, bare_detector: Any, folder_name: str
 ) -> None:
-    """When a scan is reserved; the search for interrupted scans finds none there, and ends nothing."""
+    """It is refused by reserve. The search for interrupted scans finds none there, and raises nothing."""
     (tmp_path / "file").touch()
     storage.connect(bare_detector)
     log = listen_to(storage)
@@ -180,20 +180,20 @@ def test_a_folder_that_the_disk_does_not_take_is_refused_in_words(
 
 
 def test_an_object_dtype_is_refused_before_anything_is_reserved(make_storage: Any, tmp_path: Path) -> None:
-    """Objects have no bytes of a known size. Refused when set, or when reserved."""
+    """Objects have no bytes of a known size. It is refused when it is set or reserved."""
     with pytest.raises((TypeError, ValueError)):
         make_storage(dtype=object).reserve((2, 2))
     assert files(tmp_path) == set()
 
 
 def test_a_keyword_that_is_no_property_is_refused(make_storage: Any) -> None:
-    """A typing error must not be a setting that does nothing."""
+    """A misspelt name must not be a setting without effect."""
     with pytest.raises((TypeError, AttributeError)):
         make_storage(nmae="data")
 
 
 def test_a_pathlib_path_will_do_for_the_base(make_storage: Any, tmp_path: Path, folder: Path) -> None:
-    """Scripts have their folders as Path."""
+    """Scripts use Path for folders."""
     storage = make_storage(base=tmp_path)
     storage.reserve((2,))
     storage.update({(): np.ones(2)})
@@ -205,7 +205,7 @@ def test_a_pathlib_path_will_do_for_the_base(make_storage: Any, tmp_path: Path, 
 
 
 def test_the_number_is_0_in_a_folder_that_does_not_exist_and_is_not_made(storage: Any, tmp_path: Path) -> None:
-    """getNumber asks and changes nothing on disk."""
+    """getNumber changes nothing on disk."""
     log = listen_to(storage)
     assert storage.getNumber() == 0
     assert list(tmp_path.iterdir()) == []
@@ -213,7 +213,7 @@ def test_the_number_is_0_in_a_folder_that_does_not_exist_and_is_not_made(storage
 
 
 def test_the_number_is_the_smallest_without_an_export(storage: Any, folder: Path) -> None:
-    """Gaps are filled; files of other names, and what only looks like a number, do not count."""
+    """Gaps are filled. Files with other names, or with text that only looks like a number, are ignored."""
     folder.mkdir()
     for name in ("data_0.npz", "data_1.npz", "data_3.npz", "data_02.npz", "data_2.npz.txt", "data.npz", "other_2.npz"):
         (folder / name).touch()
@@ -221,12 +221,12 @@ def test_the_number_is_the_smallest_without_an_export(storage: Any, folder: Path
 
 
 def test_without_numbering_there_is_no_number(make_storage: Any) -> None:
-    """None, so that the file is <name>.npz."""
+    """It is None, and the file is <name>.npz."""
     assert make_storage(numbered=False).getNumber() is None
 
 
 def test_a_reserved_number_is_taken_and_gaps_are_filled(storage: Any, folder: Path) -> None:
-    """0 and 2 exist: the scan takes 1, the next one would be 3."""
+    """If 0 and 2 exist the scan takes 1, and the next one would take 3."""
     folder.mkdir()
     (folder / "data_0.npz").touch()
     (folder / "data_2.npz").touch()
@@ -236,14 +236,14 @@ def test_a_reserved_number_is_taken_and_gaps_are_filled(storage: Any, folder: Pa
 
 
 def test_a_number_reserved_by_another_storage_is_taken(make_storage: Any) -> None:
-    """Two storages of one process."""
+    """Both storages are in one process."""
     one, other = make_storage(), make_storage()
     one.reserve((2, 2))
     assert other.getNumber() == 1
 
 
 def test_a_scan_in_progress_of_another_process_is_taken(storage: Any, folder: Path, run_child: Any) -> None:
-    """What a killed process has left in progress keeps its number."""
+    """The scan in progress of a killed process keeps its number."""
     child = run_child(
         "import lys_storage, os, sys; scan = lys_storage.create(sys.argv[1], (2, 2)); scan[0] = [1, 2]; os._exit(0)",
         str(folder / "data_0.npz"),
@@ -264,7 +264,7 @@ def test_each_name_and_each_folder_has_its_own_numbers(storage: Any, tmp_path: P
 
 
 def test_the_number_can_be_asked_while_a_file_is_being_saved(storage: Any, disk: Any) -> None:
-    """lys_instr's storage raises there, and the next scan is lost."""
+    """lys_instr's storage raises then, and the next scan is lost."""
     disk.hold()
     storage.reserve((2, 2))
     storage.save([])
@@ -275,7 +275,7 @@ def test_the_number_can_be_asked_while_a_file_is_being_saved(storage: Any, disk:
 def test_asking_costs_no_look_for_each_number_and_few_scans_of_the_folder(
     storage: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thousand numbers asked in a folder of 2,000 exports, against an empty one. (No scan is due again meanwhile.)"""
+    """1,000 numbers are read in a folder of 2,000 exports, and in an empty one. No directory scan is due meanwhile."""
     folder.mkdir()
     for number in range(2000):
         (folder / f"data_{number}.npz").touch()
@@ -299,7 +299,7 @@ def test_asking_costs_no_look_for_each_number_and_few_scans_of_the_folder(
 
 
 def test_a_name_of_which_a_sidecar_is_too_long_is_refused_when_a_scan_is_reserved(storage: Any, folder: Path) -> None:
-    """It failed at the first frame. The message says how long it can be."""
+    """Otherwise it would fail at the first frame. The message gives the longest possible length."""
     storage.name = "x" * 239
     with pytest.raises(lys_storage.StorageOSError, match=r"can be 238 here \(227 before '_999999.npz'\)"):
         storage.reserve((2, 2))
@@ -310,7 +310,7 @@ def test_a_name_of_which_a_sidecar_is_too_long_is_refused_when_a_scan_is_reserve
 def test_a_tag_that_open_wave_cannot_read_is_warned_of_by_its_key(
     storage: Any, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """When the scan is reserved, and when it is saved for what has come meanwhile."""
+    """The warning comes at reserve, and at the save for later values."""
     tags: list[dict[str, Any]] = []
     storage.tagRequest.connect(lambda tag: (tag.update(where=folder), tags.append(tag)))
     storage.reserve((2, 2))

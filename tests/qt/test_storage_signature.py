@@ -1,4 +1,4 @@
-"""How a storage is made, and what its repr tells."""
+"""How a storage is created, and what its repr shows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SETTINGS = {
 
 
 def test_the_signature_names_every_property_that_can_be_set() -> None:
-    """By keyword only, with the defaults of the properties."""
+    """They are keyword-only, with the defaults of the properties."""
     parameters = inspect.signature(lys_storage.DataStorage).parameters
     assert {name: parameter.default for name, parameter in parameters.items()} == SETTINGS
     assert {parameter.kind for parameter in parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
@@ -41,7 +41,7 @@ def test_the_signature_names_every_property_that_can_be_set() -> None:
 
 @pytest.mark.parametrize("wrong", ["fodler", "array", "parent", "_base"])
 def test_an_unknown_keyword_is_pythons_own_error(qapp: Any, wrong: str) -> None:
-    """lys_instr takes any keyword, and drops it; it has no `parent` either."""
+    """lys_instr accepts any keyword and drops it. It has no `parent` either."""
     with pytest.raises(TypeError, match=f"unexpected keyword argument '{wrong}'"):
         lys_storage.DataStorage(**{wrong: "x"})
     with pytest.raises(TypeError, match="positional argument"):
@@ -62,7 +62,7 @@ def test_the_constructor_refuses_what_the_property_refuses(make_storage: Any, na
 
 
 def test_a_tilde_is_the_home_folder(make_storage: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In `base`; for the number, too. Elsewhere it is a character like others."""
+    """This holds in `base`, and for the number. Elsewhere `~` is an ordinary character."""
     for name in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(name, str(tmp_path))
     storage = make_storage(base="~/data", folder="~", name="~")
@@ -76,7 +76,7 @@ def test_a_tilde_is_the_home_folder(make_storage: Any, tmp_path: Path, monkeypat
 
 
 def test_a_storage_without_a_scan_is_freed_by_its_reference_count(qapp: Any) -> None:
-    """Nothing that it owns refers back to it."""
+    """No object that it owns refers to it."""
     gc.disable()
     try:
         storage = lys_storage.DataStorage()
@@ -124,7 +124,7 @@ def test_repr_tells_what_is_set(make_storage: Any, folder: Path, settings: Any, 
 
 
 def test_repr_reads_nothing_from_the_disk(storage: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A debugger that shows it does not wait for a share that is away."""
+    """A debugger that shows it does not wait for an unreachable share."""
     monkeypatch.setattr("lys_storage.qt.settings.free_number", pytest.fail)
     for name in ("stat", "lstat", "scandir", "listdir", "open"):
         monkeypatch.setattr(f"os.{name}", pytest.fail)
@@ -134,7 +134,7 @@ def test_repr_reads_nothing_from_the_disk(storage: Any, folder: Path, monkeypatc
 
 
 def test_repr_never_raises(storage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a storage that Qt has deleted, that was never initialized, or whose state is broken."""
+    """This includes a storage that Qt has deleted, that was never initialized, or whose state is broken."""
     storage.reserve((2, 3))
     storage.update({(0,): np.ones(3)})
     storage.deleteLater()

@@ -1,4 +1,4 @@
-"""PyQt aborts the process where an exception leaves a slot, and there is no sys.excepthook: none of ours lets one out."""
+"""PyQt aborts the process if an exception leaves a slot and sys.excepthook is not set: no slot of ours raises."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 import lys_storage.qt
 from tests.helpers import files
 
-#: Slots that are no method of a Qt object, and catch what they raise themselves.
+#: Slots that are not methods of a Qt object, and catch their own exceptions.
 OTHERS = {"abandon", "end"}
 
 MODULES = [
@@ -23,7 +23,7 @@ MODULES = [
 
 
 def slots() -> set[str]:
-    """The names of all that is connected to a signal in the package."""
+    """The names of everything that is connected to a signal in the package."""
     found = set()
     for module in MODULES:
         for node in ast.walk(ast.parse(inspect.getsource(module))):
@@ -36,7 +36,7 @@ def slots() -> set[str]:
 
 
 def test_every_slot_is_guarded() -> None:
-    """Whatever is connected to a signal is wrapped by `guarded`; new slots are found here."""
+    """Every slot is wrapped by `guarded`. The test finds new slots."""
     methods = {
         name: method
         for module in MODULES
@@ -88,7 +88,7 @@ wait_until(lambda: told or {kind} is Unspeakable)
 print("alive")
 """
 
-#: What fails, and how Qt comes to it.
+#: What fails, and how Qt calls it.
 FAILURES = {
     "the results cannot be taken": "storage._saves.take_results = fail; run()",
     "the state cannot be told": "type(storage._saves).active = property(fail); run()",
@@ -135,7 +135,7 @@ told.append("it is no fault")
 def test_what_fails_in_a_slot_is_logged_and_signalled_and_ends_no_process(
     run_child: Any, tmp_path: Path, failure: str, kind: str
 ) -> None:
-    """Without a sys.excepthook. The error may itself be one that cannot be told."""
+    """sys.excepthook is not set. The error itself can be one without a message."""
     source = BEGIN.format(kind=kind) + FAILURES[failure] + END.format(kind=kind)
     child = run_child(source, str(tmp_path))
     assert (child.code, child.out) == (0, "alive\n"), child.err
@@ -155,7 +155,7 @@ WRONG = [
 def test_a_wrong_value_is_refused_where_it_is_set_and_the_next_run_is_stored(
     run_child: Any, tmp_path: Path, name: str, value: str
 ) -> None:
-    """It reached a slot before, and aborted the process."""
+    """Otherwise it would reach a slot, and abort the process."""
     child = run_child(
         BEGIN.format(kind="RuntimeError")
         + f"""

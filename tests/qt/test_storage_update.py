@@ -1,4 +1,4 @@
-"""`update`: what a frame may be, what is refused, and when a scan is complete. The same holds without Qt."""
+"""`update`: valid frames, refused frames, and when a scan is complete. The same holds without Qt."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ UPDATES = {
 
 @pytest.mark.parametrize("updates", UPDATES.values(), ids=UPDATES)
 def test_whatever_the_indices_the_file_holds_every_frame(storage: Any, folder: Path, updates: Any) -> None:
-    """Saved by itself when the last missing frame has come, and not before."""
+    """It is saved when the last missing frame is written, and not before."""
     storage.reserve(WHOLE.shape, axes=[])
     for update in updates[:-1]:
         storage.update(update)
@@ -73,7 +73,7 @@ def test_whatever_the_indices_the_file_holds_every_frame(storage: Any, folder: P
 
 
 def test_an_index_longer_than_those_before_is_an_index_error_and_the_frames_stay(storage: Any, folder: Path) -> None:
-    """It would make a frame of each pixel without a word."""
+    """Otherwise each pixel would silently become a frame."""
     storage.reserve(WHOLE.shape)
     with pytest.raises(lys_storage.FrameIndexError, match=r"\(1, 2\) names a part of a frame: the grid is \(2,\)"):
         storage.update({(0,): WHOLE[0], (1, 2): WHOLE[1, 2]})
@@ -84,7 +84,7 @@ def test_an_index_longer_than_those_before_is_an_index_error_and_the_frames_stay
 
 @needs_hashable_slices
 def test_slices_are_keys_where_python_lets_them(storage: Any, folder: Path) -> None:
-    """Python 3.12 and up."""
+    """This needs Python 3.12."""
     storage.reserve(WHOLE.shape)
     storage.update({(slice(None), slice(0, 2)): WHOLE[:, 0:2]})
     storage.update({(slice(None, None, -1), 2): WHOLE[::-1, 2]})
@@ -93,7 +93,7 @@ def test_slices_are_keys_where_python_lets_them(storage: Any, folder: Path) -> N
 
 @pytest.mark.parametrize("updates", UPDATES.values(), ids=UPDATES)
 def test_the_same_without_qt(tmp_path: Path, updates: Any) -> None:
-    """`scan[index] = frame`."""
+    """`scan[index] = frame` stores the same."""
     with lys_storage.create(tmp_path / "scan.npz", WHOLE.shape) as scan:
         for update in updates:
             for index, frame in update.items():
@@ -102,7 +102,7 @@ def test_the_same_without_qt(tmp_path: Path, updates: Any) -> None:
 
 
 def test_a_0_d_scan_is_one_scalar(storage: Any, folder: Path) -> None:
-    """Shape () and index ()."""
+    """The shape and the index are ()."""
     storage.reserve(())
     storage.update({(): 2.5})
     assert_same_array(saved(storage, folder).data, np.array(2.5))
@@ -120,7 +120,7 @@ def test_the_sender_may_reuse_the_buffer_once_the_call_returns(storage: Any, fol
 
 
 def test_the_last_frame_of_an_index_counts_and_completes_nothing(storage: Any, folder: Path) -> None:
-    """Complete is when every frame has been written, not when a count is reached."""
+    """A scan is complete when every frame is written, not when a count is reached."""
     storage.reserve((2, 3), fillValue=0)
     for value in range(10):
         storage.update({(0,): np.full(3, float(value))})
@@ -131,7 +131,7 @@ def test_the_last_frame_of_an_index_counts_and_completes_nothing(storage: Any, f
 
 
 def test_the_running_scan_is_there_as_a_read_only_map(storage: Any) -> None:
-    """`array`: zeros where nothing has come yet, `written` tells; None when no scan runs."""
+    """`array` holds zeros in missing frames, which `written` shows. It is None if no scan runs."""
     storage.reserve((2, 3), fillValue=5)
     storage.update({(1,): np.array([1.0, 2.0, 3.0])})
     array = storage.array
@@ -170,7 +170,7 @@ BAD = [
 def test_nothing_of_a_bad_frame_is_stored_and_the_scan_goes_on(
     make_storage: Any, folder: Path, bad: Any, kind: type[Exception], words: list[str], settings: dict[str, Any]
 ) -> None:
-    """The error is of the family and of the fitting builtin, and says what was seen and what was expected."""
+    """The error belongs to lys_storage and to the matching builtin, and says what was seen and what was expected."""
     storage = make_storage(**settings)
     storage.reserve(WHOLE.shape)
     storage.update({(0, 1): WHOLE[0, 1]})
@@ -186,7 +186,7 @@ def test_nothing_of_a_bad_frame_is_stored_and_the_scan_goes_on(
 
 
 def test_a_bad_frame_does_not_keep_the_others_of_its_dict_out(make_storage: Any, folder: Path) -> None:
-    """Each frame for itself; the fault is told all the same."""
+    """Each frame is stored by itself. The fault is raised."""
     storage = make_storage()
     storage.reserve(WHOLE.shape)
     with pytest.raises(ValueError, match=r"\(7,\)"):
@@ -199,7 +199,7 @@ def test_a_bad_frame_does_not_keep_the_others_of_its_dict_out(make_storage: Any,
 def test_a_value_that_the_dtype_does_not_hold_is_a_type_error_and_the_others_are_stored(
     make_storage: Any, folder: Path, dtype: str
 ) -> None:
-    """Also where a camera changes its depth in the middle of a scan: 70000 would be stored as 4464."""
+    """This includes a camera that changes its depth during a scan: 70000 would be stored as 4464."""
     storage = make_storage(dtype=dtype)
     storage.reserve((3, 2), 9)
     storage.update({(0,): np.array([1, 2], "uint16")})
@@ -221,7 +221,7 @@ def test_a_value_that_the_dtype_does_not_hold_is_a_type_error_and_the_others_are
     ],
 )
 def test_a_cast_beyond_same_kind_is_a_type_error(make_storage: Any, dtype: str, frame: Any) -> None:
-    """What the user's dtype cannot hold is refused, also at the first frame."""
+    """A frame that the user's dtype cannot hold is refused, also as the first frame."""
     storage = make_storage(dtype=dtype)
     storage.reserve((2, 3))
     with pytest.raises(TypeError) as caught:
@@ -234,7 +234,7 @@ def test_a_cast_beyond_same_kind_is_a_type_error(make_storage: Any, dtype: str, 
 def test_a_first_frame_that_is_complex_makes_the_scan_complex_with_a_warning(
     storage: Any, folder: Path, errors: Any
 ) -> None:
-    """Where the user set no dtype; lys_instr's storage loses the imaginary part."""
+    """This holds if the user set no dtype. lys_instr's storage loses the imaginary part."""
     frames = np.arange(6).reshape(2, 3) * (1 + 2j)
     storage.reserve((2, 3))
     with warnings.catch_warnings(record=True) as warned:
@@ -247,7 +247,7 @@ def test_a_first_frame_that_is_complex_makes_the_scan_complex_with_a_warning(
 
 
 def test_a_complex_scan_is_filled_with_NaN_where_frames_never_came(storage: Any, folder: Path) -> None:
-    """The fill is laid out anew with it."""
+    """The fill value changes with the dtype."""
     storage.reserve((2, 1))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -258,7 +258,7 @@ def test_a_complex_scan_is_filled_with_NaN_where_frames_never_came(storage: Any,
 
 
 def test_a_later_complex_frame_is_a_type_error(storage: Any, folder: Path) -> None:
-    """Only a scan that is still empty can be laid out anew."""
+    """Only an empty scan can get a new layout."""
     storage.reserve((2, 3))
     storage.update({(0,): np.zeros(3)})
     with pytest.raises(TypeError):
@@ -269,7 +269,7 @@ def test_a_later_complex_frame_is_a_type_error(storage: Any, folder: Path) -> No
 
 @pytest.mark.parametrize("dtype", ["uint16", "float32", ">i4", "complex64", "float64", "bool"])
 def test_with_dtype_detector_the_first_frame_tells(make_storage: Any, folder: Path, dtype: str) -> None:
-    """`dtype="detector"`: no cast, no loss."""
+    """`dtype="detector"` casts nothing, and loses nothing."""
     storage = make_storage(dtype="detector")
     frames = np.array([[0, 1, 1], [1, 0, 1]]).astype(dtype)
     storage.reserve((2, 3))
@@ -292,7 +292,7 @@ def test_a_refused_frame_does_not_tell_the_dtype(make_storage: Any, folder: Path
 
 
 def test_with_dtype_detector_a_scan_without_a_frame_is_saved_too(make_storage: Any, folder: Path) -> None:
-    """As float64, for want of a frame."""
+    """It is float64, because there is no frame."""
     storage = make_storage(dtype="detector")
     storage.reserve((2,))
     storage.save([])
@@ -300,7 +300,7 @@ def test_with_dtype_detector_a_scan_without_a_frame_is_saved_too(make_storage: A
 
 
 def test_int64_keeps_its_low_bits_and_structured_data_their_fields(make_storage: Any, folder: Path) -> None:
-    """What lys_instr's storage casts to float64."""
+    """lys_instr's storage casts them to float64."""
     record = np.dtype([("x", "f4"), ("n", "i8")])
     for number, frames in enumerate((np.array([2**62 + 1, -1]), np.array([(1.5, 2**62 + 1), (2.5, 3)], record))):
         storage = make_storage(dtype=frames.dtype)
@@ -310,7 +310,7 @@ def test_int64_keeps_its_low_bits_and_structured_data_their_fields(make_storage:
 
 
 def test_update_with_nothing_reserved_is_an_error_of_the_family(storage: Any, folder: Path) -> None:
-    """By hand; also after the scan is complete."""
+    """This holds for a call by the user, also after the scan is complete."""
     with pytest.raises(lys_storage.NothingReservedError):
         storage.update({(0,): np.zeros(2)})
     storage.reserve((2,), axes=[])
@@ -324,14 +324,14 @@ def test_update_with_nothing_reserved_is_an_error_of_the_family(storage: Any, fo
 
 
 def test_a_frame_is_written_in_the_thread_that_brings_it(storage: Any) -> None:
-    """With the main thread busy; it is there when the call returns."""
+    """The main thread is busy. The frame is written when the call returns."""
     storage.reserve(WHOLE.shape)
     in_another_thread(storage.update, {(1,): WHOLE[1]})
     assert_same_array(storage.array, np.array([np.zeros((3, 4)), WHOLE[1]]))
 
 
 def test_two_threads_may_write_at_once(storage: Any, folder: Path) -> None:
-    """And the one that brings the last missing frame starts the save, once."""
+    """The thread that writes the last missing frame starts the save, once."""
     frames = np.random.default_rng(1).random((200, 500))
     log = listen_to(storage)
     storage.reserve(frames.shape)

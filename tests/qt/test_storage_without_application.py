@@ -1,4 +1,4 @@
-"""A storage that is made before the application: Qt has nothing to complain of, and all works once the loop runs."""
+"""A storage that is created before the application: Qt prints no warning, and everything works in the event loop."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ assert not storage.saving and states[-1] is False, states
 
 @pytest.fixture
 def interrupted(tmp_path: Path) -> Path:
-    """A scan that a crash has left in the folder."""
+    """An interrupted scan in the folder."""
     scan = lys_storage.create(tmp_path / "folder/old.npz", (2, 2), grid_ndim=1)
     scan[0] = np.ones(2)
     scan.suspend()
@@ -61,12 +61,12 @@ def interrupted(tmp_path: Path) -> Path:
 def test_it_stores_before_the_application_and_tells_once_the_loop_runs(
     run_child: Any, tmp_path: Path, interrupted: Path, application: str
 ) -> None:
-    """The scan whose stop came before is saved half a second after the loop has begun; nothing is printed."""
+    """The scan that was stopped before the loop is saved half a second after it starts. Nothing is printed."""
     child = run_child(
         BEFORE + WITHOUT + APPLICATION + LOOP + "storage.close(); print(len(saved))",
         str(tmp_path),
         application,
-        env={"XDG_RUNTIME_DIR": str(tmp_path)},  # Qt 5 complains where there is none
+        env={"XDG_RUNTIME_DIR": str(tmp_path)},  # Qt 5 warns if it is not set
     )
     assert (child.code, child.out, child.err) == (0, "2\n", "")
     assert files(tmp_path / "folder") >= {"scan_0.npz", "scan_1.npz"}
@@ -74,7 +74,7 @@ def test_it_stores_before_the_application_and_tells_once_the_loop_runs(
 
 
 def test_quitting_waits_for_the_saves_of_a_storage_that_was_there_first(run_child: Any, tmp_path: Path) -> None:
-    """aboutToQuit: a stopped scan is saved, and told, before exec() returns."""
+    """At aboutToQuit a stopped scan is saved, and `saved` is emitted, before exec() returns."""
     quit_at_once = "QtCore.QTimer.singleShot(0, app.quit)\napp.exec()\nprint(len(saved), storage.saving)"
     child = run_child(BEFORE + WITHOUT + APPLICATION + quit_at_once, str(tmp_path))
     assert (child.code, child.out, child.err) == (0, "2 False\n", "")
