@@ -1,4 +1,4 @@
-"""Telling never ends doing: whatever becomes of the output, a command does all of its work."""
+"""Output never stops the work: a command does all of its work, even if its output fails."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def start(tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
 
 
 def scans(folder: Path, names: list[str]) -> set[str]:
-    """Interrupted scans of these names; the names of the exports that they are to become."""
+    """Make interrupted scans of these names. Returns the names of their later exports."""
     for name in names:
         interrupt(folder / f"{name}.npz")
     return {f"{name}.npz" for name in names}
 
 
-# -- what an encoding does not know ------------------------------------------------------------------------------------
+# -- characters that an encoding does not have -------------------------------------------------------------------------
 
 NAMES = ["plain", "été", "試料", "Ω→😀"]
 ENCODINGS: dict[str, dict[str, str]] = {
@@ -61,7 +61,7 @@ encodings = pytest.mark.parametrize("variables", ENCODINGS.values(), ids=ENCODIN
 def test_every_scan_is_recovered_whatever_the_encoding_of_the_output(
     tmp_path: Path, start: Callable[..., Any], variables: dict[str, str]
 ) -> None:
-    """What it does not know is escaped."""
+    """Characters that the encoding does not have are escaped."""
     folder = tmp_path / "run"
     exports = scans(folder, NAMES)
     child = start("recover", folder, variables=variables)
@@ -79,7 +79,7 @@ def test_every_scan_is_recovered_whatever_the_encoding_of_the_output(
 def test_a_scan_whose_name_this_system_cannot_write_does_not_keep_the_others(
     tmp_path: Path, start: Callable[..., Any]
 ) -> None:
-    """Without the UTF-8 mode of Python a C locale has names of ASCII only. It is told, and the scan is unchanged."""
+    """Without the UTF-8 mode of Python a C locale has ASCII names only. This is reported, and the scan is unchanged."""
     folder = tmp_path / "run"
     scans(folder, ["a", "été", "z"])
     variables = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
@@ -98,7 +98,7 @@ def test_a_scan_whose_name_this_system_cannot_write_does_not_keep_the_others(
 def test_names_that_are_not_utf8_are_looked_at_and_said(
     tmp_path: Path, start: Callable[..., Any], variables: dict[str, str]
 ) -> None:
-    """Exports that came from another system; the others below the folder are still recovered."""
+    """The exports come from another system. The other scans below the folder are recovered."""
     folder = tmp_path / "run"
     scans(folder, ["a", "z"])
     with lys_storage.create(tmp_path / "made.npz", (2,), "u1") as scan:
@@ -121,12 +121,12 @@ def test_names_that_are_not_utf8_are_looked_at_and_said(
 
 
 def test_what_a_terminal_would_obey_is_escaped(tmp_path: Path) -> None:
-    """A name or a note can hold escape sequences, or a new line that looks like another file's."""
+    """A name or a note can hold escape sequences, or a newline that looks like the line of another file."""
     assert output_module.printable("a\x1b[31m\nb\u202e\u2028é 試\u3000") == "a\\x1b[31m\\nb\\u202e\\u2028é 試\u3000"
     assert output_module.printable("a\nb\r", keep="\n") == "a\nb\\r"
 
 
-# -- an output that takes no more --------------------------------------------------------------------------------------
+# -- an output that fails ----------------------------------------------------------------------------------------------
 
 MANY = [f"data_{k:02}" for k in range(20)]
 
@@ -136,7 +136,7 @@ MANY = [f"data_{k:02}" for k in range(20)]
 def test_every_scan_is_recovered_though_nobody_takes_the_output(
     tmp_path: Path, start: Callable[..., Any], output: str
 ) -> None:
-    """`| head -1`, `> /dev/full`, `>&-`. Only where something is lost that was wanted, exit code and stderr say so."""
+    """`| head -1`, `> /dev/full`, `>&-`. Exit code and stderr report only the loss of output that was wanted."""
     folder = tmp_path / "run"
     exports = scans(folder, MANY)
     if output == "a reader that goes":
@@ -181,7 +181,7 @@ def test_every_scan_is_recovered_though_nobody_takes_the_output(
 def test_no_command_ends_in_a_traceback_on_a_full_device(
     tmp_path: Path, start: Callable[..., Any], words: tuple[str, ...]
 ) -> None:
-    """Nor with exit code 120, which is what the interpreter says of an output that fails at its end."""
+    """The exit code is not 120 either, which the interpreter gives if the output fails at exit."""
     interrupt(tmp_path / "run" / "a.npz")
     lys_storage.recover(tmp_path / "run")
     with open("/dev/full", "wb") as full:
@@ -213,7 +213,7 @@ def the_json(result: Result) -> Any:
 
 
 def test_the_json_of_each_command_has_the_same_keys(tmp_path: Path) -> None:
-    """One meaning for each: `path` is the file that is spoken of, `part` the scan file."""
+    """Each key has one meaning: `path` is the file that is reported, `part` the scan file."""
     part = interrupt(tmp_path / "data.npz")
     (listed,) = the_json(invoke("ls", "--json", tmp_path))
     (verified,) = the_json(invoke("verify", "--json", part))
@@ -240,7 +240,7 @@ def test_the_json_of_each_command_has_the_same_keys(tmp_path: Path) -> None:
 
 
 def test_info_of_a_scan_in_progress_tells_what_it_is(tmp_path: Path) -> None:
-    """Shape, dtype, frames, when it began, who writes it, axes and note."""
+    """It gives shape, dtype, frames, start, writer, axes and note."""
     part = interrupt(tmp_path / "data.npz", axes=[np.arange(4) / 2, None], note={"sample": "TaS2"})
     shown = the_json(invoke("info", "--json", part))
     assert (shown["shape"], shown["dtype"], shown["grid_shape"], shown["note"]) == (
@@ -281,7 +281,7 @@ BROKEN: dict[str, tuple[tuple[str, ...], int]] = {
 def test_a_command_that_fails_prints_json_with_the_error_all_the_same(
     tmp_path: Path, words: tuple[str, ...], code: int
 ) -> None:
-    """Whoever reads it need not read stderr."""
+    """A reader of the JSON does not need stderr."""
     (tmp_path / "bad.npz").write_bytes(b"rubbish")
     (tmp_path / "bad.npz.part").write_bytes(b"rubbish")
     (tmp_path / "bad.npz.part.journal").write_bytes(b"rubbish")
@@ -310,7 +310,7 @@ def test_a_command_that_fails_prints_json_with_the_error_all_the_same(
 def test_a_path_that_was_given_from_here_on_does_not_stand_there_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
-    """Nor once more from the root on."""
+    """The absolute path does not appear either."""
     interrupt(tmp_path / "run" / "a.npz").with_name("a.npz.part.journal").write_bytes(b"rubbish")
     with lys_storage.create(tmp_path / "run" / "b.npz", (2,), "u1") as scan:
         scan[...] = np.ones(2, "u1")
@@ -322,21 +322,21 @@ def test_a_path_that_was_given_from_here_on_does_not_stand_there_twice(
 
 
 def test_an_export_is_named_as_its_folder_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that what was typed, and what is printed, are one path."""
+    """The printed path begins with the path that was typed."""
     interrupt(tmp_path / "run" / "a.npz")
     monkeypatch.chdir(tmp_path)
     assert invoke("recover", "run").output == f"run{os.sep}a.npz: exported with 2 of 4 frames\n"
 
 
 def test_counts_that_are_not_known_are_null(tmp_path: Path) -> None:
-    """0 would be a scan without frames."""
+    """0 would mean a scan without frames."""
     (tmp_path / "setup.exe.part").write_bytes(b"MZ")
     (one,) = the_json(invoke("recover", "--json", tmp_path))
     assert (one["state"], one["frames_written"], one["frames_expected"]) == ("foreign", None, None)
 
 
 def test_numbers_that_json_does_not_have_are_text(tmp_path: Path) -> None:
-    """Infinity and NaN in a note would make it invalid for other readers."""
+    """Other readers refuse JSON with Infinity and NaN."""
     part = interrupt(tmp_path / "data.npz", note={"a": float("nan"), "b": [float("inf")]})
     result = invoke("info", "--json", part)
     assert json.loads(result.stdout, parse_constant=pytest.fail)["note"] == {"a": "nan", "b": ["inf"]}
@@ -378,7 +378,7 @@ INTERRUPTED_AT = {
 def test_ctrl_c_ends_a_command_in_one_line_and_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, words: tuple[str, ...], as_json: bool
 ) -> None:
-    """Exit code 130; what was found until then is printed."""
+    """The exit code is 130, and the results so far are printed."""
     from lys_storage.cli import commands as commands_module
 
     exports = scans(tmp_path, ["a", "b"])
@@ -419,7 +419,7 @@ def test_ctrl_c_ends_a_command_in_one_line_and_loses_nothing(
 
 @linux
 def test_a_real_ctrl_c_ends_recover_without_a_traceback(tmp_path: Path, start: Callable[..., Any]) -> None:
-    """SIGINT, while it works on the second of many scans. Run again, it does the rest."""
+    """SIGINT comes during the second of many scans. A second run recovers the rest."""
     import signal
 
     folder = tmp_path / "run"
@@ -428,7 +428,7 @@ def test_a_real_ctrl_c_ends_recover_without_a_traceback(tmp_path: Path, start: C
     child.stdout.readline()
     child.send_signal(signal.SIGINT)
     _, err = child.communicate()
-    assert child.returncode in (0, 130)  # 0: it was done by then
+    assert child.returncode in (0, 130)  # 0: it had finished already
     assert b"Traceback" not in err
     assert err in (b"", b"stopped; no frame is lost; run it again to continue\n")
     assert start("recover", folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).wait() == 0
@@ -470,7 +470,7 @@ def test_counts_of_another_program_end_no_listing(tmp_path: Path, info: str, exp
 
 
 def test_a_name_is_printed_as_it_is(tmp_path: Path) -> None:
-    """rich would make a picture of a word between colons, and a style of one in brackets."""
+    """rich would convert a word between colons to an emoji, and a word in brackets to a style."""
     name = "T:100:K:smile:[bold].npz" if os.name != "nt" else "[bold].npz"
     lys_storage.create(tmp_path / name, (1,), fill_value=0).close()
     assert name in invoke("ls", tmp_path).output
