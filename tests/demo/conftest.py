@@ -1,4 +1,4 @@
-"""The demo's tests need no display. Those that need Qt are skipped where it is not installed."""
+"""The tests of the demo need no display. Those that need Qt are skipped if it is not installed."""
 
 import os
 

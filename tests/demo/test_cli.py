@@ -1,4 +1,4 @@
-"""The command line: what it teaches, what it refuses, what it loads."""
+"""The command line: its help, what it refuses, and what it imports."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ def call(*arguments):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What the demo is asked for, instead of running it."""
+    """Record the options of the demo instead of running it."""
     demos = []
     monkeypatch.setattr(demo, "run", lambda wanted: demos.append(wanted) or 0)
     return demos
@@ -25,14 +25,13 @@ def asked(monkeypatch):
 
 @pytest.mark.parametrize("arguments", [("--help",), ("-h",), ("demo", "--help")], ids=" ".join)
 def test_help_is_there(arguments):
-    """Help exits with 0 and names what there is."""
+    """Help exits with 0 and names every command."""
     result = call(*arguments)
     assert result.exit_code == 0
     assert "demo" in result.output
 
 
 def test_the_help_of_demo_names_every_option_and_its_default():
-    """Who reads it can run it."""
     text = call("demo", "--help").output
     for option in ("--shape", "--frame", "--dtype", "--out", "--rate", "--seed"):
         assert option in text
@@ -41,20 +40,20 @@ def test_the_help_of_demo_names_every_option_and_its_default():
 
 
 def test_the_version_is_told():
-    """--version names the program and a version, and does nothing else."""
+    """--version prints the name and the version of the program, and does nothing else."""
     result = call("--version")
     assert result.exit_code == 0
     assert result.output.startswith("lys-storage ")
 
 
 def test_python_m_is_the_same_program():
-    """python -m lys_storage --help is lys-storage --help."""
+    """`python -m lys_storage --help` prints the same as `lys-storage --help`."""
     child = subprocess.run([sys.executable, "-m", "lys_storage", "--help"], capture_output=True, text=True, check=True)
     assert child.stdout.startswith("Usage: lys-storage ")
 
 
 def test_no_options_are_the_small_demo(asked):
-    """32 x 32 frames of 128 x 128 uint16."""
+    """The default is 32 x 32 frames of 128 x 128 uint16."""
     assert call("demo").exit_code == 0
     (demo,) = asked
     assert (demo.grid_shape, demo.frame_shape, demo.dtype) == ((32, 32), (128, 128), np.dtype("uint16"))
@@ -66,7 +65,7 @@ LENGTHS = {"5": (5,), "2,3": (2, 3), " 2 , 3 ": (2, 3), "2,": (2,), "(2, 3)": (2
 
 @pytest.mark.parametrize(("text", "lengths"), LENGTHS.items(), ids=LENGTHS.keys())
 def test_lengths_are_read_as_they_are_written(asked, text, lengths):
-    """Commas between whole numbers, Python's brackets too; nothing is no dimension."""
+    """Integers are separated by commas, with or without brackets. An empty text is no dimension."""
     assert call("demo", "--shape", text, "--frame", text).exit_code == 0
     assert (asked[0].grid_shape, asked[0].frame_shape) == (lengths, lengths)
 
@@ -90,7 +89,7 @@ BAD = {
 
 @pytest.mark.parametrize(("arguments", "words"), BAD.values(), ids=BAD.keys())
 def test_a_bad_option_is_refused_in_words(asked, arguments, words):
-    """Wrong use is exit code 2 and says what was given and what is expected; nothing runs."""
+    """The exit code is 2. The message says what was given and what is expected; nothing runs."""
     result = call("demo", *arguments)
     assert result.exit_code == 2
     assert words in result.output
@@ -98,7 +97,7 @@ def test_a_bad_option_is_refused_in_words(asked, arguments, words):
 
 
 def test_a_folder_that_is_a_file_is_refused(asked, tmp_path):
-    """--out names a folder, existing or not."""
+    """--out names a folder, which need not exist."""
     (tmp_path / "file").write_text("")
     result = call("demo", "--out", str(tmp_path / "file"))
     assert result.exit_code == 2
@@ -106,7 +105,7 @@ def test_a_folder_that_is_a_file_is_refused(asked, tmp_path):
 
 
 def test_the_command_line_loads_neither_qt_nor_lys():
-    """Help on a machine without a display costs no Qt, no lys, no matplotlib."""
+    """Help on a machine without a display imports no Qt, no lys and no matplotlib."""
     code = (
         "import sys, lys_storage.cli; "
         "print([m for m in ('PyQt6', 'PyQt5', 'qtpy', 'lys', 'matplotlib', 'rich') if m in sys.modules])"

@@ -1,4 +1,4 @@
-"""The demo, end to end: with Qt, without it, interrupted, and where something is wrong."""
+"""The whole demo: with Qt, without it, interrupted, and with faults."""
 
 import importlib.util
 import io
@@ -25,7 +25,7 @@ WITHOUT_QT = "no Qt here: libEGL.so.1 is missing"
 
 @pytest.fixture(params=["with Qt", "without Qt"])
 def way(request, monkeypatch):
-    """Both ways through the demo; without Qt, `_acquire_qt` cannot be imported."""
+    """Both variants of the demo; without Qt, `_acquire_qt` cannot be imported."""
     if request.param == "without Qt":
 
         class NoQt:
@@ -43,12 +43,12 @@ def way(request, monkeypatch):
 
 @pytest.fixture
 def no_lys(monkeypatch):
-    """Leave out the process that imports lys, which takes seconds."""
+    """Skip the process that imports lys, which takes seconds."""
     monkeypatch.setattr(_run, "check_with_lys", lambda path, measurement: Finding(None, "left out"))
 
 
 def demo(folder, grid=(3, 4), frame=(16, 20), dtype="uint16", rate=None, seed=0):
-    """The exit code and all that was printed."""
+    """The exit code and the output of the demo."""
     log = io.StringIO()
     return run(Demo(grid, frame, np.dtype(dtype), folder, rate, seed), Console(file=log, width=200)), log.getvalue()
 
@@ -65,7 +65,7 @@ CASES = {
 
 @pytest.mark.parametrize(("grid", "frame", "dtype"), CASES.values(), ids=CASES.keys())
 def test_a_scan_is_saved_checked_and_drawn(tmp_path, way, no_lys, grid, frame, dtype):
-    """Exit code 0; the file holds every frame, the axes and the note, and the picture is beside it."""
+    """The exit code is 0. The file holds every frame, the axes and the note, and the picture is beside it."""
     code, log = demo(tmp_path / "run", grid, frame, dtype)
     assert code == 0, log
     assert "all is well" in log
@@ -86,7 +86,7 @@ def test_a_scan_is_saved_checked_and_drawn(tmp_path, way, no_lys, grid, frame, d
 
 
 def test_the_end_tells_what_it_took(tmp_path, way, no_lys):
-    """File, size, ingest rate, finalizing with and without the sync, memory, each a line of its own."""
+    """File, size, ingest rate, finalizing with and without the sync, and memory each have their own line."""
     _, log = demo(tmp_path)
     rows = {line[2:16].strip(): line[16:] for line in log.splitlines() if line.startswith("  ")}
     assert rows["file"] == str(tmp_path / "data_0.npz")
@@ -100,7 +100,7 @@ def test_the_end_tells_what_it_took(tmp_path, way, no_lys):
 
 
 def test_runs_into_one_folder_are_numbered(tmp_path, way, no_lys):
-    """Nothing is replaced: each run takes the next free number."""
+    """No file is replaced: each run takes the next free number."""
     for number in range(3):
         code, log = demo(tmp_path, seed=number)
         assert code == 0
@@ -109,7 +109,7 @@ def test_runs_into_one_folder_are_numbered(tmp_path, way, no_lys):
 
 
 def test_a_relative_folder_is_told_in_full(tmp_path, way, no_lys, monkeypatch):
-    """The path that is printed can be used from anywhere."""
+    """The printed path can be used from any folder."""
     from pathlib import Path
 
     monkeypatch.chdir(tmp_path)
@@ -119,7 +119,7 @@ def test_a_relative_folder_is_told_in_full(tmp_path, way, no_lys, monkeypatch):
 
 
 def test_a_folder_that_cannot_be_made_is_exit_code_1(tmp_path, way, no_lys):
-    """The reason is told, and that nothing was saved; there is no traceback."""
+    """The message gives the reason, and says that nothing was saved. There is no traceback."""
     (tmp_path / "file").write_text("")
     code, log = demo(tmp_path / "file" / "run")
     assert code == 1
@@ -128,7 +128,7 @@ def test_a_folder_that_cannot_be_made_is_exit_code_1(tmp_path, way, no_lys):
 
 
 def test_a_disk_that_fails_on_the_way_is_exit_code_1(tmp_path, way, no_lys, monkeypatch):
-    """The detector is stopped, and what came before is on disk: saved, or as a scan in progress that recover finds."""
+    """The detector is stopped. Earlier frames are on disk: saved, or in a scan in progress that recover finds."""
     write, written = FrameWriter.write, []
 
     def failing(self, index, frame, *fills):
@@ -149,7 +149,7 @@ def test_a_disk_that_fails_on_the_way_is_exit_code_1(tmp_path, way, no_lys, monk
 
 
 def test_a_wrong_frame_is_exit_code_1(tmp_path, way, no_lys, monkeypatch):
-    """One bit that differs is found, and said where."""
+    """One bit that differs is found, and its place is printed."""
     honest = SimulatedMeasurement.frame
     seen = set()
 
@@ -168,7 +168,7 @@ def test_a_wrong_frame_is_exit_code_1(tmp_path, way, no_lys, monkeypatch):
 
 
 def test_the_check_tells_a_file_of_another_scan(tmp_path):
-    """Another seed differs in every frame; another dtype or shape is told before any frame is read."""
+    """Another seed differs in every frame. Another dtype or shape is reported before a frame is read."""
     path = tmp_path / "data_0.npz"
     stored = SimulatedMeasurement((2, 2), (8, 8), seed=1)
     with lys_storage.create(path, stored.shape, stored.dtype, grid_ndim=2) as scan:
@@ -198,7 +198,7 @@ def test_a_nan_is_compared_bit_for_bit():
 
 @pytest.mark.skipif(importlib.util.find_spec("lys") is None, reason="lys is not installed")
 def test_lys_loads_the_file(tmp_path, qapp):
-    """lys.Wave in a process of its own: frames, axes and note are the detector's."""
+    """lys.Wave in its own process returns the frames, axes and note of the detector."""
     code, log = demo(tmp_path, frame=(8, 8))
     assert code == 0
     assert "loads the file; 12 frames, the axes and the note are equal" in log
@@ -209,7 +209,7 @@ def test_lys_loads_the_file(tmp_path, qapp):
 
 @pytest.mark.parametrize(("free", "words"), [(4000, "a quarter of the 0.0 GiB free"), (None, "free memory unknown")])
 def test_a_file_too_big_for_the_memory_is_not_loaded(tmp_path, monkeypatch, free, words):
-    """lys.Wave loads all of it: more than a quarter of the free memory is not asked for, and it is said why."""
+    """lys.Wave loads the whole file. It is skipped above a quarter of the free memory, and the reason is printed."""
     path = tmp_path / "data_0.npz"
     path.touch()
     os.truncate(path, 1 << 30)
@@ -229,7 +229,7 @@ PYTHONS = {
 
 @pytest.mark.parametrize(("python", "text"), PYTHONS.items(), ids=["Python 3.12", "Python 3.13"])
 def test_without_lys_it_is_said(tmp_path, monkeypatch, python, text):
-    """lys cannot be installed everywhere; that is no fault of the file."""
+    """lys cannot be installed everywhere. The file is not at fault."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(sys, "version_info", python)
     assert check_with_lys(tmp_path / "data_0.npz", SimulatedMeasurement((2,), (2,))) == Finding(None, text)
@@ -257,7 +257,7 @@ CHILDREN = {
 
 @pytest.mark.parametrize(("out", "err", "code", "finding"), CHILDREN.values(), ids=CHILDREN.keys())
 def test_a_process_with_lys(out, err, code, finding):
-    """A lys that cannot be imported is no fault of the file; one that cannot load the file is."""
+    """The file is at fault if lys cannot load it, but not if lys cannot be imported."""
     assert _check._child_finding(out, err, code) == finding
 
 
@@ -282,7 +282,7 @@ def test_without_matplotlib_it_is_said_and_all_is_well(tmp_path, way, no_lys, mo
 
 
 def program(tmp_path, *arguments, qt=True):
-    """The demo as a child process; without Qt, both bindings fail to load as on a bare Debian."""
+    """The demo as a child process. Without Qt, both bindings fail to load as on a bare Debian."""
     paths = [os.fspath(tmp_path / "bare"), *sys.path]
     for binding in () if qt else ("PyQt6", "PyQt5"):
         (tmp_path / "bare" / binding).mkdir(parents=True)
@@ -302,7 +302,7 @@ def program(tmp_path, *arguments, qt=True):
 
 @pytest.mark.parametrize("qt", [True, False], ids=["with Qt", "where Qt cannot be loaded"])
 def test_the_demo_runs_as_a_program(tmp_path, qt):
-    """Exit code 0, also where Qt's system libraries are missing: which ones, and what to install, is said."""
+    """The exit code is 0, also without the system libraries of Qt. The output names them and their packages."""
     with program(tmp_path, "--shape", "3,3", "--frame", "12,12", qt=qt) as child:
         out, err = child.communicate(timeout=100)
     assert child.returncode == 0, out + err
@@ -318,7 +318,7 @@ def test_the_demo_runs_as_a_program(tmp_path, qt):
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process")
 @pytest.mark.parametrize("qt", [True, False], ids=["with Qt", "where Qt cannot be loaded"])
 def test_ctrl_c_saves_what_came(tmp_path, qt):
-    """The detector stops, the frames that came are in a valid file whose name is told, and the exit code is 130."""
+    """The detector stops, the written frames are in a valid file whose name is printed, and the exit code is 130."""
     with program(tmp_path, "--shape", "10,100", "--frame", "12,12", "--rate", "40", qt=qt) as child:
         seen = ""
         while "scanning: " not in seen:
@@ -343,5 +343,5 @@ SIZES = {0: "0 bytes", 1023: "1023 bytes", 1024: "1.00 KiB", 8 << 30: "8.00 GiB"
 
 @pytest.mark.parametrize(("size", "text"), SIZES.items(), ids=SIZES.values())
 def test_a_size_is_told_as(size, text):
-    """Binary units, as memory is counted."""
+    """Units are binary, as for memory."""
     assert size_text(size) == text

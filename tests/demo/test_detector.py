@@ -1,4 +1,4 @@
-"""The simulated detector keeps the protocol of lys_instr's detectors, as DESIGN.md has it."""
+"""The simulated detector follows the protocol of lys_instr's detectors that DESIGN.md describes."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ GRID, FRAME = (3, 4), (8, 9)
 
 @pytest.fixture
 def make_detector(qtbot):
-    """Detectors that have come to rest when the test is over."""
+    """Detectors that are stopped at the end of the test."""
     from lys_storage.demo import SimulatedDetector
 
     made = []
@@ -28,7 +28,7 @@ def make_detector(qtbot):
 
 
 def listen(detector):
-    """What the detector emits, in the thread that emits, as [(name, value, thread)]."""
+    """The emissions of the detector, received in the emitting thread, as [(name, value, thread)]."""
     from lys_storage.qt import QtCore
 
     seen = []
@@ -44,7 +44,7 @@ def listen(detector):
 
 
 def test_a_full_run_is_busy_then_every_frame_then_idle(make_detector):
-    """busyStateChanged(True) comes before startAcq returns, False after the last frame; no `stopped`."""
+    """busyStateChanged(True) is emitted before startAcq returns, False after the last frame, and `stopped` never."""
     detector = make_detector()
     seen = listen(detector)
     detector.startAcq()
@@ -71,7 +71,7 @@ def test_frames_come_in_the_acquisition_thread(make_detector):
 
 
 def test_the_buffer_of_a_frame_is_reused(make_detector):
-    """Who keeps a frame instead of its bytes sees it change."""
+    """A frame that is kept without a copy changes."""
     from lys_storage.qt import QtCore
 
     detector = make_detector()
@@ -84,7 +84,7 @@ def test_the_buffer_of_a_frame_is_reused(make_detector):
 
 
 def test_after_stop_has_returned_no_frame_comes(make_detector):
-    """stop() waits for the frame in the making, then says `stopped`, in the caller's thread and last of all."""
+    """stop() waits for the current frame, then emits `stopped` last of all, in the caller's thread."""
     measurement, third, go_on = SimulatedMeasurement(GRID, FRAME), threading.Event(), threading.Event()
     frame, taken = measurement.frame, []
 
@@ -101,7 +101,7 @@ def test_after_stop_has_returned_no_frame_comes(make_detector):
     detector.startAcq()
     assert third.wait(20)
     interrupt = detector._interrupted.set
-    detector._interrupted.set = lambda: (interrupt(), go_on.set())  # from then on stop() waits
+    detector._interrupted.set = lambda: (interrupt(), go_on.set())  # from here on stop() waits
     detector.stop()
     names = [name for name, *_ in seen]
     assert names[-2:] == ["busy", "stopped"]
@@ -112,7 +112,7 @@ def test_after_stop_has_returned_no_frame_comes(make_detector):
 
 
 def test_stop_on_an_idle_detector_is_harmless(make_detector):
-    """It says `stopped`, as lys_instr's does, and nothing else."""
+    """It emits `stopped`, as lys_instr's does, and nothing else."""
     detector = make_detector()
     seen = listen(detector)
     detector.stop()
@@ -120,7 +120,7 @@ def test_stop_on_an_idle_detector_is_harmless(make_detector):
 
 
 def test_a_busy_detector_starts_nothing_anew(make_detector, caplog):
-    """startAcq while busy is a warning, and one run."""
+    """startAcq while busy logs a warning, and there is one run."""
     detector = make_detector(rate=100)
     seen = listen(detector)
     detector.startAcq()
@@ -131,7 +131,7 @@ def test_a_busy_detector_starts_nothing_anew(make_detector, caplog):
 
 
 def test_passes_are_repeated(make_detector):
-    """iter=3 gives the grid three times in one run; -1 goes on until stop()."""
+    """iter=3 takes the grid three times in one run; -1 continues until stop()."""
     detector = make_detector()
     seen = listen(detector)
     detector.startAcq(iter=3)
@@ -145,7 +145,7 @@ def test_passes_are_repeated(make_detector):
 
 
 def test_a_rate_is_kept(make_detector):
-    """`rate` frames a second: the n-th frame comes n/rate after the start, not earlier."""
+    """With `rate` frames a second, frame n is not emitted before n/rate seconds after the start."""
     detector = make_detector(rate=100)
     began = time.monotonic()
     detector.startAcq()
@@ -154,7 +154,7 @@ def test_a_rate_is_kept(make_detector):
 
 
 def test_a_failing_measurement_ends_the_run_and_not_the_process(make_detector, caplog):
-    """What is raised in the acquisition thread is logged, and the detector is idle again."""
+    """An exception in the acquisition thread is logged, and the detector is idle again."""
     measurement = SimulatedMeasurement(GRID, FRAME)
     measurement.frame = lambda index, out=None: 1 / 0
     detector = make_detector(measurement)
@@ -166,7 +166,7 @@ def test_a_failing_measurement_ends_the_run_and_not_the_process(make_detector, c
 
 
 def test_shapes_and_axes_are_the_measurement_s(make_detector):
-    """dataShape is indexShape and frameShape; one axis for each dimension of it."""
+    """dataShape is indexShape and frameShape. There is one axis for each dimension of it."""
     detector = make_detector()
     assert (detector.indexShape, detector.frameShape, detector.dataShape) == (GRID, FRAME, GRID + FRAME)
     assert tuple(map(len, detector.axes)) == detector.dataShape

@@ -1,4 +1,4 @@
-"""What the demo says of its memory, and while it runs."""
+"""What the demo prints about its memory and its progress."""
 
 import io
 
@@ -13,7 +13,7 @@ from lys_storage.demo._progress import Meter
 
 @pytest.mark.skipif(anonymous_bytes() is None, reason="the system does not tell its anonymous memory")
 def test_the_peak_is_seen_after_it_has_passed():
-    """64 MiB that were there for a moment are in the peak, and not in what is taken now."""
+    """64 MiB that were allocated briefly are in the peak, and not in the present use."""
     before = anonymous_bytes()
     with PeakMemory(0.005) as memory:
         array = np.ones(8 << 20)
@@ -25,7 +25,7 @@ def test_the_peak_is_seen_after_it_has_passed():
 
 @pytest.mark.skipif(anonymous_bytes() is None, reason="the system does not tell its anonymous memory")
 def test_pages_of_a_mapped_file_are_not_counted(tmp_path):
-    """RssAnon is what cannot be dropped; a map of a file can."""
+    """RssAnon counts memory that cannot be dropped, unlike a map of a file."""
     (tmp_path / "file").write_bytes(bytes(64 << 20))
     before = anonymous_bytes()
     assert np.memmap(tmp_path / "file", np.uint8, "r").max() == 0
@@ -34,7 +34,7 @@ def test_pages_of_a_mapped_file_are_not_counted(tmp_path):
 
 @pytest.mark.parametrize("content", [None, "", "VmRSS: 5 kB\n", "RssAnon:\n", "RssAnon: much kB\n"], ids=repr)
 def test_a_system_that_does_not_tell_is_none(tmp_path, monkeypatch, content):
-    """No /proc, or one that says something else: not measured, and no exception."""
+    """Without /proc, or with unknown content, nothing is measured or raised."""
     path = tmp_path / "status"
     if content is not None:
         path.write_text(content)
@@ -48,7 +48,7 @@ def test_a_system_that_does_not_tell_is_none(tmp_path, monkeypatch, content):
 
 
 def test_a_log_gets_a_line_now_and_then(monkeypatch):
-    """Without a terminal: a line for each tenth, not one for each frame, and no control characters."""
+    """Without a terminal there is a line for each tenth, not for each frame, and no control characters."""
     monkeypatch.setattr(_progress, "_LOOK_EVERY_S", 0.0)
     log = io.StringIO()
     with Meter(Console(file=log), "scanning", 5000, 1000) as meter:
@@ -61,7 +61,7 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch):
 
 
 def test_a_terminal_gets_a_bar_with_rate_and_time_left():
-    """Frames done and in all, frames and bytes a second, the time left."""
+    """It shows frames done and in total, frames and bytes a second, and the time left."""
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=100, legacy_windows=False)
     with Meter(console, "scanning", 50, 1000) as meter:
@@ -71,7 +71,7 @@ def test_a_terminal_gets_a_bar_with_rate_and_time_left():
 
 
 def test_a_run_that_has_no_frame_yet_shows_nothing():
-    """Leaving at once, as a failing reservation does, prints no rate."""
+    """A run that ends at once, for example after a failed reservation, prints no rate."""
     log = io.StringIO()
     with Meter(Console(file=log), "scanning", 50, 1000):
         pass

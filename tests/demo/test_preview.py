@@ -1,4 +1,4 @@
-"""The picture beside a result: for every dimensionality, from few reads."""
+"""The picture beside a result: for every number of dimensions, from few reads."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def size_of_png(path):
 @pytest.mark.parametrize("dtype", ["uint16", "complex64"])
 @pytest.mark.parametrize(("grid", "frame"), SHAPES.values(), ids=SHAPES.keys())
 def test_a_picture_is_drawn_of(tmp_path, grid, frame, dtype):
-    """Every kind of scan has its picture, as wide as it has panels."""
+    """Every kind of scan has a picture, which is as wide as its panels."""
     picture = draw(store(tmp_path / "data_0.npz", grid, frame, dtype))
     panels = (len(frame) > 0) + (len(grid) > 0) + (len(frame) > 1 or (len(frame) > 0 and len(grid) > 0))
     assert picture == tmp_path / "data_0.png"
@@ -61,7 +61,7 @@ def test_a_picture_is_drawn_of(tmp_path, grid, frame, dtype):
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
 @pytest.mark.parametrize("frames", [set(), set(range(10))], ids=["all of them", "most of them"])
 def test_missing_frames_are_left_out(tmp_path, frames, dtype):
-    """Fill values, NaN among them, neither break the picture nor go into the mean or the map."""
+    """Fill values, also NaN, neither break the picture nor enter the mean or the map."""
     path = store(tmp_path / "data_0.npz", (6, 7), (30, 40), dtype, frames)
     draw(path)
     with lys_storage.open_wave(path) as wave:
@@ -71,7 +71,7 @@ def test_missing_frames_are_left_out(tmp_path, frames, dtype):
 
 
 def test_a_file_without_axes_and_note_has_its_picture_too(tmp_path):
-    """Labels and units come from the note; where there is none, dimensions are numbered."""
+    """Labels and units come from the note. Without a note dimensions are numbered."""
     path = tmp_path / "plain.npz"
     with lys_storage.create(path, (4, 20, 20)) as scan:
         scan[...] = np.random.default_rng(0).random((4, 20, 20))
@@ -79,7 +79,7 @@ def test_a_file_without_axes_and_note_has_its_picture_too(tmp_path):
 
 
 def test_a_map_is_the_sum_over_the_virtual_detector():
-    """Each point of the map is one frame's sum over the region; the frame shown is the brightest one."""
+    """Each point of the map is the sum of one frame over the region. The brightest frame is shown."""
     data = np.random.default_rng(0).integers(0, 100, (5, 6, 8, 9), np.uint16)
     seen = glance(Frames(data, 2), (slice(1, 3), slice(2, 7)))
     expected = data[:, :, 1:3, 2:7].sum(axis=(2, 3))
@@ -92,7 +92,7 @@ def test_a_map_is_the_sum_over_the_virtual_detector():
 
 
 def test_a_big_grid_is_seen_through_few_frames(tmp_path):
-    """However many frames there are, the number of those read is bounded."""
+    """The number of frames that are read is bounded, however many there are."""
     data = np.memmap(tmp_path / "big", np.uint8, "w+", shape=(1000, 1000, 4, 4))
     seen = glance(Frames(data, 2), seconds=0.2)
     assert seen.map.size <= 200 * 200
@@ -101,6 +101,6 @@ def test_a_big_grid_is_seen_through_few_frames(tmp_path):
 
 
 def test_a_slow_disk_makes_the_map_coarser():
-    """Without time for more, the coarsest map is what is seen."""
+    """Without time for more, the coarsest map is drawn."""
     seen = glance(Frames(np.zeros((100, 100, 2)), 2), seconds=0.0)
     assert (seen.map.shape, seen.map_steps) == ((12, 12), (9, 9))

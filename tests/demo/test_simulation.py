@@ -1,4 +1,4 @@
-"""The simulated measurement: any shape, any dtype, every frame again."""
+"""The simulated measurement: any shape and dtype, and reproducible frames."""
 
 import math
 
@@ -28,7 +28,7 @@ shapes = pytest.mark.parametrize(("grid", "frame"), SHAPES.values(), ids=SHAPES.
 @shapes
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_frame_has_the_shape_and_dtype_that_were_asked_for(grid, frame, dtype):
-    """Every frame of every shape and dtype can be made, without a warning, and is finite."""
+    """Frames of every shape and dtype are made without a warning, and are finite."""
     measurement = SimulatedMeasurement(grid, frame, dtype)
     for index in measurement.indices():
         made = measurement.frame(index)
@@ -38,7 +38,7 @@ def test_a_frame_has_the_shape_and_dtype_that_were_asked_for(grid, frame, dtype)
 
 @shapes
 def test_axes_and_labels_fit_the_data(grid, frame):
-    """One axis and one label, with a unit, for each dimension of the data; axes go up."""
+    """Each dimension of the data has one axis and one label with a unit. Axes are increasing."""
     measurement = SimulatedMeasurement(grid, frame)
     assert tuple(map(len, measurement.axes)) == grid + frame == measurement.shape
     assert len(measurement.labels) == len(set(measurement.labels)) == len(grid + frame)
@@ -56,7 +56,7 @@ def test_indices_cover_the_grid_once_in_c_order(grid, frame):
 
 @pytest.mark.parametrize("dtype", ["uint16", "float64", "complex64"])
 def test_a_frame_depends_on_seed_and_index_alone(dtype):
-    """Another order, another object, another buffer: the same frame, bit for bit."""
+    """Another order, object or buffer gives the same frame, bit for bit."""
     first = SimulatedMeasurement((5, 6), (32, 40), dtype, seed=3)
     again = SimulatedMeasurement((5, 6), (32, 40), dtype, seed=3)
     forward = {index: first.frame(index) for index in first.indices()}
@@ -67,7 +67,7 @@ def test_a_frame_depends_on_seed_and_index_alone(dtype):
 
 
 def test_no_two_frames_are_equal():
-    """A frame stored at a wrong index, or of another seed, is found out by its bytes."""
+    """The bytes of a frame show whether its index or its seed is wrong."""
     seeds = [SimulatedMeasurement((20, 20), (16, 16), seed=seed) for seed in (0, 1)]
     frames = [seed.frame(index).tobytes() for seed in seeds for index in seed.indices()]
     assert len(set(frames)) == len(frames)
@@ -87,26 +87,26 @@ def test_a_virtual_detector_sees_the_domains(frame):
 @pytest.mark.parametrize("frame", [(1, 1), (3, 3), (5,), (64, 64), ()], ids=str)
 @pytest.mark.parametrize("dtype", ["int8", "int16"])
 def test_counts_saturate_and_never_wrap(dtype, frame):
-    """A pixel under many reflections is bright, not negative: below zero there is readout noise only."""
+    """A pixel under many reflections is bright, not negative. Only readout noise is below zero."""
     measurement = SimulatedMeasurement((16, 16), frame, dtype)
     assert min(measurement.frame(index).min() for index in measurement.indices()) > -12
 
 
 @pytest.mark.parametrize("dtype", ["bool", "datetime64[s]", "S4", object, [("a", "u2")]], ids=str)
 def test_what_no_detector_gives_is_refused(dtype):
-    """A dtype that counts nothing is a TypeError that names it."""
+    """A dtype that cannot count raises a TypeError that names it."""
     with pytest.raises(TypeError, match="integer, floating or complex"):
         SimulatedMeasurement((2,), (2,), dtype)
 
 
 def test_a_length_of_zero_is_refused():
-    """A scan without frames, or frames without pixels, are a ValueError with both shapes."""
+    """A scan without frames, or frames without pixels, raise a ValueError with both shapes."""
     with pytest.raises(ValueError, match=r"at least 1: grid \(2, 0\), frame \(3,\)"):
         SimulatedMeasurement((2, 0), (3,))
 
 
 def test_the_note_is_plain_data():
-    """The tag holds what any reader can unpickle, and says where the virtual detector is."""
+    """The tag holds only what any reader can unpickle, and says where the virtual detector is."""
     measurement = SimulatedMeasurement((3, 4), (64, 64), seed=5)
     assert measurement.note["Seed"] == 5
     assert measurement.note["Axes"] == ["scan y (µm)", "scan x (µm)", "ky (1/Å)", "kx (1/Å)"]
@@ -115,7 +115,7 @@ def test_the_note_is_plain_data():
 
 @pytest.mark.skipif(anonymous_bytes() is None, reason="the system does not tell its anonymous memory")
 def test_the_simulation_takes_little_memory():
-    """Under 30 MiB for frames of 256 x 256, however many there are."""
+    """It takes less than 30 MiB for frames of 256 x 256, whatever their number."""
     before = anonymous_bytes()
     measurement = SimulatedMeasurement((256, 256), (256, 256))
     buffer = measurement.empty_frame()
