@@ -1,4 +1,4 @@
-"""Fixtures of the tables of faults."""
+"""Fixtures of the fault tables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where the scans are; it is not made yet."""
+    """The folder of the scans. It does not exist yet."""
     return tmp_path / "run"
 
 

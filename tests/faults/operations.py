@@ -1,7 +1,7 @@
-"""Operations on the disk, one of which fails until it is mended: which call it is, and on which file.
+"""Disk operations, one of which fails until it is repaired: which call it is, and on which file.
 
-What fails is the call of the system underneath `lys_storage.disk`, told by the file it is for. The scans of the fault
-tables are all of `DATA`, so that header, frames and tail are told by their offsets.
+The system call below `lys_storage.disk` fails, selected by the file that it is for. All scans of the fault tables have
+the shape of `DATA`, so that header, frames and tail are distinguished by their offsets.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ os.setuid(65534)
 
 @pytest.fixture(name="open_to_all")
 def _open_to_all() -> Iterator[Path]:
-    """A folder that other users may write in too; those of pytest are its user's own. Root only, who becomes another."""
+    """A folder that other users can write, unlike those of pytest. It needs root, which becomes another user."""
     if os.geteuid() != 0:
         pytest.skip("it takes root to become another user, whom modes bind")
     folder = Path(tempfile.mkdtemp(prefix="lys_storage-"))
@@ -59,7 +59,7 @@ def _open_to_all() -> Iterator[Path]:
 
 
 def path_of(what: Any) -> str:
-    """The path that a call is for, by its first argument: a path, or a descriptor."""
+    """The path of a call, from its first argument: a path or a descriptor."""
     if isinstance(what, int):
         return os.readlink(f"/proc/self/fd/{what}").removesuffix(" (deleted)")
     return os.fspath(what)
@@ -67,7 +67,7 @@ def path_of(what: Any) -> str:
 
 @dataclass(frozen=True)
 class Operation:
-    """Calls of `owner.attribute` for a file whose name ends with `ending`, with arguments that `meets` says yes to."""
+    """Calls of `owner.attribute` for a file whose name ends with `ending`, with arguments that `meets` accepts."""
 
     name: str
     owner: Any
@@ -128,9 +128,9 @@ OPERATIONS = {
 
 
 class Disk:
-    """The disk below: `breaks` lets one operation fail; what comes, in order, is told by `watched`.
+    """The disk: `breaks` makes one operation fail, and `watched` records operations in order.
 
-    No test here cuts the power: syncs are called, may fail, and are not made.
+    No test here cuts the power: syncs are called and can fail, but do nothing.
     """
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
@@ -140,7 +140,7 @@ class Disk:
         self.hits, self._is_broken = 0, False
 
     def breaks(self, name: str, code: int) -> None:
-        """From now on `name` fails with errno `code`, until `mended`."""
+        """From now on `name` fails with errno `code`, until `mended` is called."""
         operation, real = OPERATIONS[name], getattr(OPERATIONS[name].owner, OPERATIONS[name].attribute)
         self.hits, self._is_broken = 0, True
 
@@ -153,13 +153,13 @@ class Disk:
         self._patch.setattr(operation.owner, operation.attribute, call)
 
     def mended(self) -> None:
-        """The fault is gone; it must have been met."""
+        """End the fault. It must have occurred."""
         self._is_broken = False
         assert self.hits, "the operation that was to fail never came"
 
     @contextmanager
     def watched(self, *names: str) -> Iterator[list[tuple[Any, ...]]]:
-        """What comes of these operations: (name,), of a write with its offset; or (name + " fails",)."""
+        """Record these operations: (name,), with the offset of a write; or (name + " fails",)."""
         log: list[tuple[Any, ...]] = []
         undo = []
         for operation in (OPERATIONS[name] for name in names):
@@ -193,13 +193,13 @@ def rows(*phases: tuple[str, list[str]]) -> pytest.MarkDecorator:
             for phase, operations in phases
             for operation in operations
             for code in ERRNOS
-            if (operation, code) != ("remove the journal", "ENOENT")  # that it is gone already is fine
+            if (operation, code) != ("remove the journal", "ENOENT")  # the journal is gone already, which is fine
         ],
     )
 
 
 def assert_told(error: BaseException, code: int, folder: Path) -> None:
-    """An exception of the family, with errno and a file below `folder`, in words; a full disk has a class of its own."""
+    """An error of lys_storage, with errno, message and a file below `folder`. A full disk has its own class."""
     assert type(error) is (DiskFullError if code in _FULL else StorageOSError)
     assert isinstance(error, OSError)
     assert error.errno == code
@@ -208,7 +208,7 @@ def assert_told(error: BaseException, code: int, folder: Path) -> None:
 
 
 def killed_now(folder: Path) -> Path:
-    """The export of what is in `folder` by now, which is what a SIGKILL would leave; the fault is not in the copy."""
+    """The export of a copy of `folder`, which is what a SIGKILL would leave. The fault does not affect the copy."""
     copy = folder.with_name(f"{folder.name}{_COPY}")
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(folder, copy)
@@ -221,12 +221,12 @@ def killed_now(folder: Path) -> Path:
 
 
 def assert_a_death_now_loses_nothing(folder: Path, acknowledged: set[int]) -> None:
-    """Recovered after a SIGKILL just now, it has every frame of `acknowledged` bit for bit, and no other."""
+    """After a SIGKILL now, recovery gives every frame of `acknowledged` bit for bit, and no other."""
     assert_holds(killed_now(folder), acknowledged)
 
 
 def assert_holds(path: Path, there: set[int], data: Any = DATA) -> None:
-    """The export has the rows `there` of `data`, NaN elsewhere, and says which are missing."""
+    """The export has the rows `there` of `data`, NaN elsewhere, and lists the missing ones."""
     expected = np.full_like(DATA, np.nan)
     expected[sorted(there)] = data[sorted(there)]
     export = load_export(path)
@@ -237,7 +237,7 @@ def assert_holds(path: Path, there: set[int], data: Any = DATA) -> None:
 
 
 def assert_saved(folder: Path, there: set[int], name: str = "data.npz") -> None:
-    """Nothing but the export, which holds `there`."""
+    """There is only the export, which holds `there`."""
     assert files(folder) == {name}
     assert_holds(folder / name, there)
     assert lys_storage.verify(folder) == []

@@ -1,4 +1,4 @@
-"""Members of an .npz whose pickle or header is the test's."""
+"""Members of an .npz with a given pickle or header."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 
 class Call:
-    """Pickles as a call of `function` with `arguments`, which whoever unpickles it is to make."""
+    """Its pickle calls `function` with `arguments` when it is loaded."""
 
     def __init__(self, function: Any, *arguments: Any) -> None:
         self.what = function, arguments
@@ -21,14 +21,14 @@ class Call:
 
 
 def npy_of(pickled: bytes, shape: tuple[int, ...] = ()) -> bytes:
-    """An object .npy whose array is `pickled`."""
+    """An object .npy with `pickled` as the pickle of its array."""
     buffer = io.BytesIO()
     np.lib.format.write_array_header_1_0(buffer, {"descr": "|O", "fortran_order": False, "shape": shape})
     return buffer.getvalue() + pickled
 
 
 def holding(item: Any, shape: tuple[int, ...] = ()) -> bytes:
-    """An object .npy of `shape` with `item` in it."""
+    """An object .npy of `shape` that holds `item`."""
     array = np.empty(shape, object)
     array[(0,) * len(shape)] = item
     return npy_of(pickle.dumps(array, 4), shape)

@@ -1,4 +1,4 @@
-"""A small real scan as it was left behind, whose files can be laid out with some of their bytes changed."""
+"""A small interrupted scan, whose files can be written with some bytes changed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Files = dict[str, bytes]
 
 @dataclass(frozen=True)
 class Rotten:
-    """A small scan as it was left behind: the bytes of its files by name, and its frames by number.
+    """A small interrupted scan: the bytes of its files by name, and its frames by number.
 
     `settled`: its journal with a checksum for frame 5 as well.
     """
@@ -42,7 +42,7 @@ class Rotten:
         return self.files["a.npz.part.journal"]
 
     def lay(self, folder: Path, **changed: bytes) -> None:
-        """Put the files into `folder`, which holds nothing else afterwards; `part`, `journal`, `redo` replace one."""
+        """Write the files into `folder`, which then holds nothing else. `part`, `journal` and `redo` replace one."""
         for path in folder.iterdir():
             path.unlink()
         names = {"part": "a.npz.part", "journal": "a.npz.part.journal", "redo": "a.npz.part.redo"}
@@ -51,7 +51,7 @@ class Rotten:
 
 
 def make_rotten(folder: Path, seed: int = 0) -> Rotten:
-    """Frames 0, 1, 3 with a checksum, 5 written only, 2 and 4 never came."""
+    """Frames 0, 1 and 3 have a checksum, 5 is only written, 2 and 4 are missing."""
     folder.mkdir()
     axes = [np.arange(6) / 2, None]
     options: dict[str, Any] = {"fill_value": FILL, "grid_ndim": 1, "axes": axes, "note": {"seed": seed}}

@@ -1,4 +1,4 @@
-"""The scans of the tables of faults: six frames, of which some have come."""
+"""The scans of the fault tables: six frames, of which some are written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that change under a scan: its folder, its files or its final name go, are replaced, or may not be written."""
+"""The folder, the files or the final name of a scan are removed, replaced or made read-only while it runs."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ from tests.helpers import assert_same_array, files, load_export
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the calls that fail are Linux's")
 
 
-# -- the folder, the files and the names go while a scan runs -------------------------------------------------------------
+# -- the folder, the files and the names change during a scan ----------------------------------------------------------
 
 
 def test_a_folder_that_is_removed_while_a_scan_runs_is_an_error_and_what_came_can_still_be_read(folder: Path) -> None:
-    """The files live as long as they are open: frames go on coming, and only the name cannot be had."""
+    """The files exist as long as they are open: frames are accepted, and only the name is missing."""
     scan = begun(folder)
     shutil.rmtree(folder)
     write(scan, 3)
     scan.flush()
     with pytest.raises(StorageOSError) as caught:
-        scan[0] = DATA[0]  # a rewrite needs a file of its own
+        scan[0] = DATA[0]  # a rewrite needs the redo log
     assert_told(caught.value, errno.ENOENT, folder)
     for _ in range(2):
         with pytest.raises(StorageOSError) as caught:
@@ -58,7 +58,7 @@ def test_a_folder_that_is_removed_while_a_scan_runs_is_an_error_and_what_came_ca
 
 
 def test_a_folder_that_is_removed_before_the_first_flush_makes_it_fail(folder: Path) -> None:
-    """Nothing is promised of a file that has no name."""
+    """A file without a name cannot be durable."""
     scan = create(folder)
     write(scan, 0)
     shutil.rmtree(folder)
@@ -70,7 +70,7 @@ def test_a_folder_that_is_removed_before_the_first_flush_makes_it_fail(folder: P
 
 
 def test_in_a_folder_that_is_renamed_the_scan_is_saved_where_it_is(folder: Path) -> None:
-    """Or recovered there, should the process die."""
+    """It is recovered there if the process dies."""
     scan = begun(folder)
     away = folder.rename(folder.with_name("away"))
     write(scan, 3)
@@ -81,7 +81,7 @@ def test_in_a_folder_that_is_renamed_the_scan_is_saved_where_it_is(folder: Path)
 
 
 def in_its_place(folder: Path) -> Scan:
-    """A scan of the same name, in a folder of the same name that somebody has made anew meanwhile."""
+    """A scan of the same name, in a new folder of the same name."""
     scan = create(folder, note={"which": "the second"})
     scan[5] = DATA[5]
     scan.flush()
@@ -89,7 +89,7 @@ def in_its_place(folder: Path) -> Scan:
 
 
 def inodes(folder: Path) -> dict[str, int]:
-    """Which file is under which name."""
+    """The inode of each name."""
     return {name: (folder / name).stat().st_ino for name in files(folder)}
 
 
@@ -106,14 +106,14 @@ def inodes(folder: Path) -> dict[str, int]:
 def test_a_scan_whose_folder_has_gone_never_touches_the_one_that_is_in_its_place(
     folder: Path, how: str, deed: Callable[[Scan], Any]
 ) -> None:
-    """Its name leads to another scan's files by now: these are neither published nor removed nor replaced."""
+    """The name now belongs to the files of another scan. These are neither published, nor removed, nor replaced."""
     one = begun(folder)
     if how == "removed":
         shutil.rmtree(folder)
     else:
         folder.rename(folder.with_name("away"))
     two = in_its_place(folder)
-    two[5] = DATA[5]  # so that there is a redo file
+    two[5] = DATA[5]  # creates a redo log
     before = inodes(folder)
     with contextlib.suppress(LysStorageError):
         deed(one)
@@ -128,7 +128,7 @@ def test_a_scan_whose_folder_has_gone_never_touches_the_one_that_is_in_its_place
 
 
 def test_an_empty_scan_whose_folder_has_gone_does_not_discard_the_one_in_its_place(folder: Path) -> None:
-    """Discarding is by the file, not by the name."""
+    """A discard removes its own file, not the file of that name."""
     one = create(folder)
     shutil.rmtree(folder)
     two = in_its_place(folder)
@@ -141,7 +141,7 @@ def test_an_empty_scan_whose_folder_has_gone_does_not_discard_the_one_in_its_pla
 
 
 def test_a_scan_file_that_is_unlinked_while_the_scan_runs_is_an_error_at_its_end(folder: Path) -> None:
-    """Not a success without a file. What came is read through the open scan."""
+    """It is not a success without a file. The frames can be read from the open scan."""
     scan = begun(folder)
     scan.part_path.unlink()
     write(scan, 3)
@@ -159,7 +159,7 @@ def test_a_scan_file_that_is_unlinked_while_the_scan_runs_is_an_error_at_its_end
 
 
 def test_a_journal_that_is_unlinked_while_the_scan_runs_costs_the_export_nothing(folder: Path) -> None:
-    """All that the export needs is in the file that is open."""
+    """The open file has everything that the export needs."""
     scan = begun(folder)
     (folder / ("data.npz" + JOURNAL)).unlink()
     write(scan, 3)
@@ -170,7 +170,7 @@ def test_a_journal_that_is_unlinked_while_the_scan_runs_costs_the_export_nothing
 
 
 def test_a_scan_without_its_journal_is_told_and_left_as_it_is(folder: Path) -> None:
-    """Which frames have come is not known then."""
+    """It is then unknown which frames are written."""
     scan = begun(folder)
     (folder / ("data.npz" + JOURNAL)).unlink()
     scan.suspend()
@@ -187,7 +187,7 @@ def test_a_scan_without_its_journal_is_told_and_left_as_it_is(folder: Path) -> N
 def test_a_final_name_that_is_a_folder_by_now_is_refused_and_the_scan_is_kept(
     folder: Path, monkeypatch: pytest.MonkeyPatch, by_link: bool
 ) -> None:
-    """Once it is away, close() succeeds."""
+    """close() succeeds after the folder is moved away."""
     if by_link:
         monkeypatch.setattr(syscalls_module, "rename_noreplace", lambda old, new: False)
     scan = begun(folder)
@@ -201,7 +201,7 @@ def test_a_final_name_that_is_a_folder_by_now_is_refused_and_the_scan_is_kept(
 
 
 def test_a_final_name_that_is_a_folder_is_not_replaced_even_where_a_file_would_be(folder: Path) -> None:
-    """An empty folder, too."""
+    """This includes an empty folder."""
     scan = begun(folder, overwrite=True)
     (folder / "data.npz").mkdir()
     with pytest.raises(StorageOSError) as caught:
@@ -214,7 +214,7 @@ def test_a_final_name_that_is_a_folder_is_not_replaced_even_where_a_file_would_b
 
 
 def test_a_number_whose_name_is_a_folder_by_now_is_passed_over(folder: Path) -> None:
-    """And that is said."""
+    """The report says so."""
     scan = begin_scan(folder, "data", DATA.shape, "f8", numbered=True, replace_existing=False, grid_ndim=1)
     write(scan, 0)
     (folder / "data_0.npz").mkdir()
@@ -275,7 +275,7 @@ scan.close()
 def test_a_folder_that_may_no_longer_be_written_keeps_the_scan_until_it_may_be_again(
     open_to_all: Path, run_child: Callable[..., Any]
 ) -> None:
-    """Frames, flushes and the note need no new name; a rewrite, the export and a new scan do."""
+    """Frames, flushes and the note need no new name. A rewrite, the export and a new scan do."""
     child = run_child(READ_ONLY, open_to_all / "run", BECOME_NOBODY)
     assert child.code == 0, child.err
     assert child.out.splitlines() == [
@@ -295,7 +295,7 @@ def test_a_folder_that_may_no_longer_be_written_keeps_the_scan_until_it_may_be_a
 def test_where_space_cannot_be_preallocated_a_full_disk_refuses_frames_and_what_came_is_saved(
     disk: Disk, folder: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    """Each frame that finds no room is an exception; those that did are in the export, though the disk stays full."""
+    """A frame without space raises an exception. The others are in the export, although the disk stays full."""
     calls = 0
 
     def refuse(file: File, offset: int, size: int) -> bool:

@@ -20,7 +20,7 @@ def storm(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_no_acknowledged_frame_is_lost_in_forty_kills(tmp_path: Path) -> None:
-    """SIGKILL at random moments and durable steps, also while a scan is recovered or resumed: every frame is there."""
+    """SIGKILL comes at random moments and durable steps, also during a recovery or a resume: every frame is there."""
     done = storm(tmp_path, "--kills", "40", "--seed", "7")
     assert done.returncode == 0, done.stdout + done.stderr
     last = done.stdout.splitlines()[-1]
@@ -28,13 +28,13 @@ def test_no_acknowledged_frame_is_lost_in_forty_kills(tmp_path: Path) -> None:
 
 
 def test_a_storm_leaves_nothing_behind(tmp_path: Path) -> None:
-    """It writes below the folder it is given, and removes what it has written."""
+    """It writes below the given folder, and removes its files."""
     storm(tmp_path, "--kills", "3")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_storm_sees_a_frame_that_is_lost(tmp_path: Path) -> None:
-    """A storage that forgets a frame it has acknowledged does not pass: the storm ends with 1 and names the frame."""
+    """A storage that loses an acknowledged frame fails: the storm exits with 1 and names the frame."""
     source = (
         "import sys; sys.argv[0] = 'crash_storm.py'; sys.path.insert(0, sys.argv.pop(1))\n"
         "from lys_storage.store import FrameTable, ScanStore\n"

@@ -1,4 +1,4 @@
-"""The ledger and the oracle that every durability tool uses: what is promised, and that no fault passes."""
+"""The ledger and the oracle of the durability tools: which frames are durable, and that each fault is found."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def replayed(*facts: tuple[Any, ...]) -> Ledger:
 
 
 def write_export(path: Path, versions: dict[int, int | bytes], *, missing: list[list[int]], note: int = 0) -> None:
-    """An export of the cells: a version of each, or bytes; the fill value for the others."""
+    """An export of the cells: a version of each, or bytes; the fill value in the others."""
     data = np.full((CELLS, SIZE // 2), FILL, "<u2")
     for cell, version in versions.items():
         content = version if isinstance(version, bytes) else make_frame(0, cell, version, SIZE)
@@ -57,7 +57,7 @@ def verdict_on(folder: Path, ledger: Ledger, *, required: bool = False) -> list[
 
 
 def test_a_flush_promises_what_was_acknowledged_before_it_began() -> None:
-    """What is acknowledged while a flush runs is promised by the next one."""
+    """A frame that is acknowledged during a flush is covered by the next one."""
     facts: list[tuple[Any, ...]] = [("begun", 1, [0]), ("written", 1, [0]), ("flush begun", 0)]
     facts += [("begun", 2, [0, 1]), ("written", 2, [0, 1])]
     ledger = replayed(*facts)
@@ -68,7 +68,7 @@ def test_a_flush_promises_what_was_acknowledged_before_it_began() -> None:
 
 
 def test_two_flushes_at_once_promise_what_each_of_them_covers() -> None:
-    """The one that began later covers more, and promises it only when it ends itself."""
+    """The flush that began later covers more, from its own end on."""
     facts: list[tuple[Any, ...]] = [("flush begun", 0), ("begun", 1, [0]), ("written", 1, [0]), ("flush begun", 1)]
     ledger = replayed(*facts, ("flushed", 0))
     assert ledger.promised() == {}
@@ -90,7 +90,7 @@ def test_a_killed_process_keeps_all_that_was_acknowledged() -> None:
 
 
 def test_what_was_found_after_a_cut_is_all_that_can_be_found_again() -> None:
-    """A version that a cut has dropped does not come back."""
+    """A version that a power cut has dropped does not come back."""
     ledger = replayed(("begun", 1, [0]), ("written", 1, [0]), ("begun", 2, [0, 1]), ("found", {0: 1}, 0))
     assert (ledger.promised(), ledger.allowed(0), ledger.allowed(1)) == ({0: 1}, {1}, set())
 
@@ -111,7 +111,7 @@ def test_a_frame_tells_its_version_and_has_its_size(size: int) -> None:
 
 
 def test_no_mixture_of_two_versions_is_a_version() -> None:
-    """Torn at any sector, either way round, and a frame of another cell or scan."""
+    """This includes a frame that is torn at any sector, in either order, and a frame of another cell or scan."""
     old, new = make_frame(0, 3, 7, 4096), make_frame(0, 3, 8, 4096)
     for at in range(512, 4096, 512):
         assert find_version(old[:at] + new[at:], 0, 3, [7, 8]) is None
@@ -124,7 +124,7 @@ def test_no_mixture_of_two_versions_is_a_version() -> None:
 
 
 def a_scan_of_two_cells() -> Ledger:
-    """Cell 0: version 1 is promised, 2 was begun after it. Cell 1: version 3 was acknowledged, and is not promised."""
+    """Cell 0: version 1 is durable, 2 was begun after it. Cell 1: version 3 is acknowledged, and not durable."""
     facts: list[tuple[Any, ...]] = [("begun", 1, [0]), ("written", 1, [0]), ("flush begun", 0), ("flushed", 0)]
     return replayed(*facts, ("begun", 2, [0]), ("begun", 3, [1]), ("written", 3, [1]))
 
@@ -174,7 +174,7 @@ def test_a_note_has_to_be_one_that_was_set_since_the_last_flush(tmp_path: Path) 
 
 
 def test_a_scan_without_an_export_has_lost_its_promised_cells(tmp_path: Path) -> None:
-    """Where nothing was promised, an export has to be there only if the experiment requires one."""
+    """If no cell is durable, an export is needed only if the experiment requires one."""
     assert verdict_on(tmp_path, a_scan_of_two_cells()) == [Kind.LOST]
     assert verdict_on(tmp_path, Ledger()) == []
     assert verdict_on(tmp_path, Ledger(), required=True) == [Kind.OTHER]

@@ -1,7 +1,7 @@
-"""Operation x errno: whatever the system refuses, and when; what is raised, what is on disk, and that it goes on after.
+"""Operation x errno for each phase of a scan: what is raised, what is on disk, and that the scan continues afterwards.
 
-In every row the operation fails until it is mended, and the test fails where the operation never came. A copy of the
-folder made while the fault lasts is what a SIGKILL just then would leave.
+In each row the operation fails until it is repaired, and the test fails if the operation never occurs. A copy of the
+folder during the fault represents what a SIGKILL would leave.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ codes = pytest.mark.parametrize("code", [getattr(errno, name) for name in ERRNOS
 def test_a_scan_that_cannot_begin_leaves_no_file_and_begins_once_the_fault_is_gone(
     disk: Disk, folder: Path, phase: str, operation: str, code: int
 ) -> None:
-    """Under the same name: what was claimed is given back."""
+    """It gets the same name, because the claimed name is released."""
     disk.breaks(operation, code)
     with pytest.raises(StorageOSError) as caught:
         create(folder)
@@ -86,7 +86,7 @@ def test_a_scan_that_cannot_begin_leaves_no_file_and_begins_once_the_fault_is_go
 )
 @pytest.mark.parametrize("numbered", [False, True], ids=["a plain name", "a number"])
 def test_a_scan_file_that_cannot_be_locked_leaves_no_file(disk: Disk, folder: Path, code: int, numbered: bool) -> None:
-    """The exclusive create came before: its file goes again, or its name would be taken for ever."""
+    """The file of the exclusive create is removed. Otherwise its name would stay taken."""
 
     def begin() -> Scan:
         return begin_scan(
@@ -113,7 +113,7 @@ def test_a_scan_file_that_cannot_be_locked_leaves_no_file(disk: Disk, folder: Pa
 def test_a_new_folder_whose_name_could_not_be_synced_is_synced_by_the_next_scan_in_it(
     disk: Disk, folder: Path, code: int
 ) -> None:
-    """Else a power cut takes the folder, and everything that was promised in it."""
+    """Otherwise a power cut could remove the folder with all its durable data."""
     disk.breaks("sync the folder above", code)
     with pytest.raises(StorageOSError) as caught:
         create(folder)
@@ -134,7 +134,7 @@ def test_a_new_folder_whose_name_could_not_be_synced_is_synced_by_the_next_scan_
 def test_a_frame_that_cannot_be_written_is_missing_and_can_be_written_again(
     disk: Disk, folder: Path, phase: str, operation: str, code: int
 ) -> None:
-    """The others stay, and those that come later count."""
+    """The other frames stay, and later frames are stored."""
     scan = begun(folder)
     disk.breaks(operation, code)
     for k in (3, 3, 4):
@@ -165,9 +165,9 @@ def test_a_frame_that_cannot_be_written_is_missing_and_can_be_written_again(
 def test_a_frame_that_cannot_be_rewritten_is_the_old_one_or_the_new_one(
     disk: Disk, folder: Path, phase: str, operation: str, code: int
 ) -> None:
-    """The new one only where all of it was in the redo file already."""
+    """It is the new version only if the redo log had all of it."""
     scan = begun(folder)
-    is_new = operation == "write a frame"  # from the mark REWRITING on, the record counts
+    is_new = operation == "write a frame"  # from the state REWRITING on, the record is valid
     new = DATA[1] + 1
     disk.breaks(operation, code)
     with pytest.raises(StorageOSError) as caught:
@@ -190,7 +190,7 @@ def test_a_frame_that_cannot_be_rewritten_is_the_old_one_or_the_new_one(
 def test_a_redo_file_whose_name_could_not_be_synced_has_it_synced_by_the_next_rewrite(
     disk: Disk, folder: Path, code: int
 ) -> None:
-    """Before its record counts: a power cut in the middle of the rewrite would find no redo file."""
+    """This comes before its record: a power cut during the rewrite would find no redo log."""
     scan = begun(folder)
     disk.breaks("sync the folder", code)
     with pytest.raises(StorageOSError):
@@ -206,7 +206,7 @@ def test_a_redo_file_whose_name_could_not_be_synced_has_it_synced_by_the_next_re
 def test_a_failed_sync_of_the_redo_file_is_not_forgotten_by_one_that_succeeds(
     disk: Disk, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernel may have dropped a record; the ones behind it have to be found all the same after a power cut."""
+    """The kernel may have dropped a record. The records after it must still be found after a power cut."""
     scan = begun(folder)
     disk.breaks("sync the redo file", errno.EIO)
     with pytest.raises(StorageOSError):
@@ -258,7 +258,7 @@ def test_a_failed_sync_of_the_redo_file_is_not_forgotten_by_one_that_succeeds(
 def test_a_grid_that_cannot_be_laid_out_anew_refuses_the_frame_and_the_scan_goes_on(
     disk: Disk, folder: Path, phase: str, operation: str, code: int
 ) -> None:
-    """The first index says what a frame is, and the journal is written anew for it."""
+    """The first index decides the grid, and a new journal is written for it."""
     scan = create(folder, grid_ndim=None)
     disk.breaks(operation, code)
     with pytest.raises(StorageOSError) as caught:
@@ -277,7 +277,7 @@ def test_a_grid_that_cannot_be_laid_out_anew_refuses_the_frame_and_the_scan_goes
 def test_a_failed_sync_of_the_folder_is_not_forgotten_by_a_grid_that_is_laid_out_anew(
     disk: Disk, folder: Path, code: int
 ) -> None:
-    """After a power cut the journal of the coarse grid would be there again, without what was promised by the finer."""
+    """Otherwise the journal of the coarse grid could reappear after a power cut, without the later durable data."""
     scan = create(folder, grid_ndim=None)
     scan.flush()  # syncs the folder, for the first journal
     disk.breaks("sync the folder", code)
@@ -310,7 +310,7 @@ def test_a_failed_sync_of_the_folder_is_not_forgotten_by_a_grid_that_is_laid_out
 def test_a_dtype_that_cannot_be_changed_stays_and_frames_of_it_are_kept(
     disk: Disk, folder: Path, phase: str, operation: str, code: int
 ) -> None:
-    """Whatever was in its new place already; what is acknowledged then survives the death of the process."""
+    """Some new files may be in place already. An acknowledged frame then survives the death of the process."""
     scan = create(folder)
     disk.breaks(operation, code)
     for _ in range(2):
@@ -333,7 +333,7 @@ FRAME = DATA[0].nbytes
 
 
 def frames_of(done: list[tuple[Any, ...]]) -> list[str]:
-    """The log of a sync in words: "3" where frame 3 was written, "journal" where bytes of it were."""
+    """The log of a sync in words: "3" if frame 3 was written, "journal" if bytes of the journal were."""
     words = []
     for name, *where in done:
         if name == "write a frame":
@@ -352,10 +352,10 @@ WRITES = ["write a frame", "write axes and note"]
 def test_a_flush_that_fails_says_so_and_the_next_one_begins_again_where_it_was(
     disk: Disk, folder: Path, phase: str, operation: str, code: int
 ) -> None:
-    """What came since the last good sync is written again before the next one, which then counts for it."""
+    """Data since the last good sync is written again before the next sync, which then covers it."""
     scan = create(folder)
     write(scan, 0, 1)
-    if operation != "sync the folder":  # which the first flush does, and no other
+    if operation != "sync the folder":  # only the first flush does this
         scan.flush()
     write(scan, 2, 3)
     disk.breaks(operation, code)
@@ -384,7 +384,7 @@ def test_a_flush_that_fails_says_so_and_the_next_one_begins_again_where_it_was(
 def test_with_an_interval_of_zero_a_failed_flush_is_raised_by_the_write_and_its_frame_is_kept(
     disk: Disk, folder: Path, phase: str, operation: str, code: int
 ) -> None:
-    """It survives the death of the process, and not yet a power cut."""
+    """It survives the death of the process, but not yet a power cut."""
     scan = create(folder, flush_interval_s=0)
     if operation != "sync the folder":
         write(scan, 0, 1)
@@ -405,7 +405,7 @@ def test_with_an_interval_of_zero_a_failed_flush_is_raised_by_the_write_and_its_
 def test_a_background_flush_that_fails_is_told_and_the_next_one_covers_what_it_did_not(
     disk: Disk, folder: Path, phase: str, operation: str, code: int
 ) -> None:
-    """Frames go on coming meanwhile."""
+    """Frames are accepted meanwhile."""
     told: list[LysStorageError] = []
     was_told = threading.Event()
 
@@ -444,7 +444,7 @@ def test_a_background_flush_that_fails_is_told_and_the_next_one_covers_what_it_d
 def test_a_background_flush_that_fails_where_nobody_listens_is_logged(
     disk: Disk, folder: Path, caplog: pytest.LogCaptureFixture, phase: str, operation: str, code: int
 ) -> None:
-    """An error, which names the file and says what may be lost."""
+    """The log has an error that names the file and says what may be lost."""
     disk.breaks(operation, code)
     scan = create(folder, flush_interval_s=0.01)
     logged = threading.Event()
@@ -473,7 +473,7 @@ def test_a_background_flush_that_fails_where_nobody_listens_is_logged(
 def test_axes_and_note_that_cannot_be_stored_leave_the_stored_ones(
     disk: Disk, folder: Path, phase: str, operation: str, code: int
 ) -> None:
-    """After a death now the older ones are there; set again, the new ones are."""
+    """After the death of the process the older ones are there. After they are set again, the new ones are."""
     scan = begun(folder)
     scan.axes = scan.axes  # a second copy of both, which is not durable yet
     axes, note = [np.arange(6.0) * 2, None], {"b": 2}
@@ -507,7 +507,7 @@ def test_axes_and_note_that_cannot_be_stored_leave_the_stored_ones(
 def test_a_journal_whose_sync_failed_for_the_axes_is_written_again_before_a_flush_counts(
     disk: Disk, folder: Path, what: str, code: int
 ) -> None:
-    """Marks and checksums were in the same sync: the kernel takes them for written."""
+    """States and checksums were in the same sync: the kernel has marked their pages clean."""
     scan = begun(folder)
     scan.axes = scan.axes  # a second copy of both, which is not durable yet
     disk.breaks("sync the journal", code)
@@ -540,7 +540,7 @@ END = [
 def test_a_close_that_fails_keeps_the_scan_in_progress_and_can_be_called_again(
     disk: Disk, folder: Path, phase: str, operation: str, code: int
 ) -> None:
-    """Nothing new is under the final name until all of it is durable; an older file stays until then."""
+    """The final name has no new file until all of it is durable. An older file stays until then."""
     overwrite = phase != "close"
     if overwrite:
         create(folder, note={"old": True}).close()
@@ -573,7 +573,7 @@ def test_a_close_that_fails_keeps_the_scan_in_progress_and_can_be_called_again(
 def test_a_close_that_fails_after_the_name_is_there_can_be_called_again(
     disk: Disk, folder: Path, phase: str, operation: str, code: int
 ) -> None:
-    """The export is complete by then; what is left beside it goes with the second call, or with recover()."""
+    """The export is complete by then. The second call, or recover(), removes the sidecar files."""
     scan = begun(folder)
     disk.breaks(operation, code)
     for _ in range(2):
@@ -593,7 +593,7 @@ def test_a_close_that_fails_after_the_name_is_there_can_be_called_again(
 def test_a_suspend_that_fails_says_so_and_the_scan_can_be_gone_on_with(
     disk: Disk, folder: Path, phase: str, operation: str, code: int
 ) -> None:
-    """It is let go: no descriptor and no lock of it stays."""
+    """The scan keeps neither a descriptor nor a lock."""
     scan = begun(folder)
     disk.breaks(operation, code)
     with pytest.raises(StorageOSError) as caught:

@@ -1,6 +1,6 @@
-"""A full disk for real: another process takes the last byte of a small ext4, or of a tmpfs, while a scan runs.
+"""A really full disk: another process takes the last byte of a small ext4, or of a tmpfs, while a scan runs.
 
-Each disk is mounted in a mount namespace of the child's own, and goes with it.
+Each disk is mounted in the mount namespace of the child, and disappears with it.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def run_on_disk(tmp_path: Path) -> RunOnDisk:
-    """Run Python source with a small disk of its own at `disk`; its exit code, negative where a signal killed it."""
+    """Run Python source with its own small disk at `disk`. Returns its exit code, negative after a signal."""
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("mounting takes root on Linux")
     if shutil.which("unshare") is None or subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
@@ -157,15 +157,15 @@ assert lys_storage.verify(disk) == []
 def test_on_a_full_disk_that_copies_on_write_a_mark_is_an_exception(
     run_on_disk: RunOnDisk, naive: bool, end: int
 ) -> None:
-    """Claimed space is a promise for the first write only there: marks are written, and what is refused is told.
+    """There, preallocated space holds for the first write only. States are written with calls, and an error is raised.
 
-    Stored through a map, as elsewhere, the first one that finds no room kills the process.
+    A store through a map, as elsewhere, would kill the process if there is no space.
     """
     assert run_on_disk("btrfs", BTRFS.format(naive=naive)) == end
 
 
 def test_a_scan_goes_on_and_is_saved_when_another_process_fills_the_disk(run_on_disk: RunOnDisk, kind: str) -> None:
-    """Its space was claimed when it began: for the frames, for the journal, and for what is appended at the end."""
+    """Its space is preallocated at creation: for the frames, the journal, and the tail."""
     source = """
 scan = lys_storage.create(disk / "run" / "data_0.npz", (40, 256, 512), "u2", flush_interval_s=0.05)
 for k in range(40):
@@ -178,7 +178,7 @@ check(scan.close(), set(range(40)))
 
 
 def test_a_naive_sparse_map_dies_of_a_full_disk(run_on_disk: RunOnDisk, kind: str) -> None:
-    """Why frames are not stored through a map of a sparse file: this is what it comes to."""
+    """This is why frames are not stored through a map of a sparse file."""
     source = """
 array = np.memmap(disk / "data", "u2", "w+", shape=(40, 256, 512))
 for k in range(40):
@@ -191,7 +191,7 @@ array.flush()
 
 
 def test_where_space_cannot_be_claimed_a_full_disk_is_an_exception(run_on_disk: RunOnDisk, kind: str) -> None:
-    """The frames that found no room are missing, the others are there; saved, or gone on with, when there is room again."""
+    """Frames without space are missing, the others are there. With space again the scan is saved or continued."""
     source = """
 syscalls_module.fallocate = lambda *arguments: False
 scan = lys_storage.create(disk / "run" / "data_0.npz", (40, 256, 512), "u2", flush_interval_s=0.05)
@@ -215,7 +215,7 @@ check(scan.close(), there | {again})
 
 
 def test_a_save_that_finds_no_room_keeps_the_scan_in_progress(run_on_disk: RunOnDisk, kind: str) -> None:
-    """close() raises DiskFullError and can be called again once there is room; nothing half is under the final name."""
+    """close() raises DiskFullError and can be repeated with more space. The final name never has a partial file."""
     source = """
 syscalls_module.fallocate = lambda *arguments: False
 final = disk / "run" / "data_0.npz"

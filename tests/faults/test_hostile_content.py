@@ -1,7 +1,7 @@
-"""Hostile members of an archive: nothing that they say is run, and what they claim costs neither time nor memory.
+"""Hostile members of an archive: nothing in them is run, and their claims cost neither time nor memory.
 
-What could kill, hang or fill the memory of a process is opened in a child, each file in a fork of its own with limits on
-time and memory.
+Content that could kill or hang a process, or fill its memory, is opened in a child, each file in its own fork with
+limits on time and memory.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def axis_of(item: Any) -> dict[str, bytes]:
 
 
 def shared(depth: int, width: int, kind: type = list) -> Any:
-    """Nested lists that share their elements: `width ** depth` of them to whoever takes it apart, few bytes in a file."""
+    """Nested lists that share their elements: `width ** depth` elements if they are expanded, few bytes in a file."""
     at: Any = kind([1.0] * width)
     for _ in range(depth - 1):
         at = kind([at] * width)
@@ -291,7 +291,7 @@ BIG_DATA = plain("'<u1'", "(1000000000,)")
 
 
 def lzma_of_a_huge_dictionary() -> bytes:
-    """LZMA allocates the dictionary that its header asks for: 4 GiB less one."""
+    """LZMA allocates the dictionary that its header requests: 4 GiB less one."""
     archive = archive_of({}, zipfile.ZIP_LZMA)
     return archive.replace(b"\x5d\x00\x00\x80\x00", b"\x5d\xff\xff\xff\xff")
 
@@ -391,7 +391,7 @@ for name in sys.argv[2:]:
 
 @dataclass
 class Told:
-    """What became of each file that was opened in a process of its own."""
+    """The outcome of each file that was opened in its own process."""
 
     answers: dict[tuple[str, str], str] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
@@ -427,7 +427,7 @@ def open_all(run_child: Callable[..., Any], tmp_path: Path) -> Callable[..., Tol
 
 @forks
 def test_nothing_that_a_file_says_is_executed(open_all: Callable[..., Told], tmp_path: Path) -> None:
-    """Every name that is no plain data is refused, and nothing of it has happened. A bad note alone leaves the data."""
+    """Every name that is not plain data is refused, and has no effect. After a bad note the data are still read."""
     told = open_all({name: archive_of(members) for name, members in RUNS_CODE.items()})
     assert told.faults == []
     assert not (tmp_path / "executed").exists()
@@ -449,14 +449,14 @@ def test_nothing_that_a_file_says_is_executed(open_all: Callable[..., Told], tmp
 def test_hostile_content_is_answered_in_bounded_time_and_memory(
     open_all: Callable[..., Told], table: dict[str, dict[str, bytes]]
 ) -> None:
-    """No crash, no hang, no memory by what a header or a pickle claims: an error of the family, or a right answer."""
+    """No file crashes or hangs the process, or allocates what a header claims: the answer is an error or correct."""
     told = open_all({name: archive_of(members) for name, members in table.items()})
     assert told.faults == []
 
 
 @forks
 def test_zip_bombs_are_refused_in_bounded_memory(open_all: Callable[..., Told]) -> None:
-    """A member may not be much larger than the file that holds it makes credible; what it claims costs nothing."""
+    """A member cannot be much larger than its file allows. Its claim costs nothing."""
     told = open_all({name: make() for name, make in BOMBS.items()}, "open")
     assert told.faults == []
     assert {text[:20] for text in told.answers.values()} == {"family: BadFileError"}

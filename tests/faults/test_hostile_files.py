@@ -1,6 +1,6 @@
-"""Rotten and foreign files of a scan: an error of the family or a right answer, whatever byte is wrong.
+"""Damaged and foreign files of a scan give an error of lys_storage or a correct answer, whatever byte is wrong.
 
-Flips and truncations run in this process, thousands of them.
+Thousands of flips and truncations run in this process.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tools.fuzzing.targets import TARGETS
 
 FINDS = Path(__file__).parent / "fuzz_finds"
 HEAD, POINTERS_AT, TEXT_AT = 56, 512, 1536
-BEHIND_THE_HEAD = range(HEAD + 4, HEAD + 8)  # behind its checksum: these bytes mean nothing
+BEHIND_THE_HEAD = range(HEAD + 4, HEAD + 8)  # after its checksum: these bytes have no meaning
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="each file is opened in a fork")
 
@@ -47,7 +47,7 @@ def rotten(tmp_path_factory: pytest.TempPathFactory) -> Rotten:
 
 @pytest.fixture(scope="module")
 def export(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A complete export: eight frames of eight, each different."""
+    """A complete export: eight different frames of eight values."""
     path = tmp_path_factory.mktemp("export") / "a.npz"
     with lys_storage.create(path, (8, 8), "<u2", grid_ndim=1, axes=[np.arange(8) / 2], note={"k": "v"}) as scan:
         for k in range(8):
@@ -67,7 +67,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def syncs_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Durability is not what is tested here, and thousands of syncs are slow on a real disk."""
+    """Durability is not tested here, and thousands of syncs are slow on a real disk."""
     monkeypatch.setattr(os, "fdatasync", lambda fd: None, raising=False)
     monkeypatch.setattr(os, "fsync", lambda fd: None)
 
@@ -83,11 +83,11 @@ def another_boot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(syscalls_module, "read_boot_id", lambda: "00000000-0000-0000-0000-000000000000")
 
 
-# -- the promise, as one check -----------------------------------------------------------------------------------------
+# -- the guarantee, as one check ---------------------------------------------------------------------------------------
 
 
 def assert_sound_export(path: Path, rotten: Rotten) -> dict[int, bytes]:
-    """`path` is complete and valid, and each of its frames is what was written there, or missing; those written."""
+    """`path` is a valid export, and each frame is the written one, or missing. Returns the written ones."""
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None
         info = json.loads(archive.read("acquisition.json"))
@@ -104,7 +104,7 @@ def assert_sound_export(path: Path, rotten: Rotten) -> dict[int, bytes]:
 
 
 def answer(folder: Path, rotten: Rotten, *, verify: bool) -> dict[int, bytes] | None:
-    """Recover `folder`: the frames of a right answer, or None where there was an error of the family."""
+    """Recover `folder`. Returns the frames of a correct answer, or None after an error of lys_storage."""
     for path in folder.glob("*.part"):
         try:
             inspect(path)
@@ -118,7 +118,7 @@ def answer(folder: Path, rotten: Rotten, *, verify: bool) -> dict[int, bytes] | 
 
 
 def flipped(content: bytes, at: int) -> bytes:
-    """`content` with a byte changed: by each of eight bits in turn, and by all of them, as `at` goes on."""
+    """`content` with one byte changed: by each of eight bits in turn, and by all of them, for successive `at`."""
     changed = bytearray(content)
     changed[at] ^= (1, 2, 4, 8, 16, 32, 64, 128, 255)[at % 9]
     return bytes(changed)
@@ -129,7 +129,7 @@ def spots(*ranges: range) -> list[int]:
 
 
 def journal_spots(rotten: Rotten) -> list[int]:
-    """Every byte of a journal that means something, and some that do not."""
+    """Every byte of a journal that has a meaning, and some that have none."""
     return spots(
         *(range(HEAD + 8), range(448, 456), range(POINTERS_AT, POINTERS_AT + 32), range(1024, 1056)),
         *(range(TEXT_AT, TEXT_AT + rotten.text_size), range(MARKS_AT, MARKS_AT + 6), range(SUMS_AT, SUMS_AT + 24)),
@@ -138,7 +138,7 @@ def journal_spots(rotten: Rotten) -> list[int]:
 
 
 def part_spots(rotten: Rotten) -> list[int]:
-    """Every byte of a scan file's header fields, its .npy header, and its array."""
+    """Every byte of the header fields of a scan file, of its .npy header, and of its array."""
     array = range(ARRAY_AT, ARRAY_AT + 6 * FRAME)
     return spots(range(80), range(ARRAY_AT - 128, ARRAY_AT), array, range(0, len(rotten.part), 997))
 
@@ -147,7 +147,7 @@ def part_spots(rotten: Rotten) -> list[int]:
 
 
 def test_a_flipped_byte_of_a_journal_is_never_a_wrong_frame(rotten: Rotten, folder: Path) -> None:
-    """Recovery that checks every byte: what it exports is right, whatever byte of the journal is bad."""
+    """A recovery that verifies every byte exports correct frames, whatever byte of the journal is damaged."""
     for at in journal_spots(rotten):
         rotten.lay(folder, journal=flipped(rotten.journal, at))
         written = answer(folder, rotten, verify=True)
@@ -161,7 +161,7 @@ def test_a_flipped_byte_of_a_journal_is_never_a_wrong_frame(rotten: Rotten, fold
 
 
 def test_a_flipped_byte_of_a_scan_file_is_never_a_wrong_frame(rotten: Rotten, folder: Path) -> None:
-    """A frame whose bytes are not those of its checksum is missing; a damaged header is mended or refused."""
+    """A frame that does not match its checksum is missing. A damaged header is repaired or refused."""
     for at in part_spots(rotten):
         rotten.lay(folder, part=flipped(rotten.part, at))
         written = answer(folder, rotten, verify=True)
@@ -173,7 +173,7 @@ def test_a_flipped_byte_of_a_scan_file_is_never_a_wrong_frame(rotten: Rotten, fo
 
 
 def test_another_boot_checks_as_verify_does(rotten: Rotten, folder: Path, another_boot: None) -> None:
-    """After a power cut every frame is looked at without being asked to: flipped array bytes are missing frames."""
+    """After a power cut every frame is verified by default: frames with flipped bytes are missing."""
     for at in range(ARRAY_AT, ARRAY_AT + 6 * FRAME, 5):
         rotten.lay(folder, part=flipped(rotten.part, at))
         written = answer(folder, rotten, verify=False)
@@ -182,7 +182,7 @@ def test_another_boot_checks_as_verify_does(rotten: Rotten, folder: Path, anothe
 
 
 def test_on_the_same_boot_the_structure_is_checked_all_the_same(rotten: Rotten, folder: Path) -> None:
-    """Marks and checksums are trusted after the death of a process; a head, a description or a pointer never is."""
+    """States and checksums are trusted after the death of a process. Head, description and pointers never are."""
     trusted = range(MARKS_AT, METADATA_AT)
     checked = spots(
         *(range(HEAD + 4), range(POINTERS_AT, POINTERS_AT + 32), range(TEXT_AT, TEXT_AT + rotten.text_size)),
@@ -197,7 +197,7 @@ def test_on_the_same_boot_the_structure_is_checked_all_the_same(rotten: Rotten, 
 
 @pytest.mark.parametrize("mark", [6, 7, 0x40, 0x80, 0x83, 0xFF])
 def test_a_mark_of_no_meaning_is_not_trusted(rotten: Rotten, folder: Path, mark: int) -> None:
-    """Marks above CHECKING are damage: such a frame is data only where a checksum vouches for it."""
+    """Such a state is damage: the frame is data only if it has a checksum that matches."""
     for frame in range(6):
         journal = bytearray(rotten.journal)
         journal[MARKS_AT + frame] = mark
@@ -208,14 +208,14 @@ def test_a_mark_of_no_meaning_is_not_trusted(rotten: Rotten, folder: Path, mark:
 
 
 def test_a_flipped_byte_of_an_export_is_never_other_data(export: bytes, folder: Path) -> None:
-    """open_wave gives the frames, axes and note that were stored, or an error; bytes of the array are not its business.
+    """open_wave gives the stored frames, axes and note, or an error. It does not check the bytes of the array.
 
-    Where the note alone is damaged it is empty, and `note_error` says why.
+    A note that is damaged alone is empty, and `note_error` gives the reason.
     """
     path, array_end = folder / "a.npz", ARRAY_AT + len(EXPORTED)
     changed = [(at, flipped(export, at)) for at in spots(range(80), range(array_end, len(export)), range(0, 4096, 97))]
     said = export.index(b"{'descr'")
-    for at in range(said - 10, said + 64):  # what the .npy header says: every bit, as "<" is one bit from ">"
+    for at in range(said - 10, said + 64):  # the .npy header: every bit, as "<" is one bit from ">"
         changed += [(at, export[:at] + bytes([export[at] ^ 1 << bit]) + export[at + 1 :]) for bit in range(8)]
     wrong, opened = [], set()
     for at, content in changed:
@@ -239,7 +239,7 @@ def test_a_flipped_byte_of_an_export_is_never_other_data(export: bytes, folder: 
 
 
 def test_verify_finds_every_flipped_byte_of_an_export_that_matters(export: bytes, folder: Path) -> None:
-    """verify never raises, and where it finds nothing the export is right for whoever reads it."""
+    """verify never raises. If it finds nothing, every reader gets the correct export."""
     path = folder / "a.npz"
     path.write_bytes(export)
     assert verify(path) == []
@@ -255,7 +255,7 @@ def test_verify_finds_every_flipped_byte_of_an_export_that_matters(export: bytes
 
 
 def test_verify_finds_flipped_bytes_of_a_scan_in_progress(rotten: Rotten, folder: Path) -> None:
-    """verify tells of each checked frame whose bytes changed, raises nothing, and changes nothing."""
+    """verify reports each frame with a checksum whose bytes changed. It raises nothing, and changes nothing."""
     rotten.lay(folder)
     assert verify(folder / "a.npz.part") == []
     for at in (*range(ARRAY_AT, ARRAY_AT + 6 * FRAME, 3), *range(0, len(rotten.part), 4999)):
@@ -272,7 +272,7 @@ def test_verify_finds_flipped_bytes_of_a_scan_in_progress(rotten: Rotten, folder
 
 
 def test_a_flipped_byte_lets_resume_go_on_or_refuse(rotten: Rotten, folder: Path) -> None:
-    """resume refuses a bad head, description or pointer; a bad mark costs its frame at most, and the scan can be saved."""
+    """resume refuses a bad head, description or pointer. A bad state costs at most its frame; the scan can be saved."""
     ends = spots(range(HEAD + 8), range(POINTERS_AT, POINTERS_AT + 32), range(TEXT_AT, TEXT_AT + rotten.text_size, 3))
     for at in spots(ends, range(MARKS_AT, MARKS_AT + 6)):
         rotten.lay(folder, journal=flipped(rotten.journal, at))
@@ -291,7 +291,7 @@ def test_a_flipped_byte_lets_resume_go_on_or_refuse(rotten: Rotten, folder: Path
         assert stored == {**rotten.frames, **dict.fromkeys(missing, bytes(FRAME))}, f"byte {at}"
 
 
-# -- cut short ---------------------------------------------------------------------------------------------------------
+# -- truncated files ---------------------------------------------------------------------------------------------------
 
 
 def lengths(size: int, *around: int) -> list[int]:
@@ -300,7 +300,7 @@ def lengths(size: int, *around: int) -> list[int]:
 
 @pytest.mark.parametrize("checked", [False, True], ids=["marks trusted", "every byte checked"])
 def test_a_truncated_journal_is_refused_or_right(rotten: Rotten, folder: Path, checked: bool) -> None:
-    """Cut at any length, a journal is refused, and its scan file stays as it was."""
+    """A journal of any shorter length is refused, and its scan file is unchanged."""
     edges = (
         0,
         8,
@@ -327,7 +327,7 @@ def test_a_truncated_journal_is_refused_or_right(rotten: Rotten, folder: Path, c
 def test_a_truncated_scan_file_has_the_frames_that_are_left(
     rotten: Rotten, folder: Path, checked: bool, settled: bool
 ) -> None:
-    """How long a file is belongs to its structure: no frame beyond its end is data, on the same boot neither."""
+    """The length of a file is always checked: a frame after its end is not data, on the same boot either."""
     for n in spots(lengths(len(rotten.part)), range(ARRAY_AT - 1, ARRAY_AT + 6 * FRAME + 2)):
         rotten.lay(folder, part=rotten.part[:n], journal=rotten.settled if settled else rotten.journal)
         written = answer(folder, rotten, verify=checked)
@@ -336,7 +336,7 @@ def test_a_truncated_scan_file_has_the_frames_that_are_left(
 
 
 def test_a_truncated_export_is_refused(export: bytes, folder: Path) -> None:
-    """Cut anywhere, an export has no end of a ZIP: it is refused."""
+    """An export of any shorter length has no end of a ZIP."""
     for n in spots(range(0, 4096, 61), range(ARRAY_AT, len(export), 3)):
         write_anew(folder / "a.npz", export[:n])
         with pytest.raises(BadFileError):
@@ -344,11 +344,11 @@ def test_a_truncated_export_is_refused(export: bytes, folder: Path) -> None:
         assert verify(folder / "a.npz") != []
 
 
-# -- files of others ---------------------------------------------------------------------------------------------------
+# -- files of other scans ----------------------------------------------------------------------------------------------
 
 
 def test_the_scan_file_of_another_is_never_taken_for_this_ones(rotten: Rotten, folder: Path, tmp_path: Path) -> None:
-    """The journal of one scan beside the scan file of another of the same form: no frame has its checksum, all stay."""
+    """Beside the scan file of another scan of the same layout no frame matches its checksum, and all files stay."""
     other = make_rotten(tmp_path / "other", seed=1)
     rotten.lay(folder, part=other.part)
     assert answer(folder, rotten, verify=True) is None
@@ -356,7 +356,7 @@ def test_the_scan_file_of_another_is_never_taken_for_this_ones(rotten: Rotten, f
 
 
 def test_the_journal_of_another_form_is_refused(rotten: Rotten, folder: Path, tmp_path: Path) -> None:
-    """A scan file that is not of the form that the journal describes is refused; on the same boot as well."""
+    """A scan file of another layout than the journal describes is refused, also on the same boot."""
     with lys_storage.create(tmp_path / "b.npz", (600, 80), "<f8", grid_ndim=1, flush_interval_s=None) as scan:
         scan[:500] = np.ones((500, 80))
         scan.flush()
@@ -373,7 +373,7 @@ def test_the_journal_of_another_form_is_refused(rotten: Rotten, folder: Path, tm
 def test_a_version_from_the_future_is_refused_and_nothing_is_touched(
     rotten: Rotten, folder: Path, version: int
 ) -> None:
-    """docs/format.md: an unknown version is refused, and no byte of any of its files changes."""
+    """docs/format.md: an unknown version is refused, and no byte of its files changes."""
     head = bytearray(rotten.journal[:HEAD])
     struct.pack_into("<I", head, 8, version)
     future = bytes(head) + struct.pack("<I", zlib.crc32(head)) + rotten.journal[HEAD + 4 :]
@@ -389,7 +389,7 @@ def test_a_version_from_the_future_is_refused_and_nothing_is_touched(
     assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()} == before
 
 
-# -- the redo file -----------------------------------------------------------------------------------------------------
+# -- the redo log ------------------------------------------------------------------------------------------------------
 
 NEW = np.arange(500, 508, dtype="<u2").tobytes()
 
@@ -402,7 +402,7 @@ def redo_record(rotten: Rotten, frame: int, content: bytes, *, epoch: int = 0, k
 
 
 def while_rewriting(rotten: Rotten, frame: int) -> tuple[bytes, bytes]:
-    """(journal, scan file) of a process that died while `frame` was being rewritten, half of it done."""
+    """(journal, scan file) of a process that died while `frame` was half rewritten."""
     journal, part = bytearray(rotten.journal), bytearray(rotten.part)
     journal[MARKS_AT + frame] = REWRITING
     at = ARRAY_AT + frame * FRAME
@@ -412,7 +412,7 @@ def while_rewriting(rotten: Rotten, frame: int) -> tuple[bytes, bytes]:
 
 @pytest.mark.parametrize("checked", [False, True], ids=["marks trusted", "every byte checked"])
 def test_a_damaged_redo_file_never_leaves_a_mixture(rotten: Rotten, folder: Path, checked: bool) -> None:
-    """A record that is flipped or cut does not count: its frame is missing, and the others are not touched."""
+    """A record that is flipped or cut is ignored: its frame is missing, and the others are not touched."""
     journal, part = while_rewriting(rotten, 1)
     redo = redo_record(rotten, 1, NEW)
     new = replace(rotten, frames={**rotten.frames, 1: NEW})
@@ -421,7 +421,7 @@ def test_a_damaged_redo_file_never_leaves_a_mixture(rotten: Rotten, folder: Path
     assert whole is not None
     assert whole[1] == NEW
     others = {k: rotten.frames[k] for k in ((0, 3) if checked else (0, 3, 5))}
-    flips = [(flipped(redo, at), 40 <= at < 64) for at in range(64 + FRAME)]  # 24 bytes of a record mean nothing
+    flips = [(flipped(redo, at), 40 <= at < 64) for at in range(64 + FRAME)]  # 24 bytes of a record have no meaning
     cuts = [(redo[:size], size >= 64 + FRAME) for size in range(0, len(redo), 3)]
     for bad, counts in flips + cuts:
         rotten.lay(folder, journal=journal, part=part, redo=bad)
@@ -447,18 +447,18 @@ HOSTILE_RECORDS: dict[str, Callable[[Rotten], bytes]] = {
 def test_a_record_that_is_not_this_scans_writes_nothing(
     rotten: Rotten, folder: Path, record: Callable[[Rotten], bytes]
 ) -> None:
-    """Redo records count where they are whole frames of this scan's array in this epoch, and nowhere else."""
+    """A redo record is valid only for whole frames of this scan's array in this epoch."""
     journal, part = while_rewriting(rotten, 1)
     rotten.lay(folder, journal=journal, part=part, redo=record(rotten))
     written = answer(folder, rotten, verify=False)
     assert written == {k: rotten.frames[k] for k in (0, 3, 5)}
 
 
-# -- descriptions with a right checksum --------------------------------------------------------------------------------
+# -- descriptions with a correct checksum ------------------------------------------------------------------------------
 
 
 def journal_of(rotten: Rotten, text: bytes) -> bytes:
-    """The journal with another description, of which all checksums are right; frames, marks and metadata stay."""
+    """The journal with another description, and correct checksums. Frames, states and metadata are unchanged."""
     size = len(rotten.journal)
     head = bytearray(rotten.journal[:HEAD])
     struct.pack_into("<II", head, 12, len(text), zlib.crc32(text))
@@ -548,7 +548,7 @@ HARMLESS = {"started is the year 9999", "started is far west", "number is huge",
 
 @pytest.mark.parametrize("what", FIELDS)
 def test_a_description_that_no_scan_has_is_refused_or_right(rotten: Rotten, folder: Path, what: str) -> None:
-    """Right checksums make no right content: what does not fit is an error of the family, and replaces nothing."""
+    """A correct checksum does not prove correct content: a contradiction raises an error, and nothing is replaced."""
     for checked in (True, False):
         rotten.lay(folder, journal=journal_of(rotten, describe(rotten, **FIELDS[what])))
         (folder / "precious.txt").write_text("mine")
@@ -580,7 +580,7 @@ TEXTS: dict[str, bytes] = {
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_a_description_that_is_none_is_refused(rotten: Rotten, folder: Path, text: bytes) -> None:
-    """Bytes of right checksum that are no description are a BadFileError, and the files stay as they are."""
+    """Bytes with a correct checksum that are not a description raise BadFileError. The files are unchanged."""
     rotten.lay(folder, journal=journal_of(rotten, text))
     for ask in (resume, inspect):
         with pytest.raises(BadFileError):
@@ -589,7 +589,7 @@ def test_a_description_that_is_none_is_refused(rotten: Rotten, folder: Path, tex
 
 
 def test_a_table_of_more_frames_than_a_scan_can_have_is_refused_at_once(rotten: Rotten, folder: Path) -> None:
-    """A sparse journal of 10 TB that describes 10**12 frames costs no memory and no time."""
+    """A sparse journal of 10 TB that describes 10**12 frames costs neither memory nor time."""
     frames = 1 << 40
     text = describe(rotten, shape=[frames, 1], grid_ndim=1)
     pages = [-(-n // 4096) * 4096 for n in (TEXT_AT + len(text), frames, 4 * frames)]
@@ -608,7 +608,7 @@ def test_a_table_of_more_frames_than_a_scan_can_have_is_refused_at_once(rotten: 
 @pytest.mark.parametrize("offset", [0, 5, 1 << 40, (1 << 63) - 1, 1 << 63, (1 << 64) - 1])
 @pytest.mark.parametrize("sizes", [(0, 0), (10, 10), (0xFFFFFFFF, 0xFFFFFFFF)], ids=["empty", "small", "huge"])
 def test_a_pointer_to_nowhere_is_no_pointer(rotten: Rotten, folder: Path, offset: int, sizes: tuple[int, int]) -> None:
-    """Metadata lie behind the tables and within the file; what points elsewhere is void, and is not written to."""
+    """Metadata are after the tables and within the file. Any other pointer is void, and nothing is written there."""
     head = struct.pack("<QQIII", 1 << 63, offset, *sizes, 0)
     pointer = head + struct.pack("<I", zlib.crc32(head, rotten.key))
     journal = bytearray(rotten.journal)
@@ -624,11 +624,11 @@ def test_a_pointer_to_nowhere_is_no_pointer(rotten: Rotten, folder: Path, offset
     assert answer(folder, rotten, verify=False) == rotten.frames
 
 
-# -- what a pickle says is not done ------------------------------------------------------------------------------------
+# -- pickles are not run -----------------------------------------------------------------------------------------------
 
 
 def test_a_resumed_scan_does_not_run_what_its_journal_says(rotten: Rotten, folder: Path, tmp_path: Path) -> None:
-    """Axes and note of a journal are pickles of a file as well: UnsafeFileError, and nothing is executed."""
+    """Axes and note of a journal are pickles, too: UnsafeFileError is raised, and nothing is executed."""
     axes = holding(Call(os.mkdir, str(tmp_path / "executed")), (1,))
     note = holding({"k": Call(os.mkdir, str(tmp_path / "executed"))})
     head = struct.pack("<QQIII", 9, METADATA_AT, len(axes), len(note), zlib.crc32(axes + note))
@@ -647,12 +647,12 @@ def test_a_resumed_scan_does_not_run_what_its_journal_says(rotten: Rotten, folde
     assert not (tmp_path / "executed").exists()
 
 
-# -- no files at all ---------------------------------------------------------------------------------------------------
+# -- other than regular files ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
 def test_what_is_no_file_is_refused_and_not_waited_for(run_child: Callable[..., Any], folder: Path) -> None:
-    """A folder, a pipe that nobody writes, a device: an error of the family, at once."""
+    """A folder, a pipe without a writer, or a device raises an error at once."""
     os.mkfifo(folder / "pipe.npz")
     os.mkfifo(folder / "pipe.npz.part")
     (folder / "folder.npz").mkdir()
@@ -675,7 +675,7 @@ print(lys_storage.recover(Path(sys.argv[1]).parent))
     assert (result.code, result.out.split("\n")[:-2]) == (0, ["refused"] * 18), result.err
 
 
-# -- what the fuzzer found ---------------------------------------------------------------------------------------------
+# -- finds of the fuzzer -----------------------------------------------------------------------------------------------
 
 
 FOUND = sorted(path for path in FINDS.glob("*/*") if path.is_file() and path.suffix != ".md")
@@ -683,7 +683,7 @@ FOUND = sorted(path for path in FINDS.glob("*/*") if path.is_file() and path.suf
 
 @forks
 def test_what_the_fuzzer_found_stays_mended(run_child: Callable[..., Any]) -> None:
-    """Each find, once mended, is a file here; the fuzzer's own check runs on all of them, in a process of its own."""
+    """Each find that was fixed is a file here. The fuzzer's own check runs on all of them, in its own process."""
     assert FOUND
     result = run_child("import sys, tools.fuzz; sys.exit(tools.fuzz.main())", "--replay", *FOUND)
     assert result.code == 0, result.out + result.err
@@ -691,7 +691,7 @@ def test_what_the_fuzzer_found_stays_mended(run_child: Callable[..., Any]) -> No
 
 @pytest.mark.parametrize("target", list(TARGETS))
 def test_the_fuzzers_seeds_keep_the_rule(target: str, tmp_path: Path) -> None:
-    """Seeds are small real files, and changed at random they are still answered by an error or rightly."""
+    """Seeds are small real files. After random changes the answer is still an error or correct."""
     check = TARGETS[target](tmp_path)
     random, recovered = np.random.default_rng(5), False
     for seed in SEEDS[target]():

@@ -1,4 +1,4 @@
-"""A short storm of interrupts; `tools/interrupt_storm.py --twice` is the long one."""
+"""A short interrupt storm; `tools/interrupt_storm.py --twice` is the long one."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the storm forks
 
 @pytest.mark.parametrize("call", CALLS)
 def test_an_interrupt_loses_no_frame_and_keeps_nobody_waiting(tmp_path: Path, call: str) -> None:
-    """At points that are drawn, some of them twice in a row: see tools/durability/interrupts."""
+    """The points are random, and some are interrupted twice in a row: see tools/durability/interrupts."""
     tally = storm(call, tmp_path, twice=True, seed="7", most=4)
     assert (tally.faults, tally.trials) == ([], 8)
 
 
 def test_the_points_are_those_where_cpython_looks_for_signals() -> None:
-    """Each: where a function begins, behind a compiled call, and where a loop jumps back; of this package only."""
+    """They are where a function begins, after a compiled call, and where a loop jumps back, in this package only."""
     filename = ScanStore.flush.__code__.co_filename
     source = (
         "def called(): return 1\ndef f(lock):\n with lock:\n  len('')\n with lock:\n  called()\n for i in 'ab': i\n"
@@ -46,7 +46,7 @@ def test_the_points_are_those_where_cpython_looks_for_signals() -> None:
 
 
 class _Lock:
-    """In no code that counts."""
+    """Its methods are not in the package."""
 
     def __enter__(self) -> None: ...
 
@@ -54,7 +54,7 @@ class _Lock:
 
 
 def test_a_storm_sees_a_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nobody ends a write that was interrupted, the end of the scan waits for ever."""
+    """If nobody ends an interrupted write, the end of the scan waits forever."""
     monkeypatch.setattr(FrameTable, "_settle", lambda table: None)
     monkeypatch.setattr(storm_module, "HANGS_AFTER_S", 0.5)
     tally = storm("rewrite", tmp_path, twice=False, seed="7", most=2)

@@ -1,4 +1,4 @@
-"""The power is cut at every operation of a scan, on a modelled disk; `tools/power_cut_model.py --cuts 10000` goes on."""
+"""A power cut at every operation of a scan, on a modelled disk; `tools/power_cut_model.py --cuts 10000` does more."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MANY = 200
 
 
 def states(events: list[tuple[Any, ...]], *, any_names: bool = False) -> set[tuple[tuple[str, Any], ...]]:
-    """What a power cut after `events` can leave."""
+    """The states that a power cut after `events` can leave."""
     disk = Disk()
     for event in events:
         disk.apply(event)
@@ -48,12 +48,12 @@ def states(events: list[tuple[Any, ...]], *, any_names: bool = False) -> set[tup
     return {tuple(sorted(disk.choose(rng, any_names=any_names).items())) for _ in range(MANY)}
 
 
-# -- the promises -------------------------------------------------------------------------------------------------------
+# -- guarantees --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_a_power_cut_at_any_point_breaks_no_promise(scenario: Scenario, tmp_path: Path) -> None:
-    """Frames older than the last flush are there bit for bit; nothing torn or absent is passed off as data."""
+    """Frames older than the last flush are there bit for bit. Nothing torn or absent is taken for data."""
     tally = Tally()
     cut_everywhere(scenario, "test", tmp_path, tally, choices=1, most=50)
     assert tally.faults == []
@@ -63,7 +63,7 @@ def test_a_power_cut_at_any_point_breaks_no_promise(scenario: Scenario, tmp_path
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_syncs_that_fail_break_no_promise(scenario: Scenario, tmp_path: Path) -> None:
-    """What a failed sync has lost is not passed off as durable by one that succeeds later, in this process or the next."""
+    """Frames that a failed sync lost are not durable after a later successful one, in this process or the next."""
     tally = Tally()
     for turn in range(2):
         cut_everywhere(scenario, f"errors {turn}", tmp_path, tally, choices=1, most=25, sync_errors=True)
@@ -74,7 +74,7 @@ def test_syncs_that_fail_break_no_promise(scenario: Scenario, tmp_path: Path) ->
 
 
 def test_no_promise_needs_names_to_survive_in_their_order(tmp_path: Path) -> None:
-    """Creates, renames and removes that were not synced survive in any order: what is promised does not depend on it."""
+    """Creates, renames and removes without a sync survive in any order. No guarantee depends on it."""
     tally = Tally()
     for k, scenario in enumerate(SCENARIOS):
         cut_everywhere(scenario, f"names {k}", tmp_path, tally, choices=1, most=6, any_names=True)
@@ -83,7 +83,7 @@ def test_no_promise_needs_names_to_survive_in_their_order(tmp_path: Path) -> Non
 
 
 def test_the_tool_ends_with_0_where_no_promise_broke(tmp_path: Path) -> None:
-    """Its last line says how many cuts were made, at how many points, and how many broke a promise."""
+    """Its last line gives the number of cuts, of points, and of cuts that broke a guarantee."""
     command = [sys.executable, str(ROOT / "tools" / "power_cut_model.py"), "--cuts", "30", "--only", "in order"]
     done = subprocess.run(
         [*command, "--dir", str(tmp_path)], env=child_environment(tmp_path), capture_output=True, text=True, timeout=100
@@ -93,11 +93,11 @@ def test_the_tool_ends_with_0_where_no_promise_broke(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-# -- the model would see it ---------------------------------------------------------------------------------------------
+# -- the model detects faults ------------------------------------------------------------------------------------------
 
 
 def assert_a_cut_broke_a_promise(tally: Tally) -> None:
-    """Not a program that fails before it is cut, and not an error of the tool."""
+    """A cut broke a guarantee; the program did not fail before it, nor did the tool."""
     assert tally.cuts.total() > 0
     assert any("promised" in fault and "Traceback" not in fault for fault in tally.faults), tally.faults
 
@@ -107,7 +107,7 @@ def _nothing(*args: Any, **options: Any) -> None:
 
 
 def _publishes_first(old: Path, new: Path) -> bool:
-    return False  # a link and an unlink: fine as well, and another way of the code
+    return False  # publish by a link and an unlink, which is valid, too
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def _publishes_first(old: Path, new: Path) -> bool:
 def test_the_model_sees_a_sync_that_is_missing(
     owner: Any, name: str, scenario: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each sync is there for a reason, and a program without it does not pass."""
+    """Each sync is needed: a program without it fails."""
     monkeypatch.setattr(owner, name, _nothing)
     tally = Tally()
     cut_everywhere(Scenario(scenario), "test", tmp_path, tally, choices=2, most=100)
@@ -138,7 +138,7 @@ def test_the_model_sees_a_sync_that_is_missing(
 def test_the_model_sees_a_failed_sync_that_is_forgotten(
     owner: type, scenario: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second sync succeeds, and has written nothing of what the first one lost."""
+    """The second sync succeeds, but the data that the first one lost were not written again."""
     monkeypatch.setattr(owner, "_rewrite", _nothing)
     tally = Tally()
     for turn in range(24):
@@ -149,7 +149,7 @@ def test_the_model_sees_a_failed_sync_that_is_forgotten(
 
 
 def test_the_model_sees_a_rewrite_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the redo log a promised frame is torn by its rewrite."""
+    """Without the redo log a rewrite tears a durable frame."""
     from lys_storage.journal import RedoLog
 
     monkeypatch.setattr(RedoLog, "create", classmethod(lambda cls, scan_file, key: _Forgetful()))
@@ -192,7 +192,7 @@ class _Forgetful:
 def test_a_scan_published_by_link_and_unlink_keeps_its_promises(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the system has no rename that refuses, the two names of a moment are no harm."""
+    """Without an exclusive rename a file briefly has two names, which breaks no guarantee."""
     monkeypatch.setattr(syscalls_module, "rename_noreplace", _publishes_first)
     tally = Tally()
     cut_everywhere(Scenario(in_order), "test", tmp_path, tally, choices=1, most=200)
@@ -216,7 +216,7 @@ def pages(events: list[tuple[Any, ...]]) -> set[str]:
 
 
 def test_a_sync_that_succeeds_does_not_make_good_for_one_that_failed() -> None:
-    """Pages that a failed sync has lost read as written, and are what they were (or torn) after a cut, whatever follows."""
+    """Pages that a failed sync has lost read as written. After a cut they are old or torn, whatever follows."""
     seen = set()
     for seed in range(50):
         events = [*failed_sync(seed), ("sync", 0)]
@@ -224,20 +224,20 @@ def test_a_sync_that_succeeds_does_not_make_good_for_one_that_failed() -> None:
         for event in events:
             disk.apply(event)
         assert bytes(disk.inodes[0].now) == b"2" * 8192
-        (left,) = pages(events)  # durable, one way or the other
+        (left,) = pages(events)  # durable, old or new
         seen.add(left)
     assert {"11", "12", "21"} <= seen
 
 
 def test_a_lost_page_is_written_where_something_in_it_is_written_again() -> None:
-    """A page is dirty as a whole, by a write as by a store of what is there already."""
+    """A write, or a store of the present bytes, makes the whole page dirty."""
     for seed in range(50):
         again = [("write", 0, 100, b"2"), ("stores", 0, [(4096, b"2" * 512)]), ("sync", 0)]
         assert pages([*failed_sync(seed), *again]) == {"22"}
 
 
 def test_what_a_failed_sync_has_not_lost_is_written_or_dirty_still() -> None:
-    """A page that it does not hit is made durable by the next sync at the latest."""
+    """The next sync at the latest makes the other pages durable."""
     for seed in range(50):
         disk = Disk()
         for event in failed_sync(seed):
@@ -250,14 +250,14 @@ def test_what_a_failed_sync_has_not_lost_is_written_or_dirty_still() -> None:
 
 
 def test_names_are_not_lost_by_a_sync_of_their_folder_that_fails() -> None:
-    """The next one that succeeds makes them durable."""
+    """The next successful sync makes them durable."""
     failed = [("disk", {}), ("create", "a", 0), ("sync folder failed", ".")]
     assert states(failed) == {(), (("a", b""),)}
     assert states([*failed, ("sync folder", ".")]) == {(("a", b""),)}
 
 
 def test_stores_of_what_is_there_already_are_recorded_where_a_page_was_lost(tmp_path: Path) -> None:
-    """dirty_all changes no byte, and is what makes good for a journal's failed sync."""
+    """dirty_all changes no byte. It repairs a failed sync of the journal."""
     record = Recorder(tmp_path, _OnceFailing())
     with record:
         file = File.create(tmp_path / "a")
@@ -290,7 +290,7 @@ class _OnceFailing(SyncErrors):
 
 
 def test_what_was_synced_is_always_there() -> None:
-    """A sync of the file and one of its folder, and every choice keeps it."""
+    """After a sync of the file and of its folder, every choice has the file."""
     events = [("disk", {}), ("create", "a", 0), ("write", 0, 0, b"new"), ("sync", 0), ("sync folder", ".")]
     assert states(events) == {(("a", b"new"),)}
 
@@ -308,20 +308,20 @@ def test_an_unsynced_write_is_kept_dropped_or_torn_at_sectors() -> None:
 
 
 def test_a_sector_is_in_a_state_that_it_has_had() -> None:
-    """Two writes in one sector: never the second without the first, since the kernel writes whole sectors."""
+    """The second of two writes in one sector never survives alone, because the kernel writes whole sectors."""
     events = [("disk", {"a": b"......"}), ("write", 0, 0, b"1"), ("write", 0, 3, b"2")]
     assert states(events) == {(("a", content),) for content in (b"......", b"1.....", b"1..2..")}
 
 
 def test_a_file_may_be_longer_than_what_was_written_of_it() -> None:
-    """The size can survive without the bytes, which then are zeros."""
+    """The size can survive without the bytes, which are then zeros."""
     left = states([("disk", {"a": b""}), ("write", 0, 0, b"x" * 600)])
     assert (("a", bytes(600)),) in left
     assert (("a", b""),) in left
 
 
 def test_names_survive_in_their_order_or_in_any() -> None:
-    """`any_names` is the disk that promises less than ext4."""
+    """`any_names` models a disk that guarantees less than ext4."""
     events = [("disk", {"a": b"1"}), ("rename", "a", "b"), ("create", "c", 1)]
     b, c = ("b", b"1"), ("c", b"")
     assert states(events) == {(("a", b"1"),), (b,), (b, c)}
@@ -329,7 +329,7 @@ def test_names_survive_in_their_order_or_in_any() -> None:
 
 
 def test_stores_through_a_map_are_recorded(tmp_path: Path) -> None:
-    """What changed in a mapped file is a write like any other, seen at the next operation on the disk."""
+    """A change in a mapped file is a write that is recorded at the next disk operation."""
     record = Recorder(tmp_path)
     with record:
         file = File.create(tmp_path / "a")
@@ -346,7 +346,7 @@ def test_stores_through_a_map_are_recorded(tmp_path: Path) -> None:
 
 
 def test_everything_is_as_before_after_a_record(tmp_path: Path) -> None:
-    """The recorder puts back what it has changed."""
+    """The recorder restores what it has changed."""
     before = (file_module.os, file_module.mmap, syscalls_module.fallocate, syscalls_module.rename_noreplace, os.mkdir)
     with Recorder(tmp_path):
         assert (

@@ -1,4 +1,4 @@
-"""The power is cut for real, a few times: tools/power_cut.py, of which 300 cuts are a long run."""
+"""A few real power cuts; tools/power_cut.py makes 300 in a long run."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tools.durability.real.cuts import MODES
 @pytest.mark.timeout(110)
 @pytest.mark.parametrize("mode", MODES)
 def test_nothing_that_was_promised_is_lost_when_the_power_is_cut(tmp_path: Path, mode: str) -> None:
-    """A frame older than the last flush is there, a torn one is no data, a file under a final name is sound.
+    """A frame older than the last flush is there, a torn one is not data, a file with a final name is valid.
 
-    Also where the disk comes back under a kernel that never went down; and, after an orderly restart, without a flush.
+    This includes a disk that returns under a kernel that kept running, and an orderly restart without a flush.
     """
     tool = str(ROOT / "tools" / "power_cut.py")
     command = [sys.executable, tool, "--fs", "ext4", "--cuts", "3", "--seed", "3", "--mode", mode]

@@ -1,4 +1,4 @@
-"""Operation x errno, for recover and resume: what is raised, what is on disk, and that it goes on after."""
+"""Operation x errno for recover and resume: what is raised, what is on disk, and that it continues afterwards."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ RECOVERED = [
 def test_a_recovery_that_fails_says_so_keeps_the_scan_and_can_be_run_again(
     disk: Disk, folder: Path, phase: str, operation: str, code: int
 ) -> None:
-    """Nothing is raised for one scan's sake: what could not be done is told, with its reason."""
+    """A fault of one scan raises nothing: it is reported with its reason."""
     interrupted(folder)
     disk.breaks(operation, code)
     for _ in range(2):
@@ -70,7 +70,7 @@ def test_a_recovery_that_fails_says_so_keeps_the_scan_and_can_be_run_again(
 def test_a_recovery_that_fails_after_the_name_is_there_can_be_run_again(
     disk: Disk, folder: Path, phase: str, operation: str, code: int
 ) -> None:
-    """The journal goes only after the name is durable, in whichever run."""
+    """Each run removes the journal only after the name is durable."""
     interrupted(folder)
     disk.breaks(operation, code)
     for _ in range(2):
@@ -98,7 +98,7 @@ def test_a_recovery_that_fails_after_the_name_is_there_can_be_run_again(
 def test_a_scan_that_cannot_be_resumed_stays_as_it_is_and_is_resumed_once_the_fault_is_gone(
     disk: Disk, folder: Path, monkeypatch: pytest.MonkeyPatch, phase: str, operation: str, code: int
 ) -> None:
-    """It keeps neither a lock nor a descriptor."""
+    """The scan keeps neither a lock nor a descriptor."""
     interrupted(folder)
     if phase != "resume":
         monkeypatch.setattr(syscalls_module, "read_boot_id", lambda: "another boot")
@@ -122,7 +122,7 @@ def test_a_scan_that_cannot_be_resumed_stays_as_it_is_and_is_resumed_once_the_fa
 def test_an_interrupted_scan_that_cannot_be_locked_is_neither_resumed_nor_recovered(
     disk: Disk, folder: Path, code: int
 ) -> None:
-    """Whether a writer lives cannot be told then."""
+    """It is then unknown whether a writer is alive."""
     interrupted(folder)
     disk.breaks("lock the scan file", code)
     with pytest.raises(StorageOSError) as caught:
@@ -138,7 +138,7 @@ def test_an_interrupted_scan_that_cannot_be_locked_is_neither_resumed_nor_recove
 
 
 def test_a_lock_that_is_refused_for_its_holders_sake_means_that_a_writer_lives(disk: Disk, folder: Path) -> None:
-    """EACCES is how some systems say that another has it."""
+    """Some systems report the lock of another process with EACCES."""
     interrupted(folder)
     disk.breaks("lock the scan file", errno.EACCES)
     with pytest.raises(ScanInUseError):
@@ -154,7 +154,7 @@ def test_a_lock_that_is_refused_for_its_holders_sake_means_that_a_writer_lives(d
 def test_where_every_lock_is_refused_a_number_is_not_looked_for_for_ever(
     disk: Disk, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error of the family, and no heap of empty files."""
+    """An error is raised, and no empty files are left."""
     opened = 0
     real = File.create
 

@@ -1,6 +1,6 @@
-"""A file system that shuts down for real while a scan is written, as after a fault of its disk: errors, and no death.
+"""A file system really shuts down while a scan is written, as after a disk fault: errors are raised, the process lives.
 
-The disk is mounted in a mount namespace of the child's own, and goes with it.
+The disk is mounted in the mount namespace of the child, and disappears with it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The line of versions that a tool prints first: it describes the machine, and never stops the tool."""
+"""The first line of a tool gives the versions of the machine, and never stops the tool."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHORT_RUNS = {
 
 @pytest.fixture
 def path_without_git(tmp_path: Path) -> str:
-    """Every program that the PATH finds, but for git."""
+    """A PATH with every program but git."""
     programs = tmp_path / "programs"
     programs.mkdir()
     for folder in os.environ["PATH"].split(os.pathsep):
@@ -36,7 +36,7 @@ def path_without_git(tmp_path: Path) -> str:
 
 @pytest.mark.parametrize("tool", SHORT_RUNS)
 def test_a_tool_runs_where_git_is_not_installed(tool: str, path_without_git: str, tmp_path: Path) -> None:
-    """Only the commit is left out of its first line."""
+    """Only the commit is missing in its first line."""
     command = [sys.executable, str(ROOT / "tools" / tool), *SHORT_RUNS[tool], "--dir", str(tmp_path)]
     environment = {**child_environment(tmp_path), "PATH": path_without_git}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
@@ -48,7 +48,7 @@ def test_a_tool_runs_where_git_is_not_installed(tool: str, path_without_git: str
 
 
 def test_a_commit_is_told_only_where_git_knows_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a missing git nor a folder outside of a repository is an error."""
+    """Neither a missing git nor a folder outside a repository is an error."""
     assert commit_of(tmp_path) == "(no git)"
     monkeypatch.setenv("PATH", str(tmp_path))
     assert commit_of(ROOT) == "(no git)"
