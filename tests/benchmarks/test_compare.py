@@ -1,4 +1,4 @@
-"""The runner of the benchmarks: its figures, what a round is worth, and one tiny run of each that needs no install."""
+"""The benchmark runner: its figures, which rounds count, and a tiny run of each candidate that needs no install."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def a_round(stray: str = "", ours: float = 3.0, limit: float = 1.0) -> dict[str,
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Real runs follow one another without a rest: what they tell is not looked at."""
+    """Run without pauses. The results of these runs are not used."""
     monkeypatch.setattr(_rounds, "SETTLE_S", 0.0)
     monkeypatch.setattr(os, "sync", lambda: None)
 
 
 @pytest.fixture
 def made_up(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Rounds without a process: one call of the limit takes a microsecond, of its second run in each round what is said."""
+    """Rounds without a process: a call of the limit takes 1 us, in its second run of a round the given time."""
 
     def make(*again: float) -> None:
         left = iter(again)
@@ -152,7 +152,7 @@ def test_far_outside_compares_the_fastest_runs_and_so_forgives_what_a_machine_do
 def test_what_is_far_outside_is_measured_again_before_it_counts(
     turns_good: int, measured: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """A regression stays, what a machine does to some runs does not."""
+    """A regression stays; an effect of the machine on some runs does not."""
     plan = _rounds.Plan(rounds=1, peer_rounds=0, retries=0, seed=0, folder=tmp_path)
     comparison = compare.Comparison(Console(file=io.StringIO()), ["ours"], plan)
     workload, played = replace(TINY, name="W1"), []
@@ -211,7 +211,7 @@ def test_what_the_disk_has_no_room_for_is_cut_and_says_so():
     ],
 )
 def test_a_candidate_keeps_what_is_put_into_it(name: str, tmp_path: Path):
-    """The child compares what it reads back with what was put, and fails where that differs."""
+    """The child compares the data that it reads back with those that were stored, and fails if they differ."""
     result = _rounds.run(name, TINY, tmp_path, seed=3, warm=name == LIMIT)  # once is enough
     assert "failed" not in result, result
     assert result["ingest_s"] > 0
@@ -243,14 +243,14 @@ def test_a_pace_is_kept(name: str, tmp_path: Path):
 @pytest.mark.usefixtures("at_once")
 def test_a_candidate_that_fails_says_why_and_is_not_run_again(tmp_path: Path):
     plan = _rounds.Plan(rounds=1, peer_rounds=1, retries=2, seed=0, folder=tmp_path)
-    appends_nowhere = replace(TINY, dtype="U1")  # noise of which cannot be made: everybody fails
+    appends_nowhere = replace(TINY, dtype="U1")  # noise of this dtype cannot be made: every candidate fails
     with pytest.raises(RuntimeError, match="the limit itself failed"):
         _rounds.play(appends_nowhere, ["ours-script"], [], plan, lambda text: None)
 
 
 @pytest.mark.usefixtures("at_once")
 def test_a_round_is_played_by_everybody_and_once_more_where_it_does_not_count(tmp_path: Path):
-    """By real processes; whether a round counts is the machine's to say."""
+    """It uses real processes. The machine decides whether a round counts."""
     plan = _rounds.Plan(rounds=1, peer_rounds=0, retries=1, seed=0, folder=tmp_path)
     rounds = _rounds.play(TINY, ["ours-script"], ["map"], plan, lambda text: None, warm=False)
     assert [set(r["runs"]) for r in rounds] == [{LIMIT, AGAIN, "ours-script"}] * len(rounds)
@@ -283,7 +283,7 @@ def test_peers_are_played_in_rounds_that_count_only(tmp_path: Path, made_up: Cal
 
 
 def test_runs_that_were_kept_are_shown_again_together(tmp_path: Path, made_up: Callable[..., None]):
-    """Measured in pieces, judged as one."""
+    """They are measured separately, and judged together."""
     plan = _rounds.Plan(rounds=2, peer_rounds=1, retries=1, seed=0, folder=tmp_path)
     paths, told = [], io.StringIO()
     for name, again in ("W3", [1.0, 2.0, 1.0]), ("W5b", [1.0, 1.0]):
@@ -308,7 +308,7 @@ def test_runs_that_were_kept_are_shown_again_together(tmp_path: Path, made_up: C
 
 
 def counting(output: str) -> list[tuple[str, str, str]]:
-    """(workload, rounds that count, rounds) as the tables have it."""
+    """(workload, rounds that count, rounds) of the tables."""
     return re.findall(r"(W\w+): .* (\d) of (\d) rounds count", output)
 
 

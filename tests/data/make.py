@@ -1,7 +1,7 @@
-"""Writes the golden files of the version that is installed: `python tests/data/make.py FOLDER`.
+"""Write the golden files of the installed version: `python tests/data/make.py FOLDER`.
 
-Exports, scans in progress and a redo file, each as that version left it on disk. `tests/test_golden.py` reads, resumes and
-recovers them with the code of today. The files of a version are written once, by that version, and never again.
+These are exports, scans in progress and a redo log, each as that version left it on disk. `tests/test_golden.py` reads,
+resumes and recovers them with the present code. The files of a version are written once, by that version.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ REWRITTEN = 3
 
 
 def content(shape: tuple[int, ...], dtype: str = "<u2", seed: int = 0) -> np.ndarray[Any, Any]:
-    """What a golden file of `shape` holds, where its frames came; another `seed` is a newer version of them."""
+    """The content of a golden file of `shape` in its written frames. Another `seed` is a newer version of them."""
     whole = (np.arange(np.prod(shape), dtype="u8") * 31 + 7 * seed) % 60013
     return whole.astype(dtype).reshape(shape)
 
@@ -50,7 +50,7 @@ def export_trimmed(folder: Path) -> None:
 
 
 def scan_blocks(folder: Path) -> None:
-    """Small frames, which share checksums; some of a block are missing. Flushed."""
+    """Small frames, which share checksums. Some frames of a block are missing. Flushed."""
     scan = lys_storage.create(folder / "blocks_0.npz", SMALL, "<u2", axes=AXES, note=NOTE, grid_ndim=2)
     for i, j in np.ndindex(5, 8):
         scan[i, j] = content(SMALL)[i, j]
@@ -59,7 +59,7 @@ def scan_blocks(folder: Path) -> None:
 
 
 def scan_large(folder: Path) -> None:
-    """Frames that have a checksum each; the grid was refined by the first index. Flushed."""
+    """Each frame has its own checksum. The first index refined the grid. Flushed."""
     scan = lys_storage.create(folder / "large.npz", LARGE, "<u2", fill_value=7)
     for k in (0, 1, 3):
         scan[k] = content(LARGE)[k]
@@ -68,7 +68,7 @@ def scan_large(folder: Path) -> None:
 
 
 def scan_overwrite(folder: Path) -> None:
-    """One that replaces an export when it is complete: its file has an id of its own. It was given another dtype."""
+    """A scan that would replace an export: its file has an id. Its dtype was changed."""
     (folder / "replaced.npz").write_bytes(b"an older export")
     scan = lys_storage.create(folder / "replaced.npz", (4, 3), "<f8", overwrite=True, grid_ndim=1)
     scan.change_dtype("<i4")
@@ -78,7 +78,7 @@ def scan_overwrite(folder: Path) -> None:
 
 
 def scan_redo(folder: Path) -> None:
-    """It ended in the middle of a rewrite: the new frame is in the redo file, half of it in its place."""
+    """It ended in the middle of a rewrite: the new frame is in the redo log, half of it in its place."""
     scan = lys_storage.create(folder / "redo.npz", LARGE, "<u2", grid_ndim=1)
     for k in range(4):
         scan[k] = content(LARGE)[k]
@@ -97,7 +97,7 @@ def scan_redo(folder: Path) -> None:
 
 
 def scan_sync_failed(folder: Path) -> None:
-    """A sync of its file failed, and its process died before another one."""
+    """A sync of its file failed, and its process died before the next one."""
     scan = lys_storage.create(folder / "sync_failed.npz", SMALL, "<u2", grid_ndim=2, flush_interval_s=None)
     for i, j in np.ndindex(3, 8):
         scan[i, j] = content(SMALL)[i, j]
@@ -112,7 +112,7 @@ def scan_sync_failed(folder: Path) -> None:
 
 
 def scan_aligned(folder: Path) -> None:
-    """The array begins far behind the beginning of the file, after a member of zeros, as that of a large scan does."""
+    """The array does not begin near the start of the file, but after a member of zeros, as for a large scan."""
     _align_as_a_large_one()
     scan = lys_storage.create(folder / "aligned.npz", SMALL, "<u2", grid_ndim=2)
     for i, j in np.ndindex(6, 8):
