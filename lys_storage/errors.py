@@ -79,7 +79,7 @@ _NOT_ALLOWED = "this user may not do that: change the owner or the mode, or choo
 _HINTS = {
     errno.EACCES: _NOT_ALLOWED,
     errno.EPERM: _NOT_ALLOWED,
-    errno.EROFS: "the file system is read-only: choose another folder",
+    errno.EROFS: "mount it writable, or choose another folder",
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space of this user",
 }

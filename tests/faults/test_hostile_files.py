@@ -364,7 +364,7 @@ def test_the_journal_of_another_form_is_refused(rotten: Rotten, folder: Path, tm
     rotten.lay(folder, journal=journal)
     (result,) = recover(folder)
     assert result.path is None
-    assert "its journal describes float64 (600, 80)" in result.message
+    assert "its journal expects float64 (600, 80)" in result.message
     assert (folder / "a.npz.part.journal").read_bytes() == journal
     assert (folder / "a.npz.part").read_bytes() == rotten.part
 

@@ -52,7 +52,6 @@ def test_check_disk_tries_everything_and_leaves_nothing(tmp_path: Path) -> None:
     from lys_storage.disk import check_disk
     from lys_storage.disk import probe as probe_module
 
-    check_disk = check_disk
     findings = list(check_disk(tmp_path))
     assert [finding.what for finding in findings if not finding.holds] == []
     assert len(findings) == 7

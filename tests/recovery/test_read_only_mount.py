@@ -50,7 +50,10 @@ def test_what_is_on_it_is_looked_at_as_elsewhere(read_only: Path) -> None:
     code, text = call("recover", "--dry-run", read_only)
     assert (code, text) == (1, f"cannot be exported: this user may not write {read_only}/a.npz.part\n")
     code, text = call("recover", read_only)
-    assert (code, text) == (1, f"{read_only}/a.npz.part: open: Read-only file system\n")
+    assert (code, text) == (
+        1,
+        f"{read_only}/a.npz.part: open: Read-only file system; mount it writable, or choose another folder\n",
+    )
     (found,) = lys_storage.recover(read_only)
     assert (found.state, found.failed) == ("interrupted", True)
     assert call("check-disk", read_only)[0] == 1

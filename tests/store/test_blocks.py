@@ -200,9 +200,10 @@ def test_verify_finds_the_block_that_is_not_what_it_was(tmp_path: Path) -> None:
     assert lys_storage.verify(tmp_path) == []
     spoil(tmp_path / "a.npz.part", 12)
     spoil(tmp_path / "a.npz.part", 25)
+    advice = "lys-storage recover --verify exports the scan without such frames"
     assert [problem.what for problem in lys_storage.verify(tmp_path)] == [
-        "frames 25 are not what their checksums say",
-        "of frames 8 to 15 some are not what their common checksum says",
+        f"frames 25 do not match their checksums: {advice}",
+        f"of frames 8 to 15 some do not match their common checksum: {advice}",
     ]
 
 
