@@ -4,7 +4,7 @@
 The process imports the packages, makes the pool and the order of the frames, and warms the memory. Then it times reserve,
 ingest (and each call of it), finalize and sync. A measurement that takes less than two seconds, and is not paced, is
 repeated up to three times, each time into a new file while the memory is warm. The result is that with the fastest ingest
-and finalize; its reserve time is that of the first. Then 200 random frames are read cold, and again warm, and compared
+and finalize; the reserve time is that of the first file. Then 200 random frames are read cold, and again warm, and compared
 with the written frames; the best of three passes counts. `"warm": false` in SPEC turns the warming off (for the tests).
 
 * `ingest_s`: wall time of the loop over all frames. It includes the clock reads of each call, and a Python call with a

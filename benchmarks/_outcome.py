@@ -64,7 +64,7 @@ class Outcome:
         return self.ratio(candidate, with_sync)
 
     def against(self, candidate: str, other: str, seconds: Callable[[Run], float] = ingest) -> Ratio | None:
-        """A candidate's time divided by that of another one in the same round."""
+        """The time of one candidate divided by the time of another, in the same round."""
         pairs = [
             (r["runs"][candidate], r["runs"][other])
             for r in self.counting

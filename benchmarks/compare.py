@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Compare the write speed of lys_storage with that of the limit and of other packages ("peers") in one run.
+"""Compare the write speeds of lys_storage, the limit and other packages ("peers") in one run.
 
 The limit is `os.pwrite` of each frame into a preallocated file. It runs twice in each round. If the two runs disagree, the
 round does not count and is repeated. Each candidate runs in a separate process, on freshly warmed memory, in an order that

@@ -65,7 +65,7 @@ def recover(
     [pytest.param(10 * MB, id="10 MB"), pytest.param(GB, id="1 GB"), pytest.param(10 * GB, id="10 GB", marks=full)],
 )
 def test_recover_by_bytes(measure: Any, folder: Path, needs_space: Any, size: int) -> None:
-    """1,000 durable frames. Constant in bytes: the cost is that of the syncs."""
+    """1,000 durable frames. The time does not depend on their size: the syncs take it."""
     needs_space(size)
     assert recover(measure, folder, 1000, size // 1000) * 1000 < 2.0
 

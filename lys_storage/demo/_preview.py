@@ -77,9 +77,8 @@ def write_preview(wave: StoredWave, path: str | os.PathLike[str]) -> Path:
 
 
 def _dimensions(wave: StoredWave) -> list[Dimension]:
-    labels = [
-        str(label) for label in wave.note.get("Axes", ())
-    ]  # a storage has no axis names: its labels are in the note
+    # A storage has no axis names: its labels are in the note.
+    labels = [str(label) for label in wave.note.get("Axes", ())]
     found = []
     for k, length in enumerate(wave.shape):
         label = axis_label(wave.axis_names[k], wave.units[k], k)

@@ -70,7 +70,7 @@ def _fault(note: dict[Any, Any]) -> tuple[str, int]:
     """Why open_wave could not read `note`, "" if it can; and its size in the file in bytes."""
     try:
         npy = _encode(note)
-    except Exception:
+    except Exception:  # pickling a value of a user's class can raise anything
         return _NOT_PICKLED, 0
     try:
         decode_note_with_texts(npy)
@@ -92,7 +92,7 @@ def _repr(value: Any) -> str:
         if _room_left(value, _MOST_OF_REPR, set()) < 0:
             return f"<{type(value).__name__} with too many values for a repr>"
         return repr(value)
-    except Exception as error:
+    except Exception as error:  # the repr of a user's class can raise anything
         return f"<{type(value).__name__} whose repr failed: {error}>"
 
 

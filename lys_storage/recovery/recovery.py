@@ -16,7 +16,7 @@ from ..callbacks import Progress
 from ..disk import user_path
 from ..errors import BadFileError, LysStorageError, ScanInUseError
 from ..format import journal_path, redo_path
-from ..scan import export_recovered
+from ..scan import check_incomplete, export_recovered
 from .find import Found, Kind, find_scan_file, is_gone, resolve_link, walk
 from .leftovers import finish_publishing, judge_leftovers, remove_empty, remove_leftovers
 from .looking import Entry, ScanLook, find_named, look_at, look_at_scan
@@ -100,7 +100,7 @@ def recover(
     """Export every interrupted scan below `folder`, or the one that `folder` names. Missing frames hold the fill value.
 
     `verify`: compare every frame with its checksum. Without it, this is done only if the machine may have gone down since the
-    scan was written. `incomplete`: as in create. `keep_doubtful`: where frames are compared, also keep unverified frames, which
+    scan was written. `incomplete`: as in create. `keep_doubtful`: where frames are compared, also keep doubtful frames, which
     were written too late to have a checksum; `acquisition.json` in the export lists them. `force`: also export scans on a file
     system without locks, where it is unknown whether a living process writes them. `on_progress(done, total)`: bytes.
     `on_result(result)` is called after each scan.
@@ -109,6 +109,7 @@ def recover(
     `<name>.recovered_N.npz`. A scan that cannot be recovered is left unchanged: `message` tells why, and no exception is
     raised. The call can be killed at any time, and repeated.
     """
+    check_incomplete(incomplete)
     root, wanted = user_path(folder), _Wanted(dry_run, verify, incomplete, keep_doubtful, force, on_progress)
     results = []
     if root.is_dir():

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from .creation import begin_scan, create
-from .options import check_options
+from .options import check_incomplete, check_options
 from .scan import Scan, export_recovered, frame_writer
 from .writer import FrameWriter
 
-__all__ = ["FrameWriter", "Scan", "begin_scan", "check_options", "create", "export_recovered", "frame_writer"]
+__all__ = [
+    "FrameWriter",
+    "Scan",
+    "begin_scan",
+    "check_incomplete",
+    "check_options",
+    "create",
+    "export_recovered",
+    "frame_writer",
+]

@@ -184,7 +184,7 @@ class Scan(ScanView):
         Raises StorageOSError or DiskFullError if the system cannot write, NameTakenError if another file has taken the name,
         and ScanShapeError for another `incomplete`. The scan then stays in progress on disk; `close()` can be called again.
         """
-        return self._close(incomplete or self._incomplete, on_progress, recovering=False)
+        return self._close(self._incomplete if incomplete is None else incomplete, on_progress, recovering=False)
 
     def _close(self, incomplete: str, on_progress: Progress | None, *, recovering: bool) -> Path:
         check_incomplete(incomplete)

@@ -76,6 +76,20 @@ def test_another_way_with_an_incomplete_scan_is_refused(tmp_path: Path, incomple
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("incomplete", ["cut", "", 5, ["trim"]])
+def test_it_is_refused_by_close_and_recover_too_before_anything_is_done(tmp_path: Path, incomplete: Any) -> None:
+    scan = begin(tmp_path, grid_ndim=1)
+    scan[0] = np.ones(3)
+    with pytest.raises(ScanShapeError, match=r"incomplete is .*, expected 'fill' or 'trim'"):
+        scan.close(incomplete=incomplete)
+    scan[1] = np.ones(3)  # close() has not sealed it
+    scan.suspend()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ScanShapeError, match=r"incomplete is .*, expected 'fill' or 'trim'"):
+        lys_storage.recover(tmp_path, incomplete=incomplete)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 @pytest.mark.parametrize("grid_ndim", ["1", 1.0, True, [1], 3, -1])
 def test_a_grid_that_is_no_number_of_dimensions_is_refused(tmp_path: Path, grid_ndim: Any) -> None:
     with pytest.raises(ScanShapeError, match=r"grid_ndim is .*, expected 0 to 2"):
