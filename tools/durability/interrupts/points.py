@@ -75,13 +75,16 @@ class Interrupts:
         self._at = frozenset(at)
         self.seen = 0
         self.where: list[str] = []
+        # CPython frees the function that raises while it still uses it, if nothing else refers to it.
+        self._kept = self._profile, self._begin
 
     def run(self, call: Callable[[], Any]) -> Any:
         """Run `call` with the interrupts. Raises its exceptions."""
         before = sys.gettrace()  # a coverage measurement continues afterwards
         try:
-            sys.setprofile(self._profile)
-            sys.settrace(self._begin)
+            profile, begin = self._kept
+            sys.setprofile(profile)
+            sys.settrace(begin)
             return call()
         finally:
             sys.setprofile(None)  # first: each of the two functions sets the other one again
@@ -113,7 +116,7 @@ class Interrupts:
     def go_on_profiling(self) -> None:
         """Set the profile function again: CPython removes it when it raises. The trace function, which runs next, calls this."""
         if sys.getprofile() is None:
-            sys.setprofile(self._profile)
+            sys.setprofile(self._kept[0])
 
     def _go_on_tracing(self, frame: FrameType, event: str) -> None:
         """Set the trace function again after it has raised."""
@@ -122,4 +125,4 @@ class Interrupts:
             if _is_traced(at.f_code) and not (at is frame and event == "return"):
                 at.f_trace = _Tracer(self, at)
             at = at.f_back
-        sys.settrace(self._begin)
+        sys.settrace(self._kept[1])
