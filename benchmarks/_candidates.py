@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks import _peers, _writers
+from benchmarks import _peers, _sustained_writers, _writers
 from benchmarks._workloads import Workload
 
 LIMIT, AGAIN = "limit", "limit-again"
@@ -12,7 +12,8 @@ LIMIT, AGAIN = "limit", "limit-again"
 
 @dataclass(frozen=True)
 class Candidate:
-    """`kind`: "limit"; "ours"; "calls" (a peer that writes by calls); "map" (a raw map); "lys" (lys_instr's way)."""
+    """`kind`: "limit"; "ours"; "calls" (a peer that writes by calls); "map" (a raw map); "lys" (lys_instr's way);
+    "bare" (a loop for the sustained limit)."""
 
     name: str
     title: str
@@ -45,6 +46,10 @@ class Candidate:
 _ALL = (
     Candidate(LIMIT, "limit: pwrite, claimed space", "limit", _writers.Limit),
     Candidate(AGAIN, "limit again", "limit", _writers.Limit),
+    Candidate("drop-behind", "bare drop-behind", "bare", _sustained_writers.DropBehind),
+    Candidate("dontcache", "bare RWF_DONTCACHE", "bare", _sustained_writers.DontCache),
+    Candidate("direct", "bare O_DIRECT", "bare", _sustained_writers.Direct),
+    Candidate("direct-2", "bare O_DIRECT, two at a time", "bare", _sustained_writers.DirectTwo),
     Candidate("ours", "lys_storage, DataStorage", "ours", _writers.OursStorage, "lys_storage"),
     Candidate("ours-script", "lys_storage, Scan", "ours", _writers.OursScript, "lys_storage"),
     Candidate("h5py-direct", "h5py write_direct_chunk", "calls", _peers.H5Direct, "h5py"),

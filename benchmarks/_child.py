@@ -113,7 +113,11 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
         _memory.warm(folder, workload.size_bytes, workload.frame_bytes)
     at_start, began = _memory.resident(), time.monotonic()
     results = [write(writer, order, pool, spec.get("period_s"))]
-    while len(results) < REPEATS and time.monotonic() - began < REPEATS_S and not spec.get("period_s"):
+    while (
+        len(results) < spec.get("repeats", REPEATS)
+        and time.monotonic() - began < REPEATS_S
+        and not spec.get("period_s")
+    ):
         shutil.rmtree(writer.folder)
         writer = prepared(make, workload, folder, len(results))
         results.append(write(writer, order, pool, spec.get("period_s")))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .array_read import read_fortran_selection, read_selection
-from .file import WRITES_BACK, Buffer, File, Frame, preadv_is_native
+from .direct import PAGE, DirectWriter
+from .file import ZEROS_BYTES, Buffer, File, Frame, preadv_is_native
 from .filesystem import Identity
 from .folder import (
     check_name_length,
@@ -16,7 +17,9 @@ from .folder import (
 )
 from .forks import call_in_forked_child, fork_generation, process_id, register_for_forks
 from .lock import Lock
+from .memory import available_memory
 from .numbering import LOCK_NAME, claim_number, claim_path, free_number, give_back
+from .page_cache import WRITES_BACK, PageCache, open_page_cache
 from .paths import AnyPath, absolute, user_path
 from .pieces import FileCutError, range_crc32, read_pieces, rewrite_range, units_crc32
 from .preallocation import Preallocation
@@ -25,16 +28,21 @@ from .syscalls import boot_id
 
 __all__ = [
     "LOCK_NAME",
+    "PAGE",
     "WRITES_BACK",
+    "ZEROS_BYTES",
     "AnyPath",
     "Buffer",
+    "DirectWriter",
     "File",
     "FileCutError",
     "Frame",
     "Identity",
     "Lock",
+    "PageCache",
     "Preallocation",
     "absolute",
+    "available_memory",
     "boot_id",
     "call_in_forked_child",
     "check_disk",
@@ -46,6 +54,7 @@ __all__ = [
     "free_number",
     "give_back",
     "make_folder",
+    "open_page_cache",
     "preadv_is_native",
     "process_id",
     "publish_new",

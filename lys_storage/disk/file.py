@@ -4,7 +4,7 @@ the path. Windows and macOS lack some system calls: this module has the replacem
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import errno
 import logging
 import mmap
@@ -39,10 +39,9 @@ _HAS_PWRITE = hasattr(os, "pwrite")  # Windows has none
 _MANY_BUFFERS = 1024  # IOV_MAX
 _LOCK_AT = 1 << 62  # locks are mandatory on Windows: lock a byte that is never read
 _LOOK_S = 0.5
+ZEROS_BYTES = 1 << 17
+_ZEROS = memoryview(bytes(ZEROS_BYTES))
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2
-_SYNC_FILE_RANGE_WRITE = 2
-WRITES_BACK = sys.platform == "linux"
-"""Whether the kernel can be asked to start write-back."""
 _PREADV = getattr(os, "preadv", None)
 
 
@@ -120,12 +119,20 @@ class File:
 
     def write_frame(self, frame: Frame, offset: int, size: int) -> None:
         """Write a frame of `size` bytes at `offset`, in as few steps as possible."""
-        try:
+        with contextlib.suppress(OSError, AttributeError):  # write_at tries again, and reports the error
             if os.pwrite(self.fd, frame, offset) == size:
                 return
-        except (OSError, AttributeError):
-            pass  # write_at tries again, and reports the error
         self.write_at(frame.data, offset)
+
+    def write_between_zeros(self, frame: Frame, offset: int, size: int, before: int, after: int) -> None:
+        """Write a frame, with zeros before and after it (at most ZEROS_BYTES in all); if that fails, the frame alone.
+
+        The kernel caches what one call writes in large folios: small frames that are written there later cost it less.
+        """
+        with contextlib.suppress(OSError, AttributeError):
+            if os.pwritev(self.fd, [_ZEROS[:before], frame, _ZEROS[:after]], offset - before) == before + size + after:
+                return
+        self.write_frame(frame, offset, size)
 
     def write_frames(self, frames: list[Frame], offset: int, size: int) -> None:
         """Write frames of `size` bytes each, contiguously from `offset`."""
@@ -195,12 +202,6 @@ class File:
             return syscalls.fallocate(self.fd, _PUNCH_HOLE | _KEEP_SIZE, offset, size)
         except OSError as error:
             raise os_error("punch a hole", self.path, error) from error
-
-    def begin_write_back(self, offset: int, size: int) -> None:
-        """Start write-back of a range: sync_file_range(2). It guarantees nothing; the next sync reports errors."""
-        call = syscalls.libc_call("sync_file_range") if WRITES_BACK else None
-        if call is not None and call(self.fd, ctypes.c_int64(offset), ctypes.c_int64(size), _SYNC_FILE_RANGE_WRITE):
-            log.debug("%s: sync_file_range: %s", self.path, os.strerror(ctypes.get_errno()))
 
     def sync(self) -> None:
         """Make what was written survive a power cut (macOS: F_FULLFSYNC, its fsync stops at the drive's cache)."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import StorageOSError
 from ..format import crc32
+from .direct import PAGE, DirectWriter
 from .file import File
 
 PIECE_BYTES = 1 << 20
@@ -64,14 +65,18 @@ def units_crc32(file: File, offset: int, size: int, sums: Checksums, buffer: mem
 
 
 def rewrite_range(file: File, offset: int, size: int) -> int:
-    """Read the `size` bytes from `offset` and write them again; returns their CRC-32. Raises FileCutError.
+    """Write the `size` bytes from `offset` again, as they read; returns their CRC-32. Raises FileCutError.
 
-    After a failed fsync Linux marks the failed pages clean: a later fsync succeeds without having written them. Rewriting
-    makes them dirty again.
+    After a failed fsync Linux marks the failed pages clean: a later fsync succeeds without having written them. All pages of the
+    range are written, to the page cache and, where possible, to the disk: see direct.py. Nobody else may write to these pages
+    meanwhile. Raises StorageOSError if the disk does not hold them then.
     """
-    crc, at = 0, offset
-    for piece in read_pieces(file, offset, size):
-        crc = crc32(piece, crc)
-        file.write_at(piece, at)
-        at += len(piece)
+    end, crc, at = offset + size, 0, offset // PAGE * PAGE
+    stop = max(end, min(-(-end // PAGE) * PAGE, file.size))
+    with DirectWriter(file) as direct:
+        for piece in read_pieces(file, at, stop - at) if size else ():
+            crc = crc32(piece[max(0, offset - at) : max(0, end - at)], crc)
+            file.write_at(piece, at)
+            direct.write(piece, at)
+            at += len(piece)
     return crc

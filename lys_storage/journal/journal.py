@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ..disk import File, ensure_free_space, remove_file, replace_file, rewrite_range
+from ..disk import DirectWriter, File, ensure_free_space, remove_file, replace_file, rewrite_range
 from ..errors import BadFileError
 from ..format import PAGE, Description, crc32, encode_description, replacement_path
 from .frame_state import FrameStates, PwriteStates
@@ -249,9 +249,12 @@ class Journal:
 
     def _rewrite(self) -> None:
         """Write everything again, before the sync that follows a failed one: see disk.rewrite_range."""
-        with self.table_lock:  # otherwise the old value could overwrite a state that changes meanwhile
+        with DirectWriter(self.file) as direct:
             for at in range(0, len(self._map), _STORE_STEP):
-                self._bytes.store(at, self._map[at : at + _STORE_STEP])
+                with self.table_lock:  # otherwise the old value could overwrite a state that changes meanwhile
+                    data = self._map[at : at + _STORE_STEP]
+                    self._bytes.store(at, data)
+                    direct.write(data, at)
         with self._metadata_lock:
             rewrite_range(self.file, self._layout.metadata, self.file.size - self._layout.metadata)
 

@@ -41,6 +41,8 @@ class ScanOptions:
     dtype: Any
     flush_interval_s: float | None
     incomplete: str
+    burst_bytes: int | None
+    cached_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,8 @@ class Acquisition:
             on_error=self.faults.report_error,
             preallocate=not by_detector,
             incomplete=options.incomplete,
+            burst_bytes=options.burst_bytes,
+            cached_bytes=options.cached_bytes,
         )
         if dtype_is_free:
             frame_writer(scan).infer_dtype_from_first_frame(fill, only_complex=not by_detector)
@@ -117,6 +121,8 @@ class Acquisition:
             flush_interval_s=options.flush_interval_s,
             incomplete=options.incomplete,
             on_error=self.faults.report_error,
+            burst_bytes=options.burst_bytes,
+            cached_bytes=options.cached_bytes,
         )
         missing = scan.missing()
         self._open(scan, options.incomplete)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,16 @@ def _check_bool(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def _check_bytes(name: str, value: Any) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} is {value!r}, of type {type(value).__name__}: give a whole number of bytes, or None")
+    if value < 0:
+        raise ValueError(f"{name} is {value!r}, expected a number of bytes from 0 on, or None")
+    return int(value)
+
+
 class Settings(StorageSignals):
     """The writable properties of `DataStorage`, and the file name that they make.
 
@@ -52,6 +62,8 @@ class Settings(StorageSignals):
         self._dtype: Any = None
         self._flush_interval_s: float | None = 1.0
         self._incomplete = "fill"
+        self._burst_bytes: int | None = None
+        self._cached_bytes: int | None = None
 
     @property
     def base(self) -> str:
@@ -138,6 +150,24 @@ class Settings(StorageSignals):
         self._incomplete = value
 
     @property
+    def burstBytes(self) -> int | None:
+        """How many bytes the detector may be ahead of the disk (Linux). None (default): as in create."""
+        return self._burst_bytes
+
+    @burstBytes.setter
+    def burstBytes(self, value: int | None) -> None:
+        self._burst_bytes = _check_bytes("burstBytes", value)
+
+    @property
+    def cachedBytes(self) -> int | None:
+        """How many bytes of the newest frames stay in memory, for a live view (Linux). None (default): as in create."""
+        return self._cached_bytes
+
+    @cachedBytes.setter
+    def cachedBytes(self, value: int | None) -> None:
+        self._cached_bytes = _check_bytes("cachedBytes", value)
+
+    @property
     def _data_folder(self) -> Path:
         """`folder` below `base`."""
         return user_path(self._base) / self._folder
@@ -157,6 +187,8 @@ class Settings(StorageSignals):
             dtype=self._dtype if dtype is None else dtype,
             flush_interval_s=self._flush_interval_s,
             incomplete=self._incomplete,
+            burst_bytes=self._burst_bytes,
+            cached_bytes=self._cached_bytes,
         )
 
     def getNumber(self) -> int | None:

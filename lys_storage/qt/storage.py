@@ -21,16 +21,15 @@ from .slots import guarded
 from .state import State
 
 log = logging.getLogger("lys_storage")
-
 _PROGRESS_INTERVAL_S = 0.05
 
 
 class DataStorage(State):
     """Stores the frames of a detector as they arrive, and saves each scan as a .npz that lys.Wave loads.
 
-    It has the properties, signals and methods of lys_instr's storage, and `dtype`, `flushInterval`, `incomplete`, `array`,
-    `written`, `report`, `saved`, `failed`, `frameWritten`, `resume`, `retry`, `waitForSaved`, `close`. The arguments set the
-    properties of the same names. update() may be called in any thread; all else in the storage's own thread.
+    It has the properties, signals and methods of lys_instr's storage, and `dtype`, `flushInterval`, `incomplete`, `burstBytes`,
+    `cachedBytes`, `array`, `written`, `report`, `saved`, `failed`, `frameWritten`, `resume`, `retry`, `waitForSaved`, `close`.
+    The arguments set the properties of the same names. update() may be called in any thread; all else in the storage's own.
     """
 
     def __init__(
@@ -44,10 +43,13 @@ class DataStorage(State):
         dtype: Any = None,
         flushInterval: float | None = 1.0,
         incomplete: str = "fill",
+        burstBytes: int | None = None,
+        cachedBytes: int | None = None,
     ) -> None:
         super().__init__()
         self.base, self.folder, self.name, self.numbered, self.enabled = base, folder, name, numbered, enabled
         self.dtype, self.flushInterval, self.incomplete = dtype, flushInterval, incomplete
+        self.burstBytes, self.cachedBytes = burstBytes, cachedBytes
         self._detector_axes: Any = None  # of the detector that was the last to become busy
         self._saved_without_axes: str | None = None  # the latest scan, if no save(axes) came for it
         self._links: weakref.WeakKeyDictionary[Any, DetectorLink] = weakref.WeakKeyDictionary()

@@ -234,26 +234,30 @@ def resume(
     force: bool = False,
     on_progress: Progress | None = None,
     on_error: ErrorHandler | None = None,
+    burst_bytes: int | None = None,
+    cached_bytes: int | None = None,
 ) -> Scan:
     """Continue an interrupted scan in its own file. `missing()` gives the indices of its missing frames.
 
     `path`: the final name that was given to create, or the scan file (.npz.part). `shape`, `dtype`: what the scan is expected
     to have; ScanShapeError if it has another. `on_progress(done, total)`: bytes compared with their checksums, if the scan
-    may have lost frames. `flush_interval_s`, `incomplete`, `casting`, `on_error`: as in create.
+    may have lost frames. `flush_interval_s`, `incomplete`, `casting`, `on_error`, `burst_bytes`, `cached_bytes`: as in
+    create.
 
     Raises ScanInUseError if a living process writes the scan, BadFileError if it is damaged, StorageOSError if there is none.
     On a file system without locks it is unknown whether a living process writes it: StorageOSError, unless `force` is True,
     which states that none does.
     """
     options: dict[str, Any] = {
+        "flush_interval_s": flush_interval_s,
         "incomplete": incomplete,
         "casting": casting,
         "on_progress": on_progress,
         "on_error": on_error,
+        "burst_bytes": burst_bytes,
+        "cached_bytes": cached_bytes,
     }
-    return resume_scan(
-        user_path(path), shape=shape, dtype=dtype, flush_interval_s=flush_interval_s, force=force, **options
-    )
+    return resume_scan(user_path(path), shape=shape, dtype=dtype, force=force, **options)
 
 
 def resume_scan(
@@ -261,18 +265,15 @@ def resume_scan(
     *,
     shape: Any = None,
     dtype: Any = None,
-    flush_interval_s: float | None = 1.0,
     force: bool = False,
     on_progress: Progress | None = None,
-    incomplete: str = "fill",
     verify: bool = False,
     keep_doubtful: bool = False,
     is_over: bool = False,
-    casting: str = "same_value",
-    on_error: ErrorHandler | None = None,
+    **options: Any,
 ) -> Scan:
     """As resume. `is_over`: no more frames will be written; `verify`, `keep_doubtful`: as in recover."""
-    interval_s = check_options(flush_interval_s, incomplete, casting, on_error)
+    checked = check_options(**options)
     store = open_store(path, verify=verify, keep_doubtful=keep_doubtful, force=force, on_progress=on_progress)
     try:
         if not is_over:
@@ -284,8 +285,7 @@ def resume_scan(
                 f"scan {store.path} has {d.dtype} {d.shape}, expected {wanted[1]} {wanted[0]}; pass its own, or none"
             )
         grid_is_known = d.grid_ndim > 0 or store.frames_written > 0  # else the first index sets it
-        options: dict[str, Any] = {"incomplete": incomplete, "casting": casting, "on_error": on_error}
-        return Scan(store, flush_interval_s=interval_s, grid_is_known=grid_is_known, **options)
+        return Scan(store, grid_is_known=grid_is_known, **checked)
     except BaseException:
         try:
             store.close()

@@ -1,4 +1,4 @@
-"""The two background threads of a scan: one takes checksums, one flushes."""
+"""The background threads of a scan: one takes checksums, one flushes, one writes frames back and drops their pages."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ..store import ScanStore
 from .checksum_thread import ChecksumThread
 from .flush_thread import FlushThread
 from .lifecycle import Lifecycle
+from .write_behind_thread import WriteBehindThread
 
 log = logging.getLogger("lys_storage")
 DROP_WAIT_S = 10.0
@@ -24,12 +25,21 @@ class BackgroundWorkers:
     """
 
     def __init__(
-        self, store: ScanStore, lifecycle: Lifecycle, flush_interval_s: float | None, on_error: ErrorHandler
+        self,
+        store: ScanStore,
+        lifecycle: Lifecycle,
+        flush_interval_s: float | None,
+        on_error: ErrorHandler,
+        *,
+        burst_bytes: int | None = None,
+        cached_bytes: int | None = None,
     ) -> None:
         self._store, self._lifecycle, self._on_error = store, lifecycle, on_error
         self._flush_interval_s = flush_interval_s
         self._flush_thread: FlushThread | None = None
         self._checksum_thread: ChecksumThread | None = None
+        self._write_behind: WriteBehindThread | None = None
+        self._burst_bytes, self._cached_bytes = burst_bytes, cached_bytes
 
     def notify_written(self) -> None:
         """Called by the writer after frames, once `wake_at_bytes` dirty bytes have accumulated."""
@@ -51,12 +61,17 @@ class BackgroundWorkers:
             table.wake_at_bytes, flush_thread.flush_pending = 0, False
             checksum_thread.wake_after_interrupt()
             raise
+        if self._write_behind is not None:
+            self._write_behind.throttle()
 
     def _start(self) -> FlushThread | None:
         with self._lifecycle.lock:
             if self._flush_thread is None and self._lifecycle.is_open:
                 flush_thread = FlushThread(self._store, self._flush_interval_s, self._on_error)
-                self._checksum_thread = ChecksumThread(self._store, flush_thread.notify_checksummed, self._on_error)
+                self._checksum_thread = ChecksumThread(self._store, self._on_error)
+                self._write_behind = WriteBehindThread(
+                    self._store, self._burst_bytes, self._cached_bytes, flush_thread.flush_now
+                )
                 self._flush_thread = flush_thread
             return self._flush_thread
 
@@ -69,6 +84,8 @@ class BackgroundWorkers:
         if flush_thread is None or checksum_thread is None:
             return
         wait = wait and not self._is_current
+        if self._write_behind is not None:
+            self._write_behind.stop()
         checksum_thread.stop()
         flush_thread.stop(wait=wait)
         if wait:

@@ -12,11 +12,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
 
 from ..callbacks import ErrorHandler, notify_error
 from ..errors import ScanClosedError
-from ..journal import Span
 from ..store import ScanStore
 
 log = logging.getLogger("lys_storage")
@@ -38,11 +36,11 @@ def checksum_batch_bytes(frame_bytes: int) -> int:
 class ChecksumThread:
     """Takes checksums of each `batch_bytes` of dirty frames, and of all dirty frames every LATEST_S.
 
-    `on_batch(span, came)` is called in the thread, after the checksums of each batch; `on_error` if they fail.
+    `on_error` is called in the thread if they fail.
     """
 
-    def __init__(self, store: ScanStore, on_batch: Callable[[Span, int], None], on_error: ErrorHandler) -> None:
-        self._store, self._on_batch, self._on_error = store, on_batch, on_error
+    def __init__(self, store: ScanStore, on_error: ErrorHandler) -> None:
+        self._store, self._on_error = store, on_error
         self.batch_bytes = checksum_batch_bytes(store.description.frame_bytes)
         self._wake, self._ended = threading.Event(), threading.Event()
         self._thread_lock = threading.Lock()  # guards _thread
@@ -102,7 +100,7 @@ class ChecksumThread:
                     self._all_due_s = None
                     self._checksum_all()
                 elif self._batch_is_due:
-                    self._on_batch(*self._store.checksum_batch(self.batch_bytes))
+                    self._store.checksum_batch(self.batch_bytes)
             except ScanClosedError:
                 return
             except Exception as error:
@@ -123,7 +121,7 @@ class ChecksumThread:
 
     def _checksum_all(self) -> None:
         begin = time.monotonic()
-        self._on_batch(*self._store.checksum_all())
+        self._store.checksum_all()
         end = time.monotonic()
         self._not_before_s = end + _SHARE * (end - begin)
 

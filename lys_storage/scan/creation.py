@@ -77,6 +77,8 @@ def create(
     incomplete: str = "fill",
     casting: str = "same_value",
     on_error: ErrorHandler | None = None,
+    burst_bytes: int | None = None,
+    cached_bytes: int | None = None,
 ) -> Scan:
     """Begin a scan of `shape` and `dtype` that becomes the export `path`, a .npz. Use it in a `with` block.
 
@@ -96,6 +98,10 @@ def create(
         casting: "same_value" refuses a frame of another dtype if a value would change (floating dtypes may round);
             "unsafe" converts without a check.
         on_error: Called, in a background thread, with the error of a flush or checksum that fails. None: it is logged.
+        burst_bytes: Linux: how many bytes the writer may be ahead of the disk; beyond that a write waits. None: an eighth of
+            the available memory, at most 1 GiB.
+        cached_bytes: Linux: how many bytes of the newest frames stay in the page cache, for a live view. None: an eighth of
+            the available memory, at most 64 MiB.
 
     Raises NameTakenError if `path`, or a scan in progress of that name, exists; DiskFullError if there is not enough space,
     which is claimed now; ScanShapeError and AxisLengthError for values that no scan can have; StorageOSError if the system
@@ -106,15 +112,10 @@ def create(
         raise ScanShapeError(
             "numbered and overwrite are both True: a numbered scan replaces no file; choose one of them"
         )
-    given: dict[str, Any] = {
-        "fill_value": fill_value,
-        "axes": axes,
-        "axis_names": axis_names,
-        "units": units,
-        "note": note,
-    }
+    given: dict[str, Any] = {"fill_value": fill_value, "axes": axes, "axis_names": axis_names, "units": units}
     how: dict[str, Any] = {"flush_interval_s": flush_interval_s, "incomplete": incomplete, "casting": casting}
-    how |= {"grid_ndim": grid_ndim, "on_error": on_error, "numbered": numbered, "replace_existing": overwrite}
+    how |= {"on_error": on_error, "burst_bytes": burst_bytes, "cached_bytes": cached_bytes}
+    given |= {"note": note, "grid_ndim": grid_ndim, "numbered": numbered, "replace_existing": overwrite}
     return begin_scan(final.parent, export_stem(final.name), shape, dtype, **given, **how)
 
 
@@ -132,11 +133,8 @@ def begin_scan(
     units: Iterable[str | None] | None = None,
     note: Mapping[Any, Any] | None = None,
     grid_ndim: int | None = None,
-    flush_interval_s: float | None = 1.0,
-    on_error: ErrorHandler | None = None,
     preallocate: bool = True,
-    incomplete: str = "fill",
-    casting: str = "same_value",
+    **options: Any,
 ) -> Scan:
     """Claim a name and its space, and make the files of the scan. `fill_value`, `incomplete`, ...: as in create.
 
@@ -145,7 +143,7 @@ def begin_scan(
     durable.
     """
     folder = absolute(folder)  # the process may change its working directory
-    interval_s = check_options(flush_interval_s, incomplete, casting, on_error)
+    checked = check_options(**options)
     check_names(folder, stem, numbered=numbered, replaces=replace_existing)
     plan = _plan(shape, dtype, fill_value, axes, axis_names, units, note, grid_ndim)
     plan.check_is_read_again(folder, stem, numbered, note or {})
@@ -157,17 +155,14 @@ def begin_scan(
     try:
         final = export_name(stem) if number is None else numbered_name(stem, number)
         description = plan.describe(final, stem, number, replace_existing and not numbered)
-        store, space = _make_files(plan, file, description, on_error or log_error, preallocate)
+        store, space = _make_files(plan, file, description, checked["on_error"] or log_error, preallocate)
         return Scan(
             store,
             space=space,
-            flush_interval_s=interval_s,
-            on_error=on_error,
             grid_is_known=grid_ndim is not None,
             metadata_is_trusted=True,
             note=note if isinstance(note, dict) else None,
-            incomplete=incomplete,
-            casting=casting,
+            **checked,
         )
     except BaseException as error:
         try:  # at once: a second interrupt may come in any call

@@ -1,9 +1,4 @@
-"""The thread that waits for the disk: it flushes each interval, and starts the kernel's write-back in between.
-
-Early write-back leaves a sync little to do, and the kernel need not throttle the writer. It makes nothing durable, and is done
-where it costs nothing: not right after the first frames, because a short burst ends before it is on the disk; not for frames
-that are far apart, because the kernel can merge adjacent pages later; not during a flush, which would wait for it too.
-"""
+"""The thread that flushes each interval."""
 
 from __future__ import annotations
 
@@ -12,25 +7,16 @@ import threading
 import time
 
 from ..callbacks import ErrorHandler, notify_error
-from ..disk import WRITES_BACK
 from ..errors import LysStorageError, ScanClosedError
-from ..journal import Span
-from ..store import ScanStore, join
+from ..store import ScanStore
 
 log = logging.getLogger("lys_storage")
 AGAIN_S = 1.0
 """The wait before a failed flush is repeated."""
-AFTER_S = 0.2
-"""The wait after the first frames before write-back begins."""
-_APART = 2
-"""Frames that are spread over more than this many times their own bytes are far apart."""
-_WHOLE = 1 << 21
-"""Bytes. Write-back ends at a multiple: the kernel caches a file in folios of up to this size, and the last is being written."""
-_PIECE = 1 << 22
 
 
 class FlushThread:
-    """Flushes `interval_s` after frames were written (None: never), and starts write-back in between.
+    """Flushes `interval_s` after frames were written (None: never).
 
     `on_error` is called with the error of a failed flush, which is repeated.
     """
@@ -38,16 +24,9 @@ class FlushThread:
     def __init__(self, store: ScanStore, interval_s: float | None, on_error: ErrorHandler) -> None:
         self._store, self._interval, self._on_error = store, interval_s, on_error
         self.flush_pending = False  # frames were written since the last flush began
-        self._lock = threading.Lock()  # guards _bytes
-        self._bytes: Span = (0, 0)  # to be written back
-        self._waiting: tuple[Span, int] = (
-            (0, 0),
-            0,
-        )  # frames that wait for older ones, and how many of their bytes are new
         self._flushing = threading.Lock()  # held from before a flush until its error handler has returned
         self._wake = threading.Event()
-        self._ended = self._flushes_last = False
-        self._write_back_s = time.monotonic() + AFTER_S
+        self._ended = self._flushes_last = self._flushes_now = False
         self._thread = threading.Thread(target=self._run, name="lys_storage flush", daemon=True)
         try:
             self._thread.start()
@@ -67,30 +46,15 @@ class FlushThread:
         self.flush_pending = True
         self._wake.set()
 
-    def notify_checksummed(self, span: Span, came: int) -> None:
-        """Write back the frames of `span`, of which `came` bytes are new. They have a checksum.
-
-        Frames without one are not written back: if the kernel lost such a frame, its bytes would not show it.
-        """
-        table = self._store.table
-        span, came = self._waiting = (join(self._waiting[0], span), self._waiting[1] + came)
-        if table.dirty_backlog:  # frames before these have no checksum yet
-            return
-        self._waiting = ((0, 0), 0)
-        unchecked = table.dirty[0] if table.dirty[0] < table.dirty[1] else span[1]
-        first, stop = (table.array_offset + number * table.frame_bytes for number in (span[0], min(span[1], unchecked)))
-        if WRITES_BACK and came * _APART >= stop - first:
-            with self._lock:
-                self._bytes = join(self._bytes, (first, stop))
-            self._wake.set()
+    def flush_now(self) -> None:
+        """A write-back has failed: the next flush, which is due now, writes its frames again."""
+        self._flushes_now = True
+        self._wake.set()
 
     def _run(self) -> None:
         due: float | None = None
         while not self._ended:
-            times = [] if due is None else [due]
-            if self._bytes[0] < self._bytes[1]:
-                times.append(self._write_back_s)
-            self._wake.wait(max(0.0, min(times) - time.monotonic()) if times else None)
+            self._wake.wait(None if due is None else max(0.0, due - time.monotonic()))
             self._wake.clear()
             if self._flushes_last and not self._ended:
                 with self._flushing:
@@ -98,11 +62,10 @@ class FlushThread:
                 return
             if due is None and self.flush_pending and self._interval is not None:
                 due = time.monotonic() + self._interval
-            if due is not None and time.monotonic() >= due:
+            if self._flushes_now or (due is not None and time.monotonic() >= due):
+                self._flushes_now = False
                 with self._flushing:
                     due = self._flush()
-            elif time.monotonic() >= self._write_back_s:
-                self._write_back(due)
 
     def _flush(self) -> float | None:
         """Flush. Returns the time at which a failed flush is to be repeated, else None."""
@@ -121,23 +84,12 @@ class FlushThread:
             return time.monotonic() + max(self._interval or 0.0, AGAIN_S)
         return None
 
-    def _write_back(self, due: float | None) -> None:
-        """Start write-back of the bytes that wait for it, until the next flush is due."""
-        while not self._ended and (due is None or time.monotonic() < due):
-            with self._lock:
-                first, stop = (at // _WHOLE * _WHOLE for at in self._bytes)
-                upto = min(first + _PIECE, stop)
-                self._bytes = (upto, self._bytes[1]) if upto < stop else (0, 0)
-            if first >= stop:
-                return
-            self._store.file.begin_write_back(first, upto - first)
-
     @property
     def is_current(self) -> bool:
         return threading.current_thread() is self._thread
 
     def stop(self, *, wait: bool) -> None:
-        """End the thread. `wait`: for a running flush, but not for write-back. Hold no lock that it may need."""
+        """End the thread. `wait`: for a running flush. Hold no lock that it may need."""
         self._ended = True
         self._wake.set()
         if wait:

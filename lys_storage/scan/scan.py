@@ -56,6 +56,8 @@ class Scan(ScanView):
         note: dict[Any, Any] | None = None,
         incomplete: str = "fill",
         casting: str = "same_value",
+        burst_bytes: int | None = None,
+        cached_bytes: int | None = None,
     ) -> None:
         """`metadata_is_trusted`: this process wrote axes and note, so unpickling them is safe. The others: as in create."""
         on_error = on_error or log_error
@@ -63,7 +65,9 @@ class Scan(ScanView):
         self._store, self._incomplete, self._is_released = store, incomplete, False
         lifecycle = Lifecycle()
         self._space = space or ScanSpace(store, on_error)
-        self._workers = BackgroundWorkers(store, lifecycle, flush_interval_s, on_error)
+        self._workers = BackgroundWorkers(
+            *(store, lifecycle, flush_interval_s, on_error), burst_bytes=burst_bytes, cached_bytes=cached_bytes
+        )
         self._metadata = ScanMetadata(store, note, is_trusted=metadata_is_trusted)
         self._map = ArrayMap(store)
         self._writer = FrameWriter(

@@ -7,5 +7,16 @@ from .frame_table import FrameTable
 from .hotpath import COMPILED, NOT_STORED, STORED, STORED_WAKE
 from .scan_store import ScanStore
 from .spans import join
+from .write_behind import WriteBehind
 
-__all__ = ["COMPILED", "NOT_STORED", "STORED", "STORED_WAKE", "Checksummer", "FrameTable", "ScanStore", "join"]
+__all__ = [
+    "COMPILED",
+    "NOT_STORED",
+    "STORED",
+    "STORED_WAKE",
+    "Checksummer",
+    "FrameTable",
+    "ScanStore",
+    "WriteBehind",
+    "join",
+]

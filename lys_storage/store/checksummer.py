@@ -20,6 +20,7 @@ from ..journal import BLOCK_CHECKSUMMED, CHECKSUMMED, CHECKSUMMING, TABLE_STEP, 
 from .frame_table import FrameTable
 from .hotpath import read_checksums
 from .spans import join
+from .write_behind import WriteBehind
 
 READ_SIZE = 1 << 20
 _PIECE = 1 << 17  # bytes of a read without the GIL: they are still in the CPU cache when their CRC is computed
@@ -36,8 +37,8 @@ class Checksummer:
     caller of checksum() takes both, in this order, in its own `with` statement.
     """
 
-    def __init__(self, table: FrameTable) -> None:
-        self._table = table
+    def __init__(self, table: FrameTable, behind: WriteBehind | None = None) -> None:
+        self._table, self._behind = table, behind or WriteBehind(table)
         self._buffers: list[memoryview] = []  # reused: new memory costs more than the read into it
         self.after_fork_in_child()
         register_for_forks(self)
@@ -118,8 +119,11 @@ class Checksummer:
             )
         finally:
             self._buffers.append(buffer)
-        if isinstance(done, bool):
-            return (0, 0) if done else None
+        if done is True:
+            self._behind.add(first, stop)
+            return 0, 0
+        if done is False:
+            return None
         sums = np.frombuffer(done, np.uint32)
         if len(sums) < b - a:
             sums = self.sums(range(a, b), size * per_block)  # raises the error of the read
@@ -134,8 +138,10 @@ class Checksummer:
         units = range(first // per_block, stop // per_block)
         sums = self.sums(units, table.frame_bytes * per_block)
         with table.lock:
-            if not table.is_in_flight(first, stop) and states.end_checksum_run(first, stop, sums):
-                return 0, 0
+            done = not table.is_in_flight(first, stop) and states.end_checksum_run(first, stop, sums)
+        if done:
+            self._behind.add(first, stop)
+            return 0, 0
         return self._commit_run(first, stop, sums)
 
     def _commit_run(self, first: int, stop: int, sums: Sums) -> Span:
@@ -185,6 +191,7 @@ class Checksummer:
             states.end_block_checksums(first, blocks[whole], block_sums[whole], rows[whole].ravel())
             states.end_checksum(first, loose[still], own_sums[still])
             states.cancel_checksum_of(first, broken)
+        self._behind.add_scattered(first + np.sort(np.concatenate((rows[whole].ravel(), loose[still]))))
         return (first + int(broken[0]), first + int(broken[-1]) + 1) if broken.size else (0, 0)
 
     def split_blocks(self, first: int, stop: int) -> bool:

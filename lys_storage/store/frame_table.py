@@ -6,7 +6,6 @@ and its lock.
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ from ..disk import File, Frame, register_for_forks
 from ..errors import ScanClosedError
 from ..format import Description, FrameLayout, LayoutChanged, journal_path
 from ..journal import FrameStates, Journal, Span
-from .hotpath import TableState
+from .dirty_frames import DirtyFrames
 from .spans import join
 
 FORKED = "it belongs to the process from which this one was forked: write frames there"
@@ -24,7 +23,7 @@ _LOOK_AGAIN_S = 0.5
 """A waiting thread checks again after this time: a second interrupt may prevent its notification."""
 
 
-class FrameTable(TableState):
+class FrameTable(DirtyFrames):
     """The scan file, its journal, and what the threads of the scan share; see hotpath.TableState.
 
     `lock` guards the states and checksums of frames, and every attribute here. It is held briefly, never while bytes of frames
@@ -38,10 +37,6 @@ class FrameTable(TableState):
     states: FrameStates
     description: Description
     layout: FrameLayout
-    dirty_backlog: list[Span]  # moved here from `dirty`, still without checksums
-    taken: Span  # their checksums are being computed; if no thread does so, left by an error or an interrupt
-    unsynced: Span  # written since the last successful sync, except `dirty`
-    syncing: Span  # being synced; if no thread does so, left by an error or an interrupt
     successor: tuple[Journal, File] | None  # they are replacing the scan's, first on disk
 
     def __init__(self, file: File, journal: Journal) -> None:
@@ -85,6 +80,7 @@ class FrameTable(TableState):
                 "unsynced": (0, 0),
                 "syncing": (0, 0),
                 "successor": None,
+                "prepare_frames": 0,
             }
         )
 
@@ -133,23 +129,38 @@ class FrameTable(TableState):
                 size = self.frame_bytes
                 if layout is not self.accepting_layout or in_flight or states.is_data(number):
                     return False
+                if self.prepare_frames and (not number % self.prepare_frames or not states.raw[number - 1]):
+                    span = self._prepared_with(number)
                 states.begin_write_one(number)
                 in_flight.append(span)
-            self.file.write_frame(frame, self.array_offset + number * size, size)
+            if span[1] - span[0] == 1:
+                self.file.write_frame(frame, self.array_offset + number * size, size)
+            else:
+                before, after = (number - span[0]) * size, (span[1] - number - 1) * size
+                self.file.write_between_zeros(frame, self.array_offset + number * size, size, before, after)
             with self.lock:
                 states.end_write_one(number)
                 self.frames_written += 1
                 first, stop = self.dirty
-                self.dirty = (first, number + 1) if number == stop else join((first, stop), span)
+                self.dirty = (first, number + 1) if number == stop else join((first, stop), (number, number + 1))
                 self.dirty_bytes += size
                 in_flight.remove(span)
                 if self.waiting:
                     self.changed.notify_all()
         except BaseException:
-            self.aborted.append(span)
-            self.settle()
+            self._abort(span)
             raise
         return True
+
+    def _prepared_with(self, number: int) -> Span:
+        """The frames that get zeros when `number` is written: those of its run of `prepare_frames`, if none was begun."""
+        first = number - number % self.prepare_frames
+        stop = min(first + self.prepare_frames, self.frames)
+        return (number, number + 1) if any(self.states.of(first, stop)) else (first, stop)
+
+    def _abort(self, span: Span) -> None:
+        self.aborted.append(span)
+        self.settle()
 
     def write_adjacent(self, layout: FrameLayout, first: int, frames: list[Frame]) -> bool:
         """write_one() for frames of consecutive numbers, in one system call. False: write each of them separately."""
@@ -168,8 +179,7 @@ class FrameTable(TableState):
                 self.states.end_write(*span)
                 self._commit(span, count)
         except BaseException:
-            self.aborted.append(span)
-            self.settle()
+            self._abort(span)
             raise
         return True
 
@@ -281,70 +291,3 @@ class FrameTable(TableState):
         with self.lock:
             self.accepting_layout = None
             self.wait_for(lambda: not self.in_flight)
-
-    # -- what needs a checksum, and what needs a sync -------------------------------------------------------------
-
-    @property
-    def has_dirty(self) -> bool:
-        first, stop = join(self.dirty, self.taken)
-        return first < stop or bool(self.dirty_backlog)
-
-    def take_dirty(self) -> Span:
-        """See take_all."""
-        return self.take_all()[0]
-
-    def take_all(self) -> tuple[Span, int]:
-        """A span that covers all frames without a checksum, and how many bytes of it were written. It becomes `taken` and
-        unsynced, and is no longer dirty."""
-        with self.lock:
-            written = self.dirty_bytes + sum(stop - first for first, stop in self.dirty_backlog) * self.frame_bytes
-            span = functools.reduce(join, self.dirty_backlog, join(self.taken, self.dirty))
-            unsynced = join(self.unsynced, self.dirty)
-            self.taken, self.unsynced = span, unsynced
-            self.dirty, self.dirty_bytes, self.dirty_backlog = (0, 0), 0, []
-            return span, written
-
-    def take_batch(self, size: int) -> tuple[Span, int]:
-        """A span of about `size` bytes of frames without a checksum, and how many bytes of it were written.
-
-        The newest frames are first: they are still in the CPU caches. A reader that falls behind the caches would read
-        everything from memory, more slowly than frames are written. The others wait in the backlog until no frame is new.
-        """
-        with self.lock:
-            dirty = join(self.dirty, self.taken)
-            self.dirty, self.taken = dirty, (0, 0)
-            backlog, unsynced, dirty_bytes = self.dirty_backlog, self.unsynced, self.dirty_bytes
-            if dirty_bytes >= size:
-                span, written, unsynced = dirty, dirty_bytes, join(unsynced, dirty)
-                dirty, dirty_bytes = (0, 0), 0
-                dense = written >= (span[1] - span[0]) * self.frame_bytes
-            elif backlog:
-                span, backlog, dense = backlog[-1], backlog[:-1], True
-                written = (span[1] - span[0]) * self.frame_bytes
-            else:
-                return (0, 0), 0
-            cut = self._cut_of(span, size) if dense else span[0]
-            if span[0] < cut:
-                backlog = [*backlog, (span[0], cut)]
-                written = (span[1] - cut) * self.frame_bytes
-            self.taken, self.unsynced, self.dirty_backlog = (cut, span[1]), unsynced, backlog
-            self.dirty, self.dirty_bytes = dirty, dirty_bytes
-            return self.taken, written
-
-    def _cut_of(self, span: Span, size: int) -> int:
-        """The first frame, at a block, of the last `size` bytes of a span; the span's first if there is not much more."""
-        per_block = self.states.per_block
-        cut = (span[1] - max(1, size // self.frame_bytes)) // per_block * per_block
-        return cut if 2 * (span[1] - cut) <= span[1] - span[0] else span[0]
-
-    def mark_dirty(self, span: Span) -> None:
-        with self.lock:
-            self.dirty = join(self.dirty, span)
-
-    def mark_all_dirty(self) -> None:
-        self.mark_dirty((0, self.frames))
-
-    def mark_unsynced(self, span: Span) -> None:
-        """A sync of `span` has failed. The kernel may also have dropped bytes of frames in flight."""
-        with self.lock:
-            self.unsynced = functools.reduce(join, self.in_flight, join(self.unsynced, span))

@@ -41,7 +41,8 @@ class TableState:
     `in_flight`: the spans that are being written. `aborted`: those that failed, see FrameTable.settle. `dirty`: a span that
     covers all frames without a checksum, except those of FrameTable.dirty_backlog and `taken`. `dirty_bytes`: bytes written
     since `dirty` was last taken. `wake_at_bytes`: wake the background threads at so many. `waiting`: how many threads wait for
-    `changed`.
+    `changed`. `prepare_frames`: the first frame of each run of so many is written with zeros for the others, in Python;
+    0: none is.
     """
 
     file: File
@@ -59,6 +60,7 @@ class TableState:
     dirty_bytes = 0
     wake_at_bytes = 0
     waiting = 0
+    prepare_frames = 0
 
     def assign(self, values: dict[str, Any]) -> None:
         """Set all these attributes in one compiled call: no interrupt can come in between."""

@@ -17,6 +17,7 @@ from ..journal import BLOCK_CHECKSUMMED, CHECKSUMMED, CHECKSUMMING, REWRITING, C
 from .checksummer import Checksummer
 from .frame_table import FrameTable
 from .syncer import Syncer
+from .write_behind import WriteBehind
 
 REDO_LIMIT = 64 << 20
 """Bytes of records after which a rewrite is followed by a flush and its checkpoint."""
@@ -28,8 +29,11 @@ class Rewriter:
     `redo_lock` guards the redo log and the pending records. It may be taken while the checksum lock is held.
     """
 
-    def __init__(self, table: FrameTable, checksummer: Checksummer, syncer: Syncer) -> None:
+    def __init__(
+        self, table: FrameTable, checksummer: Checksummer, syncer: Syncer, behind: WriteBehind | None = None
+    ) -> None:
         self._table, self._checksummer, self._syncer = table, checksummer, syncer
+        self._behind = behind or WriteBehind(table)
         self._redo: RedoLog | None = None
         self._pending: list[RedoRecord] = []  # in the redo log, and not yet in the scan file
         self._epoch_is_durable = True  # False from before it changes until it has been synced, or longer
@@ -90,6 +94,7 @@ class Rewriter:
         first = (record.offset - table.array_offset) // table.frame_bytes
         stop = first + record.size // table.frame_bytes
         assert self._redo is not None
+        self._behind.begin_overwrite()
         with table.lock:
             table.states.begin_rewrite(first, stop)
         self._redo.apply(record, table.file)

@@ -24,6 +24,7 @@ from .checksummer import Checksummer
 from .frame_table import FrameTable
 from .rewriter import Rewriter
 from .syncer import Syncer
+from .write_behind import WriteBehind
 
 
 class ScanStore:
@@ -35,9 +36,10 @@ class ScanStore:
 
     def __init__(self, file: File, journal: Journal) -> None:
         self.table = FrameTable(file, journal)
-        self._checksummer = Checksummer(self.table)
-        self._syncer = Syncer(self.table, self._checksummer)
-        self._rewriter = Rewriter(self.table, self._checksummer, self._syncer)
+        self.write_behind = WriteBehind(self.table)
+        self._checksummer = Checksummer(self.table, self.write_behind)
+        self._syncer = Syncer(self.table, self._checksummer, self.write_behind)
+        self._rewriter = Rewriter(self.table, self._checksummer, self._syncer, self.write_behind)
         self.published: Path | None = None
         self.exported_as: Description | None = None
         self.last_write: datetime | None = None

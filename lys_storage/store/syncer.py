@@ -6,17 +6,19 @@ sync are therefore rewritten first.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
 import threading
 
-from ..disk import register_for_forks, rewrite_range, sync_folder
+from ..disk import PAGE, register_for_forks, rewrite_range, sync_folder
 from ..errors import StorageOSError
 from ..journal import BLOCK_CHECKSUMMED, CHECKSUMMED, CHECKSUMMING, WRITTEN, Span
 from .checksummer import Checksummer
 from .frame_table import FrameTable
 from .spans import join
+from .write_behind import WriteBehind
 
 
 class Syncer:
@@ -26,11 +28,12 @@ class Syncer:
     files are durable.
     """
 
-    def __init__(self, table: FrameTable, checksummer: Checksummer) -> None:
-        self._table, self._checksummer = table, checksummer
+    def __init__(self, table: FrameTable, checksummer: Checksummer, behind: WriteBehind | None = None) -> None:
+        self._table, self._checksummer, self._behind = table, checksummer, behind or WriteBehind(table)
         if table.journal.file_sync_failed:
             table.mark_unsynced((0, table.frames))
         self._has_failed = False  # the last sync failed or was interrupted
+        self._repaired = 0  # how many failures of write-backs have been repaired
         self._lost: dict[int, int] = {}  # first frame and count of lost frames that no error has reported yet
         self._has_flushed = self._directory_is_synced = False
         self._was_resumed = table.frames_written > 0
@@ -51,26 +54,41 @@ class Syncer:
 
         The caller holds `flush_lock`.
         """
-        table = self._table
+        table, behind = self._table, self._behind
+        failures = behind.sync_begins()
         try:
-            with table.lock:
-                span = join(table.syncing, table.unsynced)
-                if self._has_failed:  # frames that were in flight then may be written now
-                    span = functools.reduce(join, table.in_flight, join(span, table.dirty))
-                table.syncing, table.unsynced = span, (0, 0)
-            if self._has_failed or table.journal.file_sync_failed:
-                self._rewrite(span)
-            self._has_failed = True  # first: an interrupt may prevent that a failure is recorded
-            table.file.sync()
+            self._sync_file(failures)
+            behind.sync_ended(good=True)
         except BaseException:
             table.mark_unsynced(table.syncing)
             table.journal.file_sync_failed = True
+            behind.sync_ended(good=False)
             raise
-        table.journal.file_sync_failed = False
-        table.syncing, self._has_failed = (0, 0), False
+        table.syncing, self._has_failed, self._repaired = (0, 0), False, failures
         if self._lost:
             lost, self._lost = sum(self._lost.values()), {}
             text = f"fsync failed and {lost} frames were lost; write them again, or they will be reported missing"
+            raise StorageOSError(errno.EIO, text, os.fspath(table.path))
+
+    def _sync_file(self, failures: int) -> None:
+        """`failures`: of write-backs, so far. Their pages may be clean now, and not on the disk."""
+        table = self._table
+        has_failed = self._has_failed or failures != self._repaired
+        with table.lock:
+            span = join(table.syncing, table.unsynced)
+            if has_failed:  # frames that were in flight then may be written now
+                span = functools.reduce(join, table.in_flight, join(span, table.dirty))
+            table.syncing, table.unsynced = span, (0, 0)
+        if failures != self._repaired:
+            with contextlib.suppress(StorageOSError):
+                table.file.sync()  # it reports that error again, and everything since the last good sync is rewritten below
+        if has_failed or table.journal.file_sync_failed:
+            self._rewrite(span)
+        self._has_failed = True  # first: an interrupt may prevent that a failure is recorded
+        table.file.sync()
+        table.journal.file_sync_failed = False
+        if self._behind.failures != failures:
+            text = "pages could not be written back while it was synced; the next sync writes them again"
             raise StorageOSError(errno.EIO, text, os.fspath(table.path))
 
     def end_flush(self) -> None:
@@ -105,6 +123,13 @@ class Syncer:
             while at < span[1]:
                 at = self._rewrite_unit(at)
 
+    def _with_pages(self, unit: Span) -> Span:
+        """The frames that have bytes in the pages of `unit`: these pages are written as a whole."""
+        table = self._table
+        first, stop = table.offset_of(unit[0]) // PAGE * PAGE, -(-table.offset_of(unit[1]) // PAGE) * PAGE
+        frames = (first - table.array_offset) // table.frame_bytes, -(-(stop - table.array_offset) // table.frame_bytes)
+        return max(0, frames[0]), min(frames[1], table.frames)
+
     def _unit_of(self, frame: int) -> Span:
         """Holding the table's lock: the frames that share a checksum with `frame`."""
         states = self._table.states
@@ -116,11 +141,11 @@ class Syncer:
     def _rewrite_unit(self, frame: int) -> int:
         """Rewrite the unit of `frame`; returns the first frame after it. Frames that fail their checksum are lost."""
         table, states = self._table, self._table.states
-        unit: Span = (0, 0)
+        unit = pages = (0, 0)
         try:
             with table.lock:
-                while table.is_in_flight(*(unit := self._unit_of(frame))):
-                    table.wait_for(lambda: not table.is_in_flight(*unit))
+                while table.is_in_flight(*(pages := self._with_pages(unit := self._unit_of(frame)))):
+                    table.wait_for(lambda: not table.is_in_flight(*pages))
                 first, stop = unit
                 state = states.raw[frame]
                 if state not in (WRITTEN, CHECKSUMMING, CHECKSUMMED, BLOCK_CHECKSUMMED):
@@ -130,16 +155,17 @@ class Syncer:
                     (states.block_checksums, first // states.per_block) if in_block else (states.checksums, first)
                 )
                 expected = None if state in (WRITTEN, CHECKSUMMING) else int(sums[at])
-                table.in_flight.append(unit)
+                table.in_flight.append(pages)
+            self._behind.begin_overwrite()
             crc = rewrite_range(table.file, table.offset_of(first), (stop - first) * table.frame_bytes)
             with table.lock:
                 if expected is not None and crc != expected:
                     self._lost[first] = stop - first
                     states.invalidate(first, stop)
                     table.recount()
-                table.end_flight(unit)
+                table.end_flight(pages)
         except BaseException:
-            table.aborted.append(unit)
+            table.aborted.append(pages)
             table.settle()
             raise
         return stop

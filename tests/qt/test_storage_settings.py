@@ -52,6 +52,8 @@ def test_a_new_storage_has_the_defaults_of_lys_instr(qapp: Any) -> None:
         ("flushInterval", None),
         ("flushInterval", 2.5),
         ("incomplete", "trim"),
+        ("burstBytes", 1 << 20),
+        ("cachedBytes", 0),
     ],
 )
 def test_every_setting_is_readable_and_writable_and_a_keyword(make_storage: Any, name: str, value: Any) -> None:
@@ -87,6 +89,8 @@ REFUSED = [
     *(("flushInterval", value, ValueError) for value in (-1, -0.1, math.nan, math.inf, -math.inf, 1e300, 10**400)),
     *(("incomplete", value, TypeError) for value in (42, None, True, b"fill", ["fill"], np.array(["fill"]))),
     *(("incomplete", value, ValueError) for value in ("", "cut", "Fill")),
+    *((name, value, TypeError) for name in ("burstBytes", "cachedBytes") for value in ("1G", 1.5, True, [1], math.inf)),
+    *((name, value, ValueError) for name in ("burstBytes", "cachedBytes") for value in (-1, np.int64(-5))),
 ]
 
 
@@ -122,6 +126,7 @@ def test_a_value_that_a_property_cannot_have_is_refused_when_it_is_set(
         ("flushInterval", None, None),
         ("flushInterval", 0, 0.0),
         ("dtype", None, np.dtype(float)),
+        ("burstBytes", np.int64(4096), 4096),
     ],
     ids=repr,
 )

@@ -27,6 +27,8 @@ SETTINGS = {
     "dtype": None,
     "flushInterval": 1.0,
     "incomplete": "fill",
+    "burstBytes": None,
+    "cachedBytes": None,
 }
 
 

@@ -48,6 +48,20 @@ def test_a_flush_interval_that_would_end_the_flush_thread_is_refused(tmp_path: P
     lys_storage.resume(tmp_path / "data.npz").close()
 
 
+@pytest.mark.parametrize("name", ["burst_bytes", "cached_bytes"])
+@pytest.mark.parametrize(
+    "value", [-1, 1.5, "1G", True, np.True_, float("inf"), [1], np.timedelta64(1, "s"), Decimal(1)]
+)
+def test_a_number_of_bytes_is_whole_and_not_negative(tmp_path: Path, name: str, value: Any) -> None:
+    with pytest.raises(ScanShapeError, match=rf"{name} is .*, expected a whole number of bytes, 0 or more, or None"):
+        begin(tmp_path, **{name: value})
+    assert list(tmp_path.iterdir()) == []
+    begin(tmp_path).suspend()
+    with pytest.raises(ScanShapeError, match=rf"{name} is .*, expected a whole number of bytes"):
+        lys_storage.resume(tmp_path / "data.npz", **{name: value})
+    lys_storage.resume(tmp_path / "data.npz", **{name: np.int64(0)}).close()
+
+
 @pytest.mark.parametrize(
     "interval", [0.001, np.float32(0.001), np.int64(0), Fraction(1, 1000), threading.TIMEOUT_MAX, None]
 )

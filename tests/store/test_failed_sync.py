@@ -48,7 +48,8 @@ def test_a_failed_sync_is_not_forgotten_by_one_that_succeeds(tmp_path: Path, mon
     scan[2] = np.full(4, 3, "u1")
     monkeypatch.setattr(File, "write_at", write_at)
     scan.flush()
-    assert written == [(4, b"\2\2\2\2"), (8, b"\3\3\3\3")]
+    page = b"\1\1\1\1\2\2\2\2\3\3\3\3"  # pages are rewritten as a whole, for each of the two frames
+    assert written == [(0, page), (0, page)]
     written.clear()
     scan.flush()
     assert written == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from typing import Any
 
 import pytest
@@ -16,6 +17,9 @@ from lys_storage.store.syncer import Syncer
 from tests.helpers import raising
 from tests.store.tables import FRAMES, SIZE, noted, put, states
 from tools.durability.interrupts.points import Interrupts
+
+PAGE_WRITE = ("write", ".part", 4096, FRAMES * SIZE)
+"""The one page of the table, up to the end of the file."""
 
 
 @pytest.fixture
@@ -63,7 +67,7 @@ def test_a_failed_sync_is_followed_by_a_rewrite_of_what_was_not_synced(
     assert (table.unsynced, table.journal.file_sync_failed) == ((3, 6), True)
     calls = noted(monkeypatch)
     syncer.sync_file()
-    assert calls == [*(("write", ".part", table.offset_of(k), SIZE) for k in (3, 5)), ("sync", ".part")]
+    assert calls == [PAGE_WRITE, PAGE_WRITE, ("sync", ".part")]
     assert (table.unsynced, table.journal.file_sync_failed) == ((0, 0), False)
     assert (states(table)[3:6], table.in_flight) == ([WRITTEN, ABSENT, WRITTEN], [])
     calls.clear()
@@ -80,7 +84,7 @@ def test_a_rewrite_whose_sync_fails_is_done_again(
     fail_to_sync(syncer)
     calls = noted(monkeypatch)
     syncer.sync_file()
-    assert calls == [("write", ".part", table.offset_of(3), SIZE), ("sync", ".part")]
+    assert calls == [PAGE_WRITE, ("sync", ".part")]
 
 
 def test_lost_frames_are_missing_and_reported_once(table: FrameTable, syncer: Syncer) -> None:
@@ -117,7 +121,7 @@ def test_a_sync_that_failed_in_another_process_makes_all_frames_unsynced(
     assert table.unsynced == (0, FRAMES)
     calls = noted(monkeypatch)
     syncer.sync_file()
-    assert [call[2] for call in calls if call[0] == "write"] == [table.offset_of(2), table.offset_of(19)]
+    assert calls == [PAGE_WRITE, PAGE_WRITE, ("sync", ".part")]
 
 
 def test_an_interrupt_in_a_rewrite_leaves_nothing_in_flight_and_all_of_it_unsynced(
@@ -137,7 +141,11 @@ def test_an_interrupt_in_a_rewrite_leaves_nothing_in_flight_and_all_of_it_unsync
     assert (table.in_flight, table.unsynced, table.journal.file_sync_failed) == ([], (3, 5), True)
 
 
-def test_an_interrupt_anywhere_after_a_failed_sync_keeps_nobody_waiting(table: FrameTable, syncer: Syncer) -> None:
+def test_an_interrupt_anywhere_after_a_failed_sync_keeps_nobody_waiting(
+    table: FrameTable, syncer: Syncer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without direct I/O: an interrupt right after its open leaves a descriptor open, which does no harm."""
+    monkeypatch.delattr(os, "O_DIRECT", raising=False)
     put(table, 3, 4)
     Checksummer(table).checksum(table.take_dirty())
     at = 0
@@ -149,7 +157,8 @@ def test_an_interrupt_anywhere_after_a_failed_sync_keeps_nobody_waiting(table: F
             break
         except KeyboardInterrupt:
             assert (table.in_flight, table.lock.locked()) == ([], False)
-            assert join(table.unsynced, table.syncing) == (3, 5)
+            first, stop = join(table.unsynced, table.syncing)
+            assert first <= 3 < 5 <= stop
     assert at > 20, "it was hardly interrupted"
     assert (table.frames_written, table.journal.file_sync_failed) == (2, False)
 

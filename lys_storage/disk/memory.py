@@ -1,0 +1,56 @@
+"""How much memory this process can use for the page cache, without displacing what others need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+_DEFAULT = 1 << 33
+"""Bytes, if the system does not tell."""
+_MEMINFO = Path("/proc/meminfo")
+_CGROUP = Path("/proc/self/cgroup")
+_MOUNTED = Path("/sys/fs/cgroup")
+
+
+def available_memory() -> int:
+    """Bytes: MemAvailable of the machine, or what its memory cgroups leave to this process, if that is less."""
+    return min([_available_on_the_machine(), *_left_in_cgroups()])
+
+
+def _available_on_the_machine() -> int:
+    try:
+        for line in _MEMINFO.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) << 10
+    except (OSError, ValueError, IndexError):
+        pass  # not Linux, or no /proc: the default
+    return _DEFAULT
+
+
+def _left_in_cgroups() -> Iterator[int]:
+    """Of each cgroup of this process: its limit, minus what is used and is not page cache. Both versions of cgroups."""
+    for folder, limit_name, used in _cgroups():
+        try:
+            limit = int((folder / limit_name).read_text())
+            stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            yield max(0, limit - sum(int(stat.get(name, 0)) for name in used))
+        except (OSError, ValueError):
+            continue  # no limit ("max"), or not readable
+
+
+def _cgroups() -> Iterator[tuple[Path, str, tuple[str, ...]]]:
+    try:
+        lines = _CGROUP.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            root, names = _MOUNTED, ("memory.max", ("anon", "kernel"))
+        elif "memory" in controllers.split(","):
+            root, names = _MOUNTED / "memory", ("memory.limit_in_bytes", ("total_rss", "total_kernel_stack"))
+        else:
+            continue
+        inner = Path(path.lstrip("/"))
+        for part in (inner, *inner.parents):
+            yield root / part, *names

@@ -1,0 +1,75 @@
+"""The pages of a file in the kernel's page cache: they are written back, waited for, and dropped. Linux only.
+
+sync_file_range(2) with a wait reports a write-back error once for each open file, and then only fsync(2) on another one
+reports it. So this module opens the file again: the sync of the writer's own descriptor sees every error too.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+from ..errors import StorageOSError, os_error
+from . import filesystem, syscalls
+from .file import File
+
+WRITES_BACK = sys.platform == "linux"
+"""Whether the kernel can be asked to start write-back."""
+_WAIT_BEFORE, _WRITE, _WAIT_AFTER = 1, 2, 4
+
+
+class PageCache:
+    """The cached pages of one file, through a descriptor of its own, which takes no lock.
+
+    `drops`: whether it pays on this file system to wait for the write-back, and to drop the pages then.
+    """
+
+    def __init__(self, file: File) -> None:
+        self.of, self.drops = file, filesystem.drops_pages(file.fd) and hasattr(os, "posix_fadvise")
+        with file.reopen() as opened:
+            self._fd = os.dup(opened.fileno())
+
+    def begin_write_back(self, offset: int, size: int) -> None:
+        """Start the write-back of a range. Raises StorageOSError if an earlier one has failed."""
+        self._call(offset, size, _WRITE)
+
+    def write_back(self, offset: int, size: int) -> None:
+        """Write a range back, and wait until all of it is on the disk, or in the disk's own cache.
+
+        Raises StorageOSError if the write-back of any page of the file has failed since this was called last.
+        """
+        self._call(offset, size, _WAIT_BEFORE | _WRITE | _WAIT_AFTER)
+
+    def _call(self, offset: int, size: int, how: int) -> None:
+        call = syscalls.libc_call("sync_file_range")
+        if call(self._fd, ctypes.c_int64(offset), ctypes.c_int64(size), how):
+            code = ctypes.get_errno()
+            error = OSError(code, os.strerror(code))
+            raise os_error("write back", self.of.path, error) from error
+
+    def drop(self, offset: int, size: int) -> None:
+        """Drop the clean pages that are wholly in a range. Pages that are dirty, or mapped by a reader, stay."""
+        try:
+            os.posix_fadvise(self._fd, offset, size, os.POSIX_FADV_DONTNEED)
+        except OSError as error:
+            raise os_error("drop from the page cache", self.of.path, error) from error
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        if getattr(self, "_fd", -1) >= 0:
+            self.close()
+
+
+def open_page_cache(file: File) -> PageCache | None:
+    """The cached pages of `file`; None if this system has no calls for them."""
+    if not WRITES_BACK or syscalls.libc_call("sync_file_range") is None:
+        return None
+    try:
+        return PageCache(file)
+    except StorageOSError:
+        return None  # for example no permission to open it again: the kernel decides what stays
