@@ -50,12 +50,11 @@ class BackgroundWorkers:
         try:
             # Before the flush thread is notified: its flush sets wake_at_bytes to 0, which must not be overwritten.
             dirty_bytes, batch_bytes = table.dirty_bytes, checksum_thread.batch_bytes
-            batch_is_due = dirty_bytes >= batch_bytes
             if self._flush_interval_s != 0:  # while a batch is due the checksum thread polls, and sets it to 0
-                table.wake_at_bytes = dirty_bytes + batch_bytes if batch_is_due else batch_bytes
+                table.wake_at_bytes = dirty_bytes + batch_bytes if dirty_bytes >= batch_bytes else batch_bytes
             if not flush_thread.flush_pending:
                 flush_thread.notify_written()
-            if batch_is_due or checksum_thread.is_resting or not checksum_thread.is_started:
+            if checksum_thread.batch_is_due or checksum_thread.is_resting or not checksum_thread.is_started:
                 checksum_thread.wake()
         except BaseException:  # interrupted: the next frame notifies again
             table.wake_at_bytes, flush_thread.flush_pending = 0, False

@@ -23,6 +23,8 @@ AGAIN_S = 1.0
 """The wait before a failed operation is repeated."""
 LATEST_S = 0.04
 """The longest wait of a frame for its checksum to begin, while the thread keeps up."""
+_APART = 2
+"""Frames whose span is more than this many times their own bytes are far apart."""
 _SHARE = 4
 """It takes long to find dirty frames that are far apart. At most a fifth of the time is spent on it."""
 
@@ -54,9 +56,14 @@ class ChecksumThread:
         return self._thread is not None
 
     @property
-    def _batch_is_due(self) -> bool:
+    def batch_is_due(self) -> bool:
+        """Not for small frames that are far apart: hardly any block of them is complete, and all are searched for them."""
         table = self._store.table
-        return bool(table.dirty_backlog) or table.dirty_bytes >= self.batch_bytes
+        if table.dirty_bytes < self.batch_bytes:
+            return bool(table.dirty_backlog)
+        first, stop = table.dirty
+        is_dense = (stop - first) * table.frame_bytes <= _APART * table.dirty_bytes
+        return is_dense or table.states.per_block == 1 or bool(table.dirty_backlog)
 
     def wake(self) -> None:
         """Called after frames were written: the first ones since it rested, or a batch."""
@@ -90,7 +97,7 @@ class ChecksumThread:
             table.wake_at_bytes = 0  # first, so that no frame is missed: the next one notifies
             if self._all_due_s is None and table.has_dirty:
                 self._all_due_s = max(time.monotonic() + LATEST_S, self._not_before_s)
-            if not self._batch_is_due:
+            if not self.batch_is_due:
                 self._rest()
             self._wake.clear()
             if self._ended.is_set():
@@ -99,7 +106,7 @@ class ChecksumThread:
                 if self._all_due_s is not None and time.monotonic() >= self._all_due_s:
                     self._all_due_s = None
                     self._checksum_all()
-                elif self._batch_is_due:
+                elif self.batch_is_due:
                     self._store.checksum_batch(self.batch_bytes)
             except ScanClosedError:
                 return

@@ -38,7 +38,7 @@ class WriteBehindThread:
     ) -> None:
         self._store, self._behind, self._on_failure = store, store.write_behind, on_failure
         size = store.frames * store.table.frame_bytes
-        share = available_memory() // _SHARE_OF_MEMORY
+        share = available_memory() // _SHARE_OF_MEMORY if size >= _SMALL else 0
         self._burst = min(BURST_BYTES, share) if burst_bytes is None else burst_bytes
         self._cached = min(CACHED_BYTES, share) if cached_bytes is None else cached_bytes
         self._ended = self._has_given_up = False

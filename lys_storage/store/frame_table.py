@@ -129,8 +129,8 @@ class FrameTable(DirtyFrames):
                 size = self.frame_bytes
                 if layout is not self.accepting_layout or in_flight or states.is_data(number):
                     return False
-                if self.prepare_frames and (not number % self.prepare_frames or not states.raw[number - 1]):
-                    span = self._prepared_with(number)
+                if self.prepare_frames:
+                    span = self.prepared_with(number)
                 states.begin_write_one(number)
                 in_flight.append(span)
             if span[1] - span[0] == 1:
@@ -152,11 +152,16 @@ class FrameTable(DirtyFrames):
             raise
         return True
 
-    def _prepared_with(self, number: int) -> Span:
-        """The frames that get zeros when `number` is written: those of its run of `prepare_frames`, if none was begun."""
+    def prepared_with(self, number: int) -> Span:
+        """The frames that get zeros when `number` is written: those of its run of `prepare_frames`, if it is the first of them
+        to be written, and its neighbour in the run before (or behind) was written: the frames come in this order."""
         first = number - number % self.prepare_frames
         stop = min(first + self.prepare_frames, self.frames)
-        return (number, number + 1) if any(self.states.of(first, stop)) else (first, stop)
+        before = number - 1 if number == first else stop
+        comes_in_order = number in (first, stop - 1) and (
+            number == 0 or (before < self.frames and self.states.is_data(before))
+        )
+        return (first, stop) if comes_in_order and not any(self.states.of(first, stop)) else (number, number + 1)
 
     def _abort(self, span: Span) -> None:
         self.aborted.append(span)
