@@ -99,6 +99,7 @@ def _complete_file(store: ScanStore, description: Description, on_progress: Prog
     """Steps 1 to 6. Returns the duration of the sync in seconds. `description` may have fewer frames than the scan."""
     layout, frames = layout_of(description), description.frames
     store.checksum_dirty(all_frames=True)
+    store.take_failed_write_back()  # before the tail and the header are written
     if frames < store.frames:
         store.split_blocks(frames - 1, frames)
     missing = list(itertools.islice(store.journal.states.missing(frames), MAX_MISSING_RUNS + 1))

@@ -71,10 +71,15 @@ def _is_void(journal: Path) -> bool:
 
 
 def _judge_void(path: Path, journal: Path) -> Leftovers:
-    """Judge a journal that was never durable. If it holds bytes, it is superfluous only if the export of its name opens."""
+    """Judge a journal that was never durable. If it holds bytes, it is superfluous only if the export of its name opens.
+
+    A redo log can be beside it, if no flush has succeeded before the export: it is of no use without its journal.
+    """
     name = _final_of(path)
     others = {one.name for one in path.parent.iterdir() if one.name.startswith(name)} - {name, journal.name}
     is_exported = name != "" and opened_scan_id(path.with_name(name)) is not None
+    if is_exported:
+        others.discard(redo_path(path).name)
     is_gone = is_exported or (not os.path.lexists(path.with_name(name or path.name)) and _is_zeros(journal))
     if others or not is_gone:
         return _lost(path, journal, None)

@@ -188,10 +188,15 @@ class ScanStore:
                 raise ScanClosedError(f"scan {self.path} is closed")
             position = self._rewriter.position
             self.checksum_dirty()
+            self._syncer.take_failed_write_back()
             self._syncer.sync_file()
             self.journal.sync()
             self._syncer.end_flush()
             self._rewriter.checkpoint(position)
+
+    def take_failed_write_back(self) -> None:
+        """See Syncer. The caller holds finishing()."""
+        self._syncer.take_failed_write_back()
 
     def sync_file(self) -> None:
         """Sync the scan file. The caller holds finishing()."""

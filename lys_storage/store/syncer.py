@@ -49,6 +49,18 @@ class Syncer:
         """Whether a version of a frame may survive a power cut; in a resumed scan with frames, from the beginning."""
         return self._has_flushed or self._was_resumed
 
+    def take_failed_write_back(self) -> None:
+        """After a write-back has failed: the next sync would report it again. Let it, so that the one after that can succeed.
+
+        The frames are rewritten then. Only to be called while nothing else in the file waits for a sync: it may be lost here.
+        """
+        failures = self._behind.failures
+        if failures != self._repaired:
+            self._has_failed = True
+            with contextlib.suppress(StorageOSError):
+                self._table.file.sync()
+            self._repaired = failures
+
     def sync_file(self) -> None:
         """Sync the scan file. Frames that an earlier failed sync has lost become missing, and StorageOSError reports them.
 
@@ -79,9 +91,6 @@ class Syncer:
             if has_failed:  # frames that were in flight then may be written now
                 span = functools.reduce(join, table.in_flight, join(span, table.dirty))
             table.syncing, table.unsynced = span, (0, 0)
-        if failures != self._repaired:
-            with contextlib.suppress(StorageOSError):
-                table.file.sync()  # it reports that error again, and everything since the last good sync is rewritten below
         if has_failed or table.journal.file_sync_failed:
             self._rewrite(span)
         self._has_failed = True  # first: an interrupt may prevent that a failure is recorded

@@ -289,3 +289,23 @@ def test_recover_says_of_each_name_what_it_is(tmp_path: Path, dry_run: bool) -> 
         "good.npz": ("finished already, nothing to do", False),
     }
     assert content(tmp_path) == before
+
+
+def test_a_redo_log_beside_a_journal_that_was_never_durable_is_removed_with_it(tmp_path: Path) -> None:
+    """No flush has succeeded before the export, and a power cut left the journal as zeros."""
+    with lys_storage.create(tmp_path / "x.npz", (3, 4), "u1", grid_ndim=1, flush_interval_s=None) as scan:
+        for version in (1, 2):
+            scan[0] = np.full(4, version, "u1")
+        redo = (tmp_path / "x.npz.part.redo").read_bytes()
+    left = tmp_path / "x.npz.part.journal", tmp_path / "x.npz.part.redo"
+    left[0].write_bytes(bytes(8192))
+    left[1].write_bytes(redo)
+    (result,) = lys_storage.recover(tmp_path)
+    assert result.cleaned_up, result.message
+    assert [path.name for path in tmp_path.iterdir()] == ["x.npz"]
+    for path in left:
+        path.write_bytes(bytes(8192) if path == left[0] else redo)
+    (tmp_path / "x.npz").rename(tmp_path / "moved.npz")
+    (result,) = lys_storage.recover(tmp_path)  # its export is elsewhere
+    assert result.failed
+    assert all(path.exists() for path in left)

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import lys_storage
-from lys_storage.disk import File, boot_id, forks
+from lys_storage.disk import PAGE, File, boot_id, forks
 from lys_storage.disk import syscalls as syscalls_module
 from lys_storage.format import archive as archive_module
 from lys_storage.journal import layout as layout_module
 from lys_storage.journal.writer_record import WriterRecord
 from lys_storage.scan import begin_scan
 from lys_storage.store import ScanStore
+from lys_storage.store import write_behind as write_behind_module
 
 __all__ = [
     "abandon",
@@ -28,11 +29,13 @@ __all__ = [
     "copies_are_trusted",
     "drawn_kind_of_disk",
     "files_are_the_writers_own",
+    "pages_are_dropped",
     "replace_everywhere",
     "report_flushes",
     "scan_id",
     "set_boot_id",
     "take_checksums",
+    "write_behind",
 ]
 
 
@@ -92,6 +95,32 @@ def take_checksums(scan: lys_storage.Scan, frames: int | None = None) -> None:
         scan._store.checksum_dirty()
     elif frames:
         scan._store.checksum_batch(frames * scan._store.table.frame_bytes)
+
+
+@contextlib.contextmanager
+def pages_are_dropped(open_cache: Callable[[File], Any]) -> Iterator[None]:
+    """Let the write-behind of small scans write back and drop single pages, of the cache that `open_cache(file)` gives."""
+    names = "open_page_cache", "_WHOLE", "_PIECE", "_AT_ONCE", "_CLEAN_SCATTERED", "_FRAGMENTS"
+    before = {name: getattr(write_behind_module, name) for name in names}
+    for name, value in zip(names, (open_cache, PAGE, PAGE, 2 * PAGE, 0, 0), strict=True):
+        setattr(write_behind_module, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(write_behind_module, name, value)
+
+
+def write_behind(scan: lys_storage.Scan, prepare_frames: int) -> Callable[[], None]:
+    """Use the write-behind of a scan; no page stays. Returns a function that does the work that there is."""
+    behind, scan._store.table.prepare_frames = scan._store.write_behind, prepare_frames
+    behind.use(0)
+
+    def work() -> None:
+        while behind.work():
+            continue
+
+    return work
 
 
 def abandon(scan: lys_storage.Scan, below: Path) -> None:

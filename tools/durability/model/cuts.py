@@ -15,9 +15,10 @@ from typing import Any
 import lys_storage
 from tools.durability import own_reader
 from tools.durability.files import digest, read_files, write_files
-from tools.durability.internals import booted_as, drawn_kind_of_disk, files_are_the_writers_own
+from tools.durability.internals import booted_as, drawn_kind_of_disk, files_are_the_writers_own, pages_are_dropped
 from tools.durability.ledger import Ledger
 from tools.durability.model.disk import Disk, Event
+from tools.durability.model.page_cache import ModelPageCache
 from tools.durability.model.recorder import Recorder, without_syncs
 from tools.durability.model.scenarios import Scenario
 from tools.durability.model.sync_errors import SyncErrors
@@ -66,7 +67,8 @@ def record(scenario: Scenario, seed: str, base: Path, *, sync_errors: bool) -> R
     elements, fill = rng.choice([250, 256, 1100]), rng.choice([0, 0xABCD])
     form = ScanShape(elements, fill, None if scenario.first_index_tells_grid else 2, scenario.folder)
     world = World(base, rng, form, errors)
-    with booted_as("the boot before the record"), files_are_the_writers_own():
+    caches = pages_are_dropped(lambda file: ModelPageCache(file, world.rec))
+    with booted_as("the boot before the record"), files_are_the_writers_own(), caches:
         try:
             if scenario.earlier is not None:
                 world.earlier_export(scenario.earlier)

@@ -7,6 +7,7 @@ chooses the state after a cut, and `model.sync_errors` the syncs that fail.
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 import threading
@@ -62,6 +63,8 @@ class Recorder:
         self._mapped: dict[int, int] = {}  # inode: a duplicated descriptor
         self._touched: dict[int, set[int]] = {}  # inode: pages that were changed through a map
         self._undo: list[tuple[Any, str, Any]] = []
+        self._failures: dict[int | str, int] = {}  # inode: how many write-backs and syncs of it have failed
+        self._unreported: set[int | str] = set()  # inodes whose next sync reports a write-back that has failed
 
     def __enter__(self) -> Recorder:
         functions = (
@@ -115,6 +118,28 @@ class Recorder:
         with self._lock:
             (self.root / name).write_bytes(content)
             self._add(("foreign", name, content))
+
+    # -- the page cache: see model.page_cache ------------------------------------------------------------------------
+
+    def failures(self, fd: int) -> int:
+        return self._failures.get(self._of_fd.get(fd, ""), 0)
+
+    def write_back(self, fd: int) -> None:
+        """Some write-backs fail, as some syncs do. The next sync of the file reports it, too."""
+        with self._change():
+            of = self._of_fd[fd]
+            error = None if self.errors is None else self.errors.draw(None, folder=False)
+            if error is not None:
+                self._add(("sync failed", of, error[1]))
+                self._failures[of] = self._failures.get(of, 0) + 1
+                self._unreported.add(of)
+
+    def drop(self, fd: int, offset: int, size: int) -> None:
+        with self._change():
+            of = self._of_fd[fd]
+            assert isinstance(of, int)
+            lost = self.disk.inodes[of].lost & set(range(offset // PAGE, -(-(offset + size) // PAGE)))
+            assert not lost, f"pages {sorted(lost)} are dropped, which the disk does not have"
 
     def _add(self, event: Event) -> None:
         self.events.append(event)
@@ -201,7 +226,14 @@ class Recorder:
             if self.errors is not None:
                 names = [of] if isinstance(of, str) else [name for name, it in self.disk.now.items() if it == of]
                 error = self.errors.draw(names[0] if names else None, folder=is_folder)
+            if self.errors is not None and of in self._unreported and error is None:
+                self._unreported.discard(of)
+                self._add(("sync", of))
+                self.errors.count += 1
+                raise OSError(errno.EIO, "a write-back has failed before")
             if error is not None:
+                self._unreported.discard(of)
+                self._failures[of] = self._failures.get(of, 0) + 1
                 self._add(("sync folder failed", of) if is_folder else ("sync failed", of, error[1]))
                 raise OSError(error[0], os.strerror(error[0]))
             self._add(("sync folder" if is_folder else "sync", of))

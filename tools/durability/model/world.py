@@ -20,7 +20,7 @@ import numpy as np
 import lys_storage
 from tools.durability.files import write_files
 from tools.durability.frames import find_version, make_frame
-from tools.durability.internals import abandon, begin_scan, set_boot_id, take_checksums
+from tools.durability.internals import abandon, begin_scan, set_boot_id, take_checksums, write_behind
 from tools.durability.ledger import Ledger
 from tools.durability.model.disk import Event
 from tools.durability.model.hooks import killed_at, meanwhile
@@ -86,6 +86,8 @@ class World:
         self.version = self.note = 0
         self.foreign: dict[str, bytes] = {}
         self._scans: list[lys_storage.Scan] = []
+        self._drops = random.Random(f"drops {rng.getstate()[1][:4]}")  # its own: the other choices stay as they were
+        self._behind: dict[lys_storage.Scan, Callable[[], None]] = {}
         self._version_lock = threading.Lock()  # guards version
 
     # -- the record -------------------------------------------------------------------------------------------------
@@ -161,7 +163,15 @@ class World:
 
     def _mine(self, scan: lys_storage.Scan) -> lys_storage.Scan:
         self._scans.append(scan)
+        if self._drops.random() < 0.6:
+            self._behind[scan] = write_behind(scan, self._drops.choice([0, 3, 5]))
         return scan
+
+    def work_behind(self, scan: lys_storage.Scan) -> None:
+        """Sometimes checksums are taken, pages are written back and dropped."""
+        if scan in self._behind and self._drops.random() < 0.5:
+            self.may_fail(lambda: take_checksums(scan))
+            self.may_fail(self._behind[scan])
 
     def release(self) -> None:
         """Abandon the scans that a failed scenario has left open."""
@@ -195,6 +205,7 @@ class World:
         index, frame = (divmod(cells[0], GRID[1]), frames[0]) if row is None else (row, np.stack(frames))
         if self.may_fail(lambda: scan.write(index, frame)):
             self.rec.mark("written", version, given)
+            self.work_behind(scan)
         elif self.rng.random() < 0.5:
             self.write(scan, *cells, row=row)
 
