@@ -13,6 +13,7 @@ W2   512 frames of 1024x1024 uint16          W5a  W1 in random order
 W3   65,536 frames of 64x64 uint16           W5b  W3 in random order
 W4   a minute or more at 0.5 and 0.9 of the disk's sync rate, a sync each second: stalls of the limit and ours
 W6   twice the dirty limit of the page cache
+W7   4 GiB in a memory cgroup of 1 GiB, frames of 8 KiB to 8 MiB, to the fastest bare loop (--sustained, as root)
 
 \b
 python benchmarks/compare.py --quick                      within a minute; exit code 1 if ours is far above its goal
@@ -38,7 +39,7 @@ from rich.status import Status
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import _environment, _goals, _machine_goals, _paced, _scale_goals, _table
+from benchmarks import _environment, _goals, _machine_goals, _paced, _scale_goals, _sustained, _table
 from benchmarks._candidates import CANDIDATES, NEED_NO_INSTALL, PEERS
 from benchmarks._lys_way import add_lys_way
 from benchmarks._outcome import Outcome
@@ -177,6 +178,21 @@ def keep(
             comparison.console.print(f"written: {path}")
 
 
+def measure_sustained(comparison: Comparison, sizes: Sequence[str], plan: Plan) -> None:
+    """Play W7, and print its table and its goals."""
+    with comparison.console.status("") as status:
+        found = _sustained.Measurements(plan, lambda text: comparison.tell(status, text))
+        found.play(sizes or list(_sustained.FRAMES))
+    comparison.console.print(_sustained.sustained_table(found.sizes))
+    comparison.console.print(_goals.goals_table(list(_sustained.sustained_goals(found))))
+
+
+def _names(names: tuple[str, ...], quick: bool) -> tuple[str, ...]:
+    if quick and not set(names) <= set(QUICK):
+        raise click.UsageError(f"--quick supports only {', '.join(QUICK)}")
+    return names or (tuple(QUICK) if quick else NAMES)
+
+
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 
 
@@ -208,6 +224,10 @@ _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 @click.option(
     "--machine", is_flag=True, help="Measure import time, CPU at 100 MB/s, 8 GiB in a cgroup of 256 MiB, large sizes."
 )
+@click.option("--sustained", is_flag=True, help="Run W7 and nothing else; writes 4 GiB at a time.")
+@click.option(
+    "--size", "sizes", multiple=True, type=click.Choice(list(_sustained.FRAMES)), help="Frames of W7. [default: all]"
+)
 @click.option("--dir", "folder", default=".", show_default=True, type=_DIRECTORY, help="Folder on the measured disk.")
 @click.option(
     "--json",
@@ -235,6 +255,8 @@ def main(
     paced_seconds: float,
     lys: bool,
     machine: bool,
+    sustained: bool,
+    sizes: tuple[str, ...],
     folder: Path,
     json_path: Path | None,
     plots: Path | None,
@@ -250,16 +272,17 @@ def main(
     environment = _environment.environment(folder)
     console.print(_environment.one_line(environment), soft_wrap=True, highlight=False)
     chosen = list(candidates or CHOICES)
-    names = names or (tuple(QUICK) if quick else NAMES)
+    names = _names(names, quick)
     if quick:
         chosen = [name for name in chosen if name in NEED_NO_INSTALL]
         rounds = peer_rounds = min(rounds, QUICK_ROUNDS)
-        if not set(names) <= set(QUICK):
-            raise click.UsageError(f"--quick supports only {', '.join(QUICK)}")
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix=".compare_", dir=folder) as work:
         plan = Plan(rounds, peer_rounds, rounds, seed, Path(work))
         comparison = Comparison(console, chosen, plan)
+        if sustained:
+            measure_sustained(comparison, sizes, replace(plan, rounds=min(rounds, LONG_ROUNDS)))
+            return
         for k, name in enumerate(names):
             if name == "W4":
                 comparison.measure_paced(replace(plan, rounds=paced_rounds, retries=paced_rounds), paced_seconds)
