@@ -22,6 +22,7 @@ from tests.fixtures import (  # noqa: F401
     no_early_checksums,
     python_sums,
     scans_of_a_failed_test,
+    short_speed_probe,
     small_blocks,
     states_are,
 )

@@ -18,6 +18,7 @@ import pytest
 
 from lys_storage import LysStorageError, Scan
 from lys_storage.disk import File
+from lys_storage.disk import speed as speed_module
 from lys_storage.disk import syscalls as syscalls_module
 from lys_storage.journal import layout as layout_module
 from lys_storage.scan import checksum_thread as checksum_thread_module
@@ -131,3 +132,13 @@ def states_are(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     """Run each test twice: with states stored through a map, and written as on a copy-on-write filesystem."""
     monkeypatch.setattr(File, "keeps_mapped_stores", lambda self: request.param != "written")
     return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def short_speed_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """check_disk writes 8 MiB to measure the speed, instead of some GiB for some seconds."""
+    monkeypatch.setattr(speed_module, "_LEAST", 8 << 20)
+    monkeypatch.setattr(speed_module, "_MOST", 8 << 20)
+    monkeypatch.setattr(speed_module, "_BLOCK", 1 << 19)
+    monkeypatch.setattr(speed_module, "_PIECE", 1 << 20)
+    monkeypatch.setattr(speed_module, "_BEHIND", 2 << 20)

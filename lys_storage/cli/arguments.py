@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .._version import VERSION
+from .amounts import parse_rate, parse_size
 from .output import INTERRUPTED, JSON_OPTION, record, say, say_aside, say_json, tolerant_outputs
 
 if TYPE_CHECKING:
@@ -312,14 +313,33 @@ def resume_(path: Path, force: bool, as_json: bool) -> None:
 
 @main.command("check-disk")
 @click.argument("folder", type=_PATH, default=".")
+@click.option(
+    "--size", callback=parse_size, default="100GB", metavar="SIZE", help="The size of a scan: 500GB, 2TB, 100GiB, ..."
+)
+@click.option(
+    "--rate",
+    callback=parse_rate,
+    default=None,
+    metavar="SIZE",
+    help="What the detector gives per second, such as 800MB: test whether the disk keeps up with it.",
+)
 @_AS_JSON
-def check_disk(folder: Path, as_json: bool) -> None:
-    """Test whether a disk or share does what lys_storage needs.
+def check_disk(folder: Path, size: int, rate: int | None, as_json: bool) -> None:
+    """Test whether a disk or share does what lys_storage needs, and how fast it is.
 
-    Tests exclusive creation, locks between processes, preallocation, publishing without replacing, maps, syncs, and the
-    speed, in a temporary folder in FOLDER, which must exist. The temporary folder is removed. Exit code 1: a test failed;
-    its consequence is printed.
+    Tests exclusive creation, locks between processes, preallocation, publishing without replacing, maps and syncs, in a
+    temporary folder in FOLDER, which must exist. The temporary folder is removed.
+
+    Then measures the sustained write speed: for about 7 seconds it writes at most 8 GiB, and at most a quarter of the free
+    space (64 MiB if that is less). A drive with a larger cache can be slower after that.
+
+    \b
+    lys-storage check-disk /data
+    lys-storage check-disk /data --size 2TB      (how long does a scan of 2 TB take?)
+    lys-storage check-disk /data --rate 800MB    (does it keep up with a detector of 800 MB/s?)
+
+    Exit code 1: a test failed, or the detector is faster than the disk; the consequence is printed.
     """
     from .commands import run_check_disk
 
-    sys.exit(run_check_disk(folder, json_output=as_json))
+    sys.exit(run_check_disk(folder, json_output=as_json, scan_bytes=size, rate=rate))

@@ -40,6 +40,7 @@ from ..recovery import (
 )
 from .facts import facts_of, json_value, text_of
 from .output import INTERRUPTED, PROBLEMS, SUCCESS, printable, record, say, say_aside, say_json, say_text
+from .throughput import detector_facts, scan_text, speed_facts
 
 _Records = list[dict[str, Any]]
 _NOTHING_HERE = "no exports and no scans in progress here"
@@ -288,23 +289,39 @@ def run_resume(path: Path, *, force: bool, json_output: bool) -> int:
 # -- check-disk --------------------------------------------------------------------------------------------------------
 
 
-def run_check_disk(folder: Path, *, json_output: bool) -> int:
-    """Print which tests the disk of `folder` passes, and the consequence of each failed one."""
+def run_check_disk(folder: Path, *, json_output: bool, scan_bytes: int, rate: int | None) -> int:
+    """Print which tests the disk of `folder` passes, the consequence of each failed one, and how long a scan takes.
+
+    With `rate`, in bytes per second, also whether the disk keeps up with a detector.
+    """
+
+    def tell(one: dict[str, Any]) -> None:
+        if not json_output:
+            say(f"{'holds' if one['state'] == 'holds' else 'FAILS'}  {one['probe']}: {one['message']}")
+            if one["error"]:
+                say(f"       consequence: {one['error']}")
+
+    def before_speed() -> None:
+        if not json_output:
+            say_aside("the speed is measured: this takes some seconds ...")
 
     def work(records: _Records) -> int:
         if not folder.is_dir():
             raise click.UsageError(
                 f"{printable(str(folder))}: no folder has this name, and check-disk does not make it"
             )
-        code = SUCCESS
-        for finding in check_disk(folder):
+        for finding in check_disk(folder, before_speed):
             state, error = ("holds", None) if finding.holds else ("fails", finding.follows)
-            records.append(record(folder, state, probe=finding.what, message=finding.seen, error=error))
-            code = code if finding.holds else PROBLEMS
-            if not json_output:
-                say(f"{'holds' if finding.holds else 'FAILS'}  {finding.what}: {finding.seen}")
-                if not finding.holds:
-                    say(f"       consequence: {finding.follows}")
-        return code
+            facts: dict[str, Any] = {"probe": finding.what, "message": finding.seen, "error": error}
+            facts |= {} if finding.speed is None else speed_facts(finding.speed, scan_bytes)
+            records.append(record(folder, state, **facts))
+            tell(records[-1])
+            if finding.speed is not None:
+                if not json_output:
+                    say(f"       {scan_text(finding.speed, scan_bytes)}")
+                if rate is not None:
+                    records.append(record(folder, **detector_facts(finding.speed, rate)))
+                    tell(records[-1])
+        return SUCCESS if all(one["state"] == "holds" for one in records) else PROBLEMS
 
     return _run(work, folder, "its temporary folder is removed", json_output=json_output)

@@ -24,6 +24,7 @@ from .paths import AnyPath, absolute, user_path
 from .pieces import FileCutError, range_crc32, read_pieces, rewrite_range, units_crc32
 from .preallocation import Preallocation
 from .probe import check_disk
+from .speed import Speed, rate_text
 from .syscalls import boot_id
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Lock",
     "PageCache",
     "Preallocation",
+    "Speed",
     "absolute",
     "available_memory",
     "boot_id",
@@ -59,6 +61,7 @@ __all__ = [
     "process_id",
     "publish_new",
     "range_crc32",
+    "rate_text",
     "read_fortran_selection",
     "read_pieces",
     "read_selection",

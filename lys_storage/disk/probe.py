@@ -22,6 +22,7 @@ from .file import File
 from .folder import publish_new, sync_folder
 from .lock import Lock
 from .numbering import claim_number
+from .speed import Speed, measure_speed
 
 _PROBE_BYTES = 64 << 20
 _OTHER_PROCESS = "import sys; from pathlib import Path; from lys_storage.disk import File; " + (
@@ -31,16 +32,22 @@ _OTHER_PROCESS = "import sys; from pathlib import Path; from lys_storage.disk im
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one probe: what was tried, whether it holds, what was seen, and the advice if it does not hold."""
+    """The result of one probe: what was tried, whether it holds, what was seen, and the advice if it does not hold.
+
+    `speed` is what the disk sustains, in the finding of that probe only.
+    """
 
     what: str
     holds: bool
     seen: str
     follows: str
+    speed: Speed | None = None
 
 
-def check_disk(folder: Path) -> Iterator[Finding]:
+def check_disk(folder: Path, before_speed: Callable[[], object] = lambda: None) -> Iterator[Finding]:
     """Run each probe in a temporary folder inside `folder`. Raises StorageOSError if that cannot be made.
+
+    `before_speed` is called before the last probe, which takes some seconds.
 
     `folder` itself is never made: a misspelt name would test the wrong disk. A probe that raises an error does not hold; the
     error is what was seen.
@@ -64,6 +71,17 @@ def check_disk(folder: Path) -> Iterator[Finding]:
             yield Finding(
                 what, holds, seen or f"{1e3 * (time.perf_counter() - begin):.1f} ms", "" if holds else follows
             )
+        before_speed()
+        yield _speed(Path(work.name))
+
+
+def _speed(work: Path) -> Finding:
+    what = "sustained write speed"
+    try:
+        speed = measure_speed(work)
+    except (LysStorageError, OSError) as error:
+        return Finding(what, False, str(error), "it is not known how fast a scan can be")
+    return Finding(what, True, str(speed), "", speed)
 
 
 def _numbers(work: Path) -> tuple[bool, str]:
@@ -159,20 +177,6 @@ def _syncs(work: Path) -> tuple[bool, str]:
     return True, f"{1e3 * sorted(times)[5]:.2f} ms for 4 KiB (median of 10)"
 
 
-def _writes(work: Path) -> tuple[bool, str]:
-    file, block = File.create(work / "speed"), os.urandom(1 << 20)
-    try:
-        file.preallocate(0, _PROBE_BYTES)
-        begin = time.perf_counter()
-        for at in range(0, _PROBE_BYTES, len(block)):
-            file.write_at(block, at)
-        file.sync()
-        seconds = time.perf_counter() - begin
-    finally:
-        file.close()
-    return True, f"{_PROBE_BYTES / seconds / 1e6:,.0f} MB/s ({_PROBE_BYTES >> 20} MiB)"
-
-
 _PROBES: tuple[tuple[str, Callable[[Path], tuple[bool, str]], str], ...] = (
     ("8 threads that claim numbers get different ones", _numbers, "let only one process write to a folder"),
     ("a writer's lock keeps another process out", _locks, "recover only while no scan is running"),
@@ -180,6 +184,5 @@ _PROBES: tuple[tuple[str, Callable[[Path], tuple[bool, str]], str], ...] = (
     ("publishing a file never replaces another", _publishes, "a file of the same name could be lost"),
     ("a memory map shows what was written", _maps, "a live view of a scan can show old frames"),
     ("files and folders are synced", _syncs, "frames can be lost in a power cut"),
-    ("write speed, with a sync", _writes, "a scan cannot be faster"),
 )
 """What is tried, the probe, and the advice if it does not hold."""

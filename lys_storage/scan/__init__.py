@@ -5,6 +5,7 @@ from __future__ import annotations
 from .creation import begin_scan, create
 from .options import check_incomplete, check_options
 from .scan import Scan, export_recovered, frame_writer
+from .write_behind_thread import default_burst_bytes
 from .writer import FrameWriter
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "check_incomplete",
     "check_options",
     "create",
+    "default_burst_bytes",
     "export_recovered",
     "frame_writer",
 ]

@@ -30,6 +30,11 @@ _GIVE_UP_S = 5.0
 """The writer goes on if the disk has written nothing for so long."""
 
 
+def default_burst_bytes(share: int | None = None) -> int:
+    """How many bytes a writer may be ahead of the disk. `share`: that of the available memory, if it is known."""
+    return min(BURST_BYTES, available_memory() // _SHARE_OF_MEMORY if share is None else share)
+
+
 class WriteBehindThread:
     """`burst_bytes` and `cached_bytes`: as in create. `on_failure()` is called in the thread after a write-back has failed."""
 
@@ -39,7 +44,7 @@ class WriteBehindThread:
         self._store, self._behind, self._on_failure = store, store.write_behind, on_failure
         size = store.frames * store.table.frame_bytes
         share = available_memory() // _SHARE_OF_MEMORY if size >= _SMALL else 0
-        self._burst = min(BURST_BYTES, share) if burst_bytes is None else burst_bytes
+        self._burst = default_burst_bytes(share) if burst_bytes is None else burst_bytes
         self._cached = min(CACHED_BYTES, share) if cached_bytes is None else cached_bytes
         self._ended = self._has_given_up = False
         self._begin_s = time.monotonic() + (AFTER_S if size <= self._burst else 0.0)
