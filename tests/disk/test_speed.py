@@ -61,28 +61,48 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 @pytest.mark.usefixtures("drops")
 def test_the_way_of_lys_storage_and_o_direct_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every page that is written back is waited for and dropped. O_DIRECT gets a quarter of the bytes."""
+    begun: list[tuple[int, int]] = []
     dropped: list[tuple[int, int]] = []
+    calls: list[str] = []
     most_behind = 0
-    real_drop, real_write = speed_module.PageCache.drop, File.write_at
+    cache = speed_module.PageCache
+    real_begin, real_drop, real_write, real_sync = cache.begin_write_back, cache.drop, File.write_at, File.sync
+
+    def begin_write_back(cache: Any, offset: int, size: int) -> None:
+        begun.append((offset, offset + size))
+        real_begin(cache, offset, size)
 
     def drop(cache: Any, offset: int, size: int) -> None:
         dropped.append((offset, offset + size))
+        calls.append("drop")
         real_drop(cache, offset, size)
 
     def write_at(file: File, data: Any, offset: int) -> None:
         nonlocal most_behind
-        most_behind = max(most_behind, offset - (dropped[-1][1] if dropped else 0))
         real_write(file, data, offset)
+        calls.append("write")
+        most_behind = max(most_behind, offset + len(data) - (dropped[-1][1] if dropped else 0))
 
-    monkeypatch.setattr(speed_module.PageCache, "drop", drop)
+    def sync(file: File) -> None:
+        calls.append("sync")
+        real_sync(file)
+
+    for name, size in (("_BLOCK", 1 << 16), ("_PIECE", 1 << 17), ("_BEHIND", 1 << 18)):
+        monkeypatch.setattr(speed_module, name, size)
+    monkeypatch.setattr(cache, "begin_write_back", begin_write_back)
+    monkeypatch.setattr(cache, "drop", drop)
     monkeypatch.setattr(File, "write_at", write_at)
+    monkeypatch.setattr(File, "sync", sync)
     speed = measure_speed(tmp_path)
     assert speed.method == DROP_BEHIND
     assert speed.bytes_per_second > 0
-    assert dropped[0][0] == 0
-    assert [first for first, _ in dropped[1:]] == [stop for _, stop in dropped[:-1]]
+    assert [first for first, _ in dropped] == [0, *(stop for _, stop in dropped[:-1])]
     assert dropped[-1][1] == 6 * MIB
-    assert most_behind <= 4 * MIB
+    assert 1 << 18 < most_behind <= (1 << 18) + (1 << 17) + (1 << 16)
+    assert sum(stop - first for first, stop in begun) > 5 * MIB
+    ends = [k for k in range(1, len(calls)) if calls[k - 1] == "drop" and calls[k] == "sync"]
+    assert len(ends) >= 6, "one at the end of each round"
+    assert set(calls[ends[-1] + 1 :]) <= {"sync"}, "those of O_DIRECT"
     has_direct = speed.direct_bytes_per_second is not None
     assert any((tmp_path / "speed").read_bytes()[6 * MIB :]) == has_direct
     assert str(speed).startswith(
@@ -104,7 +124,7 @@ def test_a_file_system_without_o_direct_is_measured_without_it(
         if not flags & os.O_DIRECT:
             return real_open(path, flags, *more, **options)
         if at == "open":
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            raise FileNotFoundError(errno.ENOENT, "there is no /proc")
         direct.add(fd := real_open(path, flags & ~os.O_DIRECT, *more, **options))
         return fd
 

@@ -225,6 +225,7 @@ def test_a_scan_that_ends_lets_the_writer_go(tmp_path: Path, monkeypatch: pytest
 
 def test_the_burst_is_a_part_of_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(thread_module, "available_memory", lambda: 256 * MiB)
+    assert thread_module.default_burst_bytes() == 32 * MiB
     with begin(tmp_path, 64, burst_bytes=None, cached_bytes=None) as scan:
         scan[0] = value(0)
         behind = scan._workers._write_behind
