@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MOST_LINES, MOST_LINES_OF_A_FUNCTION = 350, 60
+MOST_LINES, MOST_LINES_OF_A_FUNCTION, MOST_LINES_OF_CYTHON = 350, 60, 200
 
 
 @pytest.mark.parametrize("folder", ["lys_storage", "tools", "benchmarks"])
@@ -23,3 +23,9 @@ def test_no_module_and_no_function_is_long(folder: str) -> None:
             if node.end_lineno - node.lineno + 1 > MOST_LINES_OF_A_FUNCTION:
                 long.append(f"{path}: {node.name}")
     assert long == []
+
+
+def test_the_compiled_part_is_short() -> None:
+    files = sorted((ROOT / "lys_storage").rglob("*.pyx"))
+    assert files
+    assert [f"{path}: {n}" for path in files if (n := len(path.read_text().splitlines())) > MOST_LINES_OF_CYTHON] == []

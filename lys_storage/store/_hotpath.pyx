@@ -11,7 +11,6 @@ from libc.errno cimport EINTR, errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy, memset
 
-import os
 from numpy import ndarray
 from ..disk import file as file_module
 
@@ -22,14 +21,13 @@ ctypedef uint32_t (*Crc32)(uint32_t, const void *, uint64_t) noexcept nogil
 
 cdef enum: WRITING = 1, WRITTEN = 2, CHECKSUMMING = 5  # of journal/frame_state.py
 cdef enum: NOT_STORED = 0, STORED = 1, STORED_WAKE = 2, MOST_BYTES = 1073741824  # a system call takes 2 GiB minus a page
-cdef object array_type = ndarray, plain_pwrite = os.pwrite
+cdef object array_type = ndarray, plain_pwrite = file_module.os.pwrite
 
 
 @cython.final
 @cython.freelist(8)
 cdef class Bytes:
     """The buffer of an object, until this is freed."""
-
     cdef Py_buffer view
 
     def __cinit__(self, of, int flags):
@@ -41,7 +39,6 @@ cdef class Bytes:
 
 cdef class TableState:
     """See hotpath.TableState. `lock` guards all of it."""
-
     cdef public object file, state_bytes, accepting_layout, dirty, lock, changed
     cdef public list in_flight, aborted
     cdef public Py_ssize_t array_offset, frame_bytes, frames, frames_written, dirty_bytes, wake_at_bytes, waiting
@@ -60,26 +57,23 @@ cdef class TableState:
         return NOT_STORED
 
     cpdef int write_fast(self, index, frame) except -1:
-        cdef Bytes data, states
+        cdef uint8_t *state = NULL
         cdef Py_ssize_t number, first, stop
         cdef object lock = self.lock
-        if type(frame) is not array_type or type(self.state_bytes) is not memoryview:
-            return NOT_STORED  # states that are written by pwrite
-        try:
-            data, states = Bytes(frame, PyBUF_ND), Bytes(self.state_bytes, PyBUF_WRITABLE)
-        except (BufferError, ValueError):
-            return NOT_STORED  # not C-contiguous, a dtype without buffers, or a scan that has ended
-        if lock is None or not lock.acquire(False):
+        if lock is None or type(frame) is not array_type or not lock.acquire(False):
             return NOT_STORED
         try:
-            number = self.begin(index, frame.dtype, &data.view, &states.view)
+            data = Bytes(frame, PyBUF_ND)
+            number = self.begin(index, frame.dtype, &data.view, &state)
             if number < 0:
                 return NOT_STORED
             span = (number, number + 1)
             self.in_flight.append(span)
+        except (BufferError, ValueError):
+            return NOT_STORED  # not C-contiguous, a dtype without buffers, or a scan that has ended
         finally:
             lock.release()
-        try:
+        try:  # the states stay mapped while the frame is in flight
             if not self.write(frame, &data.view, self.array_offset + number * self.frame_bytes):
                 self.aborted.append(span)
                 self.settle()
@@ -87,25 +81,24 @@ cdef class TableState:
             lock.acquire()
             try:
                 first, stop = self.dirty
-                if first >= stop:
-                    first = stop = number
-                (<uint8_t *>states.view.buf)[number] = WRITTEN
-                self.dirty = (min(first, number), max(stop, number + 1))
+                state[0] = WRITTEN
+                with cython.critical_section(self):  # Python code also reads it without the lock
+                    self.dirty = (min(first, number), max(stop, number + 1)) if first < stop else span
                 self.frames_written += 1
                 self.dirty_bytes += self.frame_bytes
                 self.in_flight.remove(span)
                 if self.waiting:
                     self.changed.notify_all()
+                return STORED_WAKE if self.dirty_bytes >= self.wake_at_bytes or self.frames_written >= self.frames else STORED
             finally:
                 lock.release()
         except BaseException:
             self.aborted.append(span)
             self.settle()
             raise
-        return STORED_WAKE if self.dirty_bytes >= self.wake_at_bytes or self.frames_written >= self.frames else STORED
 
-    cdef Py_ssize_t begin(self, object index, object dtype, Py_buffer *view, Py_buffer *states) except -2:
-        """Holding the lock: set the frame to WRITING. Its number; -1 for the general path."""
+    cdef Py_ssize_t begin(self, object index, object dtype, Py_buffer *view, uint8_t **state) except -2:
+        """Holding the lock: set the frame to WRITING. Its number, and where its state is; -1 for the general path."""
         cdef Py_ssize_t number = 0, at, length, k
         cdef int overflow = 0
         cdef object layout = self.accepting_layout
@@ -113,16 +106,16 @@ cdef class TableState:
             self.grid_shape, self.frame_shape = layout.grid.grid_shape, layout.frame_shape
             self.dtype = layout.buffer_dtype if len(self.grid_shape) and self.frame_bytes <= MOST_BYTES else None
             self.known = layout
-        if layout is None or layout is not self.accepting_layout or self.in_flight or dtype is not self.dtype:
-            return -1
-        if view.len != self.frame_bytes or view.ndim != len(self.frame_shape):
+        cdef tuple entries = index if type(index) is tuple else (index,), grid_shape = self.grid_shape
+        if (
+            layout is None or layout is not self.accepting_layout or self.in_flight or len(entries) != len(grid_shape)
+            or dtype is not self.dtype or view.len != self.frame_bytes or view.ndim != len(self.frame_shape)
+            or type(self.state_bytes) is not memoryview  # states that are written by pwrite
+        ):
             return -1
         for k in range(view.ndim):
             if view.shape[k] != <Py_ssize_t>self.frame_shape[k]:
                 return -1
-        cdef tuple entries = index if type(index) is tuple else (index,), grid_shape = self.grid_shape
-        if len(entries) != len(grid_shape):
-            return -1
         for k in range(len(entries)):
             if type(entries[k]) is not int:
                 return -1
@@ -130,34 +123,33 @@ cdef class TableState:
             if overflow or not 0 <= at < length:
                 return -1
             number = number * length + at
-        if number >= states.len or (<uint8_t *>states.buf)[number] >= WRITTEN:
+        cdef Bytes states = Bytes(self.state_bytes, PyBUF_WRITABLE)
+        state[0] = <uint8_t *>states.view.buf + number
+        if number >= states.view.len or state[0][0] >= WRITTEN:
             return -1
         if self.prepare_frames and number % self.prepare_frames in (0, self.prepare_frames - 1):
             if self.prepared_with(number) != (number, number + 1):
                 return -1
-        (<uint8_t *>states.buf)[number] = WRITING
+        state[0][0] = WRITING
         return number
 
     cdef bint write(self, object frame, Py_buffer *view, Py_ssize_t at) except -1:
         cdef ssize_t done
         cdef int fd = self.file.fd
-        pwrite_now = file_module.os.pwrite
-        if pwrite_now is plain_pwrite:
+        if file_module.os.pwrite is plain_pwrite:
             with nogil:
                 done = pwrite(fd, view.buf, view.len, at)
             return done == view.len
         try:
-            return pwrite_now(fd, frame, at) == view.len
+            return file_module.os.pwrite(fd, frame, at) == view.len
         except (OSError, AttributeError):
             return False
 
     def checksum_run(self, Py_ssize_t first, Py_ssize_t stop, int state, uintptr_t crc32, offset, size, table, buffer):
-        if self.lock is None:
+        if self.lock is None or not 0 <= first <= stop <= len(self.state_bytes):
             raise ValueError("no such run")
         cdef Bytes states = Bytes(self.state_bytes, PyBUF_WRITABLE), sums = Bytes(table, PyBUF_WRITABLE)
         cdef Py_ssize_t done, a, b
-        if not 0 <= first <= stop <= states.view.len:
-            raise ValueError("no such run")
         cdef uint8_t *run = <uint8_t *>states.view.buf + first
         with self.lock:
             if not all_are(run, stop - first, WRITTEN):

@@ -1,4 +1,4 @@
-"""The interface to the accelerator `_hotpath.c`: the state of the frame table that threads share, in C or in Python.
+"""The interface to the accelerator `_hotpath.pyx`: the state of the frame table that threads share, in Cython or in Python.
 
 Without the accelerator the behaviour is identical, and three methods are None. Two of them store one frame, as
 FrameTable.write_one does:
@@ -77,7 +77,7 @@ read_checksums: ReadChecksums | None = None
 
 _WANTED = os.environ.get("LYS_STORAGE_PURE", "0") in ("", "0")
 _FITS = hasattr(os, "pwrite") and sys.maxsize > 1 << 32 and sys.implementation.name == "cpython"
-_HAS_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()  # the C code relies on the GIL
+_HAS_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()  # without it, it has not been tried
 
 if not TYPE_CHECKING and _WANTED and _FITS and _HAS_GIL:
     try:

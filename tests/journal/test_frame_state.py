@@ -290,7 +290,7 @@ def _last(node: ast.expr) -> str:
 
 
 def test_no_other_module_stores_into_state_bytes() -> None:
-    """Only frame_state.py does, and store/_hotpath.c, which performs four of its transitions."""
+    """Only frame_state.py does, and store/_hotpath.pyx, which performs four of its transitions."""
     found = {
         path.relative_to(PACKAGE).as_posix(): stores
         for path in PACKAGE.rglob("*.py")
