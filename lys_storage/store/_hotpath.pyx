@@ -57,14 +57,16 @@ cdef class TableState:
         return NOT_STORED
 
     cpdef int write_fast(self, index, frame) except -1:
-        cdef uint8_t *state = NULL
+        cdef Bytes data, states  # until the end: then nobody can unmap the states
         cdef Py_ssize_t number, first, stop
         cdef object lock = self.lock
         if lock is None or type(frame) is not array_type or not lock.acquire(False):
             return NOT_STORED
         try:
-            data = Bytes(frame, PyBUF_ND)
-            number = self.begin(index, frame.dtype, &data.view, &state)
+            if type(self.state_bytes) is not memoryview:
+                return NOT_STORED  # states that are written by pwrite
+            data, states = Bytes(frame, PyBUF_ND), Bytes(self.state_bytes, PyBUF_WRITABLE)
+            number = self.begin(index, frame.dtype, &data.view, &states.view)
             if number < 0:
                 return NOT_STORED
             span = (number, number + 1)
@@ -73,7 +75,7 @@ cdef class TableState:
             return NOT_STORED  # not C-contiguous, a dtype without buffers, or a scan that has ended
         finally:
             lock.release()
-        try:  # the states stay mapped while the frame is in flight
+        try:
             if not self.write(frame, &data.view, self.array_offset + number * self.frame_bytes):
                 self.aborted.append(span)
                 self.settle()
@@ -81,7 +83,7 @@ cdef class TableState:
             lock.acquire()
             try:
                 first, stop = self.dirty
-                state[0] = WRITTEN
+                (<uint8_t *>states.view.buf)[number] = WRITTEN
                 with cython.critical_section(self):  # Python code also reads it without the lock
                     self.dirty = (min(first, number), max(stop, number + 1)) if first < stop else span
                 self.frames_written += 1
@@ -97,8 +99,8 @@ cdef class TableState:
             self.settle()
             raise
 
-    cdef Py_ssize_t begin(self, object index, object dtype, Py_buffer *view, uint8_t **state) except -2:
-        """Holding the lock: set the frame to WRITING. Its number, and where its state is; -1 for the general path."""
+    cdef Py_ssize_t begin(self, object index, object dtype, Py_buffer *view, Py_buffer *states) except -2:
+        """Holding the lock: set the frame to WRITING. Its number; -1 for the general path."""
         cdef Py_ssize_t number = 0, at, length, k
         cdef int overflow = 0
         cdef object layout = self.accepting_layout
@@ -110,7 +112,6 @@ cdef class TableState:
         if (
             layout is None or layout is not self.accepting_layout or self.in_flight or len(entries) != len(grid_shape)
             or dtype is not self.dtype or view.len != self.frame_bytes or view.ndim != len(self.frame_shape)
-            or type(self.state_bytes) is not memoryview  # states that are written by pwrite
         ):
             return -1
         for k in range(view.ndim):
@@ -123,14 +124,12 @@ cdef class TableState:
             if overflow or not 0 <= at < length:
                 return -1
             number = number * length + at
-        cdef Bytes states = Bytes(self.state_bytes, PyBUF_WRITABLE)
-        state[0] = <uint8_t *>states.view.buf + number
-        if number >= states.view.len or state[0][0] >= WRITTEN:
+        if number >= states.len or (<uint8_t *>states.buf)[number] >= WRITTEN:
             return -1
         if self.prepare_frames and number % self.prepare_frames in (0, self.prepare_frames - 1):
             if self.prepared_with(number) != (number, number + 1):
                 return -1
-        state[0][0] = WRITING
+        (<uint8_t *>states.buf)[number] = WRITING
         return number
 
     cdef bint write(self, object frame, Py_buffer *view, Py_ssize_t at) except -1:
