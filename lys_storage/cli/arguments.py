@@ -63,7 +63,9 @@ def _parse_dtype(ctx: click.Context, param: click.Parameter, value: str) -> np.d
 
 def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
-        say(f"lys-storage {VERSION}")
+        from ..store import path_of_frames
+
+        say(f"lys-storage {VERSION} (frames: {path_of_frames()})")
         ctx.exit()
 
 
@@ -110,7 +112,7 @@ class _Commands(click.Group):
     is_eager=True,
     expose_value=False,
     callback=_print_version,
-    help="Print the version and exit.",
+    help="Print the version, and which code stores frames, and exit.",
 )
 def main() -> None:
     """Record scans to .npz files that lys and numpy load, and list, verify and recover them.

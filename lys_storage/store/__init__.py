@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .checksummer import Checksummer
 from .frame_table import FrameTable
-from .hotpath import COMPILED, NOT_STORED, STORED, STORED_WAKE
+from .hotpath import COMPILED, NOT_STORED, STORED, STORED_WAKE, path_of_frames
 from .scan_store import ScanStore
 from .spans import join
 from .write_behind import WriteBehind
@@ -19,4 +19,5 @@ __all__ = [
     "ScanStore",
     "WriteBehind",
     "join",
+    "path_of_frames",
 ]

@@ -87,3 +87,14 @@ if not TYPE_CHECKING and _WANTED and _FITS and _HAS_GIL:
         pass  # it was not built: the Python code does the same
 
 COMPILED = TableState.write_fast is not None
+
+
+def path_of_frames() -> str:
+    """Which code stores frames, and why, for people: "compiled", or "Python" with the reason."""
+    if COMPILED:
+        return "compiled"
+    if not _WANTED:
+        return "Python; LYS_STORAGE_PURE is set"
+    if not _FITS or not _HAS_GIL:
+        return "Python; the compiled part does not support this Python or this system"
+    return "Python; the compiled part was not built"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import gc
+import importlib.util
 import os
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import lys_storage
+from lys_storage._version import VERSION
 from lys_storage.disk import File, preadv_is_native
 from lys_storage.errors import LysStorageError
 from lys_storage.format import CRC32_ADDRESS
@@ -696,6 +698,20 @@ def test_a_read_that_fails_is_reported_by_the_python_path(tmp_path: Path, monkey
         assert store._checksummer._read_checksums(np.arange(7), 4096, out, buffer) == 0
     with contextlib.suppress(LysStorageError):
         scan.suspend()
+
+
+@pytest.mark.parametrize("pure", ["0", "1"])
+def test_the_version_tells_which_code_stores_frames(pure: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "lys_storage", "--version"],
+        env={**os.environ, "LYS_STORAGE_PURE": pure},
+        capture_output=True,
+        text=True,
+    )
+    is_built = importlib.util.find_spec("lys_storage.store._hotpath") is not None
+    built = "compiled" if is_built else "Python; the compiled part was not built"
+    how = "Python; LYS_STORAGE_PURE is set" if pure == "1" else built
+    assert run.stdout == f"lys-storage {VERSION} (frames: {how})\n"
 
 
 def test_the_environment_chooses_python(tmp_path: Path) -> None:
