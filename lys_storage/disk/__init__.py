@@ -25,10 +25,11 @@ from .pieces import FileCutError, range_crc32, read_pieces, rewrite_range, units
 from .preallocation import Preallocation
 from .probe import check_disk
 from .speed import Speed, rate_text
-from .syscalls import boot_id
+from .syscalls import NO_SUCH_CALL, boot_id
 
 __all__ = [
     "LOCK_NAME",
+    "NO_SUCH_CALL",
     "PAGE",
     "WRITES_BACK",
     "ZEROS_BYTES",

@@ -13,6 +13,7 @@ it can merge neighbours that come later.
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 from bisect import bisect_left
@@ -22,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from ..disk import PageCache, open_page_cache, register_for_forks
+from ..disk import NO_SUCH_CALL, PageCache, open_page_cache, register_for_forks
 from ..errors import StorageOSError
 from ..journal import Span
 from .frame_table import FrameTable
@@ -38,6 +39,9 @@ _WHOLE = 1 << 21
 """The kernel caches a file in folios of up to this size, aligned: it drops a folio only as a whole."""
 _PAGE = 1 << 12
 _FRAGMENTS = 32
+_MOST_SCATTERED = 64
+"""Batches. If no sync comes, the oldest are left to the kernel: the memory for them is limited."""
+_NOT_OF_THE_DISK = NO_SUCH_CALL | {errno.EPERM, errno.EBADF, 0}
 
 Numbers = np.ndarray[Any, np.dtype[np.intp]]
 
@@ -92,7 +96,7 @@ class WriteBehind:
         self._new_bytes = 0
         self._begun: deque[_Piece] = deque()
         self._clean: deque[_Piece] = deque()
-        self._scattered: deque[_Scattered] = deque()
+        self._scattered: deque[_Scattered] = deque(maxlen=_MOST_SCATTERED)
         self.pending_bytes = 0  # of _new and _begun
         self._sync_mark: tuple[int, int] | None = None  # position and overwrites when the running sync began
         self._is_held = False  # after a failure, until the next good sync
@@ -202,9 +206,17 @@ class WriteBehind:
                 cache.write_back(oldest.first, oldest.stop - oldest.first)
                 self._is_written_back(oldest)
             return oldest is not None
-        except StorageOSError:
+        except StorageOSError as error:
+            if error.errno in _NOT_OF_THE_DISK:  # for example a container that forbids the call
+                log.info("%s; what stays in the page cache is left to the kernel", error)
+                self._give_up()
+                return False
             self._fail()
             raise
+
+    def _give_up(self) -> None:
+        self.cached_bytes = None
+        self.forget()
 
     @property
     def has_work(self) -> bool:
@@ -218,6 +230,8 @@ class WriteBehind:
             self.forget()
             cache.close()
             cache = self._cache = open_page_cache(self._table.file)
+            if cache is None:
+                self._give_up()
         return cache
 
     def _next_new(self) -> tuple[int, int, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,13 @@ class Cache:
     def __init__(self, store: ScanStore, *, drops: bool = True) -> None:
         self.of, self.drops = store.file, drops
         self.calls: list[tuple[Any, ...]] = []
-        self.fails = False
+        self.fails = 0  # the errno of the next call
         self._at = store.table.array_offset
 
     def _call(self, what: str, offset: int, size: int) -> None:
         if self.fails and what != "drop":
-            self.fails = False
-            raise StorageOSError(5, "write back: I/O error", "x")
+            code, self.fails = self.fails, 0
+            raise StorageOSError(code, "write back", "x")
         first, stop = (offset - self._at) / MiB, (offset + size - self._at) / MiB
         self.calls.append((what, first, stop))
 
@@ -178,7 +179,7 @@ def test_after_a_failure_nothing_is_dropped_until_a_sync_has_succeeded(
     behind, cache = used(scan, monkeypatch)
     behind.add(0, 8)
     work(behind)
-    cache.fails = True
+    cache.fails = errno.EIO
     behind.add(8, 16)
     with pytest.raises(StorageOSError):
         work(behind)
@@ -192,6 +193,42 @@ def test_after_a_failure_nothing_is_dropped_until_a_sync_has_succeeded(
     behind.add(40, 64)
     work(behind)
     assert min(first for first, _ in covered(cache.calls, "drop")) >= 80
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EINVAL, errno.EPERM])
+def test_a_call_that_the_system_refuses_ends_it_and_is_no_failure(
+    scan: Scan, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Otherwise each batch would be followed by a flush, and by a rewrite of everything."""
+    behind, cache = used(scan, monkeypatch)
+    cache.fails = code
+    behind.add(0, 8)
+    work(behind)
+    behind.add(8, 16)
+    work(behind)
+    assert (cache.calls, behind.pending_bytes, behind.failures) == ([], 0, 0)
+    assert not scan._store.journal.file_sync_failed
+
+
+def test_without_syncs_the_memory_for_small_runs_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with lys_storage.create(tmp_path / "b.npz", (1 << 20, 4096), "u1", grid_ndim=1, flush_interval_s=None) as scan:
+        behind, _ = used(scan, monkeypatch, 0)
+        for _ in range(200):
+            behind.add_scattered(np.arange(0, 2000, 2))
+        assert len(behind._scattered) == 64
+        behind.end()
+
+
+def test_a_replaced_file_that_cannot_be_opened_again_ends_it(scan: Scan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread must not search for work for ever."""
+    behind, _ = used(scan, monkeypatch)
+    behind.add(0, 8)
+    scan.change_dtype("i1")
+    monkeypatch.setattr(write_behind_module, "open_page_cache", lambda file: None)
+    work(behind)
+    behind.add(8, 16)
+    work(behind)
+    assert behind.pending_bytes == 0
 
 
 def test_during_a_sync_nothing_new_is_begun(scan: Scan, monkeypatch: pytest.MonkeyPatch) -> None:
