@@ -148,7 +148,8 @@ class FrameTable(DirtyFrames):
                 if self.waiting:
                     self.changed.notify_all()
         except BaseException:
-            self._abort(span)
+            self.aborted.append(span)  # no call before it: a second interrupt could prevent it
+            self.settle()
             raise
         return True
 
@@ -162,10 +163,6 @@ class FrameTable(DirtyFrames):
             number == 0 or (before < self.frames and self.states.is_data(before))
         )
         return (first, stop) if comes_in_order and not any(self.states.of(first, stop)) else (number, number + 1)
-
-    def _abort(self, span: Span) -> None:
-        self.aborted.append(span)
-        self.settle()
 
     def write_adjacent(self, layout: FrameLayout, first: int, frames: list[Frame]) -> bool:
         """write_one() for frames of consecutive numbers, in one system call. False: write each of them separately."""
@@ -184,7 +181,8 @@ class FrameTable(DirtyFrames):
                 self.states.end_write(*span)
                 self._commit(span, count)
         except BaseException:
-            self._abort(span)
+            self.aborted.append(span)  # no call before it: a second interrupt could prevent it
+            self.settle()
             raise
         return True
 
