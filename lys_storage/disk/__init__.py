@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .array_read import read_fortran_selection, read_selection
-from .direct import PAGE, DirectWriter
+from .direct import DirectWriter
 from .file import ZEROS_BYTES, Buffer, File, Frame, preadv_is_native
 from .filesystem import Identity
 from .folder import (
@@ -30,7 +30,6 @@ from .syscalls import NO_SUCH_CALL, boot_id
 __all__ = [
     "LOCK_NAME",
     "NO_SUCH_CALL",
-    "PAGE",
     "WRITES_BACK",
     "ZEROS_BYTES",
     "AnyPath",

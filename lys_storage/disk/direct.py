@@ -1,4 +1,4 @@
-"""Writes pages past the page cache, after the kernel could not write them back, and compares them with what the disk holds then.
+"""Writes pages past the page cache, after a write-back of them has failed, and compares them with what the disk holds then.
 
 It is not enough to write them into the page cache again. After a write-back into preallocated space has failed, ext4 does not
 mark the space as used any more: the pages are written to the disk, fsync succeeds, and the file still reads as zeros once the
@@ -12,9 +12,10 @@ import mmap
 import os
 
 from ..errors import os_error
+from ..format import PAGE
 from .file import Buffer, File
+from .syscalls import NO_SUCH_CALL
 
-PAGE = mmap.PAGESIZE
 _PWRITE, _PREADV = getattr(os, "pwrite", None), getattr(os, "preadv", None)
 
 
@@ -28,9 +29,8 @@ class DirectWriter:
         self._file, self._fd = file, -1
 
     def __enter__(self) -> DirectWriter:
-        if (
-            hasattr(os, "O_DIRECT") and os.pwrite is _PWRITE and os.preadv is _PREADV
-        ):  # not those of a model of the disk
+        is_native = os.pwrite is _PWRITE and os.preadv is _PREADV  # not those of a model of the disk
+        if hasattr(os, "O_DIRECT") and is_native:
             try:
                 self._fd = os.open(f"/proc/self/fd/{self._file.fd}", os.O_RDWR | os.O_DIRECT | os.O_CLOEXEC)
             except OSError:
@@ -45,8 +45,8 @@ class DirectWriter:
     def write(self, data: Buffer, offset: int) -> None:
         """Write the whole pages of `data`, the bytes of the file from `offset`, a multiple of the page size.
 
-        Nobody else may write these pages meanwhile. Raises StorageOSError if the disk does not take them, or gives others back;
-        the page cache then holds `data`.
+        No other thread may write to these pages meanwhile. Raises StorageOSError if the disk refuses them, or returns other
+        bytes; the page cache then holds `data`.
         """
         size = len(data) // PAGE * PAGE
         if not size or self._fd < 0:
@@ -60,4 +60,7 @@ class DirectWriter:
                     raise OSError(errno.EIO, "the disk holds other bytes than were written")
         except OSError as error:
             self._file.write_at(data, offset)
+            if error.errno in NO_SUCH_CALL:  # the file system opens files for direct I/O, and refuses it then
+                self.__exit__()
+                return
             raise os_error("write again", self._file.path, error) from error

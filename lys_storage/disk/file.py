@@ -129,7 +129,7 @@ class File:
 
         The kernel caches what one call writes in large folios: small frames that are written there later cost it less.
         """
-        with contextlib.suppress(OSError, AttributeError):
+        with contextlib.suppress(OSError, AttributeError):  # write_frame reports the error, if the frame has it too
             if os.pwritev(self.fd, [_ZEROS[:before], frame, _ZEROS[:after]], offset - before) == before + size + after:
                 return
         self.write_frame(frame, offset, size)

@@ -1,7 +1,7 @@
 """The pages of a file in the kernel's page cache: they are written back, waited for, and dropped. Linux only.
 
-sync_file_range(2) with a wait reports a write-back error once for each open file, and then only fsync(2) on another one
-reports it. So this module opens the file again: the sync of the writer's own descriptor sees every error too.
+The kernel reports a write-back error once for each open file. sync_file_range(2) with a wait would take it from the sync of
+the same descriptor. This module therefore opens the file again: the sync of the writer's descriptor reports every error too.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import ctypes
 import os
 import sys
 
-from ..errors import StorageOSError, os_error
+from ..errors import os_error
 from . import filesystem, syscalls
 from .file import File
 
@@ -71,5 +71,5 @@ def open_page_cache(file: File) -> PageCache | None:
         return None
     try:
         return PageCache(file)
-    except StorageOSError:
-        return None  # for example no permission to open it again: the kernel decides what stays
+    except OSError:
+        return None  # for example too many open files: the kernel decides what stays

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import StorageOSError
-from ..format import crc32
-from .direct import PAGE, DirectWriter
+from ..format import PAGE, crc32
+from .direct import DirectWriter
 from .file import File
 
 PIECE_BYTES = 1 << 20
@@ -68,8 +68,8 @@ def rewrite_range(file: File, offset: int, size: int) -> int:
     """Write the `size` bytes from `offset` again, as they read; returns their CRC-32. Raises FileCutError.
 
     After a failed fsync Linux marks the failed pages clean: a later fsync succeeds without having written them. All pages of the
-    range are written, to the page cache and, where possible, to the disk: see direct.py. Nobody else may write to these pages
-    meanwhile. Raises StorageOSError if the disk does not hold them then.
+    range are written: to the page cache, and to the disk if it has direct I/O (see direct.py). No other thread may write to
+    these pages meanwhile. Raises StorageOSError if the disk does not hold them then.
     """
     end, crc, at = offset + size, 0, offset // PAGE * PAGE
     stop = max(end, min(-(-end // PAGE) * PAGE, file.size))

@@ -68,10 +68,11 @@ class BackgroundWorkers:
             if self._flush_thread is None and self._lifecycle.is_open:
                 flush_thread = FlushThread(self._store, self._flush_interval_s, self._on_error)
                 self._checksum_thread = ChecksumThread(self._store, self._on_error)
+                self._flush_thread = flush_thread
                 self._write_behind = WriteBehindThread(
                     self._store, self._burst_bytes, self._cached_bytes, flush_thread.flush_now
                 )
-                self._flush_thread = flush_thread
+                self._write_behind.start()
             return self._flush_thread
 
     def stop(self, *, wait: bool = True) -> None:
@@ -100,6 +101,8 @@ class BackgroundWorkers:
         flush_thread, checksum_thread = self._flush_thread, self._checksum_thread
         if flush_thread is None or checksum_thread is None:
             return
+        if self._write_behind is not None:
+            self._write_behind.stop()
         if self._is_current:
             flush_thread.flush_and_end(0.0)
             checksum_thread.stop()
@@ -128,4 +131,5 @@ class BackgroundWorkers:
     @property
     def _is_current(self) -> bool:
         """Whether the caller is one of the threads."""
-        return any(thread is not None and thread.is_current for thread in (self._flush_thread, self._checksum_thread))
+        threads = self._flush_thread, self._checksum_thread, self._write_behind
+        return any(thread is not None and thread.is_current for thread in threads)

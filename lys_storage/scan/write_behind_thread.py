@@ -26,12 +26,13 @@ _SMALL = 32 << 20
 """Bytes. For a smaller scan there is nothing to gain."""
 _PREPARED_UP_TO = 1 << 14
 """Bytes of a frame. Larger ones do not gain from TableState.prepare_frames."""
+_LOCKED_S = 0.1
 _GIVE_UP_S = 5.0
 """The writer goes on if the disk has written nothing for so long."""
 
 
 def default_burst_bytes(share: int | None = None) -> int:
-    """How many bytes a writer may be ahead of the disk. `share`: that of the available memory, if it is known."""
+    """How many bytes a writer may be ahead of the disk. `share`: a known eighth of the available memory; None: ask for it."""
     return min(BURST_BYTES, available_memory() // _SHARE_OF_MEMORY if share is None else share)
 
 
@@ -49,11 +50,25 @@ class WriteBehindThread:
         self._ended = self._has_given_up = False
         self._begin_s = time.monotonic() + (AFTER_S if size <= self._burst else 0.0)
         self._thread: threading.Thread | None = None
-        if size >= _SMALL and self._behind.use(self._cached):
-            if self._behind.drops and store.table.frame_bytes <= _PREPARED_UP_TO:
-                store.table.prepare_frames = ZEROS_BYTES // store.table.frame_bytes
-            self._thread = threading.Thread(target=self._run, name="lys_storage write-behind", daemon=True)
-            self._thread.start()
+        self._is_wanted = size >= _SMALL
+
+    def start(self) -> None:
+        """Apart from the constructor: after an interrupt in here stop() ends a thread that runs already."""
+        table = self._store.table
+        if not self._is_wanted or not self._behind.use(self._cached):
+            return
+        if self._behind.drops and table.frame_bytes <= _PREPARED_UP_TO:
+            table.prepare_frames = ZEROS_BYTES // table.frame_bytes
+        thread = threading.Thread(target=self._run, name="lys_storage write-behind", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            log.warning(
+                "scan %s: the write-behind thread did not start (%s): the kernel writes back", self._store.path, error
+            )
+            self._behind.end()
+            return
+        self._thread = thread
 
     def _run(self) -> None:
         try:
@@ -108,8 +123,19 @@ class WriteBehindThread:
                 behind.changed.notify_all()
                 behind.changed.wait(0.05)
 
+    @property
+    def is_current(self) -> bool:
+        return threading.current_thread() is self._thread
+
     def stop(self) -> None:
-        """End the thread, without waiting for it: it takes none of the scan's locks, and its descriptor keeps no lock."""
+        """End the thread, without waiting for it: it takes none of the scan's locks, and its descriptor keeps no lock.
+
+        A garbage collection may call this in a thread that holds the lock of the write-behind. That thread notifies later.
+        """
         self._ended = True
-        with self._behind.changed:
-            self._behind.changed.notify_all()
+        changed = self._behind.changed
+        if changed.acquire(timeout=_LOCKED_S):
+            try:
+                changed.notify_all()
+            finally:
+                changed.release()

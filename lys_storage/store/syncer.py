@@ -12,8 +12,9 @@ import functools
 import os
 import threading
 
-from ..disk import PAGE, register_for_forks, rewrite_range, sync_folder
+from ..disk import register_for_forks, rewrite_range, sync_folder
 from ..errors import StorageOSError
+from ..format import PAGE
 from ..journal import BLOCK_CHECKSUMMED, CHECKSUMMED, CHECKSUMMING, WRITTEN, Span
 from .checksummer import Checksummer
 from .frame_table import FrameTable
@@ -50,9 +51,9 @@ class Syncer:
         return self._has_flushed or self._was_resumed
 
     def take_failed_write_back(self) -> None:
-        """After a write-back has failed: the next sync would report it again. Let it, so that the one after that can succeed.
+        """After a write-back has failed: sync once, and ignore the error, which is known. The next sync rewrites the frames.
 
-        The frames are rewritten then. Only to be called while nothing else in the file waits for a sync: it may be lost here.
+        Only frames may wait for a sync now: this one may lose other bytes, and nothing would report it.
         """
         failures = self._behind.failures
         if failures != self._repaired:

@@ -25,6 +25,7 @@ import numpy as np
 
 from ..disk import NO_SUCH_CALL, PageCache, open_page_cache, register_for_forks
 from ..errors import StorageOSError
+from ..format import PAGE
 from ..journal import Span
 from .frame_table import FrameTable
 
@@ -37,7 +38,6 @@ _AT_ONCE = 1 << 26
 """Bytes whose write-back has begun. The disk is kept busy, and the oldest are waited for."""
 _WHOLE = 1 << 21
 """The kernel caches a file in folios of up to this size, aligned: it drops a folio only as a whole."""
-_PAGE = 1 << 12
 _FRAGMENTS = 32
 _MOST_SCATTERED = 64
 """Batches. If no sync comes, the oldest are left to the kernel: the memory for them is limited."""
@@ -58,7 +58,7 @@ class _Piece:
 
     def pages(self) -> list[Span]:
         """The range of its whole pages."""
-        return [(-(-self.first // _PAGE) * _PAGE, self.stop // _PAGE * _PAGE)]
+        return [(-(-self.first // PAGE) * PAGE, self.stop // PAGE * PAGE)]
 
 
 @dataclass(slots=True)
@@ -103,7 +103,9 @@ class WriteBehind:
 
     def after_fork_in_child(self) -> None:
         self._begin()
-        self.cached_bytes = None
+        cache, self._cache, self.cached_bytes = self._cache, None, None
+        if cache is not None:
+            cache.close()
 
     @property
     def drops(self) -> bool:
@@ -151,8 +153,8 @@ class WriteBehind:
             for first, stop in zip(firsts.tolist(), stops.tolist(), strict=True):
                 self.add(first, stop)
             return
-        begin = -(-(table.array_offset + firsts * table.frame_bytes) // _PAGE) * _PAGE
-        end = (table.array_offset + stops * table.frame_bytes) // _PAGE * _PAGE
+        begin = -(-(table.array_offset + firsts * table.frame_bytes) // PAGE) * PAGE
+        end = (table.array_offset + stops * table.frame_bytes) // PAGE * PAGE
         has_pages = begin < end
         with self._lock:
             if not self._is_held and self._cache is not None and self._cache.drops:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from lys_storage import StorageOSError
-from lys_storage.disk import File, FileCutError, range_crc32, read_pieces, rewrite_range, units_crc32
+from lys_storage.disk import DirectWriter, File, FileCutError, range_crc32, read_pieces, rewrite_range, units_crc32
+from lys_storage.disk import direct as direct_module
 from lys_storage.disk import pieces as pieces_module
+from lys_storage.format import PAGE
 
 SIZE = 1000
 DATA = np.random.default_rng(3).integers(0, 256, SIZE).astype("u1").tobytes()
@@ -90,3 +95,81 @@ def test_a_file_that_ends_before_is_an_error_that_names_it(file: File, ask: obje
     with pytest.raises(FileCutError):
         units_crc32(file, SIZE - 10, 4, np.empty(3, np.uint32), memoryview(bytearray(64)))
     assert file.size == SIZE, "a rewrite makes no file longer"
+
+
+# -- past the page cache -------------------------------------------------------------------------------------------------
+
+PAGES = np.random.default_rng(4).integers(0, 256, 3 * PAGE + 100).astype("u1").tobytes()
+
+
+@pytest.fixture
+def pages(tmp_path: Path) -> Iterator[File]:
+    """A file of three pages and a part of one, on the disk."""
+    made = File.create(tmp_path / "pages")
+    made.write_at(PAGES, 0)
+    made.sync()
+    yield made
+    made.close()
+
+
+class Disk:
+    """Counts direct writes. `error` is raised by them; `spoils`: they write other bytes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, file: File) -> None:
+        self.error, self.spoils, self.written = 0, False, []
+        self._real, self._file = os.pwrite, file
+        call = self.pwrite  # one object: a replaced call is taken for a model of the disk
+        monkeypatch.setattr(direct_module, "_PWRITE", call)
+        monkeypatch.setattr(os, "pwrite", call)
+
+    def pwrite(self, fd: int, data: Any, offset: int) -> int:
+        if fd == self._file.fd:
+            return self._real(fd, data, offset)
+        if self.error:
+            raise OSError(self.error, os.strerror(self.error))
+        self.written.append((offset, len(data)))
+        if self.spoils:
+            data[5] ^= 1
+            done = self._real(fd, data, offset)
+            data[5] ^= 1
+            return done
+        return self._real(fd, data, offset)
+
+
+def has_direct(file: File) -> None:
+    with DirectWriter(file) as direct:
+        if direct._fd < 0:
+            pytest.skip("no direct I/O here")
+
+
+def test_whole_pages_are_written_past_the_page_cache(pages: File, monkeypatch: pytest.MonkeyPatch) -> None:
+    has_direct(pages)
+    disk = Disk(monkeypatch, pages)
+    assert rewrite_range(pages, 5000, 100) == zlib.crc32(PAGES[5000:5100])
+    assert rewrite_range(pages, 0, len(PAGES)) == zlib.crc32(PAGES)
+    assert disk.written == [(PAGE, PAGE), (0, 3 * PAGE)]
+    assert pages.read_at(len(PAGES), 0) == PAGES
+
+
+@pytest.mark.parametrize("fault", ["the disk fails", "the disk holds other bytes"])
+def test_pages_that_the_disk_does_not_hold_are_an_error_and_stay_in_the_page_cache(
+    pages: File, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    has_direct(pages)
+    disk = Disk(monkeypatch, pages)
+    disk.error, disk.spoils = (errno.EIO, False) if fault == "the disk fails" else (0, True)
+    with pytest.raises(StorageOSError, match="write again"):
+        rewrite_range(pages, 0, len(PAGES))
+    assert pages.read_at(len(PAGES), 0) == PAGES
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.EOPNOTSUPP])
+def test_a_file_system_that_refuses_direct_writes_is_no_error(
+    pages: File, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Otherwise no sync could succeed any more after one has failed."""
+    has_direct(pages)
+    disk = Disk(monkeypatch, pages)
+    disk.error = code
+    assert rewrite_range(pages, 0, len(PAGES)) == zlib.crc32(PAGES)
+    assert pages.read_at(len(PAGES), 0) == PAGES

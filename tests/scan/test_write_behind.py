@@ -23,7 +23,7 @@ from lys_storage.disk.syscalls import libc_call
 from lys_storage.scan import write_behind_thread as thread_module
 from lys_storage.store import WriteBehind
 from tests.helpers import DEADLINE_S, assert_same_array, wait_until
-from tests.scan.background import FRAME, threads
+from tests.scan.background import FRAME, refuse_threads, threads
 from tests.scan.page_cache import cached
 
 pytestmark = pytest.mark.skipif(not WRITES_BACK, reason="only Linux has the calls for the page cache")
@@ -135,6 +135,42 @@ def test_its_thread_ends_with_the_scan(tmp_path: Path) -> None:
         assert wait_until(lambda: not threads())
         if end == "suspend":
             lys_storage.resume(scan.path).close()
+
+
+def test_its_thread_ends_with_a_scan_that_is_dropped(tmp_path: Path) -> None:
+    scan = begin(tmp_path, 64)
+    for number in range(40):
+        scan[number] = value(number)
+    assert THREAD in threads()
+    with pytest.warns(ResourceWarning):
+        del scan
+    assert wait_until(lambda: not threads())
+    lys_storage.resume(tmp_path / "a.npz").suspend()
+
+
+def test_a_scan_is_dropped_in_a_thread_that_holds_the_lock(tmp_path: Path) -> None:
+    """A garbage collection can run anywhere: stop() must not wait for that thread."""
+    with begin(tmp_path, 64) as scan:
+        scan[0] = value(0)
+        behind = scan._workers._write_behind
+        assert behind is not None
+        with scan._store.write_behind.changed:
+            behind.stop()
+            scan._store.write_behind.changed.notify_all()  # as add() does before it releases the lock
+        assert wait_until(lambda: THREAD not in threads())
+
+
+def test_a_thread_that_cannot_start_leaves_the_pages_to_the_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The frame is stored, and its write raises nothing."""
+    refuse_threads(monkeypatch, THREAD)
+    with begin(tmp_path, 64) as scan:
+        for number in range(64):
+            scan[number] = value(number)
+        assert scan._store.write_behind.cached_bytes is None
+    assert caplog.text.count("the write-behind thread did not start") == 1
+    assert_holds(scan.path, 64)
 
 
 # -- the limit for the writer ---------------------------------------------------------------------------------------------
@@ -291,6 +327,18 @@ def test_after_a_write_back_that_failed_the_frames_are_written_again(
     assert_holds(scan.path, 64)
 
 
+def test_too_many_open_files_leave_the_pages_to_the_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(fd: int) -> int:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    with monkeypatch.context() as patch, begin(tmp_path, 64) as scan:
+        patch.setattr(os, "dup", refused)
+        for number in range(64):
+            scan[number] = value(number)
+        assert THREAD not in threads()
+    assert_holds(scan.path, 64)
+
+
 @pytest.mark.parametrize("call", ["fails", "is missing", "is there"])
 def test_the_export_is_the_same_whatever_the_system_can_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
@@ -344,6 +392,14 @@ def test_a_scan_that_is_larger_than_a_burst_is_written_back_from_the_first_frame
         assert wait_until(lambda: begun)
 
 
+def _link(fd: str) -> str:
+    """The path of a descriptor; "" for the one that listed them, which is closed."""
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:
+        return ""
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_forked_child_drops_nothing(tmp_path: Path) -> None:
     with begin(tmp_path, 64) as scan:
@@ -352,7 +408,8 @@ def test_a_forked_child_drops_nothing(tmp_path: Path) -> None:
         pid = os.fork()
         if not pid:
             behind: WriteBehind = scan._store.write_behind
-            os._exit(0 if behind.cached_bytes is None and not behind.pending_bytes else 1)
+            is_closed = not any(_link(fd).endswith("a.npz.part") for fd in os.listdir("/proc/self/fd"))
+            os._exit(0 if behind.cached_bytes is None and not behind.pending_bytes and is_closed else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
         for number in range(40, 64):
             scan[number] = value(number)

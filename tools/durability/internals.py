@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import lys_storage
-from lys_storage.disk import PAGE, File, boot_id, forks
+from lys_storage.disk import File, boot_id, forks
 from lys_storage.disk import syscalls as syscalls_module
+from lys_storage.format import PAGE
 from lys_storage.format import archive as archive_module
 from lys_storage.journal import layout as layout_module
 from lys_storage.journal.writer_record import WriterRecord
