@@ -45,9 +45,9 @@ def keeps_mapped_stores(fd: int) -> bool:
 
 
 def drops_pages(fd: int) -> bool:
-    """Whether to write pages back early, and drop them then: see store/write_behind. Measured on ext4 and XFS.
+    """Whether to wait for the write-back of pages, and to drop them then: see store/write_behind.
 
-    On a copy-on-write file system it costs more than it gains. On network shares and FUSE it has not been measured.
+    On ext4 and XFS it is faster, on btrfs slower. Network shares and FUSE were not measured. Decision 17 has the figures.
     """
     return _kind(fd) in _DROPS_PAGES
 

@@ -57,7 +57,7 @@ cdef class TableState:
         return NOT_STORED
 
     cpdef int write_fast(self, index, frame) except -1:
-        cdef Bytes data, states  # until the end: then nobody can unmap the states
+        cdef Bytes data, states  # held until the end: no other thread can unmap the states
         cdef Py_ssize_t number, first, stop
         cdef object lock = self.lock
         if lock is None or type(frame) is not array_type or not lock.acquire(False):

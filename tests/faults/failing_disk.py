@@ -2,8 +2,9 @@
 
     failing_disk.py CASE FOLDER
 
-CASE: who sees the fault first: "wait" (the write-behind), "sync" (a timed flush), "both", or "the end" (close). Prints JSON: how
-often each call has failed, how many frames of the export are wrong, and how many are missing.
+CASE: who sees the fault first: "wait" (the write-behind), "sync" (a timed flush), "both", or "the end" (close). In "the journal"
+its pages are affected, and the scan is resumed from the disk. Prints JSON: how often each call has failed, how many frames of the
+export are wrong, and how many are missing.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ import numpy as np
 import lys_storage
 from lys_storage import StorageOSError
 from lys_storage.disk import File, PageCache, syscalls
+from tests.faults.namespace import NOT_HERE
 
-NOT_HERE = 77
 MiB = 1 << 20
 FRAMES, FIRST_BAD, BAD_BYTES = 256, 100, 16 * MiB
 NEVER = 1 << 40
@@ -33,6 +34,7 @@ CASES: dict[str, dict[str, Any]] = {
     "sync": {"flush_interval_s": 0.02, "burst_bytes": NEVER, "cached_bytes": NEVER},
     "both": {"flush_interval_s": 0.02, "burst_bytes": 16 * MiB, "cached_bytes": 8 * MiB},
     "the end": {"flush_interval_s": None, "burst_bytes": NEVER, "cached_bytes": NEVER},
+    "the journal": {"flush_interval_s": None, "burst_bytes": NEVER, "cached_bytes": NEVER},
 }
 
 
@@ -108,19 +110,27 @@ def main(case: str, folder: Path) -> None:
 
     PageCache.write_back = counted("wait", PageCache.write_back)  # type: ignore[method-assign]
     File.sync = counted("sync", File.sync)  # type: ignore[method-assign]
-    if case in ("sync", "the end"):
+    if case in ("sync", "the end", "the journal"):
         PageCache.begin_write_back = PageCache.write_back = lambda *args: None  # type: ignore[method-assign]
     scan = lys_storage.create(disk.path / "a.npz", (FRAMES, MiB), "u1", grid_ndim=1, fill_value=0, **CASES[case])
-    disk.break_at(scan.part_path, scan._store.table.offset_of(FIRST_BAD))
+    if case == "the journal":
+        disk.break_at(scan._store.journal.path, 4096)
+    else:
+        disk.break_at(scan.part_path, scan._store.table.offset_of(FIRST_BAD))
     for number in range(FRAMES):
         scan[number] = value(number)
         time.sleep(0.002)
     for _ in range(3):
         try:
-            scan.close()
+            scan.flush() if case == "the journal" else scan.close()
             break
         except StorageOSError:
             faults["close"] += 1
+    if case == "the journal":
+        scan.suspend()
+        Path("/proc/sys/vm/drop_caches").write_text("1\n")
+        scan = lys_storage.resume(scan.path)
+        scan.close()
     Path("/proc/sys/vm/drop_caches").write_text("1\n")
     wrong = missing = 0
     with lys_storage.open_wave(scan.path, verify=True) as wave:

@@ -6,15 +6,12 @@ The disk is mounted in the mount namespace of the child, and disappears with it.
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, child_environment
-
-NOT_HERE = 77
+from tests.faults.namespace import NOT_HERE, run_in_a_mount_namespace
 
 CODE = f"""
 import fcntl, os, subprocess, sys
@@ -79,12 +76,5 @@ os._exit(0 if refused == 100 else 1)
 def test_a_file_system_that_shuts_down_is_an_error_and_not_a_death(
     tmp_path: Path, kind: str, how: str, ends: int
 ) -> None:
-    command = ["unshare", "--mount", sys.executable, "-c", CODE, kind, str(tmp_path), how]
-    environment = {**child_environment(tmp_path), "PATH": "/usr/sbin:/sbin:/usr/bin:/bin"}
-    try:
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100)
-    except FileNotFoundError:
-        pytest.skip("no unshare")
-    if done.returncode == NOT_HERE or "unshare failed" in done.stderr:
-        pytest.skip(done.stdout + done.stderr)
+    done = run_in_a_mount_namespace(tmp_path, CODE, kind, str(tmp_path), how)
     assert done.returncode == ends, done.stdout + done.stderr

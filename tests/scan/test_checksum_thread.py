@@ -15,7 +15,7 @@ from lys_storage.disk import File
 from lys_storage.journal import BLOCK_CHECKSUMMED, CHECKSUMMED
 from lys_storage.scan import checksum_thread as checksum_thread_module
 from lys_storage.scan.background import BackgroundWorkers
-from lys_storage.scan.checksum_thread import checksum_batch_bytes
+from lys_storage.scan.checksum_thread import ChecksumThread, checksum_batch_bytes
 from lys_storage.store import Checksummer
 from lys_storage.store.rewriter import Rewriter
 from tests.helpers import DEADLINE_S, wait_until
@@ -233,3 +233,22 @@ def test_the_writer_wakes_the_thread_once_a_batch_while_that_is_busy(
         go_on.set()
         states = scan._store.journal.states
         assert wait_until(lambda: states.of(0, frames - 1).count(CHECKSUMMED) > frames - 1 - per_batch)
+
+
+@pytest.mark.parametrize(
+    ("size", "order", "is_due"),
+    [(1 << 13, "in order", True), (1 << 13, "far apart", False), (1 << 20, "far apart", True)],
+)
+def test_a_batch_of_small_frames_that_are_far_apart_is_not_due(
+    tmp_path: Path, size: int, order: str, is_due: bool
+) -> None:
+    """Hardly any of their blocks is complete: searching all frames for them took longer than writing them."""
+    count = checksum_batch_bytes(size) // size
+    apart = 1 if order == "in order" else 4
+    with lys_storage.create(tmp_path / "a.npz", (4 * count, size), "u1", grid_ndim=1, flush_interval_s=None) as scan:
+        thread = ChecksumThread(scan._store, pytest.fail)
+        table = scan._store.table
+        for number in range(count):
+            assert not thread.batch_is_due
+            assert table.write_one(table.layout, number * apart, np.ones(size, "u1"))
+        assert thread.batch_is_due == is_due
