@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .array_read import read_fortran_selection, read_selection
-from .direct import DirectWriter
+from .direct import FOLIO_BYTES
 from .file import ZEROS_BYTES, Buffer, File, Frame, preadv_is_native
 from .filesystem import Identity
 from .folder import (
@@ -21,20 +21,20 @@ from .memory import available_memory
 from .numbering import LOCK_NAME, claim_number, claim_path, free_number, give_back
 from .page_cache import WRITES_BACK, PageCache, open_page_cache
 from .paths import AnyPath, absolute, user_path
-from .pieces import FileCutError, range_crc32, read_pieces, rewrite_range, units_crc32
+from .pieces import FileCutError, folios_of, range_crc32, read_pieces, rewrite_pieces, rewrite_range, units_crc32
 from .preallocation import Preallocation
 from .probe import check_disk
 from .speed import Speed, rate_text
 from .syscalls import NO_SUCH_CALL, boot_id
 
 __all__ = [
+    "FOLIO_BYTES",
     "LOCK_NAME",
     "NO_SUCH_CALL",
     "WRITES_BACK",
     "ZEROS_BYTES",
     "AnyPath",
     "Buffer",
-    "DirectWriter",
     "File",
     "FileCutError",
     "Frame",
@@ -52,6 +52,7 @@ __all__ = [
     "claim_number",
     "claim_path",
     "ensure_free_space",
+    "folios_of",
     "fork_generation",
     "free_number",
     "give_back",
@@ -68,6 +69,7 @@ __all__ = [
     "register_for_forks",
     "remove_file",
     "replace_file",
+    "rewrite_pieces",
     "rewrite_range",
     "sync_folder",
     "units_crc32",

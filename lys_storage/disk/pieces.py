@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import StorageOSError
-from ..format import PAGE, crc32
-from .direct import DirectWriter
+from ..format import crc32
+from .direct import FOLIO_BYTES, DirectWriter
 from .file import File
 
 PIECE_BYTES = 1 << 20
@@ -64,19 +64,32 @@ def units_crc32(file: File, offset: int, size: int, sums: Checksums, buffer: mem
             k += 1
 
 
-def rewrite_range(file: File, offset: int, size: int) -> int:
-    """Write the `size` bytes from `offset` again, as they read; returns their CRC-32. Raises FileCutError.
+def folios_of(file: File, offset: int, size: int) -> tuple[int, int]:
+    """The range of the folios that the range from `offset` lies in, up to the end of the file; (0, 0) for an empty range."""
+    if not size:
+        return 0, 0
+    end = offset + size
+    return offset // FOLIO_BYTES * FOLIO_BYTES, max(end, min(-(-end // FOLIO_BYTES) * FOLIO_BYTES, file.size))
 
-    After a failed fsync Linux marks the failed pages clean: a later fsync succeeds without having written them. All pages of the
-    range are written: to the page cache, and to the disk if it has direct I/O (see direct.py). No other thread may write to
-    these pages meanwhile. Raises StorageOSError if the disk does not hold them then.
+
+def rewrite_pieces(file: File, offset: int, size: int) -> Iterator[tuple[int, memoryview]]:
+    """Write the folios of the range from `offset` again, as they read. Yields each piece after it was written, and its offset.
+
+    After a failed fsync Linux marks the failed pages clean: a later fsync succeeds without having written them. The folios are
+    written to the page cache, and to the disk if it has direct I/O: see direct.py. No other thread may write to them
+    meanwhile. Raises FileCutError, and StorageOSError if the disk does not hold them then.
     """
-    end, crc, at = offset + size, 0, offset // PAGE * PAGE
-    stop = max(end, min(-(-end // PAGE) * PAGE, file.size))
+    at, stop = folios_of(file, offset, size)
     with DirectWriter(file) as direct:
-        for piece in read_pieces(file, at, stop - at) if size else ():
-            crc = crc32(piece[max(0, offset - at) : max(0, end - at)], crc)
-            file.write_at(piece, at)
+        for piece in read_pieces(file, at, stop - at, memoryview(bytearray(min(FOLIO_BYTES, stop - at)))):
             direct.write(piece, at)
+            yield at, piece
             at += len(piece)
+
+
+def rewrite_range(file: File, offset: int, size: int) -> int:
+    """rewrite_pieces(). Returns the CRC-32 of the `size` bytes from `offset`."""
+    crc, end = 0, offset + size
+    for at, piece in rewrite_pieces(file, offset, size):
+        crc = crc32(piece[max(0, offset - at) : max(0, end - at)], crc)
     return crc

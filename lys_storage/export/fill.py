@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..callbacks import Progress
+from ..disk import rewrite_range
 from ..journal import WRITING
 from ..store import ScanStore
 
@@ -35,3 +36,5 @@ def fill_missing(store: ScanStore, frames: int, on_progress: Progress | None = N
             done += min(len(pattern), end - at)
             if on_progress is not None:
                 on_progress(done, total)
+        if store.sync_has_failed:
+            rewrite_range(store.file, begin, end - begin)

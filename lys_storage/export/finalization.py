@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ..callbacks import Progress
-from ..disk import File, sync_folder
+from ..disk import File, rewrite_range, sync_folder
 from ..format import (
     ALLOW_PICKLE_NPY,
     INFO_MEMBER,
@@ -129,6 +129,8 @@ def _complete_file(store: ScanStore, description: Description, on_progress: Prog
     for at, head in layout.heads(member_crc):
         store.file.write_at(head, at)
     begin = time.perf_counter()
+    if store.sync_has_failed:  # sync_file() rewrites the head and the frames
+        rewrite_range(store.file, layout.array_end, store.file.size - layout.array_end)
     store.sync_file()
     return time.perf_counter() - begin
 

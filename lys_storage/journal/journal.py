@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ..disk import DirectWriter, File, ensure_free_space, remove_file, replace_file, rewrite_range
+from ..disk import FOLIO_BYTES, File, ensure_free_space, remove_file, replace_file, rewrite_range
 from ..errors import BadFileError
 from ..format import PAGE, Description, crc32, encode_description, replacement_path
 from .frame_state import FrameStates, PwriteStates
@@ -35,7 +35,6 @@ _WRITER_AT = 64
 _EPOCH_AT = 448
 _FAILED_AT = (456, 457)  # one byte each: whether the last sync of the scan file, of the journal, failed
 _POINTER_AT = (512, 1024)  # in two sectors: a torn write damages at most one of them
-_STORE_STEP = 1 << 16
 _LARGE_MAP = 1 << 23
 
 
@@ -249,14 +248,12 @@ class Journal:
 
     def _rewrite(self) -> None:
         """Write everything again, before the sync that follows a failed one: see disk.rewrite_range."""
-        with DirectWriter(self.file) as direct:
-            for at in range(0, len(self._map), _STORE_STEP):
-                with self.table_lock:  # otherwise the old value could overwrite a state that changes meanwhile
-                    data = self._map[at : at + _STORE_STEP]
-                    self._bytes.store(at, data)
-                    direct.write(data, at)
-        with self._metadata_lock:
-            rewrite_range(self.file, self._layout.metadata, self.file.size - self._layout.metadata)
+        for at in range(0, self.file.size, FOLIO_BYTES):
+            with (
+                self._metadata_lock,
+                self.table_lock,
+            ):  # otherwise an old value could overwrite one that changes meanwhile
+                rewrite_range(self.file, at, max(0, min(FOLIO_BYTES, self.file.size - at)))
 
     def sync(self) -> None:
         """Make states, checksums and metadata survive a power cut. Any thread may call this."""

@@ -34,7 +34,8 @@ class SaveThread(QtCore.QThread):
         super().__init__()
         self._fork_generation = fork_generation()
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._changed = threading.Condition()  # guards _outstanding and _ending
+        self._lock = threading.RLock()  # guards _outstanding and _ending
+        self._changed = threading.Condition(self._lock)
         self._outstanding = 0
         self._ending = False
         self._substitute: threading.Thread | None = None  # runs the jobs if Qt has deleted this object
@@ -42,7 +43,7 @@ class SaveThread(QtCore.QThread):
 
     def submit(self, job: Job) -> None:
         """Run `job` after those submitted before. After end() this starts the thread again, for this job only."""
-        with self._changed:
+        with self._lock:
             self._outstanding += 1
             restarts, self._ending = self._ending, False
         if restarts:
@@ -69,7 +70,7 @@ class SaveThread(QtCore.QThread):
                 job()
             except BaseException as error:  # an exception that leaves run() would abort the process
                 log_safely("a job raised an error that it should have reported itself", error)
-            with self._changed:
+            with self._lock:
                 self._outstanding -= 1
                 self._changed.notify_all()
             try:
@@ -82,12 +83,12 @@ class SaveThread(QtCore.QThread):
 
     def wait_idle(self, timeout_s: float | None) -> bool:
         """Wait until all jobs are done (None: without a limit); False at the timeout."""
-        with self._changed:
+        with self._lock:
             return self._changed.wait_for(lambda: self._outstanding == 0, timeout_s)
 
     def end(self) -> None:
         """Let the thread end after its last job; does not wait for it. Twice is harmless."""
-        with self._changed:
+        with self._lock:
             if self._ending:
                 return
             self._ending = True

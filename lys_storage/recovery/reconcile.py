@@ -8,11 +8,12 @@ only if its bytes match its checksum, or that of its block.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 
-from ..disk import File, remove_file, rewrite_range, sync_folder
+from ..disk import File, folios_of, open_page_cache, remove_file, rewrite_range, sync_folder
 from ..format import crc32_repeated, redo_path
 from ..journal import (
     BLOCK_CHECKSUMMED,
@@ -126,13 +127,23 @@ def _settle_trusted(journal: Journal, first: int, states: States, held: int) -> 
 
 
 def _sync(file: File, journal: Journal) -> None:
-    """Sync the scan file. If an earlier sync has failed, all data are rewritten first."""
+    """Sync the scan file. If an earlier sync has failed, all data are rewritten first, and other pages are dropped.
+
+    A page that the kernel could not write, and that is kept, can lose the frame that is written there later: see disk/direct.py.
+    """
     try:
         if journal.file_sync_failed:
             size, offset = journal.description.frame_bytes, journal.description.array_offset
+            rewrite_range(file, 0, min(offset, file.size))
+            done = 0
             for first, stop in journal.states.written():
-                rewrite_range(file, offset + first * size, (stop - first) * size)
+                begin, end = max(done, offset + first * size), offset + stop * size
+                rewrite_range(file, begin, max(0, end - begin))
+                done = max(done, folios_of(file, begin, max(0, end - begin))[1])
         file.sync()
+        if journal.file_sync_failed and (cache := open_page_cache(file)) is not None:
+            with closing(cache):
+                cache.drop(0, file.size)
     except BaseException:
         journal.file_sync_failed = True
         raise

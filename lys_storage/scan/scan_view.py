@@ -183,14 +183,20 @@ class ScanView(ArrayLike):
 
     def _of_metadata(self, what: str) -> str | None:
         """None if the scan is over, or its lock is held, for example by an export."""
-        if self._lifecycle.is_over or not self._lifecycle.lock.acquire(blocking=False):
+        if self._lifecycle.is_over:
             return None
+        lock = self._lifecycle.lock
         try:
+            if not lock.acquire(blocking=False):
+                return None
             if what == "note":
                 return keys_in_words(self._metadata.note())
             return axes_in_a_line(self._metadata.stored_axes(), self.shape, self.axis_names, self.units)
-        finally:
-            self._lifecycle.lock.release()
+        finally:  # an interrupt may have come before the result of acquire() was seen
+            try:
+                lock.release()
+            except RuntimeError:
+                pass  # this thread does not hold it
 
     def _raise_if_over(self) -> None:
         self._lifecycle.raise_if_over(self.path)

@@ -26,7 +26,8 @@ _SMALL = 32 << 20
 """Bytes. For a smaller scan there is nothing to gain."""
 _PREPARED_UP_TO = 1 << 14
 """Bytes of a frame. Larger ones do not gain from TableState.prepare_frames."""
-_LOCKED_S = 0.1
+_LOOK_AGAIN_S = 1.0
+"""An interrupt can prevent a notification."""
 _GIVE_UP_S = 5.0
 """The writer goes on if the disk has written nothing for so long."""
 
@@ -87,11 +88,11 @@ class WriteBehindThread:
             except StorageOSError as error:
                 log.warning("%s; its frames are written again", error)
                 self._on_failure()
-            with behind.changed:
+            with behind.lock:
                 if now < self._begin_s:
                     behind.changed.wait(self._begin_s - now)
                 elif not self._ended and not behind.has_work:
-                    behind.changed.wait()
+                    behind.changed.wait(_LOOK_AGAIN_S)
 
     @property
     def _outstanding_bytes(self) -> int:
@@ -119,7 +120,7 @@ class WriteBehindThread:
                 self._has_given_up = True
                 return
             behind.is_awaited = True  # each time: another writer may have set it to False
-            with behind.changed:
+            with behind.lock:
                 behind.changed.notify_all()
                 behind.changed.wait(0.05)
 
@@ -130,12 +131,9 @@ class WriteBehindThread:
     def stop(self) -> None:
         """End the thread, without waiting for it: it takes none of the scan's locks, and its descriptor keeps no lock.
 
-        A garbage collection may call this in a thread that holds the lock of the write-behind. That thread notifies later.
+        It takes the lock by a `with` statement: an interrupt after a call of acquire() would leave it taken for ever. And by that
+        of the lock: the one of a Condition is Python code.
         """
         self._ended = True
-        changed = self._behind.changed
-        if changed.acquire(timeout=_LOCKED_S):
-            try:
-                changed.notify_all()
-            finally:
-                changed.release()
+        with self._behind.lock:
+            self._behind.changed.notify_all()

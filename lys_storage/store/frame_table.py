@@ -193,7 +193,7 @@ class FrameTable(DirtyFrames):
         """
         while True:
             with self.lock:
-                self.wait_for(lambda: not self.is_in_flight(*span))
+                self.wait_for_flights(span)
                 self.raise_if_closed()
                 if not self.layout_lock.locked():
                     self.accept()  # an interrupt may have prevented it
@@ -259,6 +259,10 @@ class FrameTable(DirtyFrames):
             finally:
                 self.waiting -= 1
             self._settle()
+
+    def wait_for_flights(self, span: Span) -> None:
+        """Wait until no frame of `span` is being written."""
+        self.wait_for(lambda: not self.is_in_flight(*span))
 
     def is_in_flight(self, first: int, stop: int) -> bool:
         return any(a < stop and first < b for a, b in self.in_flight)

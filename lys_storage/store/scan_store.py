@@ -194,6 +194,11 @@ class ScanStore:
             self._syncer.end_flush()
             self._rewriter.checkpoint(position)
 
+    @property
+    def sync_has_failed(self) -> bool:
+        """Whether the last sync of the scan file has failed. What is written now is not durable before rewrite_range()."""
+        return self._syncer.has_failed
+
     def take_failed_write_back(self) -> None:
         """See Syncer. The caller holds finishing()."""
         self._syncer.take_failed_write_back()

@@ -12,10 +12,10 @@ import functools
 import os
 import threading
 
-from ..disk import register_for_forks, rewrite_range, sync_folder
+from ..disk import folios_of, register_for_forks, rewrite_pieces, sync_folder
 from ..errors import StorageOSError
-from ..format import PAGE
-from ..journal import BLOCK_CHECKSUMMED, CHECKSUMMED, CHECKSUMMING, WRITTEN, Span
+from ..format import crc32
+from ..journal import BLOCK_CHECKSUMMED, CHECKSUMMED, Span
 from .checksummer import Checksummer
 from .frame_table import FrameTable
 from .spans import join
@@ -126,19 +126,77 @@ class Syncer:
 
     # -- after a failed sync --------------------------------------------------------------------------------------
 
-    def _rewrite(self, span: Span) -> None:
-        """Read the frames of a range from the file, and write them again."""
-        at = span[0]
-        with self._checksummer.flush_priority, self._checksummer.checksum_lock:  # no other thread computes checksums
-            while at < span[1]:
-                at = self._rewrite_unit(at)
+    @property
+    def has_failed(self) -> bool:
+        """Whether the next sync rewrites frames first, because the last one has failed."""
+        return self._has_failed or self._table.journal.file_sync_failed
 
-    def _with_pages(self, unit: Span) -> Span:
-        """The frames that have bytes in the pages of `unit`: these pages are written as a whole."""
+    def _rewrite(self, span: Span) -> None:
+        """Write the folios of the head and of a range of frames again. Frames that fail their checksum are lost.
+
+        Everything in these folios is written: a page that is not, and receives another frame later, would be lost.
+        """
+        table, ahead = self._table, max(1, self._table.prepare_frames)
+        at, stop = span[0] // ahead * ahead, min(table.frames, -(-span[1] // ahead) * ahead)  # with the zeros ahead
+        with self._checksummer.flush_priority, self._checksummer.checksum_lock:  # no other thread computes checksums
+            self._rewrite_folios(None)
+            while at < stop:
+                at = self._rewrite_folios(at)
+
+    def _rewrite_folios(self, frame: int | None) -> int:
+        """Rewrite the folios of the unit of `frame` (None: of the head), if anything was written in them. All units that end in
+        them are compared with their checksums. Returns the frame after these.
+        """
+        table, held = self._table, (0, 0)
+        try:
+            with table.lock:
+                while True:  # a rewrite that was waited for has changed the units
+                    begin, size, units = self._folios_and_units(frame)
+                    held = self._frames_in(begin, size)
+                    if not table.is_in_flight(*held):
+                        break
+                    table.wait_for_flights(held)
+                after, ahead = units[-1][1] if units else 0, table.prepare_frames
+                # A frame may have put zeros into so many before and after it.
+                if units and not any(table.states.of(max(0, held[0] - ahead), min(table.frames, held[1] + ahead))):
+                    return after
+                expected = [self._checksum_of(unit) for unit in units]
+                table.in_flight.append(held)
+            self._behind.begin_overwrite()
+            sums = self._rewritten_sums(begin, size, units)
+            with table.lock:
+                for unit, wanted, found in zip(units, expected, sums, strict=True):
+                    if wanted is not None and wanted != found:
+                        self._lost[unit[0]] = unit[1] - unit[0]
+                        table.states.invalidate(*unit)
+                        table.recount()
+                table.end_flight(held)
+        except BaseException:
+            table.aborted.append(held)
+            table.settle()
+            raise
+        return after
+
+    def _folios_and_units(self, frame: int | None) -> tuple[int, int, list[Span]]:
+        """Holding the table's lock: first byte and size of the folios of the unit of `frame`, and this unit with all later ones
+        that end in them; (for None) those of the head, and no units.
+        """
         table = self._table
-        first, stop = table.offset_of(unit[0]) // PAGE * PAGE, -(-table.offset_of(unit[1]) // PAGE) * PAGE
-        frames = (first - table.array_offset) // table.frame_bytes, -(-(stop - table.array_offset) // table.frame_bytes)
-        return max(0, frames[0]), min(frames[1], table.frames)
+        if frame is None:
+            first, stop = folios_of(table.file, 0, table.array_offset)
+            return first, stop - first, []
+        units = [self._unit_of(frame)]
+        begin, end = (table.offset_of(number) for number in units[0])
+        first, stop = folios_of(table.file, begin, end - begin)
+        while units[-1][1] < table.frames and table.offset_of((unit := self._unit_of(units[-1][1]))[1]) <= stop:
+            units.append(unit)
+        return first, stop - first, units
+
+    def _frames_in(self, begin: int, size: int) -> Span:
+        """The frames with bytes in this range of the file."""
+        table = self._table
+        first, stop = begin - table.array_offset, begin + size - table.array_offset
+        return max(0, first // table.frame_bytes), min(table.frames, -(-stop // table.frame_bytes))
 
     def _unit_of(self, frame: int) -> Span:
         """Holding the table's lock: the frames that share a checksum with `frame`."""
@@ -148,34 +206,23 @@ class Syncer:
         first = frame // states.per_block * states.per_block
         return first, first + states.per_block
 
-    def _rewrite_unit(self, frame: int) -> int:
-        """Rewrite the unit of `frame`; returns the first frame after it. Frames that fail their checksum are lost."""
-        table, states = self._table, self._table.states
-        unit = pages = (0, 0)
-        try:
-            with table.lock:
-                while table.is_in_flight(*(pages := self._with_pages(unit := self._unit_of(frame)))):
-                    table.wait_for(lambda: not table.is_in_flight(*pages))
-                first, stop = unit
-                state = states.raw[frame]
-                if state not in (WRITTEN, CHECKSUMMING, CHECKSUMMED, BLOCK_CHECKSUMMED):
-                    return stop
-                in_block = state == BLOCK_CHECKSUMMED
-                sums, at = (
-                    (states.block_checksums, first // states.per_block) if in_block else (states.checksums, first)
-                )
-                expected = None if state in (WRITTEN, CHECKSUMMING) else int(sums[at])
-                table.in_flight.append(pages)
-            self._behind.begin_overwrite()
-            crc = rewrite_range(table.file, table.offset_of(first), (stop - first) * table.frame_bytes)
-            with table.lock:
-                if expected is not None and crc != expected:
-                    self._lost[first] = stop - first
-                    states.invalidate(first, stop)
-                    table.recount()
-                table.end_flight(pages)
-        except BaseException:
-            table.aborted.append(pages)
-            table.settle()
-            raise
-        return stop
+    def _checksum_of(self, unit: Span) -> int | None:
+        """Holding the table's lock: the checksum of a unit; None if it has none."""
+        states, first = self._table.states, unit[0]
+        if states.raw[first] == BLOCK_CHECKSUMMED:
+            return int(states.block_checksums[first // states.per_block])
+        return int(states.checksums[first]) if states.raw[first] == CHECKSUMMED else None
+
+    def _rewritten_sums(self, begin: int, size: int, units: list[Span]) -> list[int]:
+        """Rewrite folios. Returns the CRC-32 of each unit: their bytes are contiguous, and lie in the folios."""
+        table, sums = self._table, [0] * len(units)
+        which = 0
+        for at, piece in rewrite_pieces(table.file, begin, size):
+            while which < len(units):
+                first, end = (table.offset_of(number) for number in units[which])
+                part = piece[max(0, first - at) : max(0, end - at)]
+                sums[which] = crc32(part, sums[which])
+                if end > at + len(piece):
+                    break
+                which += 1
+        return sums

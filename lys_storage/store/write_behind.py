@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from ..disk import NO_SUCH_CALL, PageCache, open_page_cache, register_for_forks
+from ..disk import FOLIO_BYTES, NO_SUCH_CALL, PageCache, open_page_cache, register_for_forks
 from ..errors import StorageOSError
 from ..format import PAGE
 from ..journal import Span
@@ -36,8 +36,6 @@ _CLEAN_SCATTERED = 128 << 20
 _PIECE = 1 << 23
 _AT_ONCE = 1 << 26
 """Bytes whose write-back has begun. The disk is kept busy, and the oldest are waited for."""
-_WHOLE = 1 << 21
-"""The kernel caches a file in folios of up to this size, aligned: it drops a folio only as a whole."""
 _FRAGMENTS = 32
 _MOST_SCATTERED = 64
 """Batches. If no sync comes, the oldest are left to the kernel: the memory for them is limited."""
@@ -88,9 +86,9 @@ class WriteBehind:
         register_for_forks(self)
 
     def _begin(self) -> None:
-        self._lock = threading.Lock()
+        self.lock = threading.RLock()  # a garbage collection may stop the write-behind in the thread that holds it
         self._drop_lock = threading.Lock()
-        self.changed = threading.Condition(self._lock)
+        self.changed = threading.Condition(self.lock)
         self._came = 0
         self._new: list[Span] = []  # ascending, not adjacent
         self._new_bytes = 0
@@ -114,7 +112,7 @@ class WriteBehind:
 
     def end(self) -> None:
         """Keep and drop nothing more. Called by the thread that calls work(), when it ends."""
-        with self._lock:
+        with self.lock:
             cache, self._cache, self.cached_bytes = self._cache, None, None
             self._clear()
         if cache is not None:
@@ -134,7 +132,7 @@ class WriteBehind:
             return
         table = self._table
         begin, end = table.offset_of(first), table.offset_of(stop)
-        with self._lock:
+        with self.lock:
             if self._is_held:
                 return
             self._came += end - begin
@@ -156,7 +154,7 @@ class WriteBehind:
         begin = -(-(table.array_offset + firsts * table.frame_bytes) // PAGE) * PAGE
         end = (table.array_offset + stops * table.frame_bytes) // PAGE * PAGE
         has_pages = begin < end
-        with self._lock:
+        with self.lock:
             if not self._is_held and self._cache is not None and self._cache.drops:
                 self._came += int(numbers.size) * table.frame_bytes
                 self._scattered.append(_Scattered(begin[has_pages], end[has_pages], self._came))
@@ -193,7 +191,7 @@ class WriteBehind:
         try:
             if self._drop(cache):
                 return True
-            with self._lock:
+            with self.lock:
                 begins = sum(piece.stop - piece.first for piece in self._begun) < _AT_ONCE
                 piece = self._take_new() if begins else None
                 if piece is not None:
@@ -239,7 +237,7 @@ class WriteBehind:
     def _next_new(self) -> tuple[int, int, int] | None:
         """Holding the lock: place in _new, first and stop of the next bytes to write back. Whole folios, if there are any."""
         for at, (begin, end) in enumerate(self._new):
-            stop = min(end // _WHOLE, (begin + _PIECE) // _WHOLE) * _WHOLE
+            stop = min(end // FOLIO_BYTES, (begin + _PIECE) // FOLIO_BYTES) * FOLIO_BYTES
             if begin < stop:
                 return at, begin, stop
         return (0, *self._new[0]) if len(self._new) > (0 if self.is_awaited else _FRAGMENTS) else None
@@ -256,7 +254,7 @@ class WriteBehind:
         return _Piece(first, stop, self._came - self._new_bytes)
 
     def _is_written_back(self, piece: _Piece) -> None:
-        with self._lock:
+        with self.lock:
             if self._begun and self._begun[0] is piece:
                 self._begun.popleft()
                 self.pending_bytes -= piece.stop - piece.first
@@ -266,7 +264,7 @@ class WriteBehind:
 
     def _drop(self, cache: PageCache) -> bool:
         """Drop the oldest bytes that have been written back, if enough newer ones have come."""
-        with self._lock:
+        with self.lock:
             queue = self._queue_due()
             pieces = [queue.popleft()] if queue else []
         with self._drop_lock:
@@ -288,7 +286,7 @@ class WriteBehind:
 
     def _fail(self) -> None:
         """A write-back has failed, of any page of the file: keep all pages until they are written again."""
-        with self._lock:
+        with self.lock:
             self.failures += 1
             self._is_held = True
             self._clear()
@@ -301,19 +299,19 @@ class WriteBehind:
         self.changed.notify_all()
 
     def forget(self) -> None:
-        with self._lock:
+        with self.lock:
             self._clear()
 
     # -- syncs --------------------------------------------------------------------------------------------------------
 
     def sync_begins(self) -> int:
         """A sync of the file begins. Returns the number of failures so far."""
-        with self._lock:
+        with self.lock:
             self._sync_mark = (self._came, self.overwrites)
             return self.failures
 
     def sync_ended(self, *, good: bool) -> None:
-        with self._lock:
+        with self.lock:
             mark, self._sync_mark = self._sync_mark, None
             if good and mark is not None:
                 self._is_held = False

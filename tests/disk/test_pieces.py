@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from lys_storage import StorageOSError
-from lys_storage.disk import DirectWriter, File, FileCutError, range_crc32, read_pieces, rewrite_range, units_crc32
+from lys_storage.disk import File, FileCutError, range_crc32, read_pieces, rewrite_range, units_crc32
 from lys_storage.disk import direct as direct_module
 from lys_storage.disk import pieces as pieces_module
 from lys_storage.format import PAGE
@@ -70,8 +70,11 @@ def test_small_units_are_read_together(file: File, monkeypatch: pytest.MonkeyPat
     assert reads == [60, 60, 60, 20]
 
 
-def test_the_pages_of_a_range_are_rewritten_as_they_read(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every byte of its pages is written, so that they are dirty again. None changes."""
+def test_the_folios_of_a_range_are_rewritten_as_they_read(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every byte of them is written, so that they are dirty again. None changes."""
+    monkeypatch.setattr(pieces_module, "FOLIO_BYTES", PAGE)
+    data = DATA * 9  # more than two pages
+    file.write_at(data, 0)
     written: list[tuple[int, bytes]] = []
     real = File.write_at
 
@@ -80,9 +83,11 @@ def test_the_pages_of_a_range_are_rewritten_as_they_read(file: File, monkeypatch
         real(self, data, offset)
 
     monkeypatch.setattr(File, "write_at", write_at)
-    rewrite_range(file, 100, 150)
-    assert written == [(at, DATA[at : at + 64]) for at in range(0, SIZE, 64)]
-    assert file.read_at(2 * SIZE, 0) == DATA
+    rewrite_range(file, 100, PAGE)
+    assert written == [(at, data[at : at + PAGE]) for at in (0, PAGE)]
+    rewrite_range(file, 2 * PAGE, 1)
+    assert written[2:] == [(2 * PAGE, data[2 * PAGE :])]
+    assert file.read_at(len(data) + 10, 0) == data
 
 
 @pytest.mark.parametrize("ask", [range_crc32, rewrite_range, lambda *args: [*read_pieces(*args)]])
@@ -137,18 +142,18 @@ class Disk:
 
 
 def has_direct(file: File) -> None:
-    with DirectWriter(file) as direct:
+    with direct_module.DirectWriter(file) as direct:
         if direct._fd < 0:
             pytest.skip("no direct I/O here")
 
 
-def test_whole_pages_are_written_past_the_page_cache(pages: File, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whole_folios_are_written_past_the_page_cache(pages: File, monkeypatch: pytest.MonkeyPatch) -> None:
     has_direct(pages)
     disk = Disk(monkeypatch, pages)
     assert rewrite_range(pages, 5000, 100) == zlib.crc32(PAGES[5000:5100])
     assert rewrite_range(pages, 0, len(PAGES)) == zlib.crc32(PAGES)
-    assert disk.written == [(PAGE, PAGE), (0, 3 * PAGE)]
-    assert pages.read_at(len(PAGES), 0) == PAGES
+    assert disk.written == [(0, 4 * PAGE)] * 2  # the folio, up to the end of the file: a part of a page
+    assert pages.read_at(len(PAGES) + 10, 0) == PAGES
 
 
 @pytest.mark.parametrize("fault", ["the disk fails", "the disk holds other bytes"])

@@ -134,7 +134,7 @@ def test_what_a_failed_sync_may_have_lost_is_written_again_after_the_checksums_t
     store.journal.file_sync_failed = True
     under_way, let_go = threading.Event(), threading.Event()
     sums, write_at = Checksummer.sums, File.write_at
-    written: list[int] = []
+    written: list[tuple[int, int]] = []
 
     def slow(checksummer: Checksummer, *args: Any) -> Any:
         under_way.set()
@@ -143,7 +143,7 @@ def test_what_a_failed_sync_may_have_lost_is_written_again_after_the_checksums_t
 
     def write(file: File, data: Any, at: int) -> None:
         if file is store.file:
-            written.append(at)
+            written.append((at, at + len(data)))
         write_at(file, data, at)
 
     monkeypatch.setattr(Checksummer, "sums", slow)
@@ -158,7 +158,9 @@ def test_what_a_failed_sync_may_have_lost_is_written_again_after_the_checksums_t
     let_go.set()
     for thread in (checksumming, syncing):
         thread.join(DEADLINE_S)
-    assert {store.table.offset_of(number) for number in range(8)} <= set(written)
+    for number in range(8):
+        first, last = store.table.offset_of(number), store.table.offset_of(number + 1) - 1
+        assert all(any(begin <= at < stop for begin, stop in written) for at in (first, last))
     scan.close()
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -158,6 +159,22 @@ def test_an_end_that_was_interrupted_is_ended_by_suspend(tmp_path: Path, end: st
         (tmp_path / "a.npz").unlink(missing_ok=True)
         assert files(tmp_path) == set()
     lys_storage.recover(tmp_path)
+
+
+def test_an_interrupted_repr_leaves_the_scan_unlocked(tmp_path: Path) -> None:
+    scan, lock_was_free = begun(tmp_path, note={"a": 1}), []
+
+    def take_lock() -> None:
+        lock_was_free.append(scan._lifecycle.lock.acquire(blocking=False))
+        if lock_was_free[-1]:
+            scan._lifecycle.lock.release()
+
+    for _ in at_each_point(lambda: scan._repr_html_(), lambda: None):
+        thread = threading.Thread(target=take_lock)
+        thread.start()
+        thread.join()
+        assert lock_was_free[-1]
+    scan.discard()
 
 
 @pytest.mark.parametrize("how", ["suspend", "close"])

@@ -18,7 +18,7 @@ from tests.helpers import raising
 from tests.store.tables import FRAMES, SIZE, noted, put, states
 from tools.durability.interrupts.points import Interrupts
 
-PAGE_WRITE = ("write", ".part", 4096, FRAMES * SIZE)
+FOLIO_WRITE = ("write", ".part", 0, 4096 + FRAMES * SIZE)
 """The one page of the table, up to the end of the file."""
 
 
@@ -67,7 +67,7 @@ def test_a_failed_sync_is_followed_by_a_rewrite_of_what_was_not_synced(
     assert (table.unsynced, table.journal.file_sync_failed) == ((3, 6), True)
     calls = noted(monkeypatch)
     syncer.sync_file()
-    assert calls == [PAGE_WRITE, PAGE_WRITE, ("sync", ".part")]
+    assert calls == [FOLIO_WRITE, FOLIO_WRITE, ("sync", ".part")]
     assert (table.unsynced, table.journal.file_sync_failed) == ((0, 0), False)
     assert (states(table)[3:6], table.in_flight) == ([WRITTEN, ABSENT, WRITTEN], [])
     calls.clear()
@@ -84,7 +84,7 @@ def test_a_rewrite_whose_sync_fails_is_done_again(
     fail_to_sync(syncer)
     calls = noted(monkeypatch)
     syncer.sync_file()
-    assert calls == [PAGE_WRITE, ("sync", ".part")]
+    assert calls == [FOLIO_WRITE, FOLIO_WRITE, ("sync", ".part")]
 
 
 def test_lost_frames_are_missing_and_reported_once(table: FrameTable, syncer: Syncer) -> None:
@@ -121,7 +121,7 @@ def test_a_sync_that_failed_in_another_process_makes_all_frames_unsynced(
     assert table.unsynced == (0, FRAMES)
     calls = noted(monkeypatch)
     syncer.sync_file()
-    assert calls == [PAGE_WRITE, PAGE_WRITE, ("sync", ".part")]
+    assert calls == [FOLIO_WRITE, FOLIO_WRITE, ("sync", ".part")]
 
 
 def test_an_interrupt_in_a_rewrite_leaves_nothing_in_flight_and_all_of_it_unsynced(
@@ -135,7 +135,7 @@ def test_an_interrupt_in_a_rewrite_leaves_nothing_in_flight_and_all_of_it_unsync
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(syncer_module, "rewrite_range", interrupted)
+        patch.setattr(syncer_module, "rewrite_pieces", interrupted)
         with pytest.raises(KeyboardInterrupt):
             syncer.sync_file()
     assert (table.in_flight, table.unsynced, table.journal.file_sync_failed) == ([], (3, 5), True)

@@ -101,7 +101,7 @@ def take_checksums(scan: lys_storage.Scan, frames: int | None = None) -> None:
 @contextlib.contextmanager
 def pages_are_dropped(open_cache: Callable[[File], Any]) -> Iterator[None]:
     """Let the write-behind of small scans write back and drop single pages, of the cache that `open_cache(file)` gives."""
-    names = "open_page_cache", "_WHOLE", "_PIECE", "_AT_ONCE", "_CLEAN_SCATTERED", "_FRAGMENTS"
+    names = "open_page_cache", "FOLIO_BYTES", "_PIECE", "_AT_ONCE", "_CLEAN_SCATTERED", "_FRAGMENTS"
     before = {name: getattr(write_behind_module, name) for name in names}
     for name, value in zip(names, (open_cache, PAGE, PAGE, 2 * PAGE, 0, 0), strict=True):
         setattr(write_behind_module, name, value)
