@@ -17,6 +17,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -165,53 +166,55 @@ class Journal:
             raise
         return journal
 
-    def _read_pointer(self, slot: int) -> tuple[int, int, int, int, int] | None:
-        """(seq, offset, length of axes.npy, length of note.npy, checksum of both), or None if the slot is invalid."""
+    def _read_copy(self, slot: int) -> _Copy | None:
+        """The axes and the note to which a pointer refers; None if the pointer or they are damaged."""
         raw = self.file.read_at(_POINTER.size, _POINTER_AT[slot])
         if len(raw) < _POINTER.size or _POINTER.unpack(raw)[5] != crc32(raw[:-4], self._key):
             return None
-        _, offset, axes_size, note_size, _, _ = _POINTER.unpack(raw)
+        seq, offset, axes_size, note_size, checksum, _ = _POINTER.unpack(raw)
         if offset < self._layout.metadata or offset + axes_size + note_size > self.file.size:
             return None  # the checksum matches, but the range is outside the file
-        return _POINTER.unpack(raw)[:5]
+        blob = self.file.read_at(axes_size + note_size, offset)
+        if len(blob) != axes_size + note_size or crc32(blob) != checksum:
+            return None  # a power cut kept the pointer, and not the bytes
+        return _Copy(seq, offset, blob[:axes_size], blob[axes_size:])
 
     def read_metadata(self) -> tuple[bytes, bytes]:
         """The newest intact axes.npy and note.npy. Raises BadFileError if neither copy is intact."""
-        found = [p for p in map(self._read_pointer, (0, 1)) if p is not None]
-        for _, offset, axes_size, note_size, checksum in sorted(found, reverse=True):
-            blob = self.file.read_at(axes_size + note_size, offset)
-            if len(blob) == axes_size + note_size and crc32(blob) == checksum:
-                return blob[:axes_size], blob[axes_size:]
-        raise BadFileError(
-            f"journal {self.path}: both copies of the axes and the note are damaged, expected an intact one"
-        )
+        found = [copy for copy in map(self._read_copy, (0, 1)) if copy is not None]
+        if not found:
+            raise BadFileError(
+                f"journal {self.path}: both copies of the axes and the note are damaged, expected an intact one"
+            )
+        newest = max(found, key=lambda copy: copy.seq)
+        return newest.axes, newest.note
 
     def write_metadata(self, axes: bytes, note: bytes) -> None:
-        """Replace the older copy by axes.npy and note.npy.
+        """Replace the older copy, or a damaged one, by axes.npy and note.npy.
 
-        1. if there are two copies, make the newer one durable: after a power cut, one must be intact
+        1. if there are two intact copies, make the newer one durable: after a power cut, one must be intact
         2. write the bytes; 3. write the pointer to them, which makes them valid
         """
-        pointers = [self._read_pointer(0), self._read_pointer(1)]
-        if all(pointers) and not self._metadata_is_durable:
+        copies = [self._read_copy(0), self._read_copy(1)]
+        if all(copies) and not self._metadata_is_durable:
             self.sync()
         with self._metadata_lock:
             self._metadata_is_durable = False
             try:
-                self._put_metadata(axes, note, pointers)
+                self._put_metadata(axes, note, copies)
             finally:
                 self._metadata_writes += 1  # last: a sync that began before may not include all bytes
 
-    def _put_metadata(self, axes: bytes, note: bytes, pointers: list[tuple[int, int, int, int, int] | None]) -> None:
-        found = [p for p in pointers if p is not None]
-        slot = min((0, 1), key=lambda k: (pointers[k] or (0,))[0])
-        blob, mine = axes + note, pointers[slot]
-        if mine is not None and len(blob) <= pages(mine[2] + mine[3]):
-            offset = mine[1]
+    def _put_metadata(self, axes: bytes, note: bytes, copies: list[_Copy | None]) -> None:
+        found = [copy for copy in copies if copy is not None]
+        slot = min((0, 1), key=lambda k: 0 if (copy := copies[k]) is None else copy.seq)
+        blob, mine = axes + note, copies[slot]
+        if mine is not None and len(blob) <= mine.pages:
+            offset = mine.offset
         else:
-            offset = max([self._layout.metadata] + [p[1] + pages(p[2] + p[3]) for p in found])
+            offset = max([self._layout.metadata] + [copy.offset + copy.pages for copy in found])
         self.file.write_at(blob, offset)
-        seq = 1 + max((p[0] for p in found), default=0)
+        seq = 1 + max((copy.seq for copy in found), default=0)
         head = _POINTER.pack(seq, offset, len(axes), len(note), crc32(blob), 0)[:-4]
         self.file.write_at(head + struct.pack("<I", crc32(head, self._key)), _POINTER_AT[slot])
 
@@ -283,6 +286,21 @@ class Journal:
         except BufferError:
             pass  # a view of the states still exists: the map is freed with it
         self.file.close()
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """An intact copy of axes and note. The one with the larger `seq` is the newer one."""
+
+    seq: int
+    offset: int
+    axes: bytes
+    note: bytes
+
+    @property
+    def pages(self) -> int:
+        """The bytes that it takes in the journal."""
+        return pages(len(self.axes) + len(self.note))
 
 
 class _Bytes:

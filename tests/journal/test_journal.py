@@ -193,16 +193,22 @@ def test_of_the_two_places_of_the_metadata_the_newer_one_counts(tmp_path: Path, 
 def test_a_torn_newer_copy_of_the_metadata_leaves_the_older_one(
     tmp_path: Path, journal: Journal, tear: Callable[[Path, int, int], None], times: int
 ) -> None:
-    """After a power cut during a change, one of the two copies is intact."""
+    """After a power cut during a change, one of the two copies is intact. The next change replaces the other one."""
+
+    def tear_the_newer() -> None:
+        pointers = {at: struct.unpack("<QQIIII", path.read_bytes()[at : at + 32]) for at in slots}
+        newer = max(slots, key=lambda at: pointers[at][0])
+        tear(path, newer, pointers[newer][1])
+
     for k in range(times + 1):
         journal.write_metadata(b"axes %d" % k, b"note %d" % k)
     path, slots = tmp_path / "j", (512, 1024)
-    pointers = {at: struct.unpack("<QQIIII", path.read_bytes()[at : at + 32]) for at in slots}
-    newer = max(slots, key=lambda at: pointers[at][0])
-    tear(path, newer, pointers[newer][1])
+    tear_the_newer()
     assert journal.read_metadata() == (b"axes %d" % (times - 1), b"note %d" % (times - 1))
     journal.write_metadata(b"axes again", b"note again")
     assert journal.read_metadata() == (b"axes again", b"note again")
+    tear_the_newer()
+    assert journal.read_metadata() == (b"axes %d" % (times - 1), b"note %d" % (times - 1))
 
 
 def test_metadata_are_synced_only_where_an_older_copy_is_overwritten_beside_one_that_is_not_durable(
