@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import logging
+import os
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,6 +12,7 @@ from pathlib import Path
 
 from ..callbacks import Progress
 from ..disk import File, rewrite_range, sync_folder
+from ..errors import StorageOSError
 from ..format import (
     ALLOW_PICKLE_NPY,
     INFO_MEMBER,
@@ -28,6 +31,8 @@ from .array_crc import array_crc32
 from .fill import fill_missing
 from .publish import publish
 from .trim import trim_axes, trimmed
+
+log = logging.getLogger("lys_storage")
 
 _ZEROS_STEP = 1 << 18
 _KEEP_RESERVE_RATIO = 256
@@ -75,6 +80,7 @@ def _finalize(store: ScanStore, on_progress: Progress | None, trim: bool, recove
             description = cut if layout_of(cut).array_offset == description.array_offset else description
         sync_seconds = _complete_file(store, description, on_progress)
         store.table.ensure_owns_path()
+        _let_journal_be_recognized(store, description)
         store.exported_as = description  # from here on a changed name of the scan file can be the export's
         store.file.close_for_rename()
         store.published = publish(store.path, description, recovering=recovering)
@@ -93,6 +99,18 @@ def _finalize(store: ScanStore, on_progress: Progress | None, trim: bool, recove
         size_bytes=store.published.stat().st_size,
         renumbered=store.published.name != description.final,
     )
+
+
+def _let_journal_be_recognized(store: ScanStore, description: Description) -> None:
+    """Sync a journal that may not be on the disk, if the export's name may differ from its own: after a crash behind the rename,
+    recovery compares its scan_id with that of the export, and removes it. It does not need the journal for anything else.
+    """
+    final_is_taken = not description.replace and os.path.lexists(store.path.with_name(description.final))
+    if final_is_taken or store.journal.sync_failed:
+        try:
+            store.journal.sync()
+        except StorageOSError as error:
+            log.info("%s; after a crash the journal may stay beside the export", error)
 
 
 def _complete_file(store: ScanStore, description: Description, on_progress: Progress | None) -> float:

@@ -390,3 +390,26 @@ def test_a_publish_by_link_whose_unlink_fails_is_not_done_twice(
     except lys_storage.StorageOSError:
         scan.close()
     assert files(tmp_path) == {"data_0.npz"}
+
+
+@pytest.mark.parametrize("disk", ["works", "fails"])
+def test_before_an_export_gets_another_number_its_journal_is_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disk: str
+) -> None:
+    """After a crash recovery then knows whose journal it is. Without that sync the export is no less durable."""
+    scan = begin_scan(tmp_path, "data", (2, 3), "u2", numbered=True, replace_existing=False, flush_interval_s=None)
+    scan[0] = [1, 2, 3]
+    (tmp_path / "data_0.npz").write_bytes(b"of somebody else")
+    synced: list[str] = []
+    sync = File.sync
+
+    def noted(file: File) -> None:
+        synced.append(file.path.suffix)
+        if disk == "fails" and file.path.suffix == ".journal":
+            raise StorageOSError(errno.EIO, "injected", str(file.path))
+        sync(file)
+
+    monkeypatch.setattr(File, "sync", noted)
+    assert scan.close() == tmp_path / "data_1.npz"
+    assert synced == [".part", ".journal"]
+    assert load_export(scan.path).data.tolist() == [[1, 2, 3], [0, 0, 0]]
