@@ -1,4 +1,4 @@
-"""Goals for the import time, the CPU time left at a detector's rate, and a scan in little memory."""
+"""Goals for the import time, and for the CPU time left at a detector's rate. And memory cgroups."""
 
 from __future__ import annotations
 
@@ -10,32 +10,25 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from benchmarks._environment import room_bytes
-from benchmarks._figures import ratio_of, without_sync
 from benchmarks._goals import Goal
 from benchmarks._rounds import Plan, Tell, run
-from benchmarks._table import shown
-from benchmarks._workloads import W1, paced
+from benchmarks._workloads import paced
 
 ROOT = Path(__file__).resolve().parents[1]
 IMPORTS = 11
 IMPORT_MS = 150
 DETECTOR_BYTES_S = 100e6
 DETECTOR_S = 20.0
-SMALL_MEMORY = 256 << 20
-LARGE_SCAN = 8 << 30
-CGROUP_ROUNDS = 3
 CPU_ROUNDS = 3
 CPU_WANTED = ">= 90 % idle"
 FULL_CACHE = 1 << 29
-WHAT = IMPORT, CPU, CPU_FULL, CGROUP = (
+WHAT = IMPORT, CPU, CPU_FULL = (
     "import lys_storage, beyond numpy",
     "CPU left at 100 MB/s, of one core",
     "the same, in a page cache that is full (a cgroup of 512 MiB)",
-    "8 GiB in a memory cgroup of 256 MiB, to pwrite and a sync a second in it",
 )
 _IMPORT = "import numpy, time; t = time.perf_counter(); import lys_storage; print(time.perf_counter() - t)"
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -44,7 +37,6 @@ _CGROUPS = Path("/sys/fs/cgroup")
 def machine_goals(plan: Plan, tell: Tell) -> Iterator[Goal]:
     yield _import_goal(tell)
     yield from _cpu_goals(plan, tell)
-    yield _cgroup_goal(plan, tell)
 
 
 def _import_goal(tell: Tell) -> Goal:
@@ -86,30 +78,6 @@ def _cpu_goal(plan: Plan, tell: Tell, what: str, memory: Callable[[], AbstractCo
     idle = {name: 1 - statistics.median(shares) for name, shares in busy.items()}
     measured = f"{100 * idle['ours']:.1f} % idle (the limit: {100 * idle['limit']:.1f} %)"
     return Goal(what, CPU_WANTED, measured, idle["ours"] >= 0.9)
-
-
-def _cgroup_goal(plan: Plan, tell: Tell) -> Goal:
-    """Throughput of 8 GiB in a cgroup of 256 MiB, relative to pwrite with a sync each second. Their order alternates."""
-    what, wanted = CGROUP, ">= 0.8"
-    if room_bytes(plan.folder) < LARGE_SCAN:
-        return Goal.unmeasured(what, wanted, "not measured: not enough free space on the disk")
-    workload = replace(W1, name="cgroup", grid=(LARGE_SCAN // W1.frame_bytes,))
-    ratios = []
-    try:
-        for k in range(CGROUP_ROUNDS):
-            taken = {}
-            for name in ("limit", "ours") if k % 2 == 0 else ("ours", "limit"):
-                tell(f"8 GiB in 256 MiB, round {k + 1} of {CGROUP_ROUNDS}: {name}")
-                with memory_cgroup(SMALL_MEMORY) as group:
-                    result = run(name, workload, plan.folder, plan.seed, synced=True, cgroup=str(group))
-                if "failed" in result:
-                    return Goal(what, wanted, f"{name} did not complete: {result['failed']}", False)
-                taken[name] = without_sync(result)
-            ratios.append(taken["limit"] / taken["ours"])
-    except OSError as error:
-        return Goal.unmeasured(what, wanted, f"not measured: cannot create a cgroup ({error.strerror})")
-    ratio = ratio_of(ratios, plan.seed)
-    return Goal(what, wanted, shown(ratio), ratio.median >= 0.8)
 
 
 @contextmanager

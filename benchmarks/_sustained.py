@@ -6,6 +6,7 @@ Each run has a new process and a new cgroup, and its memory is not warmed.
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import random
 import statistics
@@ -22,6 +23,7 @@ from pathlib import Path
 from rich.table import Table
 
 from benchmarks._candidates import CANDIDATES
+from benchmarks._environment import room_bytes
 from benchmarks._figures import ratio_of, with_sync
 from benchmarks._goals import Goal
 from benchmarks._machine_goals import memory_cgroup
@@ -43,6 +45,8 @@ BARE = tuple(name for name, candidate in CANDIDATES.items() if candidate.kind ==
 PEERS = tuple(name for name, candidate in CANDIDATES.items() if candidate.kind == "calls")
 OURS = "ours-script"
 AT_ONCE = 3
+LITTLE_MEMORY, LITTLE_MEMORY_SCAN = 256 * MIB, 8 * GIB
+PACE, PACED_BYTES, PACED_S, PACED_ROUNDS = 0.9, 30 * GIB, 300, 3
 MOST_CLEAN = 256 * MIB
 HOT_BYTES, HOT_WANTED = GIB, 0.95
 _CACHESTAT, _PAGE = 451, 4096
@@ -84,13 +88,17 @@ class Sustained:
 
 
 class Measurements:
-    """All of W7. `together`: the ratios of three scans at once; `hot`: the share of a hot file that stays in the page cache."""
+    """All of W7. `together`: the ratios of three scans at once; `hot`: the share of a hot file that stays in the page cache;
+    `little`: the ratios of a scan in little memory; `paced`: those of the p99.9 of one update at a pace.
+    """
 
     def __init__(self, plan: Plan, tell: Tell) -> None:
         self.plan, self._tell = plan, tell
         self.sizes: list[Sustained] = []
         self.together: list[float] = []
         self.hot: float | None = None
+        self.little: list[float] = []
+        self.paced: list[float] = []
 
     def play(self, sizes: Sequence[str]) -> None:
         for size in sizes:
@@ -98,6 +106,10 @@ class Measurements:
             if size == "512 KiB":
                 self.together = at_once(self.plan, self._tell)
                 self.hot = hot_file_stays(self.plan, self._tell)
+                self.little = in_little_memory(self.plan, self._tell)
+                self.paced = at_a_pace(
+                    self.plan, self._tell, statistics.median(map(self.sizes[-1].limit, self.sizes[-1].rounds))
+                )
 
     def _play(self, size: str) -> Sustained:
         """Run each candidate once in each round, in a random order. The peers take part with 512 KiB only."""
@@ -173,6 +185,44 @@ def at_once(plan: Plan, tell: Tell) -> list[float]:
     return ratios
 
 
+def in_little_memory(plan: Plan, tell: Tell) -> list[float]:
+    """8 GiB of 512 KiB in a cgroup of 256 MiB, to the fastest bare loop in it."""
+    ratios, its = [], workload("512 KiB", LITTLE_MEMORY_SCAN)
+    for k in range(plan.rounds):
+        rates = {}
+        for name in (*BARE, OURS) if k % 2 else (OURS, *BARE):
+            tell(f"W7, 8 GiB in 256 MiB, round {k + 1} of {plan.rounds}: {name}")
+            with memory_cgroup(LITTLE_MEMORY) as group:
+                rates[name] = rate(_one(name, its, plan, group), LITTLE_MEMORY_SCAN)
+        ratios.append(rates.pop(OURS) / max(rates.values()))
+    return ratios
+
+
+def at_a_pace(plan: Plan, tell: Tell, limit: float) -> list[float]:
+    """A detector of 512 KiB at 0.9 of `limit`, in bytes a second, for 30 GiB or 5 minutes, or what the disk has room for.
+
+    The p99.9 of one update, to that of the bare loop with drop-behind.
+    """
+    each = 2 * math.prod(FRAMES["512 KiB"][0])
+    size = int(min(PACED_BYTES, PACED_S * PACE * limit, room_bytes(plan.folder)))
+    ratios, its = [], workload("512 KiB", size // each * each)
+    for k in range(PACED_ROUNDS):
+        p999 = {}
+        for name in ("drop-behind", OURS) if k % 2 else (OURS, "drop-behind"):
+            tell(f"W7, {size / GIB:.0f} GiB at {PACE * limit / 1e9:.2f} GB/s, round {k + 1} of {PACED_ROUNDS}: {name}")
+            with memory_cgroup(MEMORY_BYTES) as group:
+                paced = run(
+                    *(name, its, plan.folder, plan.seed),
+                    period_s=each / (PACE * limit),
+                    cgroup=str(group),
+                    warm=False,
+                    repeats=1,
+                )
+            p999[name] = paced["latency_us"]["p99.9"]
+        ratios.append(p999[OURS] / p999["drop-behind"])
+    return ratios
+
+
 def hot_file_stays(plan: Plan, tell: Tell) -> float:
     """The share of a file of another process that is in the page cache after 4 times the memory of their cgroup was written."""
     tell("W7, a hot file of another process")
@@ -229,6 +279,13 @@ def sustained_goals(measured: Measurements) -> Iterator[Goal]:
             shown(ratio),
             ratio.median >= 0.85,
         )
+    if measured.little:
+        ratio = ratio_of(measured.little, seed)
+        yield Goal("W7: 8 GiB in a cgroup of 256 MiB, to the limit in it", ">= 0.9", shown(ratio), ratio.median >= 0.9)
+    if measured.paced:
+        ratio = ratio_of(measured.paced, seed)
+        what = f"W7: p99.9 of one update at {PACE:g} of the limit, to the bare loop's"
+        yield Goal(what, "<= 2", shown(ratio), ratio.median <= 2)
     if hot is not None:
         yield Goal(
             "W7: a hot file of 1 GiB after 4 times the memory",
