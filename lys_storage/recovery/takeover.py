@@ -123,6 +123,8 @@ def _reconciled(file: File, verify: bool, keep_doubtful: bool, force: bool, on_p
         _ensure_may_be_written(file, journal, force)
         if journal.version < JOURNAL_VERSION:
             journal = _in_todays_version(journal)
+        if not journal.states.any_data():
+            _write_form(file, journal)
         trusted = not verify and journal.vouches_for(file) and _syncs(file, journal)
         reconcile_frames(file, journal, trust_states=trusted, keep_doubtful=keep_doubtful, on_progress=on_progress)
         journal.sign(file)  # states and checksums are durable: after the death of a process they can be trusted
@@ -207,6 +209,17 @@ def _check_form(file: File, journal: Journal) -> None:
             f"scan {file.path} has an array of {dtype} {shape}, its journal expects {description.dtype} {description.shape}: "
             "one of the two files belongs to another scan"
         )
+
+
+def _write_form(file: File, journal: Journal) -> None:
+    """Write the head of a scan without frames, if the file has another one: a process that changes the dtype can die after the
+    journal was replaced, and before the scan file was. Later, with frames, the two would be refused.
+    """
+    layout = layout_of(journal.description)
+    if any(file.read_at(len(head), at) != head for at, head in layout.heads()) or file.size < layout.array_end:
+        for at, head in layout.heads():
+            file.write_at(head, at)
+        file.set_size(max(file.size, layout.array_end))
 
 
 def _in_todays_version(journal: Journal) -> Journal:
