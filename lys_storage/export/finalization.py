@@ -102,8 +102,10 @@ def _finalize(store: ScanStore, on_progress: Progress | None, trim: bool, recove
 
 
 def _let_journal_be_recognized(store: ScanStore, description: Description) -> None:
-    """Sync a journal that may not be on the disk, if the export's name may differ from its own: after a crash behind the rename,
-    recovery compares its scan_id with that of the export, and removes it. It does not need the journal for anything else.
+    """Sync a journal that may not be on the disk, if the name of the export may differ from that of the journal.
+
+    After a crash behind the rename, recovery compares the scan_id of the journal with that of the export, and removes the
+    journal. The export is complete without it.
     """
     final_is_taken = not description.replace and os.path.lexists(store.path.with_name(description.final))
     if final_is_taken or store.journal.sync_failed:

@@ -252,10 +252,7 @@ class Journal:
     def _rewrite(self) -> None:
         """Write everything again, before the sync that follows a failed one: see disk.rewrite_range."""
         for at in range(0, self.file.size, FOLIO_BYTES):
-            with (
-                self._metadata_lock,
-                self.table_lock,
-            ):  # otherwise an old value could overwrite one that changes meanwhile
+            with self._metadata_lock, self.table_lock:  # an old value must not overwrite one that changes meanwhile
                 rewrite_range(self.file, at, max(0, min(FOLIO_BYTES, self.file.size - at)))
 
     def sync(self) -> None:

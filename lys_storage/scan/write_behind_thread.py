@@ -131,8 +131,8 @@ class WriteBehindThread:
     def stop(self) -> None:
         """End the thread, without waiting for it: it takes none of the scan's locks, and its descriptor keeps no lock.
 
-        It takes the lock by a `with` statement: an interrupt after a call of acquire() would leave it taken for ever. And by that
-        of the lock: the one of a Condition is Python code.
+        An interrupt after a call of acquire() would leave the lock taken for ever, and so would one in the `with` statement of a
+        Condition, which is Python code. The `with` statement of the lock itself cannot be interrupted there.
         """
         self._ended = True
         with self._behind.lock:

@@ -399,7 +399,7 @@ def test_before_an_export_gets_another_number_its_journal_is_synced(
     """After a crash recovery then knows whose journal it is. Without that sync the export is no less durable."""
     scan = begin_scan(tmp_path, "data", (2, 3), "u2", numbered=True, replace_existing=False, flush_interval_s=None)
     scan[0] = [1, 2, 3]
-    (tmp_path / "data_0.npz").write_bytes(b"of somebody else")
+    (tmp_path / "data_0.npz").write_bytes(b"a foreign file")
     synced: list[str] = []
     sync = File.sync
 
