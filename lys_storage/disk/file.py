@@ -34,7 +34,8 @@ Buffer = bytes | bytearray | memoryview
 Frame = Any
 """A C-contiguous np.ndarray, of a dtype that the buffer protocol supports."""
 
-_WRITE_LIMIT = 1 << 30  # the limit of one write call is 2 GiB minus a page
+WRITE_BYTES = 1 << 20  # of one write, at most, and so of one folio of the page cache: see decision 17
+_READ_LIMIT = 1 << 30  # the limit of one call is 2 GiB minus a page
 _HAS_PWRITE = hasattr(os, "pwrite")  # Windows has none
 _MANY_BUFFERS = 1024  # IOV_MAX
 _LOCK_AT = 1 << 62  # locks are mandatory on Windows: lock a byte that is never read
@@ -99,7 +100,7 @@ class File:
         """Write all of `data`, a contiguous buffer of any format, at `offset`."""
         try:
             size = data.nbytes if isinstance(data, memoryview) else len(data)
-            if _HAS_PWRITE and size <= _WRITE_LIMIT:
+            if _HAS_PWRITE and size <= WRITE_BYTES:
                 done = os.pwrite(self.fd, data, offset)
                 if done == size:
                     return
@@ -107,7 +108,7 @@ class File:
                 done = 0
             view = data.cast("B") if isinstance(data, memoryview) else memoryview(data)
             while done < size:
-                piece = view[done : done + _WRITE_LIMIT]
+                piece = view[done : done + WRITE_BYTES]
                 if _HAS_PWRITE:
                     done += os.pwrite(self.fd, piece, offset + done)
                 else:
@@ -120,7 +121,7 @@ class File:
     def write_frame(self, frame: Frame, offset: int, size: int) -> None:
         """Write a frame of `size` bytes at `offset`, in as few steps as possible."""
         with contextlib.suppress(OSError, AttributeError):  # write_at tries again, and reports the error
-            if os.pwrite(self.fd, frame, offset) == size:
+            if size <= WRITE_BYTES and os.pwrite(self.fd, frame, offset) == size:
                 return
         self.write_at(frame.data, offset)
 
@@ -136,11 +137,11 @@ class File:
 
     def write_frames(self, frames: list[Frame], offset: int, size: int) -> None:
         """Write frames of `size` bytes each, contiguously from `offset`."""
-        step = max(1, min(_MANY_BUFFERS, _WRITE_LIMIT // size))
+        step = max(1, min(_MANY_BUFFERS, WRITE_BYTES // size))
         for k in range(0, len(frames), step):
             some, at = frames[k : k + step], offset + k * size
             try:
-                if os.pwritev(self.fd, some, at) == size * len(some):
+                if len(some) > 1 and os.pwritev(self.fd, some, at) == size * len(some):
                     continue
             except (OSError, AttributeError):
                 pass
@@ -153,7 +154,7 @@ class File:
         try:
             while done < len(view):
                 if hasattr(os, "preadv"):
-                    n = os.preadv(self.fd, [view[done : done + _WRITE_LIMIT]], offset + done)
+                    n = os.preadv(self.fd, [view[done : done + _READ_LIMIT]], offset + done)
                 else:
                     with self._seek_lock:
                         os.lseek(self.fd, offset + done, os.SEEK_SET)

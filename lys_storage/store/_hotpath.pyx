@@ -20,7 +20,8 @@ cdef extern from "unistd.h" nogil:
 ctypedef uint32_t (*Crc32)(uint32_t, const void *, uint64_t) noexcept nogil
 
 cdef enum: ABSENT = 0, WRITING = 1, WRITTEN = 2, CHECKSUMMING = 5  # of journal/frame_state.py
-cdef enum: NOT_STORED = 0, STORED = 1, STORED_WAKE = 2, MOST_BYTES = 1073741824  # a system call takes 2 GiB minus a page
+cdef enum: NOT_STORED = 0, STORED = 1, STORED_WAKE = 2
+cdef Py_ssize_t write_bytes = file_module.WRITE_BYTES
 cdef object array_type = ndarray, plain_pwrite = file_module.os.pwrite
 
 
@@ -76,7 +77,7 @@ cdef class TableState:
         finally:
             lock.release()
         try:
-            if not self.write(frame, &data.view, self.array_offset + number * self.frame_bytes):
+            if not self.write(frame, &data.view, self.array_offset + number * self.frame_bytes, self.file.fd):
                 self.aborted.append(span)
                 self.settle()
                 return NOT_STORED  # Python tries again, and raises the error
@@ -106,7 +107,7 @@ cdef class TableState:
         cdef object layout = self.accepting_layout
         if layout is not None and layout is not self.known:
             self.grid_shape, self.frame_shape = layout.grid.grid_shape, layout.frame_shape
-            self.dtype = layout.buffer_dtype if len(self.grid_shape) and self.frame_bytes <= MOST_BYTES else None
+            self.dtype = layout.buffer_dtype if len(self.grid_shape) else None
             self.known = layout
         cdef tuple entries = index if type(index) is tuple else (index,), grid_shape = self.grid_shape
         if (
@@ -133,13 +134,14 @@ cdef class TableState:
         (<uint8_t *>states.buf)[number] = WRITING
         return number
 
-    cdef bint write(self, object frame, Py_buffer *view, Py_ssize_t at) except -1:
-        cdef ssize_t done
-        cdef int fd = self.file.fd
+    cdef bint write(self, object frame, Py_buffer *view, Py_ssize_t at, int fd) except -1:
+        cdef Py_ssize_t sent = 0, done = 1
         if file_module.os.pwrite is plain_pwrite:
             with nogil:
-                done = pwrite(fd, view.buf, view.len, at)
-            return done == view.len
+                while sent < view.len and done > 0:
+                    done = pwrite(fd, <char *>view.buf + sent, min(view.len - sent, write_bytes), at + sent)
+                    sent += done
+            return sent == view.len
         try:
             return file_module.os.pwrite(fd, frame, at) == view.len
         except (OSError, AttributeError):
@@ -179,11 +181,9 @@ cpdef Py_ssize_t read_checksums(uintptr_t crc32, int fd, Py_ssize_t offset, Py_s
     cdef Bytes which = None if numbers is None else Bytes(numbers, PyBUF_SIMPLE)
     cdef Bytes out = Bytes(sums, PyBUF_WRITABLE), piece = Bytes(buffer, PyBUF_WRITABLE)
     cdef int64_t *chosen = NULL if which is None else <int64_t *>which.view.buf
-    cdef Py_ssize_t count = out.view.len // 4, done = 0, at = 0, begin
-    cdef ssize_t got
+    cdef Py_ssize_t done = 0, at = 0, begin, got
+    cdef Py_ssize_t count = out.view.len // 4 if which is None else min(out.view.len // 4, which.view.len // 8)
     cdef uint32_t crc = 0
-    if which is not None:
-        count = min(count, which.view.len // 8)
     with nogil:
         while done < count:
             begin = offset + (chosen[done] if chosen != NULL else done) * size

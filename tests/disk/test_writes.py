@@ -1,0 +1,95 @@
+"""A large frame is written in pieces of WRITE_BYTES: see decision 17."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lys_storage
+from lys_storage.disk import File
+from lys_storage.disk.file import WRITE_BYTES
+
+SIZES = [1, WRITE_BYTES - 1, WRITE_BYTES, WRITE_BYTES + 1, 3 * WRITE_BYTES + 5]
+NAMES = ["write_at", "write_frame", "write_frames", "write_between_zeros"]
+
+
+def call(file: File, name: str, frames: list[Any], offset: int) -> None:
+    size = frames[0].nbytes
+    if name == "write_frames":
+        file.write_frames(frames, offset, size)
+        return
+    for k, frame in enumerate(frames):
+        at = offset + k * size
+        if name == "write_at":
+            file.write_at(frame.data, at)
+        elif name == "write_frame":
+            file.write_frame(frame, at, size)
+        else:
+            file.write_between_zeros(frame, at, size, 0, 0)
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The bytes that each write of the system is asked to write."""
+    sizes: list[int] = []
+
+    def counted(real: Callable[..., int], size_of: Callable[[Any], int]) -> Callable[..., int]:
+        def write(fd: int, data: Any, offset: int) -> int:
+            sizes.append(size_of(data))
+            return real(fd, data, offset)
+
+        return write
+
+    if hasattr(os, "pwrite"):
+        monkeypatch.setattr(os, "pwrite", counted(os.pwrite, lambda data: memoryview(data).nbytes))
+    if hasattr(os, "pwritev"):
+        monkeypatch.setattr(os, "pwritev", counted(os.pwritev, lambda all_: sum(memoryview(d).nbytes for d in all_)))
+    return sizes
+
+
+@pytest.mark.skipif(not hasattr(os, "pwrite"), reason="no pwrite")
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", NAMES[:3])
+def test_no_write_is_larger_than_a_piece(tmp_path: Path, written: list[int], name: str, size: int) -> None:
+    frames = [np.random.default_rng(k).integers(1, 255, size, "u1") for k in range(3)]
+    file = File.create(tmp_path / "file")
+    call(file, name, frames, 7)
+    assert file.read_at(3 * size, 7) == b"".join(frame.tobytes() for frame in frames)
+    assert max(written) <= WRITE_BYTES
+    assert sum(written) == 3 * size  # nothing is written twice
+    file.close()
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_bytes_are_those_of_the_frames(tmp_path: Path, name: str, size: int) -> None:
+    frames = [np.random.default_rng(k).integers(1, 255, size, "u1") for k in range(2)]
+    file = File.create(tmp_path / "file")
+    call(file, name, frames, 4099)
+    assert file.read_at(2 * size + 1, 4099) == frames[0].tobytes() + frames[1].tobytes()
+    file.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("size", SIZES)
+def test_a_scan_writes_a_large_frame_in_pieces(tmp_path: Path, size: int) -> None:
+    frame = np.random.default_rng(0).integers(1, 255, size, "u1")
+    with lys_storage.create(tmp_path / "a.npz", (3, size), "u1", grid_ndim=1, flush_interval_s=None) as scan:
+        scan[0] = frame
+        before = writes_of_this_thread()
+        scan[1] = frame
+        writes = writes_of_this_thread() - before
+        scan[2] = frame
+    assert -(-size // WRITE_BYTES) == writes
+    with lys_storage.open_wave(tmp_path / "a.npz", verify=True) as wave:
+        assert all(np.array_equal(wave[k], frame) for k in range(3))
+
+
+def writes_of_this_thread() -> int:
+    return int(Path("/proc/thread-self/io").read_text().partition("syscw: ")[2].split()[0])
