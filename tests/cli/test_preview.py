@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import lys_storage
 from lys_storage import preview as preview_module
 from lys_storage.cli import main
 from tests.helpers import files, interrupt, some
-from tests.preview.sources import write_scan
+from tests.preview.sources import write_scan, write_sparse
 
 pytest.importorskip("matplotlib")
 KEYS = {"picture", "frame", "sampled", "map_index", "map_shape"}
@@ -224,5 +226,55 @@ def test_ctrl_c_leaves_no_half_of_a_picture(
         monkeypatch.setattr(preview_module, where, stop)
     result = invoke(path, "--overwrite")
     assert (result.exit_code, result.stderr) == (130, "stopped; no picture was written\n")
-    assert files(here) == ({"a.png"} if exists else set())
+    assert os.listdir(here) == (["a.png"] if exists else []), "also no hidden file"
     assert not exists or (here / "a.png").read_bytes() == b"mine"
+
+
+READS_SLOWLY = """
+import sys
+from lys_storage.cli import main
+from lys_storage.preview import map_reader
+real = map_reader._MapReader._sum_one
+def slow(*args):
+    print("reading", flush=True)
+    sys.stdin.readline()  # Ctrl-C comes here
+    return real(*args)
+map_reader._MapReader._sum_one = slow
+main(["preview", sys.argv[1], "--full"])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="SIGINT of another process is POSIX's")
+def test_a_real_ctrl_c_while_it_reads_ends_it_in_one_line(tmp_path: Path, start_child: Any) -> None:
+    path = write_sparse(tmp_path / "a.npz", (3, 2000, 2000))
+    child = start_child(READS_SLOWLY, path)
+    assert child.stdout.readline() == "reading\n"
+    child.send_signal(signal.SIGINT)
+    assert child.wait(60) == 130
+    assert list(tmp_path.rglob("*.png*")) == [], "also no hidden file"
+
+
+WRITES = """
+import sys, numpy as np, lys_storage
+with lys_storage.create("a.npz", (4, 100, 100), "u2", grid_ndim=1) as scan:
+    for i in range(4):
+        scan[i] = np.full((100, 100), i, "u2")
+        print("wrote", flush=True)
+        sys.stdin.readline()
+print(lys_storage.verify("a.npz"), flush=True)
+"""
+
+
+def test_the_writer_in_another_process_is_not_disturbed(tmp_path: Path, here: Path, start_child: Any) -> None:
+    """Each preview shows one frame more. The scan is complete and sound at the end."""
+    child = start_child(WRITES)
+    for count in range(1, 5):
+        assert child.stdout.readline() == "wrote\n"
+        result = invoke(tmp_path / "a.npz.part", "--overwrite")
+        assert result.stdout == f"a.png: frame {count - 1}; scan in progress: {count} of 4 frames written\n"
+        child.stdin.write("\n")
+        child.stdin.flush()
+    assert child.stdout.readline() == "[]\n"
+    assert child.wait(60) == 0
+    assert is_png(here / "a.png")
+    assert files(tmp_path) == {"a.npz", "here/a.png"}

@@ -19,6 +19,7 @@ from lys_storage.preview import PreviewError, index_of
 from lys_storage.preview import frame as frame_module
 from lys_storage.preview import map_reader as map_reader_module
 from lys_storage.preview import plan as plan_module
+from tests import test_golden as golden
 from tests.helpers import some
 from tests.preview.sources import opened, survey_of, write_scan, write_sparse
 
@@ -239,6 +240,25 @@ def test_a_damaged_journal_is_an_error_that_leaves_nothing_open(tmp_path: Path) 
     journal_path(part).write_bytes(b"rubbish")
     with pytest.raises(BadFileError, match="does not begin with the magic bytes"):
         survey_of(part)
+
+
+@pytest.mark.parametrize("name", golden.SCANS)
+@golden.version
+def test_scans_of_released_versions_are_shown_as_they_are_recovered(version: Path, name: str) -> None:
+    """They were copied: each shown frame matches its checksum. Of a frame that was being rewritten, it is one version."""
+    (part,) = version.glob(f"{name}*.part")
+    expected, missing = golden.SCANS[name]
+    with opened(part) as source:
+        grid = source.grid
+    found = survey_of(part)
+    assert found.map is not None
+    shown = {grid.index_of(int(k)) for k in np.flatnonzero(~found.map.missing)}
+    assert shown
+    assert shown.isdisjoint(missing)
+    first = golden.make.content(grid.shape, expected.dtype)
+    for index in shown:
+        versions = [array[index].mean() for array in (expected, first)]
+        assert np.isclose(found.map.means[index], versions[: 1 + name.startswith("redo")]).any()
 
 
 # -- huge files --------------------------------------------------------------------------------------------------------
