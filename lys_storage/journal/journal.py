@@ -34,7 +34,7 @@ _POINTER = struct.Struct("<QQIIII")
 _EPOCH = struct.Struct("<Q")
 WRITER_AT = 64
 _EPOCH_AT = 448
-_FAILED_AT = (456, 457)  # one byte each: whether the last sync of the scan file, of the journal, failed
+FAILED_AT = (456, 457)  # one byte each: whether the last sync of the scan file, of the journal, failed
 _POINTER_AT = (512, 1024)  # in two sectors: a torn write damages at most one of them
 _LARGE_MAP = 1 << 23
 
@@ -115,18 +115,18 @@ class Journal:
     @property
     def file_sync_failed(self) -> bool:
         """Whether the last sync of the scan file failed, perhaps in an earlier process: see docs/durability.md."""
-        return self._map[_FAILED_AT[0]] != 0
+        return self._map[FAILED_AT[0]] != 0
 
     @file_sync_failed.setter
     def file_sync_failed(self, failed: bool) -> None:
         if failed != self.file_sync_failed:
             with self.table_lock:
-                self._bytes.store(_FAILED_AT[0], bytes((failed,)))
+                self._bytes.store(FAILED_AT[0], bytes((failed,)))
 
     @property
     def sync_failed(self) -> bool:
         """Whether the last sync of the journal failed, perhaps in an earlier process."""
-        return self._map[_FAILED_AT[1]] != 0
+        return self._map[FAILED_AT[1]] != 0
 
     @classmethod
     def create(cls, path: Path, description: Description, metadata: tuple[bytes, bytes]) -> Journal:
@@ -250,10 +250,10 @@ class Journal:
                     self._map.flush()  # on Linux a sync of the file includes stores through its maps
                 self.file.sync()
             except BaseException:
-                self._bytes.store(_FAILED_AT[1], b"\1")
+                self._bytes.store(FAILED_AT[1], b"\1")
                 raise
             if self.sync_failed:
-                self._bytes.store(_FAILED_AT[1], b"\0")
+                self._bytes.store(FAILED_AT[1], b"\0")
             with self._metadata_lock:
                 self._metadata_is_durable = writes == self._metadata_writes
         if len(self._map) > _LARGE_MAP and hasattr(mmap, "MADV_DONTNEED"):

@@ -15,7 +15,7 @@ from ..disk import File, FileCutError, range_crc32
 from ..errors import BadFileError
 from ..format import crc32
 from .frame_state import BLOCK_CHECKSUMMED, CHECKSUMMED, REWRITING, TABLE_STEP, WRITTEN, Numbers, States
-from .journal import WRITER_AT, read_newest_metadata
+from .journal import FAILED_AT, WRITER_AT, read_newest_metadata
 from .layout import read_head
 from .writer_record import RECORD_BYTES, decode_writer_record
 
@@ -52,6 +52,11 @@ class JournalReader:
         """See Journal.vouches_for."""
         record = decode_writer_record(self.file.read_at(RECORD_BYTES, WRITER_AT))
         return record is not None and record.vouches_for(scan_file, self.file)
+
+    @property
+    def file_sync_failed(self) -> bool:
+        """See Journal.file_sync_failed."""
+        return self.file.read_at(1, FAILED_AT[0]) != b"\0"
 
     @property
     def block_bytes(self) -> int:

@@ -20,8 +20,8 @@ from .source import PreviewError, Source, index_text
 from .values import Array, Flags, Numbers, Reals, Sums, field_of, sum_rows
 
 _READ_BYTES = 1 << 22
-_NEAR_BYTES = 1 << 16
-"""Frames that are closer than this are read in one call."""
+_NEAR_BYTES = 1 << 13
+"""Frames with smaller gaps between them are read in one call: the disk reads the gaps in any case."""
 _BATCH = 1 << 16
 _COARSE = (16, 4, 1)
 _QUICK_BYTES = 1 << 28

@@ -25,7 +25,7 @@ def draw(source: Source, survey: Survey, *, log: bool = False) -> Any:
     shape = " × ".join(map(str, source.grid.shape)) or "one number"
     lines = [title_text(source.path.name), f"{shape}, {title_text(str(source.dtype), 60)}; {described(source)}"]
     if not source.is_trusted:
-        lines.append("after a restart or a copy: only frames that match their checksum are shown")
+        lines.append("after a restart, a copy or a failed sync: only frames that match their checksum are shown")
     figure.suptitle("\n".join(lines), fontsize=11, **PLAIN)
     if not source.grid.shape:
         _draw_number(figure.add_subplot(), survey)

@@ -30,7 +30,7 @@ from ..format import (
 )
 from ..journal import TABLE_STEP, JournalReader, is_readable
 from ..reading import StoredWave, is_compressed, is_fortran, iterate_stored, missing_frames, open_wave, read_stored
-from ..recovery import FINALIZED, RUNNING, find_named, scan_state
+from ..recovery import FINALIZED, INTERRUPTED, RUNNING, find_named, scan_state
 from .values import Array, Flags, Numbers
 
 _ATTEMPTS = 3
@@ -162,7 +162,7 @@ class ScanSource(Source):
             self.axes, self.note = [], {}
             with suppress(UnsafeFileError):  # labels are then numbers
                 self.axes, self.note = decode_axes(axes), decode_note(note)
-            self.is_trusted = self._journal.vouches_for(self._file)
+            self.is_trusted = self._journal.vouches_for(self._file) and not self._journal.file_sync_failed
             self.checksum_bytes = self._journal.block_bytes
             self.frames_written = self._count_written()
         except BaseException:
@@ -248,8 +248,8 @@ def described(source: Source) -> str:
     count = f"{written:,} of {frames} written"
     if source.state == FINALIZED:
         return count if written != expected else frames
-    word = "scan in progress" if source.state == RUNNING else f"{source.state} scan"
-    return f"{word}: {count}"
+    words = {RUNNING: "scan in progress", INTERRUPTED: "interrupted scan"}
+    return f"{words.get(source.state, 'unfinished scan')}: {count}"
 
 
 def index_of(source: Source, index: Sequence[int]) -> int:

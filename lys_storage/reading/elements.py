@@ -87,7 +87,12 @@ class MissingFrames:
 
 def missing_frames(wave: StoredWave, frames: int) -> MissingFrames:
     """The missing ones of the first `frames` frames, as acquisition.json lists them, or missing.npy if these are many."""
-    runs = np.array(wave.info.get("missing", []) if frames else [], np.int64).reshape(-1, 2)
+    try:
+        runs = np.array(wave.info.get("missing", []) if frames else [], np.int64).reshape(-1, 2)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise BadFileError(
+            f"{wave.path}: the missing frames in acquisition.json are no list of runs: {error}"
+        ) from None
     if not frames or wave.info.get("missing_complete", True):
         return MissingFrames(runs[:, 0], runs[:, 1])
     size = -(-frames // 8)

@@ -28,6 +28,7 @@ def test_it_reads_what_a_journal_that_is_mapped_reads(tmp_path: Path) -> None:
         assert (found[0], found[1].tolist()) == (0, journal.states.array.tolist())
         assert is_readable(found[1]).tolist() == [True, False, True, False]
         assert reader.vouches_for(file) is journal.vouches_for(file) is True
+        assert reader.file_sync_failed is journal.file_sync_failed is False
     finally:
         file.close()
         journal.close()

@@ -225,6 +225,17 @@ def test_of_a_copy_only_frames_that_match_their_checksum_are_shown(tmp_path: Pat
         survey_of(copy / part.name, 2)
 
 
+def test_after_a_failed_sync_a_frame_needs_its_checksum(tmp_path: Path) -> None:
+    """The kernel may have dropped the pages that it could not write."""
+    part = write_scan(tmp_path / "a.npz", some((4, 6), "u2"), 1, close=False)
+    journal = Journal.open(journal_path(part), writable=True)
+    journal.file_sync_failed = True
+    journal.close()
+    with opened(part) as source:
+        assert source.is_trusted is False
+        assert source.readable(np.arange(4)).all()
+
+
 def test_frames_after_the_end_of_a_file_that_was_cut_are_missing(tmp_path: Path) -> None:
     part = write_scan(tmp_path / "a.npz", some((8, 4096), "u1"), 1, close=False)
     with part.open("r+b") as stream:

@@ -73,14 +73,24 @@ def test_missing_frames_are_known(tmp_path: Path, frames: int) -> None:
         assert not missing_frames(wave, 0).among(np.arange(3)).any(), "a file of unknown frames"
 
 
-def test_a_list_of_missing_frames_that_is_cut_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("info", "words"),
+    [
+        ('{"missing": [], "missing_complete": false}', r"missing\.npy is missing, or shorter"),
+        ('{"missing": [[0, 1], [2]]}', "no list of runs"),
+        ('{"missing": [[0, 1e300]]}', "no list of runs"),
+        ('{"missing": [["a", {}]]}', "no list of runs"),
+    ],
+    ids=["missing.npy is cut", "half a run", "too large", "no numbers"],
+)
+def test_a_damaged_list_of_missing_frames_is_refused(tmp_path: Path, info: str, words: str) -> None:
     stream = io.BytesIO()
     np.save(stream, np.zeros(2))
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("data.npy", stream.getvalue())
-        archive.writestr("acquisition.json", '{"missing": [], "missing_complete": false}')
+        archive.writestr("acquisition.json", info)
     with (
         open_wave(tmp_path / "a.npz") as wave,
-        pytest.raises(BadFileError, match=r"missing\.npy is missing, or shorter"),
+        pytest.raises(BadFileError, match=words),
     ):
         missing_frames(wave, 2)
