@@ -115,7 +115,8 @@ def _draw_values(
     suffix = ", logarithmic" if is_log else ", no positive values for --log" if log else ""
     if log and finite.size and not is_log:
         extend = "neither"
-    draw_image(*(ax, values, dimensions, steps, label + suffix), norm=norm, cmap=cmap, missing=missing, extend=extend)
+    label += suffix
+    draw_image(ax, values, dimensions, steps, label, norm=norm, cmap=cmap, missing=missing, extend=extend)
 
 
 def _draw_number(ax: Any, survey: Survey) -> None:
