@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import preview as _preview  # noqa: F401  it adds its command to main
 from .arguments import main
 
 __all__ = ["main"]

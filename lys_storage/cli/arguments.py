@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,22 +12,13 @@ import click
 from .._version import VERSION
 from .amounts import parse_rate, parse_size
 from .output import INTERRUPTED, JSON_OPTION, record, say, say_aside, say_json, tolerant_outputs
+from .parameters import AS_JSON, PATH, UserPath
 
 if TYPE_CHECKING:
     import numpy as np
 
 _MAX_DIMENSIONS = 32
 """The limit of numpy 1."""
-
-
-class _UserPath(click.Path):
-    """A path. `~` is expanded: the shell of Windows does not do it."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return super().convert(os.path.expanduser(value), param, ctx)
-
-
-_PATH = _UserPath(readable=False, path_type=Path)  # each command reports itself what it cannot read
 
 
 def _parse_lengths(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
@@ -88,7 +78,7 @@ class _Commands(click.Group):
             """Print JSON, if that was asked for: a list, or one object from a command that prints one object."""
             if JSON_OPTION in asked:
                 found = record("", "", error=text)
-                say_json(found if asked[0] in ("info", "resume") else [found])
+                say_json(found if asked[0] in ("info", "preview", "resume") else [found])
 
         try:
             return super().invoke(ctx)
@@ -149,7 +139,7 @@ def main() -> None:
 )
 @click.option(
     "--out",
-    type=_UserPath(file_okay=False, path_type=Path),
+    type=UserPath(file_okay=False, path_type=Path),
     default="lys_storage_demo",
     help="The folder for the file and its picture; it is created if missing. Each run takes the next free number: "
     "data_0.npz, data_1.npz, ...; no file is replaced.",
@@ -188,7 +178,6 @@ def demo(
     sys.exit(run(Demo(grid, frame, dtype, out, rate, seed)))
 
 
-_AS_JSON = click.option(JSON_OPTION, "as_json", is_flag=True, help="Print machine-readable JSON.")
 _FORCE = click.option(
     "--force",
     is_flag=True,
@@ -198,7 +187,7 @@ _FORCE = click.option(
 
 
 @main.command()
-@click.argument("folder", type=_PATH)
+@click.argument("folder", type=PATH)
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and change nothing.")
 @click.option(
     "--verify", is_flag=True, help="Compare every frame with its checksum, also if only the process has died."
@@ -218,7 +207,7 @@ _FORCE = click.option(
     "lists them.",
 )
 @_FORCE
-@_AS_JSON
+@AS_JSON
 def recover(
     folder: Path, dry_run: bool, verify: bool, incomplete: str, keep_doubtful: bool, force: bool, as_json: bool
 ) -> None:
@@ -241,8 +230,8 @@ def recover(
 
 
 @main.command()
-@click.argument("file", type=_PATH)
-@_AS_JSON
+@click.argument("file", type=PATH)
+@AS_JSON
 def info(file: Path, as_json: bool) -> None:
     """Print the state, shape, axes and note of one file.
 
@@ -257,8 +246,8 @@ def info(file: Path, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("paths", nargs=-1, required=True, type=_PATH)
-@_AS_JSON
+@click.argument("paths", nargs=-1, required=True, type=PATH)
+@AS_JSON
 def verify(paths: tuple[Path, ...], as_json: bool) -> None:
     """Compare all bytes of files with their checksums.
 
@@ -274,8 +263,8 @@ def verify(paths: tuple[Path, ...], as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("folder", type=_PATH, default=".")
-@_AS_JSON
+@click.argument("folder", type=PATH, default=".")
+@AS_JSON
 def ls(folder: Path, as_json: bool) -> None:
     """List exports and scans in progress, with their states.
 
@@ -298,9 +287,9 @@ def ls(folder: Path, as_json: bool) -> None:
 
 
 @main.command("resume")
-@click.argument("path", type=_PATH)
+@click.argument("path", type=PATH)
 @_FORCE
-@_AS_JSON
+@AS_JSON
 def resume_(path: Path, force: bool, as_json: bool) -> None:
     """Prepare an interrupted scan, and print how to continue it.
 
@@ -314,7 +303,7 @@ def resume_(path: Path, force: bool, as_json: bool) -> None:
 
 
 @main.command("check-disk")
-@click.argument("folder", type=_PATH, default=".")
+@click.argument("folder", type=PATH, default=".")
 @click.option(
     "--size", callback=parse_size, default="100GB", metavar="SIZE", help="The size of a scan: 500GB, 2TB, 100GiB, ..."
 )
@@ -325,7 +314,7 @@ def resume_(path: Path, force: bool, as_json: bool) -> None:
     metavar="SIZE",
     help="What the detector gives per second, such as 800MB: test whether the disk keeps up with it.",
 )
-@_AS_JSON
+@AS_JSON
 def check_disk(folder: Path, size: int, rate: int | None, as_json: bool) -> None:
     """Test whether a disk or share does what lys_storage needs, and how fast it is.
 

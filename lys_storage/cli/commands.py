@@ -7,10 +7,7 @@ from __future__ import annotations
 import errno
 import io
 import itertools
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,11 +15,10 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from ..disk import check_disk
-from ..errors import BadFileError, LysStorageError, StorageOSError
+from ..errors import BadFileError, StorageOSError
 from ..format import is_scan_file, recover_command
 from ..recovery import (
     FOREIGN,
@@ -30,8 +26,6 @@ from ..recovery import (
     Entry,
     Recovered,
     Verified,
-    describe,
-    find_named,
     list_scans,
     recover,
     resume,
@@ -39,53 +33,11 @@ from ..recovery import (
     with_path,
 )
 from .facts import facts_of, json_value, text_of
-from .output import INTERRUPTED, PROBLEMS, SUCCESS, printable, record, say, say_aside, say_json, say_text
+from .output import PROBLEMS, SUCCESS, printable, record, say, say_aside, say_text
+from .running import Records, ensure_exists, progress_bar, run
 from .throughput import detector_facts, scan_text, speed_facts
 
-_Records = list[dict[str, Any]]
 _NOTHING_HERE = "no exports and no scans in progress here"
-
-
-def _run(work: Callable[[_Records], int], path: Path, stopped: str, *, json_output: bool, one: bool = False) -> int:
-    """Run `work`, and return the exit code. An interrupt, or an error that ends it, is printed in one line.
-
-    `work` appends the records that are printed as JSON: all of them, or with `one` the last.
-    """
-    records: _Records = []
-    ended_by = ""
-    try:
-        code = work(records)
-    except KeyboardInterrupt:
-        ended_by, code = f"stopped; {stopped}", INTERRUPTED
-    except (LysStorageError, OSError) as error:
-        ended_by, code = describe(error), PROBLEMS
-    if ended_by:
-        say_aside(ended_by)
-        records.append(record(path, "", message=ended_by, error=ended_by))
-    if json_output:
-        say_json(records[-1] if one else records)
-    return code
-
-
-def _ensure_exists(path: Path) -> None:
-    if not path.is_dir() and find_named(path) is None:
-        raise click.UsageError(f"{printable(str(path))}: no folder, export or scan in progress has this name")
-
-
-@contextmanager
-def _progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True, stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
-    with Progress(
-        *columns,
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-        redirect_stdout=sys.stdout.isatty(),  # else what is printed there would go to the bar's terminal
-        redirect_stderr=False,
-    ) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 # -- recover -----------------------------------------------------------------------------------------------------------
@@ -94,8 +46,8 @@ def _progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
 def run_recover(folder: Path, *, json_output: bool, dry_run: bool, force: bool, **how: Any) -> int:
     """Export the interrupted scans below `folder`; `how`: as recover. After Ctrl-C it can be run again."""
 
-    def work(records: _Records) -> int:
-        _ensure_exists(folder)
+    def work(records: Records) -> int:
+        ensure_exists(folder)
 
         def tell(result: Recovered) -> None:
             records.append(_of_recovered(result))
@@ -106,13 +58,13 @@ def run_recover(folder: Path, *, json_output: bool, dry_run: bool, force: bool, 
             for found in recover(folder, dry_run=True):
                 if found.state == UNKNOWN:
                     say_aside(with_path(found.part, found.message))
-        with _progress_bar("checking and filling") as on_progress:
+        with progress_bar("checking and filling") as on_progress:
             results = recover(folder, dry_run=dry_run, force=force, **how, on_progress=on_progress, on_result=tell)
         if not results and not json_output:
             say(f"{folder}: no interrupted scans here")
         return PROBLEMS if any(result.failed for result in results) else SUCCESS
 
-    return _run(work, folder, "no frame is lost; run it again to continue", json_output=json_output)
+    return run(work, folder, "no frame is lost; run it again to continue", json_output=json_output)
 
 
 def _of_recovered(result: Recovered) -> dict[str, Any]:
@@ -134,11 +86,11 @@ def _of_recovered(result: Recovered) -> dict[str, Any]:
 def run_verify(paths: tuple[Path, ...], *, json_output: bool) -> int:
     """Check the files at `paths`, and all files below those that are folders."""
 
-    def work(records: _Records) -> int:
+    def work(records: Records) -> int:
         for path in paths:
-            _ensure_exists(path)
+            ensure_exists(path)
         code, looked_at = SUCCESS, []
-        with _progress_bar("checking") as on_progress:
+        with progress_bar("checking") as on_progress:
             for one in verify_each(paths, on_progress):
                 looked_at.append(one.entry.path)
                 code = PROBLEMS if one.problems else code
@@ -151,7 +103,7 @@ def run_verify(paths: tuple[Path, ...], *, json_output: bool) -> int:
                 say(f"{path}: {_NOTHING_HERE}")
         return code
 
-    return _run(work, paths[0], "not all files were checked", json_output=json_output)
+    return run(work, paths[0], "not all files were checked", json_output=json_output)
 
 
 def _say_verified(one: Verified) -> None:
@@ -175,15 +127,15 @@ def _of_entry(entry: Entry, message: str, error: str) -> dict[str, Any]:
 def run_ls(folder: Path, *, json_output: bool) -> int:
     """Print a table of the exports and scans in progress below `folder`."""
 
-    def work(records: _Records) -> int:
-        _ensure_exists(folder)
+    def work(records: Records) -> int:
+        ensure_exists(folder)
         entries = list(list_scans(folder))
         records += [_of_entry(entry, entry.message, entry.message if entry.problem else "") for entry in entries]
         if not json_output:
             _say_table(folder, entries)
         return PROBLEMS if any(entry.problem for entry in entries) else SUCCESS
 
-    return _run(work, folder, "not all files were listed", json_output=json_output)
+    return run(work, folder, "not all files were listed", json_output=json_output)
 
 
 def _say_table(folder: Path, entries: list[Entry]) -> None:
@@ -226,8 +178,8 @@ def _age(changed: float) -> str:
 def run_info(path: Path, *, json_output: bool) -> int:
     """Print what an export or a scan in progress holds, without reading its data."""
 
-    def work(records: _Records) -> int:
-        _ensure_exists(path)
+    def work(records: Records) -> int:
+        ensure_exists(path)
         if path.is_dir():
             raise click.UsageError(
                 f"{printable(str(path))} is a folder: name one of its files, which lys-storage ls lists"
@@ -244,7 +196,7 @@ def run_info(path: Path, *, json_output: bool) -> int:
             say_text(text_of(entry, facts))
         return PROBLEMS if error else SUCCESS
 
-    return _run(work, path, "nothing was changed", json_output=json_output, one=True)
+    return run(work, path, "nothing was changed", json_output=json_output, one=True)
 
 
 # -- resume ------------------------------------------------------------------------------------------------------------
@@ -253,8 +205,8 @@ def run_info(path: Path, *, json_output: bool) -> int:
 def run_resume(path: Path, *, force: bool, json_output: bool) -> int:
     """Take over an interrupted scan, release it, and print how to continue it."""
 
-    def work(records: _Records) -> int:
-        _ensure_exists(path)
+    def work(records: Records) -> int:
+        ensure_exists(path)
         try:
             scan = resume(path, force=force)
         except StorageOSError:
@@ -283,7 +235,7 @@ def run_resume(path: Path, *, force: bool, json_output: bool) -> int:
         say(f"or export it as it is:     {recover_command(path)}")
         return SUCCESS
 
-    return _run(work, path, "the scan stays in progress, and no frame is lost", json_output=json_output, one=True)
+    return run(work, path, "the scan stays in progress, and no frame is lost", json_output=json_output, one=True)
 
 
 # -- check-disk --------------------------------------------------------------------------------------------------------
@@ -305,7 +257,7 @@ def run_check_disk(folder: Path, *, json_output: bool, scan_bytes: int, rate: in
         if not json_output:
             say_aside("the speed is measured: this takes some seconds ...")
 
-    def work(records: _Records) -> int:
+    def work(records: Records) -> int:
         if not folder.is_dir():
             raise click.UsageError(
                 f"{printable(str(folder))}: no folder has this name, and check-disk does not make it"
@@ -324,4 +276,4 @@ def run_check_disk(folder: Path, *, json_output: bool, scan_bytes: int, rate: in
                     tell(records[-1])
         return SUCCESS if all(one["state"] == "holds" for one in records) else PROBLEMS
 
-    return _run(work, folder, "its temporary folder is removed", json_output=json_output)
+    return run(work, folder, "its temporary folder is removed", json_output=json_output)

@@ -43,6 +43,15 @@ def read_fortran_selection(
     return result
 
 
+def read_elements(
+    file: File, offset: int, dtype: np.dtype[Any], first: int, count: int
+) -> np.ndarray[Any, np.dtype[Any]]:
+    """`count` elements from number `first`, in the order of the file, of an array at `offset`. Raises StorageOSError."""
+    result = np.empty(count, dtype)
+    _read_whole(file, result.view(np.uint8).data, offset + first * dtype.itemsize)
+    return result
+
+
 def _slice(of: range) -> slice:
     return slice(of.start, of.stop if of.stop >= 0 else None, of.step)
 

@@ -13,6 +13,7 @@ from .frame_state import (
     WRITING,
     WRITTEN,
     FrameStates,
+    Numbers,
     Span,
     States,
 )
@@ -20,6 +21,7 @@ from .journal import Journal
 from .layout import MAGIC as JOURNAL_MAGIC
 from .layout import VERSION as JOURNAL_VERSION
 from .layout import was_never_durable
+from .reader import Flags, JournalReader, is_readable
 from .redo_log import MAGIC as REDO_MAGIC
 from .redo_log import Chunk, RedoLog, RedoRecord, begins_with_record_of, read_records
 
@@ -36,14 +38,18 @@ __all__ = [
     "WRITING",
     "WRITTEN",
     "Chunk",
+    "Flags",
     "FrameStates",
     "Journal",
+    "JournalReader",
+    "Numbers",
     "RedoLog",
     "RedoRecord",
     "Span",
     "States",
     "begins_with_record_of",
     "frames_crc",
+    "is_readable",
     "read_records",
     "was_never_durable",
 ]

@@ -32,9 +32,9 @@ from .writer_record import RECORD_BYTES, WriterRecord, decode_writer_record
 
 _POINTER = struct.Struct("<QQIIII")
 _EPOCH = struct.Struct("<Q")
-_WRITER_AT = 64
+WRITER_AT = 64
 _EPOCH_AT = 448
-_FAILED_AT = (456, 457)  # one byte each: whether the last sync of the scan file, of the journal, failed
+FAILED_AT = (456, 457)  # one byte each: whether the last sync of the scan file, of the journal, failed
 _POINTER_AT = (512, 1024)  # in two sectors: a torn write damages at most one of them
 _LARGE_MAP = 1 << 23
 
@@ -80,11 +80,11 @@ class Journal:
         """Record that this process writes `scan_file` from now on, and that the states are valid for that file."""
         record = WriterRecord.of_this_process(scan_file, self.file)
         with self.table_lock:
-            self._bytes.store(_WRITER_AT, record.encode())
+            self._bytes.store(WRITER_AT, record.encode())
 
     @property
     def _writer_record(self) -> WriterRecord | None:
-        return decode_writer_record(self._map[_WRITER_AT : _WRITER_AT + RECORD_BYTES])
+        return decode_writer_record(self._map[WRITER_AT : WRITER_AT + RECORD_BYTES])
 
     def vouches_for(self, scan_file: File) -> bool:
         """Whether the states are valid for this file: see WriterRecord.vouches_for."""
@@ -115,18 +115,18 @@ class Journal:
     @property
     def file_sync_failed(self) -> bool:
         """Whether the last sync of the scan file failed, perhaps in an earlier process: see docs/durability.md."""
-        return self._map[_FAILED_AT[0]] != 0
+        return self._map[FAILED_AT[0]] != 0
 
     @file_sync_failed.setter
     def file_sync_failed(self, failed: bool) -> None:
         if failed != self.file_sync_failed:
             with self.table_lock:
-                self._bytes.store(_FAILED_AT[0], bytes((failed,)))
+                self._bytes.store(FAILED_AT[0], bytes((failed,)))
 
     @property
     def sync_failed(self) -> bool:
         """Whether the last sync of the journal failed, perhaps in an earlier process."""
-        return self._map[_FAILED_AT[1]] != 0
+        return self._map[FAILED_AT[1]] != 0
 
     @classmethod
     def create(cls, path: Path, description: Description, metadata: tuple[bytes, bytes]) -> Journal:
@@ -167,27 +167,11 @@ class Journal:
         return journal
 
     def _read_copy(self, slot: int) -> _Copy | None:
-        """The axes and the note to which a pointer refers; None if the pointer or they are damaged."""
-        raw = self.file.read_at(_POINTER.size, _POINTER_AT[slot])
-        if len(raw) < _POINTER.size or _POINTER.unpack(raw)[5] != crc32(raw[:-4], self._key):
-            return None
-        seq, offset, axes_size, note_size, checksum, _ = _POINTER.unpack(raw)
-        if offset < self._layout.metadata or offset + axes_size + note_size > self.file.size:
-            return None  # the checksum matches, but the range is outside the file
-        blob = self.file.read_at(axes_size + note_size, offset)
-        if len(blob) != axes_size + note_size or crc32(blob) != checksum:
-            return None  # a power cut kept the pointer, and not the bytes
-        return _Copy(seq, offset, blob[:axes_size], blob[axes_size:])
+        return _read_copy(self.file, self._layout, self._key, slot)
 
     def read_metadata(self) -> tuple[bytes, bytes]:
         """The newest intact axes.npy and note.npy. Raises BadFileError if neither copy is intact."""
-        found = [copy for copy in map(self._read_copy, (0, 1)) if copy is not None]
-        if not found:
-            raise BadFileError(
-                f"journal {self.path}: both copies of the axes and the note are damaged, expected an intact one"
-            )
-        newest = max(found, key=lambda copy: copy.seq)
-        return newest.axes, newest.note
+        return read_newest_metadata(self.file, self._layout, self._key)
 
     def write_metadata(self, axes: bytes, note: bytes) -> None:
         """Replace the older copy, or a damaged one, by axes.npy and note.npy.
@@ -266,10 +250,10 @@ class Journal:
                     self._map.flush()  # on Linux a sync of the file includes stores through its maps
                 self.file.sync()
             except BaseException:
-                self._bytes.store(_FAILED_AT[1], b"\1")
+                self._bytes.store(FAILED_AT[1], b"\1")
                 raise
             if self.sync_failed:
-                self._bytes.store(_FAILED_AT[1], b"\0")
+                self._bytes.store(FAILED_AT[1], b"\0")
             with self._metadata_lock:
                 self._metadata_is_durable = writes == self._metadata_writes
         if len(self._map) > _LARGE_MAP and hasattr(mmap, "MADV_DONTNEED"):
@@ -298,6 +282,31 @@ class _Copy:
     def pages(self) -> int:
         """The bytes that it takes in the journal."""
         return pages(len(self.axes) + len(self.note))
+
+
+def _read_copy(file: File, layout: JournalLayout, key: int, slot: int) -> _Copy | None:
+    """The axes and the note to which a pointer refers; None if the pointer or they are damaged."""
+    raw = file.read_at(_POINTER.size, _POINTER_AT[slot])
+    if len(raw) < _POINTER.size or _POINTER.unpack(raw)[5] != crc32(raw[:-4], key):
+        return None
+    seq, offset, axes_size, note_size, checksum, _ = _POINTER.unpack(raw)
+    if offset < layout.metadata or offset + axes_size + note_size > file.size:
+        return None  # the checksum matches, but the range is outside the file
+    blob = file.read_at(axes_size + note_size, offset)
+    if len(blob) != axes_size + note_size or crc32(blob) != checksum:
+        return None  # a power cut kept the pointer, and not the bytes
+    return _Copy(seq, offset, blob[:axes_size], blob[axes_size:])
+
+
+def read_newest_metadata(file: File, layout: JournalLayout, key: int) -> tuple[bytes, bytes]:
+    """See Journal.read_metadata."""
+    found = [copy for copy in (_read_copy(file, layout, key, slot) for slot in (0, 1)) if copy is not None]
+    if not found:
+        raise BadFileError(
+            f"journal {file.path}: both copies of the axes and the note are damaged, expected an intact one"
+        )
+    newest = max(found, key=lambda copy: copy.seq)
+    return newest.axes, newest.note
 
 
 class _Bytes:

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from .elements import MissingFrames, is_compressed, is_fortran, iterate_stored, missing_frames, read_stored
 from .wave import StoredWave, open_wave
 from .zip_check import check_members
 
-__all__ = ["StoredWave", "check_members", "open_wave"]
+__all__ = [
+    "MissingFrames",
+    "StoredWave",
+    "check_members",
+    "is_compressed",
+    "is_fortran",
+    "iterate_stored",
+    "missing_frames",
+    "open_wave",
+    "read_stored",
+]

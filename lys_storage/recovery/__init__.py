@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .listing import list_scans
-from .looking import Entry, ScanDetails, details_of, find_named, look_at
+from .looking import Entry, ScanDetails, details_of, find_named, look_at, scan_state
 from .recognition import DAMAGED, FINALIZED, FOREIGN, INTERRUPTED, NOT_READABLE, RUNNING, UNKNOWN, describe, with_path
 from .recovery import Recovered, find_interrupted, inspect, recover
 from .takeover import resume, resume_scan
@@ -32,6 +32,7 @@ __all__ = [
     "recover",
     "resume",
     "resume_scan",
+    "scan_state",
     "verify",
     "verify_each",
     "with_path",

@@ -176,7 +176,7 @@ def look_at_scan(path: Path) -> ScanLook:
     """The present state of a scan in progress. Raises as open_store if it is damaged, ForeignFileError if it is not a scan."""
     file = File.open(path, writable=False)
     try:
-        state = _STATES[_brief_lock(path)]
+        state = scan_state(path)
         if file.size == 0 and (may_be_just_begun(path) or (state == RUNNING and is_named_as_claimed(path))):
             words = {RUNNING: "was just created, and has no frames yet", UNKNOWN: no_locks(path)}
             return ScanLook(
@@ -230,6 +230,11 @@ def details_of(path: Path) -> ScanDetails:
         return ScanDetails(description, writer_of(path), decode_axes(axes, False), decode_note(note, False))
     except UnsafeFileError as error:
         return ScanDetails(description, writer_of(path), [], f"axes or note are not plain data: {error}")
+
+
+def scan_state(path: Path) -> str:
+    """RUNNING, INTERRUPTED, or UNKNOWN: whether a process writes the scan file `path`. Reads neither it nor its journal."""
+    return _STATES[_brief_lock(path)]
 
 
 def _brief_lock(path: Path) -> Lock:

@@ -1,0 +1,103 @@
+"""Reads a journal without mapping it, while another process may write the scan.
+
+Never changes a file, and takes no lock. Memory use does not depend on the number of frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..disk import File, FileCutError, range_crc32
+from ..errors import BadFileError
+from ..format import crc32
+from .frame_state import BLOCK_CHECKSUMMED, CHECKSUMMED, REWRITING, TABLE_STEP, WRITTEN, Numbers, States
+from .journal import FAILED_AT, WRITER_AT, read_newest_metadata
+from .layout import read_head
+from .writer_record import RECORD_BYTES, decode_writer_record
+
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+class JournalReader:
+    """The journal at `path`, opened for reading. Each call reads its file again, and gives the present states.
+
+    Raises as Journal.open.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.file = File.open(path, writable=False)
+        try:
+            self.description, self._layout = read_head(self.file)
+        except BadFileError as error:
+            self.file.close()
+            raise BadFileError(f"journal {path}: {error}") from None
+        except BaseException:
+            self.file.close()
+            raise
+        self._block: tuple[int, bool] | None = None  # the last block that was compared, and whether it matched
+
+    def close(self) -> None:
+        self.file.close()
+
+    def read_metadata(self) -> tuple[bytes, bytes]:
+        """See Journal.read_metadata."""
+        key = crc32(self.description.scan_id.encode())
+        return read_newest_metadata(self.file, self._layout, key)
+
+    def vouches_for(self, scan_file: File) -> bool:
+        """See Journal.vouches_for."""
+        record = decode_writer_record(self.file.read_at(RECORD_BYTES, WRITER_AT))
+        return record is not None and record.vouches_for(scan_file, self.file)
+
+    @property
+    def file_sync_failed(self) -> bool:
+        """See Journal.file_sync_failed."""
+        return self.file.read_at(1, FAILED_AT[0]) != b"\0"
+
+    @property
+    def block_bytes(self) -> int:
+        """The size of the frames that share a checksum."""
+        return self._layout.per_block * self.description.frame_bytes
+
+    def states(self, first: int, stop: int) -> Iterator[tuple[int, States]]:
+        """(number of the first frame, states) of consecutive frames from `first` to `stop`, in pieces."""
+        for at in range(first, stop, TABLE_STEP):
+            yield at, self._states(at, min(TABLE_STEP, stop - at))
+
+    def _states(self, first: int, count: int) -> States:
+        return np.frombuffer(self.file.read_at(count, self._layout.states + first), np.uint8)
+
+    def matches(self, scan_file: File, frames: Numbers) -> Flags:
+        """Of each of `frames` (numbers, ascending): whether its bytes match its checksum, or that of its block."""
+        return np.array([self._matches(scan_file, int(frame)) for frame in frames], bool)
+
+    def _matches(self, scan_file: File, frame: int) -> bool:
+        (state,) = self._states(frame, 1)
+        if state == CHECKSUMMED:
+            return self._crc(scan_file, frame, 1) == self._checksum(self._layout.checksums, frame)
+        block = frame // self._layout.per_block
+        if state != BLOCK_CHECKSUMMED or block >= self._layout.blocks:
+            return False
+        if self._block is None or self._block[0] != block:
+            crc = self._crc(scan_file, block * self._layout.per_block, self._layout.per_block)
+            self._block = block, crc == self._checksum(self._layout.block_checksums, block)
+        return self._block[1]
+
+    def _checksum(self, table: int, entry: int) -> int:
+        return int.from_bytes(self.file.read_at(4, table + 4 * entry), "little")
+
+    def _crc(self, scan_file: File, first: int, count: int) -> int | None:
+        size = self.description.frame_bytes
+        try:
+            return range_crc32(scan_file, self.description.array_offset + first * size, count * size)
+        except FileCutError:
+            return None
+
+
+def is_readable(states: States) -> Flags:
+    """Of each state: whether the bytes in the scan file are one version of a frame. A frame that is being rewritten is not."""
+    return np.asarray((states >= WRITTEN) & (states <= BLOCK_CHECKSUMMED) & (states != REWRITING))
