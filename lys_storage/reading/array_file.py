@@ -1,0 +1,189 @@
+"""The array of an export in an open file: found, identified, read, mapped or decompressed.
+
+Never reads the axes or the note: what this module does cannot run code of the file.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import sys
+import zipfile
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..disk import File, available_memory, read_fortran_selection, read_selection
+from ..errors import BadFileError, NotEnoughMemoryError, os_error
+from ..format import MAX_NPY_HEADER, decode_npy_header, select
+from .no_export import NotAnExportError, describe_members, naming_the_file, open_export
+from .stream import FileStream, open_stream
+from .zip_check import check_structure, find_member, member_start
+
+_STEP = 1 << 20
+_ADVICE = "read takes ints, slices and '...'; wave.data[index] takes masks and lists as well"
+
+
+@dataclass(frozen=True)
+class ArrayMember:
+    """The array of an archive. `offset`: of its first element in the file; None if it is compressed.
+
+    `identity`: of the whole archive, see identity_of().
+    """
+
+    member: zipfile.ZipInfo
+    header_size: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    order: Any
+    offset: int | None
+    identity: str
+
+    @property
+    def size_bytes(self) -> int:
+        return prod(self.shape) * self.dtype.itemsize
+
+
+class ArrayFile:
+    """The array `member` of the open `file`. It belongs to the caller, who closes it."""
+
+    def __init__(self, path: Path, file: File, member: ArrayMember) -> None:
+        self.path, self.file, self.member = path, file, member
+        self._whole: np.ndarray[Any, Any] | None = None
+
+    @classmethod
+    def open(cls, path: Path, identity: str) -> ArrayFile:
+        """Open the export at `path`. Raises BadFileError if it is not the one with that `identity`."""
+        file = open_export(path)
+        try:
+            with naming_the_file(path, file), open_stream(file) as stream, zipfile.ZipFile(stream) as archive:
+                return cls(path, file, find_array(archive, file, identity))
+        except BaseException:
+            file.close()
+            raise
+
+    def whole(self) -> np.ndarray[Any, Any]:
+        """The whole array, read-only, mapped or decompressed at the first call. Errors as for StoredWave.data."""
+        array = self._whole
+        if array is None:
+            array = self._load()
+            array.flags.writeable = False
+            self._whole = array
+        return array
+
+    def _load(self) -> np.ndarray[Any, Any]:
+        member = self.member
+        if member.size_bytes == 0:
+            return np.zeros(member.shape, member.dtype)
+        if member.offset is None:
+            array = _allocate(self.path, member)
+            with naming_the_file(self.path), open_stream(self.file) as stream, zipfile.ZipFile(stream) as archive:
+                return _decompress(archive, member, array)
+        try:
+            return np.memmap(FileStream(self.file), member.dtype, "r", member.offset, member.shape, member.order)  # type: ignore[call-overload,no-any-return,unused-ignore]
+        except (OSError, ValueError, OverflowError) as error:
+            reason = error if isinstance(error, OSError) else OSError(errno.EINVAL, str(error))
+            raise os_error("map", self.path, reason, "wave.read(index) reads without a map") from error
+
+    def read(self, index: Any) -> np.ndarray[Any, Any]:
+        """A copy of the part that `index` selects. Errors as for StoredWave.read."""
+        member = self.member
+        selection = select(index, member.shape, _ADVICE)
+        if member.offset is None or member.size_bytes == 0:
+            return np.array(self.whole()[index], member.dtype)
+        read = read_fortran_selection if member.order == "F" else read_selection
+        return read(self.file, member.offset, member.shape, member.dtype, selection)
+
+    def close(self) -> None:
+        """Close the file. Arrays that whole() returned remain valid. A second call does nothing."""
+        self._whole = None
+        self.file.close()
+
+
+def identity_of(archive: zipfile.ZipFile, size: int) -> str:
+    """A text that two archives share only if they have the same content: 32 hex digits.
+
+    It follows from the size of the file, and from the name, size and CRC-32 of each member, which the central directory has.
+    Nothing else is read. A copy of the file has the same identity, also on another file system or after it was restored.
+    """
+    facts = [size, *((info.filename, info.file_size, info.CRC) for info in archive.infolist())]
+    return hashlib.blake2b(repr(facts).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def find_array(archive: zipfile.ZipFile, file: File, identity: str | None = None) -> ArrayMember:
+    """The array of `archive`, which is `file`, after a check of the structure of the archive.
+
+    Raises BadFileError if the archive is damaged, if it has no array, or if `identity` is given and is not its own.
+    """
+    size = file.size
+    check_structure(archive, size)
+    found = identity_of(archive, size)
+    if identity not in (None, found):
+        raise NotAnExportError(
+            "is another file now: the export was replaced or changed after it was pickled, or after a lazy array was made "
+            "of it; open_wave reads what is there now, and a copy of the former file can be put back"
+        )
+    data = find_member(archive, "data")
+    if data is None:
+        raise NotAnExportError(describe_members(archive.namelist()))
+    return _describe_array(archive, file, data, found)
+
+
+def _describe_array(archive: zipfile.ZipFile, file: File, member: zipfile.ZipInfo, identity: str) -> ArrayMember:
+    """The header of the array, and the place of its elements. Raises BadFileError if the member has another size than that."""
+    is_stored = member.compress_type == zipfile.ZIP_STORED
+    start = member_start(file, member) if is_stored else 0
+    if is_stored:
+        head = file.read_at(MAX_NPY_HEADER + 12, start)
+    else:
+        with archive.open(member) as stream:
+            head = stream.read(MAX_NPY_HEADER + 12)
+    shape, dtype, is_fortran, header_size = decode_npy_header(head)
+    offset = start + header_size if is_stored else None
+    order = "F" if is_fortran and len(shape) > 1 else "C"
+    data = ArrayMember(member, header_size, shape, dtype, order, offset, identity)
+    if dtype.hasobject:
+        raise NotAnExportError(
+            f"{member.filename} holds Python objects, expected numbers or text; numpy.load(..., allow_pickle=True) reads "
+            "them, which can execute code from the file"
+        )
+    needed = header_size + data.size_bytes
+    if needed != member.file_size or (is_stored and start + needed > file.size):
+        raise BadFileError(
+            f"{member.filename} has {member.file_size} bytes, expected {needed} for shape {shape} of {dtype}"
+        )
+    return data
+
+
+def _allocate(path: Path, member: ArrayMember) -> np.ndarray[Any, Any]:
+    """An array for the decompressed data. Raises NotEnoughMemoryError if it is larger than the memory that is available.
+
+    Linux gives out more memory than it has, and kills the process later.
+    """
+    available = available_memory() if sys.platform == "linux" else None
+    try:
+        if available is None or member.size_bytes <= available:
+            return np.empty(member.shape, member.dtype, member.order)
+    except MemoryError:
+        pass  # the error below says what to do
+    known = "" if available is None else f"; {available:,} bytes are available"
+    raise NotEnoughMemoryError(
+        f"{path}: the array of shape {member.shape} of {member.dtype} is compressed, and needs {member.size_bytes:,} bytes "
+        f"of memory{known}: use a computer with more memory, or store the array without compression (numpy.savez)"
+    )
+
+
+def _decompress(archive: zipfile.ZipFile, stored: ArrayMember, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Fill `array`."""
+    view, at = array.reshape(-1, order=stored.order).view(np.uint8).data, 0
+    with archive.open(stored.member) as stream:
+        stream.read(stored.header_size)
+        while piece := stream.read(_STEP):  # up to the end: there zipfile compares the CRC-32
+            view[at : at + len(piece)] = piece
+            at += len(piece)
+    if at != len(view):
+        raise BadFileError(f"{stored.member.filename} is truncated: {at} bytes, expected {len(view)}")
+    return array
