@@ -15,7 +15,7 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
-from ..array_like import ArrayLike, Facts, keys_in_words, one_index
+from ..array_like import Facts, keys_in_words, one_index
 from ..callbacks import Progress
 from ..disk import File, absolute
 from ..errors import BadFileError, ScanClosedError
@@ -31,6 +31,7 @@ from ..format import (
     with_coordinates,
 )
 from .array_file import ArrayFile, ArrayMember, find_array
+from .labelled import LabelledArray
 from .no_export import BAD_FILE_ERRORS, as_path, naming_the_file, open_export
 from .stream import open_stream
 from .zip_check import check_member_size, check_members, find_member
@@ -38,11 +39,12 @@ from .zip_check import check_member_size, check_members, find_member
 log = logging.getLogger("lys_storage")
 
 
-class StoredWave(ArrayLike):
+class StoredWave(LabelledArray):
     """An export, opened for reading by `open_wave`. Use it in a `with` block, or call `close()`.
 
     `data` is the whole array. `wave[index]` and `wave.read(index)` read a part of it. `np.asarray(wave)` is `wave.data`.
-    All of them read the file that was opened, even if another file takes its name later.
+    All of them read the file that was opened, even if another file takes its name later. `isel` and `sel` read by the names
+    of the dimensions. `to_dask` and `to_xarray` return lazy arrays.
 
     A pickle holds the path, and not the data: see `__reduce_ex__`.
 
@@ -164,7 +166,8 @@ class StoredWave(ArrayLike):
         return _open_again, (str(self._full_path), self._stored.identity, self._allow_pickle)
 
     def __repr__(self) -> str:
-        return f"<StoredWave {self.path} {self.shape} {self.dtype}>"
+        lines = [f"<StoredWave {self.path} {self.shape} {self.dtype}", *self._axes_in_short()]
+        return "\n  ".join(lines) + ">"
 
     def _facts(self) -> Facts:
         written, expected = (self.info.get(f"frames_{what}") for what in ("written", "expected"))
