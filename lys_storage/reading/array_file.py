@@ -24,6 +24,10 @@ from .stream import FileStream, open_stream
 from .zip_check import check_structure, find_member, member_start
 
 _STEP = 1 << 20
+SINCE = (
+    "after it was pickled, or after a lazy array was made of it; open_wave reads what is there now, and a copy of the "
+    "former file can be put back"
+)
 _ADVICE = "read takes ints, slices and '...'; wave.data[index] takes masks and lists as well"
 
 
@@ -122,10 +126,7 @@ def find_array(archive: zipfile.ZipFile, file: File, identity: str | None = None
     check_structure(archive, size)
     found = identity_of(archive, size)
     if identity not in (None, found):
-        raise NotAnExportError(
-            "is another file now: the export was replaced or changed after it was pickled, or after a lazy array was made "
-            "of it; open_wave reads what is there now, and a copy of the former file can be put back"
-        )
+        raise NotAnExportError(f"is another file now: the export was replaced or changed {SINCE}")
     data = find_member(archive, "data")
     if data is None:
         raise NotAnExportError(describe_members(archive.namelist()))

@@ -14,6 +14,7 @@ import numpy as np
 from ..array_like import ArrayLike
 from ..errors import CoordinateError
 from ..format import Axes, axes_in_words, dimension_names, find_coordinate, find_range
+from .source import Source
 
 
 class LabelledArray(ArrayLike):
@@ -33,6 +34,14 @@ class LabelledArray(ArrayLike):
 
     @abstractmethod
     def read(self, index: Any = ..., *more: Any) -> np.ndarray[Any, Any]: ...
+
+    @abstractmethod
+    def _source(self) -> Source:
+        """What a lazy array reads. It does not need this object any more."""
+
+    @abstractmethod
+    def _frame_chunks(self) -> tuple[int, ...]:
+        """The shape of a chunk for `chunks="frame"`."""
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -85,6 +94,23 @@ class LabelledArray(ArrayLike):
             else:
                 index[k] = find_coordinate(name, axes[k], n, label, method, tolerance)
         return self.read(tuple(index))
+
+    def to_dask(self, chunks: Any = "frame") -> Any:
+        """A `dask.array.Array` of the same shape and dtype, which reads a chunk when it is computed.
+
+        `chunks`: "frame" is one frame of the grid, or adjacent ones merged up to 64 MiB; else what `dask.array.from_array`
+        takes. A file without a grid is cut as if its last two dimensions were a frame.
+
+        The array holds the path and what identifies the file, not the data: a worker on a shared file system opens the file
+        itself, once, and it can be used after `close()`. It opens the data only, so that no object of the file is unpickled.
+        Its computation raises BadFileError if the file was replaced or changed since it was opened here. A worker decompresses
+        a compressed array as a whole. Raises MissingExtraError (an ImportError) without dask, ScanClosedError after `close()`.
+        """
+        from .dask_array import as_dask_array  # imported here: few need it
+
+        return as_dask_array(
+            self._source(), self._frame_chunks() if isinstance(chunks, str) and chunks == "frame" else chunks
+        )
 
     def _by_dimension(self, indexers: Mapping[Hashable, Any] | None, more: Mapping[str, Any]) -> list[tuple[int, Any]]:
         """(number of the dimension, value) for each name. Raises CoordinateError."""

@@ -28,11 +28,14 @@ from ..format import (
     decode_axes,
     decode_labels,
     decode_note_with_texts,
+    frame_chunks,
+    grid_ndim_of,
     with_coordinates,
 )
 from .array_file import ArrayFile, ArrayMember, find_array
 from .labelled import LabelledArray
 from .no_export import BAD_FILE_ERRORS, as_path, naming_the_file, open_export
+from .source import ExportSource
 from .stream import open_stream
 from .zip_check import check_member_size, check_members, find_member
 
@@ -164,6 +167,14 @@ class StoredWave(LabelledArray):
         """
         self._raise_if_closed()
         return _open_again, (str(self._full_path), self._stored.identity, self._allow_pickle)
+
+    def _source(self) -> ExportSource:
+        self._raise_if_closed()
+        return ExportSource(self._full_path, self._stored.identity, self.shape, self.dtype)
+
+    def _frame_chunks(self) -> tuple[int, ...]:
+        grid_ndim = grid_ndim_of(self.info, self.shape)
+        return frame_chunks(self.shape, self.dtype.itemsize, grid_ndim, self._stored.order == "F")
 
     def __repr__(self) -> str:
         lines = [f"<StoredWave {self.path} {self.shape} {self.dtype}", *self._axes_in_short()]

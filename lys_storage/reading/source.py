@@ -1,0 +1,82 @@
+"""What a lazy array reads: the array of an export, or of several, by path. It can be pickled, and needs no open wave.
+
+A source opens a file at the first read, and only its array: nothing of the file is unpickled.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..disk import version
+from ..errors import BadFileError
+from .array_file import SINCE, ArrayFile
+
+_MOST_OPEN = 32
+"""Files that a StackSource keeps open. A process has at most 1024 descriptors on most systems."""
+
+
+class Source(Protocol):
+    """An array that is read by `source[index]`, of ints, slices and Ellipsis. It always returns an array, also of shape ()."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    @property
+    def ndim(self) -> int: ...
+
+    def __getitem__(self, index: Any) -> np.ndarray[Any, Any]: ...
+
+    def release(self) -> None:
+        """Close what is open. The next read opens it again."""
+
+
+class ExportSource:
+    """The array of the export at `path`.
+
+    Raises BadFileError at a read if the file does not have the `identity` (see array_file.identity_of) when it is opened, or
+    if a process has written to it since. Two threads that read first at the same time can open it twice; one of the two is
+    closed. There is no lock: a forked child could inherit it held.
+    """
+
+    def __init__(self, path: str | Path, identity: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.path, self.identity, self.shape, self.dtype = Path(path), identity, shape, dtype
+        self._opened: tuple[ArrayFile, tuple[int, int]] | None = None
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __getitem__(self, index: Any) -> np.ndarray[Any, Any]:
+        array, opened = self._open()
+        result = array.read(index)
+        if version(array.file.fd, self.path) != opened:
+            raise BadFileError(f"{self.path}: a process has written to the file {SINCE}")
+        return result
+
+    def _open(self) -> tuple[ArrayFile, tuple[int, int]]:
+        opened = self._opened
+        if opened is None:
+            array = ArrayFile.open(self.path, self.identity)
+            opened = self._opened = array, version(array.file.fd, self.path)
+        return opened
+
+    def release(self) -> None:
+        """Drop the open file, which is closed when no thread reads it any more."""
+        self._opened = None
+
+    def __reduce__(self) -> Any:
+        return ExportSource, (os.fspath(self.path), self.identity, self.shape, self.dtype)
+
+    def __dask_tokenize__(self) -> Any:
+        return type(self).__name__, os.fspath(self.path), self.identity
+
+
+def _slice(of: range) -> slice:
+    return slice(of.start, of.stop if of.stop >= 0 else None, of.step)
