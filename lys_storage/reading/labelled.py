@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 
 from ..array_like import ArrayLike
-from ..errors import CoordinateError
+from ..errors import CoordinateError, MissingExtraError, install_command
 from ..format import Axes, axes_in_words, dimension_names, find_coordinate, find_range
 from .source import Source
 
 
 class LabelledArray(ArrayLike):
     """An array whose dimensions have names, units and coordinates."""
+
+    note: dict[Any, Any]
 
     @property
     @abstractmethod
@@ -111,6 +113,25 @@ class LabelledArray(ArrayLike):
         return as_dask_array(
             self._source(), self._frame_chunks() if isinstance(chunks, str) and chunks == "frame" else chunks
         )
+
+    def to_xarray(self, chunks: Any = None) -> Any:
+        """An `xarray.DataArray` named `data`, with the same dtype, which reads what is used of it.
+
+        `chunks`: None reads by indexing, and needs no dask; a computation reads the whole array into memory. Else the array
+        is that of `to_dask(chunks)`. The dimensions are `dims`. A dimension with an axis or a unit has a coordinate, with the
+        unit as its attribute `units`; an axis that does not fit its dimension is left out. The note is in `attrs`.
+
+        The array holds the path: what `to_dask` says of workers, closed waves and replaced files is true of it, too. Raises
+        MissingExtraError (an ImportError) without xarray, ScanClosedError after `close()`.
+        """
+        source = self._source()
+        try:
+            import xarray  # noqa: F401  # imported here: few need it
+        except ImportError as error:
+            raise MissingExtraError(f"a DataArray needs xarray ({error}): {install_command('xarray')}") from None
+        from .data_array import as_data_array
+
+        return as_data_array(self, source, chunks)
 
     def _by_dimension(self, indexers: Mapping[Hashable, Any] | None, more: Mapping[str, Any]) -> list[tuple[int, Any]]:
         """(number of the dimension, value) for each name. Raises CoordinateError."""

@@ -1,4 +1,4 @@
-"""Without dask everything else works, and an error names the extra."""
+"""Without dask and xarray everything else works, and an error names the extra."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from tests.extras import without
     ("call", "said"),
     [
         ("to_dask()", "a dask array needs dask (No module named 'dask'): pip install \"lys_storage[dask]\""),
+        ("to_xarray()", "a DataArray needs xarray (No module named 'xarray'): pip install \"lys_storage[xarray]\""),
     ],
 )
 def test_a_missing_extra_is_an_import_error_that_says_how_to_install_it(
     export: Path, run_child: Callable[..., Any], call: str, said: str
 ) -> None:
     child = run_child(
-        without("dask")
+        without("dask", "xarray")
         + f"""
 import lys_storage
 with lys_storage.open_wave(sys.argv[1]) as wave:
