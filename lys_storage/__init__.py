@@ -30,7 +30,7 @@ from .errors import (
     UnsafeFileError,
 )
 from .export import FinalizeReport
-from .reading import StoredWave, open_wave
+from .reading import StoredWave, StoredWaves, open_wave, open_waves
 from .recovery import Problem, Recovered, recover, resume, verify
 from .scan import Scan, create
 
@@ -64,10 +64,12 @@ __all__ = [
     "ScanShapeError",
     "StorageOSError",
     "StoredWave",
+    "StoredWaves",
     "UnsafeFileError",
     "__version__",
     "create",
     "open_wave",
+    "open_waves",
     "recover",
     "resume",
     "verify",

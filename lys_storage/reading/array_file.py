@@ -28,6 +28,7 @@ SINCE = (
     "after it was pickled, or after a lazy array was made of it; open_wave reads what is there now, and a copy of the "
     "former file can be put back"
 )
+_COMPRESSED_ADVICE = "use a computer with more memory, or store the array without compression (numpy.savez)"
 _ADVICE = "read takes ints, slices and '...'; wave.data[index] takes masks and lists as well"
 
 
@@ -83,7 +84,8 @@ class ArrayFile:
         if member.size_bytes == 0:
             return np.zeros(member.shape, member.dtype)
         if member.offset is None:
-            array = _allocate(self.path, member)
+            what = f"{self.path}: it is compressed, and its array"
+            array = allocate(what, member.shape, member.dtype, member.order, _COMPRESSED_ADVICE)
             with naming_the_file(self.path), open_stream(self.file) as stream, zipfile.ZipFile(stream) as archive:
                 return _decompress(archive, member, array)
         try:
@@ -159,22 +161,20 @@ def _describe_array(archive: zipfile.ZipFile, file: File, member: zipfile.ZipInf
     return data
 
 
-def _allocate(path: Path, member: ArrayMember) -> np.ndarray[Any, Any]:
-    """An array for the decompressed data. Raises NotEnoughMemoryError if it is larger than the memory that is available.
+def allocate(what: str, shape: tuple[int, ...], dtype: np.dtype[Any], order: Any, advice: str) -> np.ndarray[Any, Any]:
+    """An array without values. Raises NotEnoughMemoryError if it is larger than the memory that is available.
 
-    Linux gives out more memory than it has, and kills the process later.
+    `what` and `advice` are for the message. Linux gives out more memory than it has, and kills the process later.
     """
+    size = prod(shape) * dtype.itemsize
     available = available_memory() if sys.platform == "linux" else None
     try:
-        if available is None or member.size_bytes <= available:
-            return np.empty(member.shape, member.dtype, member.order)
+        if available is None or size <= available:
+            return np.empty(shape, dtype, order)
     except MemoryError:
         pass  # the error below says what to do
     known = "" if available is None else f"; {available:,} bytes are available"
-    raise NotEnoughMemoryError(
-        f"{path}: the array of shape {member.shape} of {member.dtype} is compressed, and needs {member.size_bytes:,} bytes "
-        f"of memory{known}: use a computer with more memory, or store the array without compression (numpy.savez)"
-    )
+    raise NotEnoughMemoryError(f"{what} of shape {shape} of {dtype} needs {size:,} bytes of memory{known}: {advice}")
 
 
 def _decompress(archive: zipfile.ZipFile, stored: ArrayMember, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -6,6 +6,7 @@ A source opens a file at the first read, and only its array: nothing of the file
 from __future__ import annotations
 
 import os
+from collections import deque
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from ..disk import version
 from ..errors import BadFileError
+from ..format import select
 from .array_file import SINCE, ArrayFile
 
 _MOST_OPEN = 32
@@ -76,6 +78,50 @@ class ExportSource:
 
     def __dask_tokenize__(self) -> Any:
         return type(self).__name__, os.fspath(self.path), self.identity
+
+
+class StackSource:
+    """Arrays of one shape and dtype, one after the other along a new first dimension. At most 32 files are open at a time."""
+
+    def __init__(self, parts: tuple[ExportSource, ...]) -> None:
+        self.parts = parts
+        self.shape, self.dtype = (len(parts), *parts[0].shape), parts[0].dtype
+        self._recent: deque[int] = deque()
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __getitem__(self, index: Any) -> np.ndarray[Any, Any]:
+        selection = select(index, self.shape, "masks and lists are taken by to_dask() and to_xarray()")
+        first, *rest = selection.entries or (range(len(self.parts)),)
+        inner = tuple(e if isinstance(e, int) else _slice(e) for e in rest)
+        if isinstance(first, int):
+            return self._part(first)[inner]
+        result = np.empty(selection.shape, self.dtype)
+        for at, k in enumerate(first):
+            result[at] = self._part(k)[inner]
+        return result
+
+    def _part(self, k: int) -> ExportSource:
+        """Part `k`. The file that was opened the longest ago is released: a thread that still reads it keeps it open."""
+        if k not in self._recent:
+            self._recent.append(k)
+            if len(self._recent) > _MOST_OPEN:
+                self.parts[self._recent.popleft()].release()
+        return self.parts[k]
+
+    def release(self) -> None:
+        """Close all files."""
+        for part in self.parts:
+            part.release()
+        self._recent.clear()
+
+    def __reduce__(self) -> Any:
+        return StackSource, (self.parts,)
+
+    def __dask_tokenize__(self) -> Any:
+        return type(self).__name__, [part.__dask_tokenize__() for part in self.parts]
 
 
 def _slice(of: range) -> slice:

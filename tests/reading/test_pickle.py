@@ -189,7 +189,9 @@ def test_compressed_data_larger_than_memory_are_a_memory_error_in_words(
             with pytest.raises(NotEnoughMemoryError) as caught:
                 attempt(wave)
             assert isinstance(caught.value, MemoryError)
-            assert f"{tmp_path / 'a.npz'}: the array of shape (100, 10) of float64 is compressed" in str(caught.value)
+            assert f"{tmp_path / 'a.npz'}: it is compressed, and its array of shape (100, 10) of float64 " in str(
+                caught.value
+            )
             assert "needs 8,000 bytes of memory; 7,999 bytes are available" in str(caught.value)
         monkeypatch.setattr(array_file, "available_memory", lambda: 8000)
         assert_same_array(np.asarray(wave), np.zeros((100, 10)))
