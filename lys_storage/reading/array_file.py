@@ -9,6 +9,8 @@ import errno
 import hashlib
 import sys
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -18,7 +20,8 @@ import numpy as np
 
 from ..disk import File, available_memory, read_fortran_selection, read_selection
 from ..errors import BadFileError, NotEnoughMemoryError, os_error
-from ..format import MAX_NPY_HEADER, decode_npy_header, select
+from ..format import CHUNK_BYTES, MAX_NPY_HEADER, decode_npy_header, select
+from .forward import ForwardReader, read_forward
 from .no_export import NotAnExportError, describe_members, naming_the_file, open_export
 from .stream import FileStream, open_stream
 from .zip_check import check_structure, find_member, member_start
@@ -28,7 +31,7 @@ SINCE = (
     "after it was pickled, or after a lazy array was made of it; open_wave reads what is there now, and a copy of the "
     "former file can be put back"
 )
-_COMPRESSED_ADVICE = "use a computer with more memory, or store the array without compression (numpy.savez)"
+_COMPRESSED_ADVICE = "read parts of it by wave[index], or iterate over the wave"
 _ADVICE = "read takes ints, slices and '...'; wave.data[index] takes masks and lists as well"
 
 
@@ -98,10 +101,41 @@ class ArrayFile:
         """A copy of the part that `index` selects. Errors as for StoredWave.read."""
         member = self.member
         selection = select(index, member.shape, _ADVICE)
+        if member.offset is None and self._whole is None and not fits_into_memory(member.size_bytes):
+            with self._forward() as reader:
+                return read_forward(reader, member.shape, member.dtype, member.order, index)
         if member.offset is None or member.size_bytes == 0:
             return np.array(self.whole()[index], member.dtype)
         read = read_fortran_selection if member.order == "F" else read_selection
         return read(self.file, member.offset, member.shape, member.dtype, selection)
+
+    def has_rows_to_stream(self) -> bool:
+        """Whether rows() uses less memory than whole(), which would keep an array of more than 64 MiB."""
+        member = self.member
+        return member.offset is None and member.order == "C" and self._whole is None and member.size_bytes > CHUNK_BYTES
+
+    def rows(self) -> Iterator[np.ndarray[Any, Any]]:
+        """The entries of the first dimension of a compressed array, one after the other, in one pass over the file.
+
+        Raises BadFileError after the last one if the data do not have their CRC-32.
+        """
+        member = self.member
+        with self._forward() as reader:
+            for k in range(member.shape[0]):
+                row = np.empty(member.shape[1:], member.dtype)
+                reader.read_into(row.reshape(-1).view(np.uint8).data, k * row.nbytes)
+                yield row
+            reader.finish()
+
+    @contextmanager
+    def _forward(self) -> Iterator[ForwardReader]:
+        with (
+            naming_the_file(self.path),
+            open_stream(self.file) as stream,
+            zipfile.ZipFile(stream) as archive,
+            archive.open(self.member.member) as data,
+        ):
+            yield ForwardReader(data, self.member.header_size)
 
     def close(self) -> None:
         """Close the file. Arrays that whole() returned remain valid. A second call does nothing."""
@@ -161,18 +195,29 @@ def _describe_array(archive: zipfile.ZipFile, file: File, member: zipfile.ZipInf
     return data
 
 
+def _available_memory() -> int | None:
+    """None if it is not known."""
+    return available_memory() if sys.platform == "linux" else None
+
+
+def fits_into_memory(size: int) -> bool:
+    """Whether `size` bytes are available, or it is not known."""
+    available = _available_memory()
+    return available is None or size <= available
+
+
 def allocate(what: str, shape: tuple[int, ...], dtype: np.dtype[Any], order: Any, advice: str) -> np.ndarray[Any, Any]:
     """An array without values. Raises NotEnoughMemoryError if it is larger than the memory that is available.
 
     `what` and `advice` are for the message. Linux gives out more memory than it has, and kills the process later.
     """
     size = prod(shape) * dtype.itemsize
-    available = available_memory() if sys.platform == "linux" else None
     try:
-        if available is None or size <= available:
+        if fits_into_memory(size):
             return np.empty(shape, dtype, order)
     except MemoryError:
         pass  # the error below says what to do
+    available = _available_memory()
     known = "" if available is None else f"; {available:,} bytes are available"
     raise NotEnoughMemoryError(f"{what} of shape {shape} of {dtype} needs {size:,} bytes of memory{known}: {advice}")
 

@@ -16,6 +16,7 @@ from ..disk import version
 from ..errors import BadFileError
 from ..format import select
 from .array_file import SINCE, ArrayFile
+from .forward import as_slice
 
 _MOST_OPEN = 32
 """Files that a StackSource keeps open. A process has at most 1024 descriptors on most systems."""
@@ -95,7 +96,7 @@ class StackSource:
     def __getitem__(self, index: Any) -> np.ndarray[Any, Any]:
         selection = select(index, self.shape, "masks and lists are taken by to_dask() and to_xarray()")
         first, *rest = selection.entries or (range(len(self.parts)),)
-        inner = tuple(e if isinstance(e, int) else _slice(e) for e in rest)
+        inner = tuple(e if isinstance(e, int) else as_slice(e) for e in rest)
         if isinstance(first, int):
             return self._part(first)[inner]
         result = np.empty(selection.shape, self.dtype)
@@ -122,7 +123,3 @@ class StackSource:
 
     def __dask_tokenize__(self) -> Any:
         return type(self).__name__, [part.__dask_tokenize__() for part in self.parts]
-
-
-def _slice(of: range) -> slice:
-    return slice(of.start, of.stop if of.stop >= 0 else None, of.step)

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, SupportsIndex
@@ -121,6 +122,9 @@ class StoredWave(LabelledArray):
         `index`: ints, slices, Ellipsis, or a tuple of them; by default the whole array. Raises FrameIndexError if it is out
         of range, or has a mask or a list, and ScanClosedError after `close()`. A disk error raises StorageOSError here; an
         access through the memory map `data` would kill the process.
+
+        The first read of a compressed array decompresses all of it, and keeps it in memory. If it does not fit into memory,
+        each read decompresses what is before its end, and keeps nothing; its CRC-32 is then not compared.
         """
         one_index("wave.read", index, more)
         self._raise_if_closed()
@@ -129,6 +133,20 @@ class StoredWave(LabelledArray):
     def __getitem__(self, index: Any) -> Any:
         """As `read`, but one element is a numpy scalar."""
         return self.read(index)[()]
+
+    def __iter__(self) -> Iterator[Any]:
+        """`wave[0]`, `wave[1]`, ... along the first dimension.
+
+        A compressed array of more than 64 MiB is read in one pass, and only one entry of it is in memory, unless `data` was
+        used before. Its CRC-32 is compared at the end; BadFileError is raised if it is wrong.
+        """
+        self._raise_if_closed()
+        return self._rows() if self.ndim and self._array.has_rows_to_stream() else super().__iter__()
+
+    def _rows(self) -> Iterator[Any]:
+        for row in self._array.rows():
+            self._raise_if_closed()
+            yield row[()]
 
     def _as_array(self) -> np.ndarray[Any, Any]:
         return self.data

@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage import BadFileError, NotEnoughMemoryError, ScanClosedError, StorageOSError, StoredWave
-from lys_storage.reading import array_file
+from lys_storage import BadFileError, ScanClosedError, StorageOSError, StoredWave
 from tests.helpers import assert_same_array, some, write_anew
 from tests.reading.exports import npy, with_members
 
@@ -173,36 +172,3 @@ def test_a_replaced_file_is_refused_before_its_objects_are_unpickled(tmp_path: P
     with pytest.raises(BadFileError, match="is another file now"):
         pickle.loads(pickled)
     assert calls == []
-
-
-# -- memory ------------------------------------------------------------------------------------------------------------
-
-
-def test_compressed_data_larger_than_memory_are_a_memory_error_in_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    np.savez_compressed(tmp_path / "a.npz", data=np.zeros((100, 10)))
-    monkeypatch.setattr(array_file, "available_memory", lambda: 7999)
-    monkeypatch.setattr(array_file.sys, "platform", "linux")
-    with lys_storage.open_wave(tmp_path / "a.npz") as wave:
-        for attempt in (np.asarray, lambda wave: wave.data):
-            with pytest.raises(NotEnoughMemoryError) as caught:
-                attempt(wave)
-            assert isinstance(caught.value, MemoryError)
-            assert f"{tmp_path / 'a.npz'}: it is compressed, and its array of shape (100, 10) of float64 " in str(
-                caught.value
-            )
-            assert "needs 8,000 bytes of memory; 7,999 bytes are available" in str(caught.value)
-        monkeypatch.setattr(array_file, "available_memory", lambda: 8000)
-        assert_same_array(np.asarray(wave), np.zeros((100, 10)))
-
-
-def test_a_memory_error_of_numpy_is_told_in_the_same_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*args: Any) -> None:
-        raise MemoryError("injected")
-
-    np.savez_compressed(tmp_path / "a.npz", data=np.zeros((100, 10)))
-    with lys_storage.open_wave(tmp_path / "a.npz") as wave:
-        monkeypatch.setattr(array_file.np, "empty", refuse)
-        with pytest.raises(NotEnoughMemoryError, match=r"needs 8,000 bytes of memory"):
-            wave.data  # noqa: B018
