@@ -30,7 +30,9 @@ class WaveBackend(BackendEntrypoint):  # type: ignore[misc, unused-ignore]
         dataset = array.to_dataset()
         dataset[array.name].encoding["source"] = path
         dropped = [drop_variables] if isinstance(drop_variables, str) else list(drop_variables or ())
-        return dataset.drop_vars(dropped, errors="ignore")
+        dataset = dataset.drop_vars(dropped, errors="ignore")
+        dataset.set_close(array.close)
+        return dataset
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Whether it is the path of a .npz with an array `data`. Never raises."""

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..disk import File, available_memory, read_fortran_selection, read_selection
+from ..disk import File, available_memory, read_fortran_selection, read_selection, version
 from ..errors import BadFileError, NotEnoughMemoryError, os_error
 from ..format import CHUNK_BYTES, MAX_NPY_HEADER, decode_npy_header, select
 from .forward import ForwardReader, read_forward
@@ -27,7 +27,7 @@ from .stream import FileStream, open_stream
 from .zip_check import check_structure, find_member, member_start
 
 _STEP = 1 << 20
-SINCE = (
+_SINCE = (
     "after it was pickled, or after a lazy array was made of it; open_wave reads what is there now, and a copy of the "
     "former file can be put back"
 )
@@ -60,6 +60,7 @@ class ArrayFile:
 
     def __init__(self, path: Path, file: File, member: ArrayMember) -> None:
         self.path, self.file, self.member = path, file, member
+        self._version: tuple[int, int] | None = None
         self._whole: np.ndarray[Any, Any] | None = None
 
     @classmethod
@@ -67,11 +68,19 @@ class ArrayFile:
         """Open the export at `path`. Raises BadFileError if it is not the one with that `identity`."""
         file = open_export(path)
         try:
+            before = version(file.fd, path)
             with naming_the_file(path, file), open_stream(file) as stream, zipfile.ZipFile(stream) as archive:
-                return cls(path, file, find_array(archive, file, identity))
+                array = cls(path, file, find_array(archive, file, identity))
+            array._version = before
+            return array
         except BaseException:
             file.close()
             raise
+
+    def ensure_unchanged(self) -> None:
+        """Raise BadFileError if a process has written to the file after open()."""
+        if self._version not in (None, version(self.file.fd, self.path)):
+            raise BadFileError(f"{self.path}: a process has written to the file {_SINCE}")
 
     def whole(self) -> np.ndarray[Any, Any]:
         """The whole array, read-only, mapped or decompressed at the first call. Errors as for StoredWave.data."""
@@ -162,7 +171,7 @@ def find_array(archive: zipfile.ZipFile, file: File, identity: str | None = None
     check_structure(archive, size)
     found = identity_of(archive, size)
     if identity not in (None, found):
-        raise NotAnExportError(f"is another file now: the export was replaced or changed {SINCE}")
+        raise NotAnExportError(f"is another file now: the export was replaced or changed {_SINCE}")
     data = find_member(archive, "data")
     if data is None:
         raise NotAnExportError(describe_members(archive.namelist()))

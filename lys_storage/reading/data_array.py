@@ -48,7 +48,9 @@ def as_data_array(wave: LabelledArray, source: Source, chunks: Any) -> Any:
     # preferred_chunks: what chunks={} of xarray takes. A Dataset: the constructor of a DataArray could read the data.
     variable = xarray.Variable(wave.dims, data, _attributes(wave), {"preferred_chunks": preferred})
     coordinates = _coordinates(wave.dims, wave.stored_axes, wave.units, wave.shape)
-    return xarray.Dataset({VARIABLE: variable}, coordinates)[VARIABLE]
+    array = xarray.Dataset({VARIABLE: variable}, coordinates)[VARIABLE]
+    array.set_close(source.release)
+    return array
 
 
 def _attributes(wave: LabelledArray) -> dict[str, Any]:

@@ -12,10 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..disk import version
-from ..errors import BadFileError
 from ..format import select
-from .array_file import SINCE, ArrayFile
+from .array_file import ArrayFile
 from .forward import as_slice
 
 _MOST_OPEN = 32
@@ -50,25 +48,19 @@ class ExportSource:
 
     def __init__(self, path: str | Path, identity: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.path, self.identity, self.shape, self.dtype = Path(path), identity, shape, dtype
-        self._opened: tuple[ArrayFile, tuple[int, int]] | None = None
+        self._opened: ArrayFile | None = None
 
     @property
     def ndim(self) -> int:
         return len(self.shape)
 
     def __getitem__(self, index: Any) -> np.ndarray[Any, Any]:
-        array, opened = self._open()
+        array = self._opened
+        if array is None:
+            array = self._opened = ArrayFile.open(self.path, self.identity)
         result = array.read(index)
-        if version(array.file.fd, self.path) != opened:
-            raise BadFileError(f"{self.path}: a process has written to the file {SINCE}")
+        array.ensure_unchanged()  # after the read: what was written meanwhile is found
         return result
-
-    def _open(self) -> tuple[ArrayFile, tuple[int, int]]:
-        opened = self._opened
-        if opened is None:
-            array = ArrayFile.open(self.path, self.identity)
-            opened = self._opened = array, version(array.file.fd, self.path)
-        return opened
 
     def release(self) -> None:
         """Drop the open file, which is closed when no thread reads it any more."""

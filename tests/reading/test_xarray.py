@@ -13,7 +13,7 @@ import pytest
 import lys_storage
 from lys_storage import BadFileError, ScanClosedError
 from lys_storage.disk import File
-from tests.helpers import assert_same_array, some
+from tests.helpers import assert_same_array, open_below, some
 
 xarray = pytest.importorskip("xarray", reason="xarray is not installed: pip install 'lys_storage[xarray]'")
 
@@ -181,6 +181,15 @@ def test_open_dataset_finds_the_engine_of_an_export(path: Path) -> None:
         assert dataset.data.attrs["sample"] == "TaS2"
         assert dataset.data.encoding["source"] == str(path)
     assert "lys_storage" in xarray.backends.list_engines()
+
+
+@pytest.mark.parametrize("options", [{}, {"chunks": {}}, {"cache": False}, {"drop_variables": "x"}], ids=str)
+def test_close_of_a_dataset_closes_the_file(path: Path, options: Any) -> None:
+    dataset = xarray.open_dataset(path, engine=backend(), **options)
+    assert_same_array(dataset.data.isel(y=1).values, DATA[1])
+    assert open_below(path.parent) == [str(path)]
+    dataset.close()
+    assert open_below(path.parent) == []
 
 
 def test_chunks_of_open_dataset_are_frames(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
