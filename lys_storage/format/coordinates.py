@@ -170,9 +170,7 @@ def _line(name: str, axis: np.ndarray[Any, Any] | None, n: int) -> _Line:
         raise CoordinateError(
             f"the axis of {name} has the shape {axis.shape}, expected ({n},): it has no coordinate for each position; use isel"
         )
-    if n < 2 and axis.dtype.kind != "c":
-        return _Line(name, axis, None if np.any(axis != axis) else axis, False)
-    if axis.dtype.kind in "biufmMUS":
+    if axis.dtype.kind in "biufmMUS" and not np.any(axis != axis):
         if np.all(axis[:-1] <= axis[1:]):
             return _Line(name, axis, axis, False)
         if np.all(axis[:-1] >= axis[1:]):

@@ -10,7 +10,7 @@ import hashlib
 import sys
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -221,11 +221,9 @@ def allocate(what: str, shape: tuple[int, ...], dtype: np.dtype[Any], order: Any
     `what` and `advice` are for the message. Linux gives out more memory than it has, and kills the process later.
     """
     size = prod(shape) * dtype.itemsize
-    try:
-        if fits_into_memory(size):
+    if fits_into_memory(size):
+        with suppress(MemoryError):  # the error below says what to do
             return np.empty(shape, dtype, order)
-    except MemoryError:
-        pass  # the error below says what to do
     available = _available_memory()
     known = "" if available is None else f"; {available:,} bytes are available"
     raise NotEnoughMemoryError(f"{what} of shape {shape} of {dtype} needs {size:,} bytes of memory{known}: {advice}")

@@ -17,13 +17,15 @@ def as_dask_array(source: Source, chunks: Any) -> Any:
     """
     try:
         import dask.array
+        from dask.array.core import normalize_chunks
         from dask.base import tokenize
     except ImportError as error:
         raise MissingExtraError(f"a dask array needs dask ({error}): {install_command('dask')}") from None
+    cut = normalize_chunks(chunks, shape=source.shape, dtype=source.dtype)  # "auto" depends on the configuration
     return dask.array.from_array(
         source,
-        chunks=chunks,
-        name=f"lys_storage-{tokenize(source, chunks)}",
+        chunks=cut,
+        name=f"lys_storage-{tokenize(source, cut)}",
         asarray=False,
         fancy=False,
         inline_array=False,

@@ -126,11 +126,9 @@ class LabelledArray(ArrayLike):
         """
         source = self._source()
         try:
-            import xarray  # noqa: F401  # imported here: few need it
+            from .data_array import as_data_array  # imported here: few need it
         except ImportError as error:
             raise MissingExtraError(f"a DataArray needs xarray ({error}): {install_command('xarray')}") from None
-        from .data_array import as_data_array
-
         return as_data_array(self, source, chunks)
 
     def _by_dimension(self, indexers: Mapping[Hashable, Any] | None, more: Mapping[str, Any]) -> list[tuple[int, Any]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -101,7 +102,8 @@ class StackSource:
         if k not in self._recent:
             self._recent.append(k)
             if len(self._recent) > _MOST_OPEN:
-                self.parts[self._recent.popleft()].release()
+                with suppress(IndexError):  # another thread has released all
+                    self.parts[self._recent.popleft()].release()
         return self.parts[k]
 
     def release(self) -> None:

@@ -25,7 +25,21 @@ def between(axis: Any, labels: slice, n: int = 4) -> list[int]:
     return list(range(length))[find_range("x", axis, length, labels)]
 
 
-@pytest.mark.parametrize("axis", [UP, DOWN, MIXED, UP.astype("i8") * 2, TEXTS, DAYS, np.array([1 + 1j, 0j])])
+@pytest.mark.parametrize(
+    "axis",
+    [
+        UP,
+        DOWN,
+        MIXED,
+        np.array([7.0]),
+        np.array(["a"]),
+        np.array([1j]),
+        UP.astype("i8") * 2,
+        TEXTS,
+        DAYS,
+        np.array([1 + 1j, 0j]),
+    ],
+)
 def test_each_coordinate_is_found_at_its_position(axis: Any) -> None:
     assert [at(axis, point) for point in axis] == list(range(len(axis)))
     assert [at(axis, point) for point in axis.tolist()] == list(range(len(axis)))

@@ -96,6 +96,9 @@ def test_the_graph_is_small_and_sends_no_data(tmp_path: Path) -> None:
 def test_the_name_follows_from_the_file_and_the_chunks(tmp_path: Path, export: Path) -> None:
     shutil.copy(export, tmp_path / "other.npz")
     with lys_storage.open_wave(export) as wave, lys_storage.open_wave(tmp_path / "other.npz") as other:
+        with dask.config.set({"array.chunk-size": "100 B"}):
+            fine = wave.to_dask("auto").name
+        assert fine != wave.to_dask("auto").name
         names = [wave.to_dask().name, wave.to_dask().name, wave.to_dask((1, 1, 2, 3)).name, other.to_dask().name]
     assert names[0] == names[1]
     assert len(set(names)) == 3
