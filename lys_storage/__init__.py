@@ -12,13 +12,16 @@ from .errors import (
     AxisLengthError,
     BadFileError,
     BindingError,
+    CoordinateError,
     DiskFullError,
     FrameIndexError,
     FrameShapeError,
     FrameTypeError,
     LysStorageError,
+    MissingExtraError,
     MissingFrameError,
     NameTakenError,
+    NotEnoughMemoryError,
     NothingReservedError,
     ScanClosedError,
     ScanInUseError,
@@ -27,7 +30,7 @@ from .errors import (
     UnsafeFileError,
 )
 from .export import FinalizeReport
-from .reading import StoredWave, open_wave
+from .reading import StoredWave, StoredWaves, open_wave, open_waves
 from .recovery import Problem, Recovered, recover, resume, verify
 from .scan import Scan, create
 
@@ -41,14 +44,17 @@ __all__ = [
     "AxisLengthError",
     "BadFileError",
     "BindingError",
+    "CoordinateError",
     "DiskFullError",
     "FinalizeReport",
     "FrameIndexError",
     "FrameShapeError",
     "FrameTypeError",
     "LysStorageError",
+    "MissingExtraError",
     "MissingFrameError",
     "NameTakenError",
+    "NotEnoughMemoryError",
     "NothingReservedError",
     "Problem",
     "Recovered",
@@ -58,10 +64,12 @@ __all__ = [
     "ScanShapeError",
     "StorageOSError",
     "StoredWave",
+    "StoredWaves",
     "UnsafeFileError",
     "__version__",
     "create",
     "open_wave",
+    "open_waves",
     "recover",
     "resume",
     "verify",

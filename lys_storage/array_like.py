@@ -83,7 +83,7 @@ class ArrayLike(ABC):
             return np.array(array, wanted)
         return array
 
-    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
         raise TypeError(
             f"a {type(self).__name__} holds an open file, and cannot be copied or pickled: pass its path, or "
             f"np.array({self._whole})"

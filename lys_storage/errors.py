@@ -66,12 +66,27 @@ class UnsafeFileError(BadFileError):
     """A pickle in a file names an object that is not on the allow-list; loading it could run code."""
 
 
+class CoordinateError(LysStorageError, KeyError):
+    """A dimension of that name, or a coordinate of that value, does not exist."""
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)  # KeyError shows the repr of its message
+
+
+class NotEnoughMemoryError(LysStorageError, MemoryError):
+    """An array in a compressed file is larger than the memory. An array that is not compressed needs no memory."""
+
+
 class BindingError(LysStorageError, ImportError):
     """Qt cannot be used in this process; the message says why and what to do."""
 
 
+class MissingExtraError(LysStorageError, ImportError):
+    """A package that a function needs is not installed; the message has the command that installs it."""
+
+
 def install_command(extra: str) -> str:
-    """The command that installs an optional part of lys_storage: "qt", "lys", "plot" or "lab"."""
+    """The command that installs an optional part of lys_storage: "qt", "lys", "plot", "dask", "xarray" or "lab"."""
     return f'pip install "lys_storage[{extra}]"'  # these quotes work in each shell
 
 

@@ -253,13 +253,15 @@ def test_what_is_over_is_refused_in_words_by_each_way_to_read(make: Any, tmp_pat
 # -- copies ------------------------------------------------------------------------------------------------------------
 
 
-@KINDS
-@pytest.mark.parametrize("attempt", [copy.copy, copy.deepcopy, pickle.dumps, lambda held: pickle.dumps(held, 0)])
-def test_a_copy_and_a_pickle_are_refused_with_what_to_do(held: Kind, attempt: Callable[[Any], Any]) -> None:
-    """A copy could refer to another file than the one that was opened, or be a writer without a lock."""
-    with pytest.raises(TypeError, match=r"cannot be copied or pickled: pass its path, or np\.array\("):
-        attempt(held)
-    assert_same_array(held[0], DATA[0])
+@pytest.mark.parametrize("attempt", [copy.copy, copy.deepcopy, pickle.dumps, lambda scan: pickle.dumps(scan, 0)])
+def test_a_copy_and_a_pickle_of_a_scan_are_refused_with_what_to_do(
+    tmp_path: Path, attempt: Callable[[Any], Any]
+) -> None:
+    """A copy would be a writer without a lock. Copies of a StoredWave: tests/reading/test_pickle.py."""
+    with a_scan(tmp_path / "data.npz", DATA) as scan:
+        with pytest.raises(TypeError, match=r"cannot be copied or pickled: pass its path, or np\.array\("):
+            attempt(scan)
+        assert_same_array(scan[0], DATA[0])
 
 
 # -- in a notebook -----------------------------------------------------------------------------------------------------

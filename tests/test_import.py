@@ -16,9 +16,11 @@ import sys
 import lys_storage
 with lys_storage.create("data.npz", (2, 2), note={"a": 1}) as scan:
     scan[0] = [1, 2]
-lys_storage.open_wave("data.npz").close()
+with lys_storage.open_wave("data.npz") as wave:
+    wave.sel(axis_0=1)
 lys_storage.recover(".")
-print(sorted({"PyQt5", "PyQt6", "PySide2", "PySide6", "qtpy", "lys", "matplotlib", "rich", "click"} & set(sys.modules)))
+extras = {"PyQt5", "PyQt6", "PySide2", "PySide6", "qtpy", "lys", "matplotlib", "rich", "click", "dask", "xarray"}
+print(sorted(extras & set(sys.modules)))
 """)
     assert (child.code, child.out.strip()) == (0, "[]"), child.err
 

@@ -92,6 +92,18 @@ def over_a_damaged_journal(lab: Lab) -> None:
     lab.resume("running.npz")
 
 
+def replaced_after_the_pickle(lab: Lab) -> None:
+    pickled = pickle.dumps(lab.wave)
+    (lab.folder / "finished.npz").unlink()
+    lab.create("finished.npz").close()
+    pickle.loads(pickled)
+
+
+def files_of_several_shapes(lab: Lab) -> None:
+    lab.create("other.npz", (2,)).close()
+    lys_storage.open_waves([lab.folder / "finished.npz", lab.folder / "other.npz"])
+
+
 MISTAKES: dict[str, Callable[[Lab], Any]] = {
     "the name is taken": lambda lab: lab.create("finished.npz"),
     "the name is a scan in progress": lambda lab: lab.create("running.npz"),
@@ -142,7 +154,15 @@ MISTAKES: dict[str, Callable[[Lab], Any]] = {
     "a damaged file": lambda lab: lab.open("damaged.npz", verify=True),
     "a closed wave": lambda lab: lab.closed_wave.read(0),
     "a wave out of range": lambda lab: lab.wave[9],
-    "a wave pickled": lambda lab: pickle.dumps(lab.wave),
+    "a scan pickled": lambda lab: pickle.dumps(lab.running),
+    "a closed wave pickled": lambda lab: pickle.dumps(lab.closed_wave),
+    "a pickle of a file that was replaced": replaced_after_the_pickle,
+    "a dimension of another name": lambda lab: lab.wave.isel(z=1),
+    "a coordinate between two": lambda lab: lab.wave.sel(axis_0=0.5),
+    "a list of coordinates": lambda lab: lab.wave.sel(axis_0=[0, 1]),
+    "one path for several": lambda lab: lys_storage.open_waves(lab.folder / "finished.npz"),  # type: ignore[arg-type]
+    "files of several shapes": files_of_several_shapes,
+    "no files": lambda lab: lys_storage.open_waves(lab.folder.glob("x*.npz")),
     "resumed while it runs": lambda lab: lab.resume("running.npz"),
     "resumed when finished": lambda lab: lab.resume("finished.npz"),
     "resumed and not there": lambda lab: lab.resume("nothing.npz"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .array_read import read_elements, read_fortran_selection, read_selection
 from .direct import FOLIO_BYTES
 from .file import ZEROS_BYTES, Buffer, File, Frame, preadv_is_native
-from .filesystem import Identity
+from .filesystem import Identity, version
 from .folder import (
     check_name_length,
     ensure_free_space,
@@ -75,4 +75,5 @@ __all__ = [
     "sync_folder",
     "units_crc32",
     "user_path",
+    "version",
 ]

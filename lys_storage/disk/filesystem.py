@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import struct
 import sys
 
+from ..errors import os_error
 from . import syscalls
 
 _BTRFS = 0x9123683E
@@ -73,3 +75,12 @@ def identify(fd: int) -> Identity | None:
     (mount,) = struct.unpack_from("=Q", found.raw, 144)
     (subvolume,) = struct.unpack_from("=Q", found.raw, 160) if mask & _SUBVOL else (0,)
     return mount, subvolume, inode, seconds, nanoseconds
+
+
+def version(fd: int, path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Size and time of the last change (ns) of an open file: they differ after a process has written to it."""
+    try:
+        found = os.fstat(fd)
+    except OSError as error:
+        raise os_error("stat", path, error) from error
+    return found.st_size, found.st_mtime_ns

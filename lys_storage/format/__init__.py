@@ -39,6 +39,8 @@ from .axes_and_note import (
 )
 from .axis_labels import Labels, axis_label, check_axis_names, check_units, decode_labels
 from .checksum import CRC32_ADDRESS, combine, crc32, crc32_repeated, fold, fold_rows
+from .chunks import CHUNK_BYTES, frame_chunks, grid_ndim_of
+from .coordinates import dimension_names, find_coordinate, find_range
 from .description import MAX_FRAMES, Description, decode_description, encode_description
 from .geometry import FrameLayout, Grid, LayoutChanged
 from .hints import quoted, recover_command, resume_call
@@ -67,6 +69,7 @@ from .selection import Selection, select, shown_index
 
 __all__ = [
     "ALLOW_PICKLE_NPY",
+    "CHUNK_BYTES",
     "CRC32_ADDRESS",
     "DATA_MEMBER",
     "EXPORT_SUFFIX",
@@ -108,6 +111,7 @@ __all__ = [
     "decode_note",
     "decode_note_with_texts",
     "decode_npy_header",
+    "dimension_names",
     "encode_acquisition",
     "encode_axes",
     "encode_description",
@@ -117,9 +121,13 @@ __all__ = [
     "encode_tail",
     "export_name",
     "export_stem",
+    "find_coordinate",
+    "find_range",
     "first_changed",
     "fold",
     "fold_rows",
+    "frame_chunks",
+    "grid_ndim_of",
     "has_same_fields",
     "is_export",
     "is_journal",

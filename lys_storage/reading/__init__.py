@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from .elements import MissingFrames, is_compressed, is_fortran, iterate_stored, missing_frames, read_stored
 from .wave import StoredWave, open_wave
+from .waves import StoredWaves, open_waves
 from .zip_check import check_members
 
 __all__ = [
     "MissingFrames",
     "StoredWave",
+    "StoredWaves",
     "check_members",
     "is_compressed",
     "is_fortran",
     "iterate_stored",
     "missing_frames",
     "open_wave",
+    "open_waves",
     "read_stored",
 ]

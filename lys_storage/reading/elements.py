@@ -40,7 +40,7 @@ def read_stored(wave: StoredWave, first: int, count: int) -> Array:
     offset = wave._stored.offset
     if offset is None:
         raise ScanClosedError(f"{wave.path} is compressed: its elements can be read in order only")
-    return read_elements(wave._file, offset, wave.dtype, first, count)
+    return read_elements(wave._array.file, offset, wave.dtype, first, count)
 
 
 def iterate_stored(wave: StoredWave) -> Iterator[tuple[int, Array]]:
@@ -53,7 +53,7 @@ def iterate_stored(wave: StoredWave) -> Iterator[tuple[int, Array]]:
         return
     with (
         naming_the_file(wave.path),
-        open_stream(wave._file) as whole,
+        open_stream(wave._array.file) as whole,
         zipfile.ZipFile(whole) as archive,
         archive.open(wave._stored.member) as stream,
     ):
@@ -96,7 +96,7 @@ def missing_frames(wave: StoredWave, frames: int) -> MissingFrames:
     if not frames or wave.info.get("missing_complete", True):
         return MissingFrames(runs[:, 0], runs[:, 1])
     size = -(-frames // 8)
-    with naming_the_file(wave.path), open_stream(wave._file) as whole, zipfile.ZipFile(whole) as archive:
+    with naming_the_file(wave.path), open_stream(wave._array.file) as whole, zipfile.ZipFile(whole) as archive:
         member = find_member(archive, MISSING_MEMBER)
         data = b"" if member is None else archive.read(check_member_size(member))
     if len(data) < size:

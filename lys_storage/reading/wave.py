@@ -5,26 +5,23 @@ Never writes, and never unpickles a file unless the caller asks for it with `all
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
 import zipfile
-from dataclasses import dataclass
-from math import prod
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 
-from ..array_like import ArrayLike, Facts, keys_in_words, one_index
+from ..array_like import Facts, keys_in_words, one_index
 from ..callbacks import Progress
-from ..disk import File, read_fortran_selection, read_selection
-from ..errors import BadFileError, ScanClosedError, os_error
+from ..disk import File, absolute
+from ..errors import BadFileError, ScanClosedError
 from ..format import (
     INFO_MEMBER,
-    MAX_NPY_HEADER,
     Axes,
     axes_in_a_line,
     combine,
@@ -32,41 +29,28 @@ from ..format import (
     decode_axes,
     decode_labels,
     decode_note_with_texts,
-    decode_npy_header,
-    select,
+    frame_chunks,
+    grid_ndim_of,
     with_coordinates,
 )
-from .no_export import BAD_FILE_ERRORS, NotAnExportError, as_path, describe_members, naming_the_file, open_export
-from .stream import FileStream, open_stream
-from .zip_check import check_member_size, check_members, check_structure, find_member, member_start
+from .array_file import ArrayFile, ArrayMember, find_array
+from .labelled import LabelledArray
+from .no_export import BAD_FILE_ERRORS, as_path, naming_the_file, open_export
+from .source import ExportSource
+from .stream import open_stream
+from .zip_check import check_member_size, check_members, find_member
 
 log = logging.getLogger("lys_storage")
 
-_STEP = 1 << 20
-_ADVICE = "read takes ints, slices and '...'; wave.data[index] takes masks and lists as well"
 
-
-@dataclass(frozen=True)
-class _Data:
-    """The array of an archive. `offset`: of its first element in the file; None if it is compressed."""
-
-    member: zipfile.ZipInfo
-    header_size: int
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    order: Any
-    offset: int | None
-
-    @property
-    def size_bytes(self) -> int:
-        return prod(self.shape) * self.dtype.itemsize
-
-
-class StoredWave(ArrayLike):
+class StoredWave(LabelledArray):
     """An export, opened for reading by `open_wave`. Use it in a `with` block, or call `close()`.
 
     `data` is the whole array. `wave[index]` and `wave.read(index)` read a part of it. `np.asarray(wave)` is `wave.data`.
-    All of them read the file that was opened, even if another file takes its name later.
+    All of them read the file that was opened, even if another file takes its name later. `isel` and `sel` read by the names
+    of the dimensions. `to_dask` and `to_xarray` return lazy arrays.
+
+    A pickle holds the path, and not the data: see `__reduce_ex__`.
 
     Attributes:
         path: The path that was opened.
@@ -78,15 +62,20 @@ class StoredWave(ArrayLike):
 
     _whole = "wave.data"
 
-    def __init__(self, path: Path, file: File, data: _Data) -> None:
+    def __init__(self, path: Path, file: File, member: ArrayMember, allow_pickle: bool = False) -> None:
         self.path = path
-        self._file, self._stored = file, data
-        self._data: np.ndarray[Any, Any] | None = None
+        self._full_path = absolute(path)  # now: the working directory can change
+        self._array = ArrayFile(path, file, member)
+        self._allow_pickle = allow_pickle
         self._is_closed = False
         self._axes: Axes = []
         self.note: dict[Any, Any] = {}
         self.note_error: BadFileError | None = None
         self.info: dict[str, Any] = {}
+
+    @property
+    def _stored(self) -> ArrayMember:
+        return self._array.member
 
     @property
     def axis_names(self) -> list[str | None]:
@@ -121,29 +110,11 @@ class StoredWave(ArrayLike):
         """The whole array, read-only, of `shape` and `dtype`. It is mapped or decompressed at the first access.
 
         It is an np.memmap; if the file is compressed (lys writes such files) or the array empty, an array in memory. Raises
-        StorageOSError if the system refuses the map (`read` needs none), BadFileError if the compressed data are damaged, and
-        ScanClosedError after `close()`.
+        StorageOSError if the system refuses the map (`read` needs none), BadFileError if the compressed data are damaged,
+        NotEnoughMemoryError (a MemoryError) if they do not fit into memory, and ScanClosedError after `close()`.
         """
         self._raise_if_closed()
-        data = self._data
-        if data is None:
-            data = self._load()
-            data.flags.writeable = False
-            self._data = data
-        return data
-
-    def _load(self) -> np.ndarray[Any, Any]:
-        stored = self._stored
-        if stored.size_bytes == 0:
-            return np.zeros(stored.shape, stored.dtype)
-        if stored.offset is None:
-            with naming_the_file(self.path), open_stream(self._file) as whole, zipfile.ZipFile(whole) as archive:
-                return _decompress(archive, stored)
-        try:
-            return np.memmap(FileStream(self._file), stored.dtype, "r", stored.offset, stored.shape, stored.order)  # type: ignore[call-overload,no-any-return,unused-ignore]
-        except (OSError, ValueError, OverflowError) as error:
-            reason = error if isinstance(error, OSError) else OSError(errno.EINVAL, str(error))
-            raise os_error("map", self.path, reason, "wave.read(index) reads without a map") from error
+        return self._array.whole()
 
     def read(self, index: Any = ..., *more: Any) -> np.ndarray[Any, Any]:
         """A copy of the part that `index` selects, as an array of `dtype`; 0-dimensional if that is one element.
@@ -151,18 +122,31 @@ class StoredWave(ArrayLike):
         `index`: ints, slices, Ellipsis, or a tuple of them; by default the whole array. Raises FrameIndexError if it is out
         of range, or has a mask or a list, and ScanClosedError after `close()`. A disk error raises StorageOSError here; an
         access through the memory map `data` would kill the process.
+
+        The first read of a compressed array decompresses all of it, and keeps it in memory. If it does not fit into memory,
+        each read decompresses what is before its end, and keeps nothing; its CRC-32 is then not compared.
         """
         one_index("wave.read", index, more)
         self._raise_if_closed()
-        stored, selection = self._stored, select(index, self.shape, _ADVICE)
-        if stored.offset is None or stored.size_bytes == 0:
-            return np.array(self.data[index], self.dtype)
-        read = read_fortran_selection if stored.order == "F" else read_selection
-        return read(self._file, stored.offset, self.shape, self.dtype, selection)
+        return self._array.read(index)
 
     def __getitem__(self, index: Any) -> Any:
         """As `read`, but one element is a numpy scalar."""
         return self.read(index)[()]
+
+    def __iter__(self) -> Iterator[Any]:
+        """`wave[0]`, `wave[1]`, ... along the first dimension.
+
+        A compressed array of more than 64 MiB is read in one pass, and only one entry of it is in memory, unless `data` was
+        used before. Its CRC-32 is compared at the end; BadFileError is raised if it is wrong.
+        """
+        self._raise_if_closed()
+        return self._rows() if self.ndim and self._array.has_rows_to_stream() else super().__iter__()
+
+    def _rows(self) -> Iterator[Any]:
+        for row in self._array.rows():
+            self._raise_if_closed()
+            yield row[()]
 
     def _as_array(self) -> np.ndarray[Any, Any]:
         return self.data
@@ -177,12 +161,12 @@ class StoredWave(ArrayLike):
         `on_progress(done, total)`: bytes.
         """
         self._raise_if_closed()
-        return list(check_members(self._file, on_progress))
+        return list(check_members(self._array.file, on_progress))
 
     def close(self) -> None:
         """Close the file. Arrays that `data` returned before remain valid. A second call does nothing."""
-        self._data, self._is_closed = None, True
-        self._file.close()
+        self._is_closed = True
+        self._array.close()
 
     def __enter__(self) -> StoredWave:
         return self
@@ -192,8 +176,27 @@ class StoredWave(ArrayLike):
     ) -> None:
         self.close()
 
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        """A pickle or a copy holds the path, and what identifies the file. Loading it opens the file again.
+
+        It raises BadFileError if the file was replaced or changed, StorageOSError if it cannot be opened. It unpickles
+        objects of the file only if this wave was opened with `allow_pickle`. Changes of `note` and `info` are not kept.
+        Raises ScanClosedError after `close()`.
+        """
+        self._raise_if_closed()
+        return _open_again, (str(self._full_path), self._stored.identity, self._allow_pickle)
+
+    def _source(self) -> ExportSource:
+        self._raise_if_closed()
+        return ExportSource(self._full_path, self._stored.identity, self.shape, self.dtype)
+
+    def _frame_chunks(self) -> tuple[int, ...]:
+        grid_ndim = grid_ndim_of(self.info, self.shape)
+        return frame_chunks(self.shape, self.dtype.itemsize, grid_ndim, self._stored.order == "F")
+
     def __repr__(self) -> str:
-        return f"<StoredWave {self.path} {self.shape} {self.dtype}>"
+        lines = [f"<StoredWave {self.path} {self.shape} {self.dtype}", *self._axes_in_short()]
+        return "\n  ".join(lines) + ">"
 
     def _facts(self) -> Facts:
         written, expected = (self.info.get(f"frames_{what}") for what in ("written", "expected"))
@@ -224,11 +227,19 @@ def open_wave(
     Raises StorageOSError if the file cannot be opened or read; BadFileError if it is not an export, or is damaged;
     UnsafeFileError if the axes hold objects other than plain data and numpy arrays, and `allow_pickle` is False.
     """
-    where = as_path(path)
+    return _open_path(as_path(path), allow_pickle, verify)
+
+
+def _open_again(path: str, identity: str, allow_pickle: bool) -> StoredWave:
+    """What a pickle of a wave calls. Raises BadFileError, before anything else is read, if the file is another one."""
+    return _open_path(Path(path), allow_pickle, identity=identity)
+
+
+def _open_path(where: Path, allow_pickle: bool, verify: bool = False, identity: str | None = None) -> StoredWave:
     file = open_export(where)
     try:
         with naming_the_file(where, file):
-            wave = _open(where, file, allow_pickle)
+            wave = _open(where, file, allow_pickle, identity)
             for what in check_members(file) if verify else ():
                 raise BadFileError(what)
         return wave
@@ -237,13 +248,9 @@ def open_wave(
         raise
 
 
-def _open(where: Path, file: File, allow_pickle: bool) -> StoredWave:
+def _open(where: Path, file: File, allow_pickle: bool, identity: str | None) -> StoredWave:
     with open_stream(file) as whole, zipfile.ZipFile(whole) as archive:
-        check_structure(archive, file.size)
-        data = find_member(archive, "data")
-        if data is None:
-            raise NotAnExportError(describe_members(archive.namelist()))
-        wave = StoredWave(where, file, _find_array(archive, file, data))
+        wave = StoredWave(where, file, find_array(archive, file, identity), allow_pickle)
         if (axes := find_member(archive, "axes")) is not None:
             wave._axes = decode_axes(archive.read(check_member_size(axes)), allow_pickle)
         if (note := find_member(archive, "note")) is not None:
@@ -279,41 +286,3 @@ def _check_header(file: File, wave: StoredWave) -> None:
     header = file.read_at(stored.header_size, offset - stored.header_size)
     if combine(crc32(header), array_crc & 0xFFFFFFFF, size) != stored.member.CRC:
         raise BadFileError("the header of data.npy does not match its checksum")
-
-
-def _find_array(archive: zipfile.ZipFile, file: File, member: zipfile.ZipInfo) -> _Data:
-    """The header of the array, and the place of its elements. Raises BadFileError if the member has another size than that."""
-    is_stored = member.compress_type == zipfile.ZIP_STORED
-    start = member_start(file, member) if is_stored else 0
-    if is_stored:
-        head = file.read_at(MAX_NPY_HEADER + 12, start)
-    else:
-        with archive.open(member) as stream:
-            head = stream.read(MAX_NPY_HEADER + 12)
-    shape, dtype, is_fortran, header_size = decode_npy_header(head)
-    offset = start + header_size if is_stored else None
-    data = _Data(member, header_size, shape, dtype, "F" if is_fortran and len(shape) > 1 else "C", offset)
-    if dtype.hasobject:
-        raise NotAnExportError(
-            f"{member.filename} holds Python objects, expected numbers or text; numpy.load(..., allow_pickle=True) reads "
-            "them, which can execute code from the file"
-        )
-    needed = header_size + data.size_bytes
-    if needed != member.file_size or (is_stored and start + needed > file.size):
-        raise BadFileError(
-            f"{member.filename} has {member.file_size} bytes, expected {needed} for shape {shape} of {dtype}"
-        )
-    return data
-
-
-def _decompress(archive: zipfile.ZipFile, stored: _Data) -> np.ndarray[Any, Any]:
-    array = np.empty(stored.shape, stored.dtype, stored.order)
-    view, at = array.reshape(-1, order=stored.order).view(np.uint8).data, 0
-    with archive.open(stored.member) as stream:
-        stream.read(stored.header_size)
-        while piece := stream.read(_STEP):  # up to the end: there zipfile compares the CRC-32
-            view[at : at + len(piece)] = piece
-            at += len(piece)
-    if at != len(view):
-        raise BadFileError(f"{stored.member.filename} is truncated: {at} bytes, expected {len(view)}")
-    return array

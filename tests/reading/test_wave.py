@@ -36,7 +36,7 @@ def test_an_export_is_a_read_only_map_with_axes_note_and_info(export: Path) -> N
         assert (wave.note, wave.info["frames_written"], wave.info["version"]) == ({"a": [1]}, 1, 2)
         with pytest.raises(ValueError, match="read-only"):
             wave.data[0, 0, 0, 0] = 1
-        assert repr(wave) == f"<StoredWave {export} (4, 5, 2, 3) int32>"
+        assert repr(wave) == f"<StoredWave {export} (4, 5, 2, 3) int32\n  axis_0: 1.5 ... 4.0 (4 points)>"
 
 
 @pytest.mark.parametrize(
