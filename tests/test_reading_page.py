@@ -31,7 +31,7 @@ for snippet in SNIPPETS:
     not all(map(importlib.util.find_spec, NEEDED)), reason="pip install 'lys_storage[dask,xarray]' is needed"
 )
 def test_every_snippet_can_be_pasted_after_the_one_before(run_child: Callable[..., Finished]) -> None:
-    assert len(SNIPPETS) == 6
+    assert len(SNIPPETS) == 7
     child = run_child(CONSOLE.replace("SNIPPETS", repr(SNIPPETS)))
     assert (child.code, child.err) == (0, "")
     assert child.out.splitlines() == [
@@ -44,9 +44,10 @@ def test_every_snippet_can_be_pasted_after_the_one_before(run_child: Callable[..
         "(32, 32) (2, 32, 32)",
         "(3, 32, 32)",
         "(4, 32, 32)",
+        "True (5, 4)",
         "(5, 4, 32, 32) (5, 4)",
         "[0. 0. 0.]",
-        *child.out.splitlines()[11:12],  # the repr of a dask array has a hash
+        *child.out.splitlines()[12:13],  # the repr of a dask array has a hash
         "TaS2",
         "(3, 5, 4, 32, 32) {'sample': 'TaS2'}",
         "1.0",

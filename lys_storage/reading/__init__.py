@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .elements import MissingFrames, is_compressed, is_fortran, iterate_stored, missing_frames, read_stored
+from .elements import is_compressed, is_fortran, iterate_stored, read_stored
+from .missing import MissingFrames, missing_frames
 from .wave import StoredWave, open_wave
 from .waves import StoredWaves, open_waves
 from .zip_check import check_members

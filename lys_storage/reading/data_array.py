@@ -48,9 +48,16 @@ def as_data_array(wave: LabelledArray, source: Source, chunks: Any) -> Any:
     # preferred_chunks: what chunks={} of xarray takes. A Dataset: the constructor of a DataArray could read the data.
     variable = xarray.Variable(wave.dims, data, _attributes(wave), {"preferred_chunks": preferred})
     coordinates = _coordinates(wave.dims, wave.stored_axes, wave.units, wave.shape)
+    if not wave.is_complete:
+        written = wave.written
+        coordinates[_free_name("written", wave.dims)] = xarray.Variable(wave.dims[: written.ndim], written)
     array = xarray.Dataset({VARIABLE: variable}, coordinates)[VARIABLE]
     array.set_close(source.release)
     return array
+
+
+def _free_name(name: str, taken: Sequence[str]) -> str:
+    return _free_name(f"{name}_", taken) if name in taken else name
 
 
 def _attributes(wave: LabelledArray) -> dict[str, Any]:

@@ -34,6 +34,14 @@ class LabelledArray(ArrayLike):
     @abstractmethod
     def stored_axes(self) -> Axes: ...
 
+    @property
+    @abstractmethod
+    def is_complete(self) -> bool: ...
+
+    @property
+    @abstractmethod
+    def written(self) -> np.ndarray[Any, np.dtype[np.bool_]]: ...
+
     @abstractmethod
     def read(self, index: Any = ..., *more: Any) -> np.ndarray[Any, Any]: ...
 
@@ -119,7 +127,8 @@ class LabelledArray(ArrayLike):
 
         `chunks`: None reads by indexing, and needs no dask; a computation reads the whole array into memory. Else the array
         is that of `to_dask(chunks)`. The dimensions are `dims`. A dimension with an axis or a unit has a coordinate, with the
-        unit as its attribute `units`; an axis that does not fit its dimension is left out. The note is in `attrs`.
+        unit as its attribute `units`; an axis that does not fit its dimension is left out. The note is in `attrs`. If frames are
+        missing, the array has a coordinate `written` along the grid: `array.where(array.written)` has NaN for these frames.
 
         The array holds the path: what `to_dask` says of workers, closed waves and replaced files is true of it, too. Raises
         MissingExtraError (an ImportError) without xarray, ScanClosedError after `close()`.

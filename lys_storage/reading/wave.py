@@ -21,9 +21,12 @@ from ..callbacks import Progress
 from ..disk import File, absolute
 from ..errors import BadFileError, ScanClosedError
 from ..format import (
+    INFO_FORMAT,
     INFO_MEMBER,
     Axes,
+    Grid,
     axes_in_a_line,
+    check_info,
     combine,
     crc32,
     decode_axes,
@@ -35,6 +38,7 @@ from ..format import (
 )
 from .array_file import ArrayFile, ArrayMember, find_array
 from .labelled import LabelledArray
+from .missing import missing_frames
 from .no_export import BAD_FILE_ERRORS, as_path, naming_the_file, open_export
 from .source import ExportSource
 from .stream import open_stream
@@ -189,6 +193,34 @@ class StoredWave(LabelledArray):
     def _source(self) -> ExportSource:
         self._raise_if_closed()
         return ExportSource(self._full_path, self._stored.identity, self.shape, self.dtype)
+
+    @property
+    def _grid(self) -> Grid:
+        return Grid(self.shape, grid_ndim_of(self.info, self.shape))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether each frame was written, as far as the file tells."""
+        return not self._is_ours or self.info.get("frames_written") == self.info.get("frames_expected")
+
+    @property
+    def written(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """The frames that were written: an array of bool of the shape of the grid. The others hold the fill value.
+
+        All are True in a file that was not written by lys_storage; its grid is then all but the last two dimensions. Raises
+        BadFileError if the lists of missing frames are damaged, ScanClosedError after `close()`.
+        """
+        self._raise_if_closed()
+        for fault in check_info(self.shape, self.info):
+            raise BadFileError(f"{self.path}: {fault}; lys-storage verify checks the file")
+        grid = self._grid
+        if self.is_complete:
+            return np.ones(grid.grid_shape, bool)
+        return missing_frames(self, grid.frames).written(grid.frames).reshape(grid.grid_shape)
+
+    @property
+    def _is_ours(self) -> bool:
+        return self.info.get("format") == INFO_FORMAT
 
     def _frame_chunks(self) -> tuple[int, ...]:
         grid_ndim = grid_ndim_of(self.info, self.shape)

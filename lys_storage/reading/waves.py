@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ from ..errors import ScanClosedError, ScanShapeError
 from ..format import Axes, axes_in_a_line, check_axes, check_axis_names, frame_chunks, grid_ndim_of, with_coordinates
 from .array_file import allocate
 from .labelled import LabelledArray
+from .missing import Flags
 from .source import ExportSource, StackSource
 from .wave import StoredWave, open_wave
 
@@ -49,6 +50,7 @@ class _Labels:
             axes=[one if _is_same(one, two) else None for one, two in zip(self.axes, other.axes, strict=True)],
             axis_names=[a if a == b else None for a, b in zip(self.axis_names, other.axis_names, strict=True)],
             units=[a if a == b else None for a, b in zip(self.units, other.units, strict=True)],
+            grid_ndim=min(self.grid_ndim, other.grid_ndim),
             note={key: a for key, a in self.note.items() if key in other.note and _is_same(a, other.note[key])},
         )
 
@@ -71,8 +73,9 @@ class StoredWaves(LabelledArray):
 
     _whole = "waves.read()"
 
-    def __init__(self, source: StackSource, labels: _Labels) -> None:
-        self._stack, self._labels = source, labels
+    def __init__(self, source: StackSource, labels: _Labels, incomplete: Mapping[int, Flags]) -> None:
+        """`incomplete`: `written` of each file with missing frames, by its position."""
+        self._stack, self._labels, self._incomplete = source, labels, incomplete
         self.note: dict[Any, Any] = dict(labels.note)
         self.paths: list[Path] = [part.path for part in source.parts]
         self._is_closed = False
@@ -104,6 +107,23 @@ class StoredWaves(LabelledArray):
     def axes(self) -> list[np.ndarray[Any, Any]]:
         """One array of coordinates for each dimension. Index coordinates are 0, 1, 2, ..."""
         return with_coordinates(self._labels.axes, self.shape)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether each frame of each file was written, as far as the files tell."""
+        return not self._incomplete
+
+    @property
+    def written(self) -> Flags:
+        """The frames that were written, as StoredWave.written, with the first dimension of this array.
+
+        The grid is that of the file whose grid has the fewest dimensions.
+        """
+        grid = self.shape[: 1 + self._labels.grid_ndim]
+        result = np.ones(grid, bool)
+        for k, written in self._incomplete.items():
+            result[k] = written.reshape(*grid[1:], -1).all(axis=-1)
+        return result
 
     def read(self, index: Any = ..., *more: Any) -> np.ndarray[Any, Any]:
         """A copy of the part that `index` selects, as StoredWave.read. The first entry of `index` chooses the files.
@@ -152,7 +172,7 @@ class StoredWaves(LabelledArray):
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
         """A pickle or a copy holds the paths and the labels: see StoredWave. Each file is checked when it is read."""
-        return StoredWaves, (self._source(), self._labels)
+        return StoredWaves, (self._source(), self._labels, self._incomplete)
 
     def __repr__(self) -> str:
         lines = [f"<StoredWaves {self.paths[0]} ... {self.shape} {self.dtype}", *self._axes_in_short()]
@@ -177,7 +197,7 @@ def open_waves(paths: Iterable[AnyPath], *, axis_name: str | None = None, axis: 
         axis_name, axis: The name and the coordinates of the first dimension; by default it has none.
 
     An axis, a name, a unit or an entry of the note that is not the same in all files is left out. Memory: about 1 kB for each
-    file, and the axes of one of them.
+    file, a byte for each frame of those with missing frames, and the axes of one file.
 
     Raises ScanShapeError (a ValueError) if there is no file, or if a file has another shape or dtype than the first one, with
     its name; AxisLengthError if `axis` does not have one coordinate for each file, or the files have an axis of the name
@@ -187,9 +207,12 @@ def open_waves(paths: Iterable[AnyPath], *, axis_name: str | None = None, axis: 
         raise ScanShapeError(f"paths is {os.fspath(paths)!r}, expected several: pass a list, or use open_wave")
     parts: list[ExportSource] = []
     labels: _Labels | None = None
+    incomplete: dict[int, Flags] = {}
     for path in paths:
         with open_wave(path) as wave:
             part, found = wave._source(), _Labels.of(wave)
+            if not wave.is_complete:
+                incomplete[len(parts)] = wave.written
         if parts and (part.shape, part.dtype) != (parts[0].shape, parts[0].dtype):
             raise ScanShapeError(
                 f"{part.path} has the shape {part.shape} of {part.dtype}, expected {parts[0].shape} of {parts[0].dtype} as "
@@ -202,4 +225,4 @@ def open_waves(paths: Iterable[AnyPath], *, axis_name: str | None = None, axis: 
     (coordinates,) = check_axes([axis], (len(parts),))
     names = check_axis_names([axis_name, *labels.axis_names], 1 + len(labels.axis_names))
     stacked = replace(labels, axes=[coordinates, *labels.axes], axis_names=list(names), units=[None, *labels.units])
-    return StoredWaves(StackSource(tuple(parts)), stacked)
+    return StoredWaves(StackSource(tuple(parts)), stacked, incomplete)
