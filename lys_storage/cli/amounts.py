@@ -11,9 +11,9 @@ _PREFIXES = " KMGTP"
 _MOST = 1e18
 
 
-def parse_size(ctx: click.Context, param: click.Parameter, value: str) -> int:
+def parse_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
     """Bytes: "500GB" is 500e9, "100GiB" is 100 << 30."""
-    return _bytes(value, "500GB, 2TB or 100GiB")
+    return None if value is None else _bytes(value, "500GB, 2TB or 100GiB")
 
 
 def parse_rate(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:

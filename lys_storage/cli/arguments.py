@@ -305,7 +305,10 @@ def resume_(path: Path, force: bool, as_json: bool) -> None:
 @main.command("check-disk")
 @click.argument("folder", type=PATH, default=".")
 @click.option(
-    "--size", callback=parse_size, default="100GB", metavar="SIZE", help="The size of a scan: 500GB, 2TB, 100GiB, ..."
+    "--size",
+    callback=parse_size,
+    metavar="SIZE",
+    help="The size of a scan, 500GB, 2TB, 100GiB, ...: test whether it fits.  [default: 100GB, not tested]",
 )
 @click.option(
     "--rate",
@@ -315,7 +318,7 @@ def resume_(path: Path, force: bool, as_json: bool) -> None:
     help="What the detector gives per second, such as 800MB: test whether the disk keeps up with it.",
 )
 @AS_JSON
-def check_disk(folder: Path, size: int, rate: int | None, as_json: bool) -> None:
+def check_disk(folder: Path, size: int | None, rate: int | None, as_json: bool) -> None:
     """Test whether a disk or share does what lys_storage needs, and how fast it is.
 
     Tests exclusive creation, locks between processes, preallocation, publishing without replacing, maps and syncs, in a
@@ -326,10 +329,10 @@ def check_disk(folder: Path, size: int, rate: int | None, as_json: bool) -> None
 
     \b
     lys-storage check-disk /data
-    lys-storage check-disk /data --size 2TB      (how long does a scan of 2 TB take?)
+    lys-storage check-disk /data --size 2TB      (does a scan of 2 TB fit, and how long does it take?)
     lys-storage check-disk /data --rate 800MB    (does it keep up with a detector of 800 MB/s?)
 
-    Exit code 1: a test failed, or the detector is faster than the disk; the consequence is printed.
+    Exit code 1: a test failed, the scan does not fit, or the detector is faster than the disk; the consequence is printed.
     """
     from .commands import run_check_disk
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from ..disk import check_disk
+from ..disk import check_disk, free_space
 from ..errors import BadFileError, StorageOSError
 from ..format import is_scan_file, recover_command
 from ..recovery import (
@@ -35,7 +35,7 @@ from ..recovery import (
 from .facts import facts_of, json_value, text_of
 from .output import PROBLEMS, SUCCESS, printable, record, say, say_aside, say_text
 from .running import Records, ensure_exists, progress_bar, run
-from .throughput import detector_facts, scan_text, speed_facts
+from .throughput import SCAN_BYTES, detector_facts, scan_text, space_facts, speed_facts
 
 _NOTHING_HERE = "no exports and no scans in progress here"
 
@@ -241,11 +241,13 @@ def run_resume(path: Path, *, force: bool, json_output: bool) -> int:
 # -- check-disk --------------------------------------------------------------------------------------------------------
 
 
-def run_check_disk(folder: Path, *, json_output: bool, scan_bytes: int, rate: int | None) -> int:
+def run_check_disk(folder: Path, *, json_output: bool, scan_bytes: int | None, rate: int | None) -> int:
     """Print which tests the disk of `folder` passes, the consequence of each failed one, and how long a scan takes.
 
-    With `rate`, in bytes per second, also whether the disk keeps up with a detector.
+    With `scan_bytes` also whether a scan of this size fits; with `rate`, in bytes per second, whether the disk keeps up with a
+    detector.
     """
+    size = SCAN_BYTES if scan_bytes is None else scan_bytes
 
     def tell(one: dict[str, Any]) -> None:
         if not json_output:
@@ -262,15 +264,18 @@ def run_check_disk(folder: Path, *, json_output: bool, scan_bytes: int, rate: in
             raise click.UsageError(
                 f"{printable(str(folder))}: no folder has this name, and check-disk does not make it"
             )
+        if scan_bytes is not None:
+            records.append(record(folder, **space_facts(free_space(folder), scan_bytes)))
+            tell(records[-1])
         for finding in check_disk(folder, before_speed):
             state, error = ("holds", None) if finding.holds else ("fails", finding.follows)
             facts: dict[str, Any] = {"probe": finding.what, "message": finding.seen, "error": error}
-            facts |= {} if finding.speed is None else speed_facts(finding.speed, scan_bytes)
+            facts |= {} if finding.speed is None else speed_facts(finding.speed, size)
             records.append(record(folder, state, **facts))
             tell(records[-1])
             if finding.speed is not None:
                 if not json_output:
-                    say(f"       {scan_text(finding.speed, scan_bytes)}")
+                    say(f"       {scan_text(finding.speed, size)}")
                 if rate is not None:
                     records.append(record(folder, **detector_facts(finding.speed, rate)))
                     tell(records[-1])

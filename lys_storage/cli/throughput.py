@@ -8,6 +8,9 @@ from ..disk import Speed, rate_text
 from ..scan import default_burst_bytes
 from .amounts import bytes_text, seconds_text
 
+SCAN_BYTES = 100_000_000_000
+"""Of a scan, if no size is given."""
+
 
 def scan_text(speed: Speed, scan_bytes: int) -> str:
     return f"a scan of {bytes_text(scan_bytes)} takes {seconds_text(scan_bytes / speed.bytes_per_second)} at this rate"
@@ -22,6 +25,18 @@ def speed_facts(speed: Speed, scan_bytes: int) -> dict[str, Any]:
         "scan_bytes": scan_bytes,
         "scan_seconds": scan_bytes / speed.bytes_per_second,
     }
+
+
+def space_facts(free: int | None, scan_bytes: int) -> dict[str, Any]:
+    """`probe`, `state`, `message`, `error` and numbers: whether a scan fits. `free`: bytes; None if not known."""
+    facts = {"probe": f"a scan of {bytes_text(scan_bytes)}", "scan_bytes": scan_bytes, "free_bytes": free}
+    if free is None:
+        return facts | {"state": "holds", "message": "the system does not tell how much space is free"}
+    left = f"{bytes_text(free)} are free"
+    if scan_bytes <= free:
+        return facts | {"state": "holds", "message": left}
+    error = f"it cannot be created: free {bytes_text(scan_bytes - free)}, or choose another folder"
+    return facts | {"state": "fails", "message": left, "error": error}
 
 
 def detector_facts(speed: Speed, rate: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from .filesystem import Identity, version
 from .folder import (
     check_name_length,
     ensure_free_space,
+    free_space,
     make_folder,
     publish_new,
     remove_file,
@@ -55,6 +56,7 @@ __all__ = [
     "folios_of",
     "fork_generation",
     "free_number",
+    "free_space",
     "give_back",
     "make_folder",
     "open_page_cache",

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from lys_storage.cli import main, throughput
+from lys_storage.cli import commands, main, throughput
 from lys_storage.disk import File, check_disk, filesystem, syscalls
 from lys_storage.disk import probe as probe_module
 from lys_storage.disk import speed as speed_module
@@ -25,6 +25,7 @@ from tests.helpers import files
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the calls are Linux's")
 MIB = 1 << 20
 SPEED = "sustained write speed"
+LINE = f"holds  {SPEED}: 2,120 MB/s by drop-behind (what lys_storage does), 1,400 MB/s by O_DIRECT"
 
 
 def check(*words: object) -> Result:
@@ -39,11 +40,12 @@ def drops(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The disk sustains 2,120 MB/s, and the burst is 1 GB. Nothing else is probed."""
+    """The disk sustains 2,120 MB/s and has 1 TB free, and the burst is 1 GB. Nothing else is probed."""
     monkeypatch.setattr(probe_module, "_PROBES", ())
     found = Speed(DROP_BEHIND, 2120e6, 1400e6, 5.0)
     monkeypatch.setattr(probe_module, "measure_speed", lambda folder: found)
     monkeypatch.setattr(throughput, "default_burst_bytes", lambda: 10**9)
+    monkeypatch.setattr(commands, "free_space", lambda folder: 10**12)
 
 
 @pytest.fixture
@@ -310,13 +312,27 @@ def test_ctrl_c_in_the_probe_leaves_no_file(
 @pytest.mark.parametrize(
     ("words", "code", "expected"),
     [
-        ((), 0, ["       a scan of 100 GB takes 47 s at this rate"]),
-        (("--size", "2TB"), 0, ["       a scan of 2 TB takes 15.7 min at this rate"]),
-        (("--size", "100GiB"), 0, ["       a scan of 107.4 GB takes 51 s at this rate"]),
+        ((), 0, [LINE, "       a scan of 100 GB takes 47 s at this rate"]),
+        (
+            ("--size", "2TB"),
+            1,
+            [
+                "FAILS  a scan of 2 TB: 1 TB are free",
+                "       consequence: it cannot be created: free 1 TB, or choose another folder",
+                LINE,
+                "       a scan of 2 TB takes 15.7 min at this rate",
+            ],
+        ),
+        (
+            ("--size", "100GiB"),
+            0,
+            ["holds  a scan of 107.4 GB: 1 TB are free", LINE, "       a scan of 107.4 GB takes 51 s at this rate"],
+        ),
         (
             ("--rate", "800MB"),
             0,
             [
+                LINE,
                 "       a scan of 100 GB takes 47 s at this rate",
                 "holds  a detector of 800 MB/s: the disk sustains 2,120 MB/s, so it can run without end",
             ],
@@ -325,6 +341,8 @@ def test_ctrl_c_in_the_probe_leaves_no_file(
             ("--rate", "2.12GB/s", "--size", "1GB"),
             0,
             [
+                "holds  a scan of 1 GB: 1 TB are free",
+                LINE,
                 "       a scan of 1 GB takes 0.47 s at this rate",
                 "holds  a detector of 2,120 MB/s: the disk sustains 2,120 MB/s, so it can run without end",
             ],
@@ -333,6 +351,7 @@ def test_ctrl_c_in_the_probe_leaves_no_file(
             ("--rate", "2620MB"),
             1,
             [
+                LINE,
                 "       a scan of 100 GB takes 47 s at this rate",
                 "FAILS  a detector of 2,620 MB/s: the disk sustains 2,120 MB/s, the detector is faster",
                 "       consequence: the burst of 1 GB is full after 2 s, then the detector waits",
@@ -344,8 +363,7 @@ def test_the_command_tells_how_long_a_scan_takes_and_whether_the_disk_keeps_up(
     tmp_path: Path, words: tuple[str, ...], code: int, expected: list[str]
 ) -> None:
     result = check(tmp_path, *words)
-    line = f"holds  {SPEED}: 2,120 MB/s by drop-behind (what lys_storage does), 1,400 MB/s by O_DIRECT"
-    assert result.stdout.splitlines() == [line, *expected]
+    assert result.stdout.splitlines() == expected
     assert result.exit_code == code
     assert result.stderr == "the speed is measured: this takes some seconds ...\n"
 
@@ -366,6 +384,14 @@ def test_the_user_reads_that_the_probe_takes_long_before_it(tmp_path: Path, monk
 
 
 @pytest.mark.usefixtures("known")
+def test_free_space_that_is_not_known_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "free_space", lambda folder: None)
+    result = check(tmp_path, "--size", "2TB")
+    assert result.exit_code == 0
+    assert "a scan of 2 TB: the system does not tell how much space is free" in result.stdout.splitlines()[0]
+
+
+@pytest.mark.usefixtures("known")
 def test_the_json_has_the_figures_as_numbers(tmp_path: Path) -> None:
     """Bytes, bytes per second, and seconds."""
     result = check(tmp_path, "--json", "--size", "212GB", "--rate", "3120MB")
@@ -378,6 +404,15 @@ def test_the_json_has_the_figures_as_numbers(tmp_path: Path) -> None:
     wanted |= {"bytes_per_second": 2120000000, "burst_bytes": 1000000000, "burst_seconds": 1.0}
     wanted |= {"error": "the burst of 1 GB is full after 1 s, then the detector waits"}
     assert {name: detector[name] for name in wanted} == wanted
+    (space, *_) = json.loads(result.stdout)
+    wanted = {
+        "probe": "a scan of 212 GB",
+        "state": "holds",
+        "scan_bytes": 212 * 10**9,
+        "free_bytes": 10**12,
+        "error": None,
+    }
+    assert {name: space[name] for name in wanted} == wanted
     *_, detector = json.loads(check(tmp_path, "--json", "--rate", "1MB").stdout)
     assert (detector["state"], detector["burst_seconds"], detector["error"]) == ("holds", None, None)
 
