@@ -114,6 +114,7 @@ def main() -> None:
 
 
 @main.command()
+@click.argument("folder", required=False, type=UserPath(file_okay=False, path_type=Path))
 @click.option(
     *("--shape", "grid"),
     callback=_parse_lengths,
@@ -140,9 +141,7 @@ def main() -> None:
 @click.option(
     "--out",
     type=UserPath(file_okay=False, path_type=Path),
-    default="lys_storage_demo",
-    help="The folder for the file and its picture; it is created if missing. Each run takes the next free number: "
-    "data_0.npz, data_1.npz, ...; no file is replaced.",
+    help="The same as FOLDER.",
 )
 @click.option(
     "--rate",
@@ -157,9 +156,18 @@ def main() -> None:
     help="The seed of sample and noise: the same seed gives the same frames, bit for bit.",
 )
 def demo(
-    grid: tuple[int, ...], frame: tuple[int, ...], dtype: np.dtype[Any], out: Path, rate: float | None, seed: int
+    folder: Path | None,
+    grid: tuple[int, ...],
+    frame: tuple[int, ...],
+    dtype: np.dtype[Any],
+    out: Path | None,
+    rate: float | None,
+    seed: int,
 ) -> None:
-    """Run a simulated scan, save it, and check every frame.
+    """Run a simulated scan in FOLDER, save it, and check every frame.
+
+    FOLDER is lys_storage_demo by default, and is created if missing. Each run takes the next free number: data_0.npz,
+    data_1.npz, ...; no file is replaced.
 
     A simulated detector scans a sample with domains. Each frame is written to disk as it arrives. Then every frame is
     read back and compared bit for bit, lys (if installed) opens the file, and a picture of it is drawn.
@@ -173,9 +181,11 @@ def demo(
     """
     if len(grid) + len(frame) > _MAX_DIMENSIONS:
         raise click.UsageError(f"{len(grid) + len(frame)} dimensions are more than an array has ({_MAX_DIMENSIONS})")
+    if folder is not None and out is not None:
+        raise click.UsageError("FOLDER and --out are the same: give one of them")
     from ..demo import Demo, run
 
-    sys.exit(run(Demo(grid, frame, dtype, out, rate, seed)))
+    sys.exit(run(Demo(grid, frame, dtype, folder or out or Path("lys_storage_demo"), rate, seed)))
 
 
 _FORCE = click.option(

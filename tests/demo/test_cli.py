@@ -60,6 +60,17 @@ def test_no_options_are_the_small_demo(asked):
     assert (str(demo.folder), demo.rate, demo.seed) == ("lys_storage_demo", None, 0)
 
 
+@pytest.mark.parametrize("arguments", [("there",), ("--out", "there")], ids=" ".join)
+def test_the_folder_is_an_argument_as_for_the_other_commands(asked, arguments):
+    """--out is the same, and both together are refused."""
+    assert call("demo", *arguments).exit_code == 0
+    assert str(asked[0].folder) == "there"
+    result = call("demo", "here", "--out", "there")
+    assert result.exit_code == 2
+    assert "FOLDER and --out are the same" in result.output
+    assert len(asked) == 1
+
+
 LENGTHS = {"5": (5,), "2,3": (2, 3), " 2 , 3 ": (2, 3), "2,": (2,), "(2, 3)": (2, 3), "": (), "()": (), "[4]": (4,)}
 
 
@@ -97,11 +108,12 @@ def test_a_bad_option_is_refused_in_words(asked, arguments, words):
 
 
 def test_a_folder_that_is_a_file_is_refused(asked, tmp_path):
-    """--out names a folder, which need not exist."""
+    """FOLDER and --out name a folder, which need not exist."""
     (tmp_path / "file").write_text("")
-    result = call("demo", "--out", str(tmp_path / "file"))
-    assert result.exit_code == 2
-    assert "is a file" in result.output
+    for words in (("--out", str(tmp_path / "file")), (str(tmp_path / "file"),)):
+        result = call("demo", *words)
+        assert result.exit_code == 2
+        assert "is a file" in result.output
 
 
 def test_the_command_line_loads_neither_qt_nor_lys():
