@@ -8,8 +8,9 @@ from typing import Any
 
 from ..errors import UnsafeFileError
 from ..format import Axes, axes_in_words, is_scan_file
-from ..reading import open_wave
+from ..reading import is_fortran, open_wave
 from ..recovery import FOREIGN, Entry, details_of
+from .opening import ways_to_open
 from .output import printable
 
 _OF_EXPORT = ("started", "ended", "missing", "doubtful", "software")
@@ -25,15 +26,17 @@ def facts_of(entry: Entry) -> dict[str, Any]:
         facts = {"grid_shape": d.shape[: d.grid_ndim], **_facts_of_axes(found.axes, d.shape, d.axis_names, d.units)}
         facts |= {"note": found.note, "started": d.started, "writer": found.writer}
         return facts | {"software": d.software, "becomes": d.final}
-    if entry.state == FOREIGN:
-        return {}
     try:
         with open_wave(entry.path) as wave:
+            ways = ways_to_open(entry.path, wave.shape, wave.dtype, wave.array_offset, is_fortran=is_fortran(wave))
+            opening = {"array_offset": wave.array_offset, "open_with": ways}
+            if entry.state == FOREIGN:
+                return opening
             facts = _facts_of_axes(wave.stored_axes, wave.shape, wave.axis_names, wave.units)
             facts["note"] = wave.note
-            return facts | {name: wave.info[name] for name in _OF_EXPORT if name in wave.info}
+            return facts | {name: wave.info[name] for name in _OF_EXPORT if name in wave.info} | opening
     except UnsafeFileError as error:
-        return {"note": str(error)}
+        return {} if entry.state == FOREIGN else {"note": str(error)}
 
 
 def _facts_of_axes(
@@ -57,13 +60,14 @@ def text_of(entry: Entry, facts: dict[str, Any]) -> str:
             names = facts.get("axis_names") or itertools.repeat(None)
             named = [f"{label}: {words}" if label else words for label, words in zip(names, value, strict=False)]
             lines |= {f"axis {k}": words for k, words in enumerate(named) if words}
-        elif name not in ("axis_names", "units"):
+        elif name not in ("axis_names", "units", "open_with"):
             lines[name.replace("_", " ")] = value
     lines |= {
         "frames written": entry.frames_written,
         "frames expected": entry.frames_expected,
         "message": entry.message or None,
     }
+    lines |= {f"open with {program}": way for program, way in facts.get("open_with", {}).items()}
     known = {name: value for name, value in lines.items() if value is not None}
     width = max(map(len, known))
     return "\n".join(f"{name:<{width}}  {_text(value)}" for name, value in known.items())

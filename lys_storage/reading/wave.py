@@ -100,6 +100,11 @@ class StoredWave(LabelledArray):
         return self._stored.dtype
 
     @property
+    def array_offset(self) -> int | None:
+        """Where the first element of the array is in the file, in bytes. None if the array is compressed."""
+        return self._stored.offset
+
+    @property
     def stored_axes(self) -> Axes:
         """The axes in the file; None for a dimension with index coordinates, for which `axes` allocates an array."""
         return self._axes[: len(self.shape)]
