@@ -77,6 +77,14 @@ def try_scan() -> None:
     with lys_storage.open_wave("run/data_0.npz", verify=True) as wave:
         expect(wave.data.tolist(), frames.tolist())
         expect(wave.note["sample"], "TaS2")
+        for lazy, package in ((wave.to_dask, "dask"), (wave.to_xarray, "xarray")):
+            if not is_there(package):
+                try:
+                    lazy()
+                except lys_storage.MissingExtraError as error:
+                    expect_part(f'pip install "lys_storage[{package}]"', str(error))
+                else:
+                    raise SystemExit(f"{package} is not needed")
     with np.load("run/data_0.npz") as members:
         expect(members["data"].tolist(), frames.tolist())
 
@@ -107,6 +115,10 @@ def try_commands() -> None:
     if not is_there("lys"):
         expect_part("lys_storage[lys]" if sys.version_info < (3, 13) else "numpy < 2", demo)
     command("check-disk", ".")
+    drawn = json.loads(command("preview", "run/data_0.npz", "--json", code=0 if is_there("matplotlib") else 1))
+    expect(Path("data_0.png").exists(), is_there("matplotlib"))
+    if not is_there("matplotlib"):
+        expect_part('pip install "lys_storage[plot]"', drawn["error"])
     command("verify", "run", "demo")
     command("verify", "nothing.npz", code=2)
     expect(lys_storage.verify("."), [])
