@@ -99,7 +99,7 @@ def create(
             "unsafe" converts without a check.
         on_error: Called, in a background thread, with the error of a flush or checksum that fails. None: it is logged.
         burst_bytes: Linux: how many bytes the writer may be ahead of the disk; beyond that a write waits. None: an eighth of
-            the available memory, at most 1 GiB.
+            the available memory, at most 1 GiB and at least 96 MiB, or three eighths of it if that is less.
         cached_bytes: Linux: how many bytes of the newest frames stay in the page cache, for a live view. None: an eighth of
             the available memory, at most 64 MiB.
 

@@ -21,7 +21,11 @@ CACHED_BYTES = 64 << 20
 BURST_BYTES = 1 << 30
 AFTER_S = 0.2
 """The wait after the first frames before write-back begins, if the scan is not larger than a burst."""
+_LEAST_BURST_BYTES = 96 << 20
+"""In little memory: with less the writer waits for each sync, during which nothing else is written back."""
 _SHARE_OF_MEMORY = 8
+_MOST_OF_MEMORY = 3 / 8
+"""Of the available memory, for the burst."""
 _SMALL = 32 << 20
 """Bytes. For a smaller scan there is nothing to gain."""
 _PREPARED_UP_TO = 1 << 14
@@ -32,9 +36,12 @@ _GIVE_UP_S = 5.0
 """The writer goes on if the disk has written nothing for so long."""
 
 
-def default_burst_bytes(share: int | None = None) -> int:
-    """How many bytes a writer may be ahead of the disk. `share`: a known eighth of the available memory; None: ask for it."""
-    return min(BURST_BYTES, available_memory() // _SHARE_OF_MEMORY if share is None else share)
+def default_burst_bytes(available: int | None = None) -> int:
+    """How many bytes a writer may be ahead of the disk. `available`: the available memory, if it is known."""
+    if available is None:
+        available = available_memory()
+    least = min(_LEAST_BURST_BYTES, int(_MOST_OF_MEMORY * available))
+    return min(BURST_BYTES, max(available // _SHARE_OF_MEMORY, least))
 
 
 class WriteBehindThread:
@@ -45,9 +52,9 @@ class WriteBehindThread:
     ) -> None:
         self._store, self._behind, self._on_failure = store, store.write_behind, on_failure
         size = store.frames * store.table.frame_bytes
-        share = available_memory() // _SHARE_OF_MEMORY if size >= _SMALL else 0
-        self._burst = default_burst_bytes(share) if burst_bytes is None else burst_bytes
-        self._cached = min(CACHED_BYTES, share) if cached_bytes is None else cached_bytes
+        available = available_memory() if size >= _SMALL else 0
+        self._burst = default_burst_bytes(available) if burst_bytes is None else burst_bytes
+        self._cached = min(CACHED_BYTES, available // _SHARE_OF_MEMORY) if cached_bytes is None else cached_bytes
         self._ended = self._has_given_up = False
         self._begin_s = time.monotonic() + (AFTER_S if size <= self._burst else 0.0)
         self._thread: threading.Thread | None = None

@@ -259,14 +259,21 @@ def test_a_scan_that_ends_lets_the_writer_go(tmp_path: Path, monkeypatch: pytest
     assert lys_storage.verify(scan.path) == []
 
 
-def test_the_burst_is_a_part_of_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(thread_module, "available_memory", lambda: 256 * MiB)
-    assert thread_module.default_burst_bytes() == 32 * MiB
+@pytest.mark.parametrize(
+    ("available", "burst", "cached"),
+    [(64, 24, 8), (256, 96, 32), (512, 96, 64), (1024, 128, 64), (8192, 1024, 64), (1 << 20, 1024, 64)],
+)
+def test_the_burst_is_a_part_of_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, available: int, burst: int, cached: int
+) -> None:
+    """An eighth of it; of less than 768 MiB 96 MiB, or three eighths. All in MiB."""
+    monkeypatch.setattr(thread_module, "available_memory", lambda: available * MiB)
+    assert thread_module.default_burst_bytes() == burst * MiB
     with begin(tmp_path, 64, burst_bytes=None, cached_bytes=None) as scan:
         scan[0] = value(0)
         behind = scan._workers._write_behind
         assert behind is not None
-        assert (behind._burst, behind._cached) == (32 * MiB, 32 * MiB)
+        assert (behind._burst, behind._cached) == (burst * MiB, cached * MiB)
 
 
 def test_the_memory_of_a_cgroup_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
