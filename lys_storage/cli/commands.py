@@ -264,8 +264,9 @@ def run_check_disk(folder: Path, *, json_output: bool, scan_bytes: int | None, r
             raise click.UsageError(
                 f"{printable(str(folder))}: no folder has this name, and check-disk does not make it"
             )
+        free = free_space(folder)
         if scan_bytes is not None:
-            records.append(record(folder, **space_facts(free_space(folder), scan_bytes)))
+            records.append(record(folder, **space_facts(free, scan_bytes)))
             tell(records[-1])
         for finding in check_disk(folder, before_speed):
             state, error = ("holds", None) if finding.holds else ("fails", finding.follows)
@@ -275,7 +276,7 @@ def run_check_disk(folder: Path, *, json_output: bool, scan_bytes: int | None, r
             tell(records[-1])
             if finding.speed is not None:
                 if not json_output:
-                    say(f"       {scan_text(finding.speed, size)}")
+                    say(f"       {scan_text(finding.speed, size, free)}")
                 if rate is not None:
                     records.append(record(folder, **detector_facts(finding.speed, rate)))
                     tell(records[-1])

@@ -66,16 +66,7 @@ def _parse_output(ctx: click.Context, param: click.Parameter, value: Path | None
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 @AS_JSON
-def preview(
-    file: Path,
-    out: Path | None,
-    index: tuple[int, ...] | None,
-    log: bool,
-    full: bool,
-    grid_ndim: int | None,
-    overwrite: bool,
-    as_json: bool,
-) -> None:
+def preview(**asked: Any) -> None:
     """Draw one frame of FILE, and a map of the scan, as a PNG.
 
     FILE is an export (.npz) or a scan in progress (.npz.part), also while it is written: its writer is not disturbed. OUT
@@ -92,7 +83,7 @@ def preview(
 
     Exit code 1: the file is damaged, or there is nothing to draw, or matplotlib is not installed.
     """
-    sys.exit(run_preview(file, out, index, log, full, grid_ndim, overwrite, json_output=as_json))
+    sys.exit(run_preview(**asked))
 
 
 def run_preview(
@@ -103,8 +94,7 @@ def run_preview(
     full: bool,
     grid_ndim: int | None,
     overwrite: bool,
-    *,
-    json_output: bool,
+    as_json: bool,
 ) -> int:
     """Draw the picture. Ctrl-C leaves no half-written file."""
     from ..preview import (
@@ -144,11 +134,11 @@ def run_preview(
         finally:
             source.close()
         records.append(facts)
-        if not json_output:
+        if not as_json:
             say(f"{target}: {facts['message']}")
         return SUCCESS
 
-    return run(work, file, "no picture was written", json_output=json_output, one=True)
+    return run(work, file, "no picture was written", json_output=as_json, one=True)
 
 
 def _target(file: Path, out: Path | None) -> Path:

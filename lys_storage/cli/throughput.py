@@ -12,8 +12,10 @@ SCAN_BYTES = 100_000_000_000
 """Of a scan, if no size is given."""
 
 
-def scan_text(speed: Speed, scan_bytes: int) -> str:
-    return f"a scan of {bytes_text(scan_bytes)} takes {seconds_text(scan_bytes / speed.bytes_per_second)} at this rate"
+def scan_text(speed: Speed, scan_bytes: int, free: int | None) -> str:
+    """`free`: bytes on the disk; None if not known."""
+    text = f"a scan of {bytes_text(scan_bytes)} takes {seconds_text(scan_bytes / speed.bytes_per_second)} at this rate"
+    return text if free is None or scan_bytes <= free else f"{text}; {bytes_text(free)} are free"
 
 
 def speed_facts(speed: Speed, scan_bytes: int) -> dict[str, Any]:

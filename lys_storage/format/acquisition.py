@@ -80,6 +80,9 @@ def check_info(shape: tuple[int, ...], info: dict[str, Any]) -> Iterator[str]:
         missing = sum(stop - first for first, stop in info["missing"])
         if grid != shape[: len(grid)] or expected != int(np.prod(grid, dtype=object)):
             yield f"{INFO_MEMBER} has a grid {grid} of {expected} frames, which does not fit the array of shape {shape}"
+        ends = [0, *(end for run in info["missing"] for end in run), expected]
+        if any(type(end) is not int for end in ends) or ends != sorted(ends):
+            yield f"{INFO_MEMBER} lists missing frames that do not ascend, or are not in the grid"
         if info["missing_complete"] and written + missing != expected:
             yield f"{INFO_MEMBER} counts {written} frames written and {missing} missing, expected {expected} in all"
     except (KeyError, TypeError, ValueError) as error:

@@ -25,7 +25,7 @@ _GROUPS = {**dict.fromkeys("biufc", "a number"), "U": "a text", "S": "bytes", "M
 def dimension_names(names: Sequence[str | None], ndim: int) -> tuple[str, ...]:
     """A unique name for each of `ndim` dimensions: its own, or `axis_0`, `axis_1`, ... by its position if it has none.
 
-    A name that two dimensions have is that of the first one.
+    If two dimensions have the same name, only the first one keeps it.
     """
     given = [name if name not in names[:k] else None for k, name in enumerate(names)]
     result: list[str] = []

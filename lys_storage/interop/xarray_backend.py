@@ -16,7 +16,7 @@ from ..format import EXPORT_SUFFIX
 from ..reading import open_wave
 
 
-class WaveBackend(BackendEntrypoint):  # type: ignore[misc, unused-ignore]
+class WaveBackend(BackendEntrypoint):  # type: ignore[misc, unused-ignore]  # mypy does not see xarray
     """Opens an export as a Dataset with the variable `data`: see StoredWave.to_xarray. `chunks={}` is a frame a chunk."""
 
     description = "Exports of lys_storage and lys: .npz with an array 'data'"

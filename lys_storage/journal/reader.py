@@ -72,7 +72,7 @@ class JournalReader:
         return np.frombuffer(self.file.read_at(count, self._layout.states + first), np.uint8)
 
     def matches(self, scan_file: File, frames: Numbers) -> Flags:
-        """Of each of `frames` (numbers, ascending): whether its bytes match its checksum, or that of its block."""
+        """For each frame, whether its bytes match its checksum, or that of its block. `frames`: numbers, ascending."""
         return np.array([self._matches(scan_file, int(frame)) for frame in frames], bool)
 
     def _matches(self, scan_file: File, frame: int) -> bool:

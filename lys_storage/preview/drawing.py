@@ -41,7 +41,7 @@ _FONTS = (
 def ensure_matplotlib() -> None:
     """Raise PreviewError, which names the command that installs it, if matplotlib is missing."""
     try:
-        import matplotlib.figure  # noqa: F401
+        import matplotlib.figure  # noqa: F401  only to see whether it is there
     except ModuleNotFoundError as error:
         raise PreviewError(f"{str(error.name).partition('.')[0]} is not installed: {install_command('plot')}") from None
 

@@ -1,6 +1,6 @@
 """Reads what a preview shows: one frame, and the mean of each frame on a map over the grid.
 
-Memory use depends neither on the size of the scan nor on that of a frame. Missing frames are never read as data.
+Memory use does not depend on the size of the scan or of a frame. Missing frames are never read as data.
 """
 
 from __future__ import annotations

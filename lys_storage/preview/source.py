@@ -222,18 +222,19 @@ def open_source(path: Path, grid_ndim: int | None = None) -> Source:
 
 def _open_pair(path: Path) -> tuple[File, JournalReader]:
     """The scan file and its journal. They are opened again if the writer replaced one meanwhile: a new dtype or grid."""
-    for attempt in range(_ATTEMPTS):
+    attempts = 0
+    while True:
+        attempts += 1
         file = File.open_for_reading(path)
         try:
             journal = JournalReader(journal_path(path))
         except BaseException:
             file.close()
             raise
-        if (file.owns_path() and journal.file.owns_path()) or attempt == _ATTEMPTS - 1:
+        if (file.owns_path() and journal.file.owns_path()) or attempts == _ATTEMPTS:
             return file, journal
         file.close()
         journal.close()
-    raise AssertionError("the loop returns")
 
 
 def _ensure_same_grid(asked: int | None, ndim: int, path: Path) -> None:

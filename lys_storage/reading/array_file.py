@@ -111,7 +111,7 @@ class ArrayFile:
         member = self.member
         selection = select(index, member.shape, _ADVICE)
         if member.offset is None and self._whole is None and not fits_into_memory(member.size_bytes):
-            with self._forward() as reader:
+            with self.forward() as reader:
                 return read_forward(reader, member.shape, member.dtype, member.order, index)
         if member.offset is None or member.size_bytes == 0:
             return np.array(self.whole()[index], member.dtype)
@@ -129,7 +129,7 @@ class ArrayFile:
         Raises BadFileError after the last one if the data do not have their CRC-32.
         """
         member = self.member
-        with self._forward() as reader:
+        with self.forward() as reader:
             for k in range(member.shape[0]):
                 row = np.empty(member.shape[1:], member.dtype)
                 reader.read_into(row.reshape(-1).view(np.uint8).data, k * row.nbytes)
@@ -137,7 +137,8 @@ class ArrayFile:
             reader.finish()
 
     @contextmanager
-    def _forward(self) -> Iterator[ForwardReader]:
+    def forward(self) -> Iterator[ForwardReader]:
+        """Reads a compressed array from its beginning."""
         with (
             naming_the_file(self.path),
             open_stream(self.file) as stream,

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from .labelled import LabelledArray
 
 VARIABLE = "data"
-"""The name of the array."""
+"""The name of the array; data_ if a dimension has this name, since xarray takes that for its coordinate."""
 
 
-class LazyArray(BackendArray):  # type: ignore[misc, unused-ignore]
+class LazyArray(BackendArray):  # type: ignore[misc, unused-ignore]  # mypy does not see xarray
     """`source` as xarray reads it: ints, slices and 1-d arrays of positions, one for each dimension."""
 
     def __init__(self, source: Source) -> None:
@@ -51,7 +51,8 @@ def as_data_array(wave: LabelledArray, source: Source, chunks: Any) -> Any:
     if not wave.is_complete:
         written = wave.written
         coordinates[_free_name("written", wave.dims)] = xarray.Variable(wave.dims[: written.ndim], written)
-    array = xarray.Dataset({VARIABLE: variable}, coordinates)[VARIABLE]
+    name = _free_name(VARIABLE, wave.dims)
+    array = xarray.Dataset({name: variable}, coordinates)[name]
     array.set_close(source.release)
     return array
 

@@ -5,16 +5,13 @@ Never maps a file, and never changes one.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from ..disk import read_elements
-from ..errors import BadFileError, ScanClosedError
-from .no_export import naming_the_file
-from .stream import open_stream
+from ..errors import ScanClosedError
 from .wave import StoredWave
 
 _PIECE_BYTES = 1 << 20
@@ -48,17 +45,9 @@ def iterate_stored(wave: StoredWave) -> Iterator[tuple[int, Array]]:
         for at in range(0, wave.size, step):
             yield at, read_stored(wave, at, min(step, wave.size - at))
         return
-    with (
-        naming_the_file(wave.path),
-        open_stream(wave._array.file) as whole,
-        zipfile.ZipFile(whole) as archive,
-        archive.open(wave._stored.member) as stream,
-    ):
-        stream.read(wave._stored.header_size)
+    with wave._array.forward() as reader:
         for at in range(0, wave.size, step):
-            size = min(step, wave.size - at) * wave.dtype.itemsize
-            data = stream.read(size)
-            if len(data) != size:
-                raise BadFileError(f"{wave._stored.member.filename} is truncated")
-            yield at, np.frombuffer(data, wave.dtype)
-        stream.read(1)  # the end of the member: there zipfile compares the CRC-32
+            piece = np.empty(min(step, wave.size - at), wave.dtype)
+            reader.read_into(piece.view(np.uint8).data, at * wave.dtype.itemsize)
+            yield at, piece
+        reader.finish()

@@ -11,7 +11,6 @@ import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any, SupportsIndex
 
 import numpy as np
@@ -177,14 +176,6 @@ class StoredWave(LabelledArray):
         self._is_closed = True
         self._array.close()
 
-    def __enter__(self) -> StoredWave:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
         """A pickle or a copy holds the path, and what identifies the file. Loading it opens the file again.
 
@@ -221,7 +212,10 @@ class StoredWave(LabelledArray):
         grid = self._grid
         if self.is_complete:
             return np.ones(grid.grid_shape, bool)
-        return missing_frames(self, grid.frames).written(grid.frames).reshape(grid.grid_shape)
+        written = missing_frames(self, grid.frames).written(grid.frames)
+        if np.count_nonzero(written) != self.info["frames_written"]:
+            raise BadFileError(f"{self.path}: its missing frames do not fit the number of frames written")
+        return written.reshape(grid.grid_shape)
 
     @property
     def _is_ours(self) -> bool:

@@ -10,7 +10,6 @@ import pickle
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, SupportsIndex
 
 import numpy as np
@@ -117,7 +116,7 @@ class StoredWaves(LabelledArray):
     def written(self) -> Flags:
         """The frames that were written, as StoredWave.written, with the first dimension of this array.
 
-        The grid is that of the file whose grid has the fewest dimensions.
+        If the grids have different numbers of dimensions, the smallest number counts.
         """
         grid = self.shape[: 1 + self._labels.grid_ndim]
         result = np.ones(grid, bool)
@@ -161,14 +160,6 @@ class StoredWaves(LabelledArray):
         """Close the files. A second call does nothing."""
         self._is_closed = True
         self._stack.release()
-
-    def __enter__(self) -> StoredWaves:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
         """A pickle or a copy holds the paths and the labels: see StoredWave. Each file is checked when it is read."""

@@ -19,13 +19,13 @@ from lys_storage.cli import main
 from tests.helpers import files, interrupt, some
 from tests.preview.sources import write_scan, write_sparse
 
-pytest.importorskip("matplotlib")
+pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'lys_storage[plot]'")
 KEYS = {"picture", "frame", "sampled", "map_index", "map_shape"}
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder is not that of the scans."""
+    """The current folder is another one than that of the scans."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)

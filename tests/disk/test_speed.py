@@ -320,7 +320,7 @@ def test_ctrl_c_in_the_probe_leaves_no_file(
                 "FAILS  a scan of 2 TB: 1 TB are free",
                 "       consequence: it cannot be created: free 1 TB, or choose another folder",
                 LINE,
-                "       a scan of 2 TB takes 15.7 min at this rate",
+                "       a scan of 2 TB takes 15.7 min at this rate; 1 TB are free",
             ],
         ),
         (
@@ -381,6 +381,14 @@ def test_the_user_reads_that_the_probe_takes_long_before_it(tmp_path: Path, monk
         "probe",
         f"holds  {SPEED}",
     ]
+
+
+@pytest.mark.usefixtures("known")
+def test_a_size_that_was_not_asked_for_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "free_space", lambda folder: 10**9)
+    result = check(tmp_path)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-1] == "       a scan of 100 GB takes 47 s at this rate; 1 GB are free"
 
 
 @pytest.mark.usefixtures("known")

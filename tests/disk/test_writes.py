@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage.disk import File
+from lys_storage.disk import FOLIO_BYTES, File
 from lys_storage.disk.file import WRITE_BYTES
 
 SIZES = [1, WRITE_BYTES - 1, WRITE_BYTES, WRITE_BYTES + 1, 3 * WRITE_BYTES + 5]
@@ -53,6 +53,10 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
+def test_a_piece_is_smaller_than_the_folios_that_a_cpu_keeps() -> None:
+    assert WRITE_BYTES == FOLIO_BYTES // 2
+
+
 @pytest.mark.skipif(not hasattr(os, "pwrite"), reason="no pwrite")
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", NAMES[:3])
@@ -89,6 +93,23 @@ def test_a_scan_writes_a_large_frame_in_pieces(tmp_path: Path, size: int) -> Non
     assert -(-size // WRITE_BYTES) == writes
     with lys_storage.open_wave(tmp_path / "a.npz", verify=True) as wave:
         assert all(np.array_equal(wave[k], frame) for k in range(3))
+
+
+KINDS: list[Any] = ["f2", ">u2", "c8", "c16", "?", "M8[s]", "V9", "U5", [("a", "u1"), ("b", ">f4")]]
+
+
+@pytest.mark.parametrize("dtype", KINDS, ids=str)
+def test_large_frames_of_each_dtype_are_written(tmp_path: Path, dtype: Any) -> None:
+    kind = np.dtype(dtype)
+    count = 3 * WRITE_BYTES // kind.itemsize + 1
+    raw = np.random.default_rng(0).integers(0, 2, count * kind.itemsize, "u1")
+    frame = np.full(count, "ab", kind) if kind.kind == "U" else np.frombuffer(raw.tobytes(), kind)
+    with lys_storage.create(tmp_path / "a.npz", (3, count), kind, grid_ndim=1) as scan:
+        scan[0] = frame
+        scan.update({(1,): frame, (2,): frame})
+        scan[1] = frame  # a rewrite
+    with lys_storage.open_wave(tmp_path / "a.npz", verify=True) as wave:
+        assert all(wave.read(k).tobytes() == frame.tobytes() for k in range(3))
 
 
 def writes_of_this_thread() -> int:

@@ -14,7 +14,7 @@ from lys_storage.preview import draw, png_bytes, survey
 from tests.helpers import some
 from tests.preview.sources import opened, write_scan
 
-pytest.importorskip("matplotlib")
+pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'lys_storage[plot]'")
 
 NAMES = {"axis_names": ["y", "x", "row", "column"], "units": ["mm", "µm", "pixel", "pixel"]}
 AXES = [np.linspace(0, 3, 4), np.linspace(8, 0, 5), None, None]
