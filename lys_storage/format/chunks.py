@@ -7,7 +7,7 @@ from math import prod
 from typing import Any
 
 CHUNK_BYTES = 64 << 20
-"""Frames are merged into chunks of at most this size: dask needs about 1 ms for a chunk, whatever its size is."""
+"""Frames are merged into chunks of at most this size: dask needs about half a millisecond for a chunk, whatever its size is."""
 
 
 def grid_ndim_of(info: dict[str, Any], shape: tuple[int, ...]) -> int:
