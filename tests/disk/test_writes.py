@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -110,6 +111,43 @@ def test_large_frames_of_each_dtype_are_written(tmp_path: Path, dtype: Any) -> N
         scan[1] = frame  # a rewrite
     with lys_storage.open_wave(tmp_path / "a.npz", verify=True) as wave:
         assert all(wave.read(k).tobytes() == frame.tobytes() for k in range(3))
+
+
+@pytest.mark.skipif(not hasattr(os, "pwrite"), reason="no pwrite")
+@pytest.mark.parametrize("code", [None, errno.ENOSPC, errno.EIO], ids=["Ctrl-C", "full", "broken"])
+@pytest.mark.parametrize("rewrite", [False, True])
+def test_a_write_that_ends_between_two_pieces_leaves_no_frame_or_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int | None, rewrite: bool
+) -> None:
+    size = 3 * WRITE_BYTES
+    old, new = np.full(size, 5, "u1"), np.full(size, 6, "u1")
+    real, calls = os.pwrite, 0
+
+    def write(fd: int, data: Any, offset: int) -> int:
+        nonlocal calls
+        if memoryview(data).nbytes == size:
+            return 0  # of the compiled part: Python tries again, in pieces
+        calls += 1
+        if calls == 2:
+            raise KeyboardInterrupt if code is None else OSError(code, os.strerror(code))
+        return real(fd, data, offset)
+
+    scan = lys_storage.create(tmp_path / "a.npz", (3, size), "u1", grid_ndim=1, flush_interval_s=None, fill_value=9)
+    scan[0] = old
+    if rewrite:
+        scan[1] = old
+        scan.flush()
+    monkeypatch.setattr(os, "pwrite", write)
+    with pytest.raises((KeyboardInterrupt, lys_storage.StorageOSError)):
+        scan[1] = new
+    monkeypatch.setattr(os, "pwrite", real)
+    assert calls >= 2
+    scan[2] = new
+    scan.close()
+    with lys_storage.open_wave(tmp_path / "a.npz", verify=True) as wave:
+        assert wave.written.tolist() == [True, rewrite, True]
+        assert [np.unique(wave[k]).tolist() for k in (0, 2)] == [[5], [6]]
+        assert np.unique(wave[1]).tolist() in ([[5], [6]] if rewrite else [[9]])
 
 
 def writes_of_this_thread() -> int:
