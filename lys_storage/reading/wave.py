@@ -5,8 +5,6 @@ Never writes, and never unpickles a file unless the caller asks for it with `all
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import zipfile
 from collections.abc import Iterator
@@ -21,29 +19,25 @@ from ..disk import File, absolute
 from ..errors import BadFileError, ScanClosedError
 from ..format import (
     INFO_FORMAT,
-    INFO_MEMBER,
     Axes,
     Grid,
     axes_in_a_line,
     check_info,
     combine,
     crc32,
-    decode_axes,
     decode_labels,
-    decode_note_with_texts,
     frame_chunks,
     grid_ndim_of,
     with_coordinates,
 )
 from .array_file import ArrayFile, ArrayMember, find_array
 from .labelled import LabelledArray
+from .metadata import check_copies, read_metadata
 from .missing import missing_frames
-from .no_export import BAD_FILE_ERRORS, as_path, naming_the_file, open_export
+from .no_export import as_path, naming_the_file, open_export
 from .source import ExportSource
 from .stream import open_stream
-from .zip_check import check_member_size, check_members, find_member
-
-log = logging.getLogger("lys_storage")
+from .zip_check import check_members
 
 
 class StoredWave(LabelledArray):
@@ -61,6 +55,7 @@ class StoredWave(LabelledArray):
         note_error: The error of the note, or None. UnsafeFileError: a value that is not plain data is given as a text.
             BadFileError: the note cannot be read, and `note` is {}.
         info: The content of `acquisition.json`; {} if the file has none.
+        is_hdf5: Whether HDF5 reads the file as well: the array is then the dataset `/entry/data/data`.
     """
 
     _whole = "wave.data"
@@ -75,6 +70,7 @@ class StoredWave(LabelledArray):
         self.note: dict[Any, Any] = {}
         self.note_error: BadFileError | None = None
         self.info: dict[str, Any] = {}
+        self.is_hdf5 = False
 
     @property
     def _stored(self) -> ArrayMember:
@@ -169,7 +165,12 @@ class StoredWave(LabelledArray):
         `on_progress(done, total)`: bytes.
         """
         self._raise_if_closed()
-        return list(check_members(self._array.file, on_progress))
+        file = self._array.file
+        faults = list(check_members(file, on_progress))
+        if not faults:
+            with open_stream(file) as whole, zipfile.ZipFile(whole) as archive:
+                faults += check_copies(archive, file, self.info, self.array_offset)
+        return faults
 
     def close(self) -> None:
         """Close the file. Arrays that `data` returned before remain valid. A second call does nothing."""
@@ -271,7 +272,7 @@ def _open_path(where: Path, allow_pickle: bool, verify: bool = False, identity: 
     try:
         with naming_the_file(where, file):
             wave = _open(where, file, allow_pickle, identity)
-            for what in check_members(file) if verify else ():
+            for what in wave.verify() if verify else ():
                 raise BadFileError(what)
         return wave
     except BaseException:
@@ -282,26 +283,10 @@ def _open_path(where: Path, allow_pickle: bool, verify: bool = False, identity: 
 def _open(where: Path, file: File, allow_pickle: bool, identity: str | None) -> StoredWave:
     with open_stream(file) as whole, zipfile.ZipFile(whole) as archive:
         wave = StoredWave(where, file, find_array(archive, file, identity), allow_pickle)
-        if (axes := find_member(archive, "axes")) is not None:
-            wave._axes = decode_axes(archive.read(check_member_size(axes)), allow_pickle)
-        if (note := find_member(archive, "note")) is not None:
-            _read_note(wave, archive, check_member_size(note), allow_pickle)
-        if INFO_MEMBER in archive.namelist():
-            info = json.loads(archive.read(check_member_size(archive.getinfo(INFO_MEMBER))))
-            wave.info = info if isinstance(info, dict) else {}
-            _check_header(file, wave)
+        found = read_metadata(archive, where, wave.ndim, allow_pickle)
+        wave._axes, wave.note, wave.note_error, wave.info, wave.is_hdf5 = found
+        _check_header(file, wave)
     return wave
-
-
-def _read_note(wave: StoredWave, archive: zipfile.ZipFile, member: zipfile.ZipInfo, allow_pickle: bool) -> None:
-    """A note that cannot be read does not prevent access to the data."""
-    try:
-        wave.note, wave.note_error = decode_note_with_texts(archive.read(member), allow_pickle)
-    except BAD_FILE_ERRORS as error:
-        what = f"note.npy cannot be read: {type(error).__name__}: {error}"
-        # A new exception: the traceback of this one would keep the wave, and all that was read, in memory.
-        wave.note_error = type(error)(str(error)) if isinstance(error, BadFileError) else BadFileError(what)
-        log.warning("%s: %s; the note is given as empty, the data are not affected", wave.path, wave.note_error)
 
 
 def _check_header(file: File, wave: StoredWave) -> None:
