@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..callbacks import Progress
-from ..disk import File, rewrite_range, sync_folder
+from ..disk import rewrite_range, sync_folder
 from ..errors import StorageOSError
 from ..format import DataLayout, Description, layout_of, tail_reserve
 from ..store import ScanStore
@@ -21,7 +21,6 @@ from .trim import trimmed
 
 log = logging.getLogger("lys_storage")
 
-_ZEROS_STEP = 1 << 18
 _KEEP_RESERVE_RATIO = 256
 """The reserve for the tail is not truncated if the file is this many times larger: where the file system discards freed
 blocks at once, a truncation can wait for all write-back in flight."""
@@ -113,9 +112,7 @@ def _complete_file(store: ScanStore, description: Description, on_progress: Prog
     fill_missing(store, frames, on_progress)
     encoded = encode_export(store, description, layout, array_crc32(store, frames))
     _write_tail(store, layout, encoded.tail)
-    zero_before_head(store.file, layout, encoded.heads)
-    for at, head in encoded.heads:
-        store.file.write_at(head, at)
+    _write_heads(store, encoded.heads)
     begin = time.perf_counter()
     if store.sync_has_failed:  # sync_file() rewrites the head and the frames
         rewrite_range(store.file, layout.array_end, store.file.size - layout.array_end)
@@ -132,12 +129,14 @@ def _write_tail(store: ScanStore, layout: DataLayout, tail: list[bytes]) -> None
         store.file.set_size(at)  # release the rest of the reserve, and bytes of an earlier attempt
 
 
-def zero_before_head(file: File, layout: DataLayout, heads: list[tuple[int, bytes]]) -> None:
-    """Write zeros between the pieces of the head, as the padding member declares: damaged bytes may be there."""
-    ends = [at + len(piece) for at, piece in heads]
-    for first, stop in zip(ends, [*(at for at, _ in heads[1:]), layout.array_offset], strict=True):
-        for at in range(first, stop, _ZEROS_STEP):
-            size = min(_ZEROS_STEP, stop - at)
-            found = file.read_at(size, at)
-            if found.count(0) < size:
-                file.write_at(bytes(size), at)
+def _write_heads(store: ScanStore, heads: list[tuple[int, bytes]]) -> None:
+    """Also the zeros between the pieces, as the padding member declares them: an older header or damaged bytes may be there.
+
+    To look for such bytes first would read ahead into the array, whose pages were dropped.
+    """
+    end = 0
+    for at, head in heads:
+        if at > end:
+            store.file.write_at(bytes(at - end), end)
+        store.file.write_at(head, at)
+        end = at + len(head)

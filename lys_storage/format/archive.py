@@ -261,7 +261,11 @@ def local_member_name(raw: bytes) -> str:
     return raw[_LOCAL.size : _LOCAL.size + size].decode("utf-8", "replace")
 
 
-def tail_reserve(frames: int) -> int:
-    """Bytes to reserve after the array for the tail, apart from axes and note: one byte for each frame for `written.npy`, one
-    bit for `missing.npy`, and 64 KiB."""
-    return (1 << 16) + frames + frames // 8
+def tail_reserve(frames: int, metadata_bytes: int = 0) -> int:
+    """Bytes to reserve after the array for the tail. `metadata_bytes`: of axes and note.
+
+    64 KiB, one bit for each frame for `missing.npy`, one byte for `written.npy`, and axes and note, which are stored twice; a
+    note as text can take more. The 64 KiB are enough for the last two of a small scan.
+    """
+    copies = max(0, 3 * metadata_bytes - (1 << 14))
+    return (1 << 16) + frames // 8 + frames // PAGE * PAGE + metadata_bytes + copies

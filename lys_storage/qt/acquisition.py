@@ -43,7 +43,6 @@ class ScanOptions:
     incomplete: str
     burst_bytes: int | None
     cached_bytes: int | None
-    hdf5: bool
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,6 @@ class Acquisition:
             incomplete=options.incomplete,
             burst_bytes=options.burst_bytes,
             cached_bytes=options.cached_bytes,
-            hdf5=options.hdf5,
         )
         if dtype_is_free:
             frame_writer(scan).infer_dtype_from_first_frame(fill, only_complex=not by_detector)

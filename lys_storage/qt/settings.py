@@ -62,7 +62,6 @@ class Settings(StorageSignals):
         self._dtype: Any = None
         self._flush_interval_s: float | None = 1.0
         self._incomplete = "fill"
-        self._hdf5 = True
         self._burst_bytes: int | None = None
         self._cached_bytes: int | None = None
 
@@ -169,17 +168,6 @@ class Settings(StorageSignals):
         self._cached_bytes = _check_bytes("cachedBytes", value)
 
     @property
-    def hdf5(self) -> bool:
-        """Whether the file is an HDF5/NeXus file as well (default: True)."""
-        return self._hdf5
-
-    @hdf5.setter
-    def hdf5(self, value: bool) -> None:
-        if not isinstance(value, bool):
-            raise TypeError(f"hdf5 is {value!r}, of type {type(value).__name__}: give True or False")
-        self._hdf5 = value
-
-    @property
     def _data_folder(self) -> Path:
         """`folder` below `base`."""
         return user_path(self._base) / self._folder
@@ -201,7 +189,6 @@ class Settings(StorageSignals):
             incomplete=self._incomplete,
             burst_bytes=self._burst_bytes,
             cached_bytes=self._cached_bytes,
-            hdf5=self._hdf5,
         )
 
     def getNumber(self) -> int | None:

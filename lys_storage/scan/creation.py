@@ -201,13 +201,12 @@ class _Plan:
 
     @property
     def metadata_size(self) -> int:
-        """Bytes that axes and note may take: both are stored twice, and the note as text can take more."""
-        return 4 * sum(map(len, self.metadata))
+        return sum(map(len, self.metadata))
 
     @property
     def reserve(self) -> int:
         """Bytes that the export needs after the array."""
-        return tail_reserve(self.grid.frames) + self.metadata_size
+        return tail_reserve(self.grid.frames, self.metadata_size)
 
     def check_is_read_again(self, folder: Path, stem: str, numbered: bool, note: Mapping[Any, Any]) -> None:
         """Raise ScanShapeError if the description cannot be read again. Log a warning if other readers cannot read all."""

@@ -221,8 +221,8 @@ def test_an_export_that_is_cut_anywhere_is_a_bad_file(tmp_path: Path, export: Pa
 def test_any_byte_of_the_tail_may_rot_and_it_is_read_rightly_or_a_bad_file(tmp_path: Path, export: Path) -> None:
     """Names, sizes, offsets, checksums, pickles: a damaged byte that matters is refused, any other changes nothing.
 
-    After damage in one copy of axes or note, the other one is read. After damage in the directory, the note can be empty, and this
-    is reported.
+    After damage in one copy of axes or note, the other one is read. After damage in the directory, the note can be empty, and
+    this is reported.
     """
     data, opened, contents = bytearray(export.read_bytes()), set(), {}
     for at in range(4096 + 480, len(data)):
