@@ -99,6 +99,11 @@ class StoredWave(LabelledArray):
         return self._stored.dtype
 
     @property
+    def grid_shape(self) -> tuple[int, ...]:
+        """The first dimensions of `shape`, which form the grid. Of a file that does not tell it: all but the last two."""
+        return self._grid.grid_shape
+
+    @property
     def array_offset(self) -> int | None:
         """Where the first element of the array is in the file, in bytes. None if the array is compressed."""
         return self._stored.offset
