@@ -29,8 +29,8 @@ def test_a_scan_in_progress(tmp_path: Path, running: bool) -> None:
         if not running:
             scan.suspend()
         advice = (
-            "while it is being written, read it with its Scan; if it was interrupted, "
-            f"lys-storage recover '{tmp_path}' exports it, and lys_storage.resume continues it"
+            "lys_storage.follow reads its frames, also while it is written, and lys-storage preview draws them; if it was "
+            f"interrupted, lys-storage recover '{tmp_path}' exports it, and lys_storage.resume continues it"
         )
         assert said(part) == f"{part} is a scan in progress, and not an export yet; {advice}"
         journal = tmp_path / "a.npz.part.journal"
@@ -44,6 +44,9 @@ def test_a_scan_in_progress(tmp_path: Path, running: bool) -> None:
             f"its scan in progress a.npz.part exists: {advice}"
         )
         (tmp_path / "a.npz").unlink()
+        for named in (part, journal, tmp_path / "a.npz"):  # what the message says does work
+            with lys_storage.follow(named) as follower:
+                assert follower.read(0).tolist() == [1, 1, 1]
         scan.suspend()
 
 
