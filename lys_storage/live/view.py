@@ -45,8 +45,7 @@ class FollowerView:
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of the array. It can change: a trimmed export is shorter."""
-        source = self._source()
-        return source.description.shape if isinstance(source, ScanInProgress) else source.shape
+        return self._source().shape
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -77,6 +77,10 @@ class ScanInProgress:
         self._vouches = False
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        return self.grid.shape
+
+    @property
     def names_and_units(self) -> tuple[Labels, Labels]:
         d = self.description
         names, units = (decode_labels(labels or None, len(d.shape)) for labels in (d.axis_names, d.units))
