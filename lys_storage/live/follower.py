@@ -61,7 +61,8 @@ class Follower(FollowerView):
 
     Attributes:
         changed: A signal: `changed.connect(function)` calls function(index) in the thread of the follower for each frame.
-        state_changed: A signal: function(state) is called with the present state, and whenever it changes.
+        state_changed: A signal: function(state) is called with the present state, and whenever it changes. "finished" comes
+            after the last frame.
         error: What has ended the thread of the follower, or None. `state_changed` then tells "failed".
     """
 
@@ -207,8 +208,8 @@ class Follower(FollowerView):
                 self._thread = None
 
     def _tell(self) -> bool:
-        """Call the functions that have not been told all. Whether there were any."""
-        told = self._tell_state()
+        """Call the functions that have not been told all, the state last. Whether there were any."""
+        told = False
         for connection in self.changed.connections:
             with self._lock:
                 found = self._tracker.log.after(connection.events)
@@ -218,7 +219,7 @@ class Follower(FollowerView):
                     break
                 told = True
                 _call(connection, index)
-        return told
+        return self._tell_state() or told
 
     def _tell_state(self) -> bool:
         told, state = False, "failed" if self.error else self._tracker.state
