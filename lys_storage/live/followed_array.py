@@ -9,13 +9,12 @@ import numpy as np
 from ..array_like import ArrayLike, Facts, keys_in_words, one_index
 from ..errors import MissingFrameError
 from ..format import select, shown_index
-from ..reading import ScanInProgress, StoredWave
+from ..reading import ScanInProgress, StoredWave, read_part
 
 if TYPE_CHECKING:
     from .view import FollowerView
 
 _ADVICE = "reading takes ints, slices and '...'"
-_PIECE_BYTES = 1 << 22
 Array = np.ndarray[Any, Any]
 
 
@@ -74,7 +73,7 @@ class FollowedArray(ArrayLike):
 
 def _read(source: ScanInProgress | StoredWave, index: Any, *, fill: bool) -> Array:
     if isinstance(source, ScanInProgress):
-        return _read_scan(source, index, fill=fill)
+        return read_part(source, index, fill=fill)
     if not fill and not source.is_complete:
         _raise_if_missing(source, index)
     return source.read(index)
@@ -88,35 +87,3 @@ def _raise_if_missing(wave: StoredWave, index: Any) -> None:
         raise MissingFrameError(
             f"index {shown_index(index)} needs a frame that is missing in {wave.path}; data.read(index) gives its fill value"
         )
-
-
-def _read_scan(scan: ScanInProgress, index: Any, *, fill: bool) -> Array:
-    d, grid = scan.description, scan.grid
-    selection = select(index, d.shape, _ADVICE)
-    result = np.empty(selection.shape, d.dtype)
-    if not result.size:
-        return result
-    inner = tuple(e if isinstance(e, int) else _as_slice(e) for e in selection.entries[grid.ndim :])
-    step = max(1, _PIECE_BYTES // d.frame_bytes)
-    filled = np.frombuffer(d.fill, d.dtype)[0]
-    for place, first, count in selection.blocks(grid):
-        block = result[(*place, ...)]
-        rows = block.reshape(count, -1)
-        for at in range(0, count, step):
-            stop = min(count, at + step)
-            frames, present = scan.read_frames(first + at, first + stop)
-            rows[at:stop] = frames[(slice(None), *inner)].reshape(stop - at, -1)
-            if present.all():
-                continue
-            if not fill:
-                missing = grid.index_of(first + at + int((~present).argmax()))
-                raise MissingFrameError(
-                    f"index {shown_index(index)} needs frame {missing} of {scan.path}, which has not been written; "
-                    "data.read(index) gives the fill value for it"
-                )
-            rows[at:stop][~present] = filled
-    return result
-
-
-def _as_slice(of: range) -> slice:
-    return slice(of.start, of.stop if of.stop >= 0 else None, of.step)

@@ -131,6 +131,17 @@ class ScanInProgress:
         steps = (np.arange(at, min(at + TABLE_STEP, frames)) for at in range(0, frames, TABLE_STEP))
         return sum(int(np.count_nonzero(self.flags(step))) for step in steps)
 
+    def written(self) -> Flags:
+        """Of each frame, in C order: whether it is written, as its state says at present. If that is not trusted: whether it has
+        a checksum.
+        """
+        result, is_trusted = np.zeros(self.grid.frames, bool), self.is_trusted()
+        for at, states in self.journal.states(0, self.grid.frames):
+            there = states >= WRITTEN if is_trusted else (states == CHECKSUMMED) | (states == BLOCK_CHECKSUMMED)
+            result[at : at + len(states)] = there
+        result[self.held_frames() :] = False
+        return result
+
     def read_frames(self, first: int, stop: int) -> tuple[Array, Flags]:
         """(array, flags) of the frames `first` to `stop`, which are few: the frames, and whether each of them is there.
 

@@ -146,6 +146,37 @@ def test_a_rewrite_between_the_two_looks_at_a_state_is_found(
     assert len(rewrites) == 3
 
 
+def test_a_rewrite_whose_record_was_there_before_the_first_look_is_found(
+    scan: Any, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its record is the newest one before the read begins. The rest of it happens while the bytes are read."""
+    appended, go = threading.Event(), threading.Event()
+    put, real = Rewriter._put_in_place, ScanInProgress._read
+
+    def stopping_put(self: Rewriter, record: Any) -> None:
+        appended.set()
+        assert go.wait(DEADLINE_S)
+        put(self, record)
+
+    def torn(self: ScanInProgress, rows: Any, first: int) -> None:
+        real(self, rows, first)
+        if not go.is_set():
+            go.set()
+            thread.join(DEADLINE_S)
+            flat = rows.reshape(-1).view("u2")
+            flat[: flat.size // 2] = 9
+
+    follower = follow()
+    follower.poll()
+    monkeypatch.setattr(Rewriter, "_put_in_place", stopping_put)
+    thread = threading.Thread(target=scan.update, args=({(1,): np.full(1000, 9, "u2")},))
+    thread.start()
+    assert appended.wait(DEADLINE_S)
+    monkeypatch.setattr(ScanInProgress, "_read", torn)
+    assert set(follower.read(1).tolist()) == {9}
+    assert go.is_set()
+
+
 @pytest.mark.parametrize("is_flushed", [False, True], ids=["before a flush", "after a flush"])
 def test_a_frame_that_is_rewritten_is_told_again(scan: Any, follow: Follow, is_flushed: bool) -> None:
     """Once, if it was rewritten several times between two polls; also if the redo log was emptied before the second one."""

@@ -29,10 +29,14 @@ def test_a_scan_in_progress(tmp_path: Path, running: bool) -> None:
         if not running:
             scan.suspend()
         advice = (
-            "lys_storage.follow reads its frames, also while it is written, and lys-storage preview draws them; if it was "
+            "open_wave('a.npz.part') and lys_storage.follow read its frames, also while it is written; if it was "
             f"interrupted, lys-storage recover '{tmp_path}' exports it, and lys_storage.resume continues it"
         )
-        assert said(part) == f"{part} is a scan in progress, and not an export yet; {advice}"
+        with lys_storage.open_wave(part) as wave:
+            assert (wave.read().tolist(), wave.written.tolist()) == (
+                [[1, 1, 1], *[[0, 0, 0]] * 3],
+                [True, *[False] * 3],
+            )
         journal = tmp_path / "a.npz.part.journal"
         assert said(journal) == f"{journal} belongs to the scan in progress a.npz.part, and is not an export; {advice}"
         missing = said(tmp_path / "a.npz")
