@@ -114,9 +114,9 @@ def _why_no_export(path: Path, file: File) -> str | None:
     """What `file` at `path` is, by its name and its first bytes. None if it begins or ends as a ZIP archive."""
     if is_sidecar(path.name):
         scan = path.with_name(scan_file_name(path.name))
-        return f"belongs to the scan in progress {scan.name}, and is not an export; {what_to_do(scan)}"
+        return f"belongs to the scan in progress {scan.name}, and is not an export; {_what_to_do(scan)}"
     if is_scan_file(path.name) and journal_path(path).exists():
-        return f"is a scan in progress, and not an export yet; {what_to_do(path)}"
+        return f"is a scan in progress, and not an export yet; {_what_to_do(path)}"
     if file.size == 0:
         return f"is empty, {_EXPECTED}; {_instead(path) or 'check the name, or restore a copy'}"
     head = file.read_at(8, 0)
@@ -129,8 +129,7 @@ def _why_no_export(path: Path, file: File) -> str | None:
     return f"is not a ZIP archive, {_EXPECTED}; check the name (lys-storage ls lists exports), or restore a copy"
 
 
-def what_to_do(scan: Path) -> str:
-    """What can be done with the scan in progress `scan`."""
+def _what_to_do(scan: Path) -> str:
     return (
         f"open_wave({scan.name!r}) and lys_storage.follow read its frames, also while it is written; if it was "
         f"interrupted, {recover_command(scan.parent)} exports it, and lys_storage.resume continues it"
@@ -145,5 +144,5 @@ def _instead(path: Path) -> str:
         return ""
     for name in names:
         if is_scan_file(name):
-            return f"its scan in progress {name} exists: {what_to_do(path.with_name(name))}"
+            return f"its scan in progress {name} exists: {_what_to_do(path.with_name(name))}"
     return f"did you mean {path.name}{EXPORT_SUFFIX}?" if path.name + EXPORT_SUFFIX in names else ""

@@ -17,7 +17,6 @@ from ..errors import BadFileError, MissingFrameError
 from ..format import Grid, select, shown_index
 from .array_file import ArrayMember, allocate
 from .forward import as_slice
-from .no_export import what_to_do
 from .scan_in_progress import ScanInProgress
 from .source import ExportSource
 from .wave import StoredWave
@@ -93,9 +92,10 @@ class ScanWave(StoredWave):
         raise self._is_in_progress("it cannot be pickled: pass its path")
 
     def _is_in_progress(self, why: str) -> BadFileError:
-        return BadFileError(
-            f"{self.path} is a scan in progress, and not an export yet; {why}; {what_to_do(self._scan.path)}"
+        text = (
+            f"is a scan in progress, and not an export yet; {why}; wave[index] and lys_storage.follow read its frames"
         )
+        return BadFileError(f"{self.path} {text}")
 
     def close(self) -> None:
         super().close()
