@@ -5,7 +5,6 @@ Adjacent frames that arrive one after the other are one run: a scan of ten milli
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Any, overload
@@ -15,7 +14,7 @@ import numpy as np
 from ..errors import FrameIndexError
 from ..format import Grid
 
-MOST_RUNS = 1 << 18
+MOST_RUNS = 1 << 17
 """Runs that are kept. The older half is forgotten when there are more."""
 _SHOWN = 6
 Index = tuple[int, ...]
@@ -75,32 +74,33 @@ class Indices(Sequence[Index]):
 
 
 class EventLog:
-    """Runs of events. `count`: how many events there were; the first one has the number 0. Not safe for several threads."""
+    """Runs of events. Not safe for several threads. An interrupt leaves it as it was before an event, or after it."""
 
     def __init__(self) -> None:
-        self.count = 0
-        self.newest: Index | None = None
+        self._runs: list[
+            tuple[Grid, int, int, int]
+        ] = []  # grid, first and stop of the frames, the number of events so far
         self._forgotten = 0
-        self._first: array[int] = array("q")
-        self._end: array[int] = array("q")  # the number of events up to the end of each run
-        self._grid: array[int] = array("i")
-        self._grids: list[Grid] = []
+
+    @property
+    def count(self) -> int:
+        """How many events there were. The first one has the number 0."""
+        return self._runs[-1][3] if self._runs else 0
+
+    @property
+    def newest(self) -> Index | None:
+        return self._runs[-1][0].index_of(self._runs[-1][2] - 1) if self._runs else None
 
     def add(self, grid: Grid, first: int, stop: int) -> None:
         """An event for each of the frames `first` to `stop`."""
-        if not self._grids or self._grids[-1] != grid:
-            self._grids.append(grid)
-        which = len(self._grids) - 1
-        if self._first and self._grid[-1] == which and self._stop(len(self._first) - 1) == first:
-            self._end[-1] += stop - first
+        runs, end = self._runs, self.count + stop - first
+        if runs and runs[-1][2] == first and runs[-1][0] == grid:
+            runs[-1] = (grid, runs[-1][1], stop, end)
         else:
-            self._first.append(first)
-            self._end.append(self.count + stop - first)
-            self._grid.append(which)
-            if len(self._first) > MOST_RUNS:
-                self._forget(MOST_RUNS // 2)
-        self.count += stop - first
-        self.newest = grid.index_of(stop - 1)
+            runs.append((grid, first, stop, end))
+            if len(runs) > MOST_RUNS:
+                self._forgotten = runs[MOST_RUNS // 2 - 1][3]  # before they are gone
+                del runs[: MOST_RUNS // 2]
 
     def add_numbers(self, grid: Grid, numbers: Numbers) -> None:
         """An event for each of these frames (ascending)."""
@@ -120,18 +120,5 @@ class EventLog:
                 f"event {n:,} is forgotten: the last {self.count - self._forgotten:,} of {self.count:,} events are known, "
                 "and `written` has all frames"
             )
-        run = bisect_right(self._end, n)
-        runs = [
-            (self._grids[self._grid[k]], max(self._first[k], self._stop(k) - (self._end[k] - n)), self._stop(k))
-            for k in range(run, len(self._first))
-        ]
-        return Indices(runs)
-
-    def _stop(self, k: int) -> int:
-        before = self._end[k - 1] if k else self._forgotten
-        return self._first[k] + self._end[k] - before
-
-    def _forget(self, runs: int) -> None:
-        self._forgotten = self._end[runs - 1]
-        for table in (self._first, self._end, self._grid):
-            del table[:runs]
+        run = bisect_right(self._runs, n, key=lambda run: run[3])
+        return Indices([(grid, max(first, stop - (end - n)), stop) for grid, first, stop, end in self._runs[run:]])

@@ -5,6 +5,8 @@ Never reads a frame.
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..journal import Numbers, RedoMark, RedoRecord, Span
 from ..reading import ScanInProgress
 
@@ -12,36 +14,47 @@ from ..reading import ScanInProgress
 class Rewrites:
     """What the redo log has told so far. `pending`: the frames of the newest record, which may not be in the scan file yet.
 
-    A record is in its place when the next one follows, or when a new epoch begins.
+    A record is in its place when the next one follows, or when a new epoch begins. `ended`: the frames (arrays of numbers) of
+    records that have come into their place, and were not told yet. `is_new_epoch`: whether records may have come and gone
+    since they were told.
     """
 
     def __init__(self) -> None:
         self._mark: RedoMark | None = None
         self.pending: Span | None = None
-        self.is_new_epoch = False  # whether records may have come and gone since the last look
+        self.ended: list[Numbers] = []
+        self.is_new_epoch = False
         self._is_alone = False  # whether the pending record is the only one of its frames that the last look found
 
-    def look(self, scan: ScanInProgress) -> list[Span]:
-        """The frames of records that have come into their place since the last look; none at the first look."""
+    def look(self, scan: ScanInProgress) -> None:
+        """Read what is new in the log. The first look only finds out how far it goes."""
         epoch = scan.journal.marks()[0]
         records: list[RedoRecord] = []
         before = self._mark or RedoMark()
-        self._mark = mark = scan.redo.advance(before, epoch, records.append)
+        mark = scan.redo.advance(before, epoch, records.append)
         spans = [scan.frames_of(record) for record in records]
-        self.is_new_epoch = 0 <= before.epoch != mark.epoch
-        ended = []
-        if self.pending is not None and (spans or (mark.file, mark.epoch) != (before.file, before.epoch)):
-            ended.append(self.pending)
-            self.pending = None
-        self._is_alone = True
+        ended, pending = list(self.ended), self.pending
+        is_first = before.epoch < 0
+        if pending is not None and (spans or (mark.file, mark.epoch) != (before.file, before.epoch)):
+            ended.append(np.arange(*pending))
+            pending = None
+        is_alone = True
         if spans:
-            *others, self.pending = spans
-            ended += others
-            self._is_alone = not any(_overlap(self.pending, other) for other in others)
-        return ended if before.epoch >= 0 else []
+            *others, pending = spans
+            ended += [] if is_first else [np.arange(*other) for other in others]
+            is_alone = not any(_overlap(pending, other) for other in others)
+        # The mark last: what an interrupt comes between is told again.
+        self.is_new_epoch = self.is_new_epoch or (not is_first and before.epoch != mark.epoch)
+        self.ended, self.pending, self._is_alone = ended, pending, is_alone
+        self._mark = mark
+
+    def were_told(self) -> None:
+        """The frames of `ended` were told."""
+        self.ended, self.is_new_epoch = [], False
 
     def see(self, rewritten: Numbers) -> None:
-        """A change of their states has shown that rewrites of these frames have ended."""
+        """A change of their states or checksums has shown that rewrites of these frames have ended."""
+        self.ended.append(rewritten)
         if self.pending is not None and self._is_alone and rewritten.size:
             first, stop = self.pending
             if ((rewritten >= first) & (rewritten < stop)).any():

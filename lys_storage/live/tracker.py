@@ -19,13 +19,13 @@ import numpy as np
 from ..disk import absolute
 from ..errors import BadFileError, LysStorageError, StorageOSError
 from ..format import EXPORT_SUFFIX, PART_SUFFIX, Grid, is_export, is_scan_file, journal_path
-from ..journal import TABLE_STEP
+from ..journal import TABLE_STEP, WRITTEN
 from ..reading import ScanInProgress, StoredWave, open_wave
 from ..recovery import INTERRUPTED, RUNNING, UNKNOWN, find_scan_file, is_gone, opened_scan_id, scan_state
 from .checksum_table import MOST_FRAMES, ChecksumTable
 from .events import EventLog
 from .rewrites import Rewrites
-from .state_table import StateTable
+from .state_table import StateTable, with_checksum
 
 WAITING, FINISHED, REMOVED = "waiting", "finished", "removed"
 _STATE_S = 0.2
@@ -105,26 +105,28 @@ class Tracker:
     def _compare(self, scan: ScanInProgress, whole: bool, is_last: bool = False) -> None:
         assert self._table is not None
         is_trusted = scan.is_trusted()
-        ended = [np.arange(first, stop) for first, stop in self._rewrites.look(scan)]
+        self._rewrites.look(scan)
         is_new_epoch = self._rewrites.is_new_epoch
+        is_thorough = is_new_epoch or is_last
         for at in self._table.pieces(whole=whole or is_new_epoch):
             states = self._buffer[: min(TABLE_STEP, scan.grid.frames - at)]
             scan.journal.read_states_into(states, at)
-            new, rewritten, span = self._table.compare(at, states, is_trusted=is_trusted)
-            if new.size:
-                self.log.add_numbers(scan.grid, new)
-            if rewritten.size:
-                self._rewrites.see(rewritten)
-                ended.append(rewritten)
-            is_thorough = is_new_epoch or is_last
+            states = states if is_trusted else with_checksum(states)
+            new, rewritten, span = self._table.compare(at, states)
             first, stop = (0, len(states)) if is_thorough else span
             if self._checksums is not None and stop > first:
                 some = states[first:stop]
                 changed = self._checksums.look(scan.journal, at + first, some, with_unknown=is_new_epoch)
                 if is_thorough:
-                    ended.append(np.setdiff1d(changed, new, assume_unique=True))
-        if ended:
-            self.log.add_numbers(scan.grid, np.unique(np.concatenate(ended)))
+                    rewritten = np.union1d(rewritten, np.setdiff1d(changed, new, assume_unique=True))
+            self.log.add_numbers(scan.grid, new)
+            if rewritten.size:
+                self._rewrites.see(rewritten)
+            if span[1]:
+                self._table.keep(at, states)
+        if self._rewrites.ended:
+            self.log.add_numbers(scan.grid, np.unique(np.concatenate(self._rewrites.ended)))
+        self._rewrites.were_told()
 
     def _adopt(self, grid: Grid) -> None:
         """Frames have the numbers of `grid` from now on. It may be finer than before, or cut after the last frame."""
@@ -208,8 +210,9 @@ class Tracker:
             assert self._table is not None
             for at in self._table.pieces(whole=True):
                 piece = written[at : at + TABLE_STEP]
-                new, _, _ = self._table.compare(at, np.where(piece, _STORED, 0).astype(np.uint8), is_trusted=True)
-                self.log.add_numbers(grid, new)
+                states = np.where(piece, WRITTEN, 0).astype(np.uint8)
+                self.log.add_numbers(grid, self._table.compare(at, states)[0])
+                self._table.keep(at, states)
         except BaseException:
             wave.close()
             raise
@@ -228,9 +231,6 @@ class Tracker:
         except StorageOSError:
             if not is_gone(part):
                 raise
-
-
-_STORED = 2
 
 
 def _export_of(scan: ScanInProgress) -> Path | None:

@@ -92,7 +92,7 @@ class FollowerView:
     def since(self, n: int) -> Indices:
         """The indices of the events from number `n`, which counts from 0: `since(0)` are all.
 
-        Raises FrameIndexError if event `n` is forgotten: of events in no order the last 131,072 are known.
+        Raises FrameIndexError if event `n` is forgotten: of events in no order the last 65,536 are known.
         """
         with self._lock:
             return self._tracker.log.after(max(0, n))

@@ -21,7 +21,7 @@ from lys_storage.journal import (
 )
 from lys_storage.live import Indices, events
 from lys_storage.live.events import EventLog
-from lys_storage.live.state_table import PIECES_AT_A_LOOK, StateTable
+from lys_storage.live.state_table import PIECES_AT_A_LOOK, StateTable, with_checksum
 
 LINE = Grid((1000,), 1)
 
@@ -52,7 +52,7 @@ def test_frames_in_order_take_one_run() -> None:
     log = EventLog()
     for n in range(1000):
         log.add(LINE, n, n + 1)
-    assert len(log._first) == 1
+    assert len(log._runs) == 1
     log.add(LINE, 5, 6)
     log.add(Grid((1000, 2), 2), 6, 7)  # a finer grid: no part of the run before
     assert list(log.after(999)) == [(999,), (5,), (3, 0)]
@@ -63,7 +63,7 @@ def test_old_events_are_forgotten_and_that_is_said(monkeypatch: pytest.MonkeyPat
     log = EventLog()
     for n in range(0, 100, 2):
         log.add(LINE, n, n + 1)
-    assert len(log._first) <= 10
+    assert len(log._runs) <= 10
     known = log.after(log._forgotten)
     assert list(known) == [(n,) for n in range(0, 100, 2)][log._forgotten :]
     with pytest.raises(FrameIndexError, match=rf"event 3 is forgotten: the last {len(known)} of 50 events are known"):
@@ -81,7 +81,10 @@ def test_indices_of_ten_million_frames_take_no_memory() -> None:
 
 
 def look(table: StateTable, states: list[int], *, is_trusted: bool = True) -> tuple[list[int], list[int]]:
-    new, rewritten, _ = table.compare(0, np.array(states, np.uint8), is_trusted=is_trusted)
+    found = np.array(states, np.uint8)
+    found = found if is_trusted else with_checksum(found)
+    new, rewritten, _ = table.compare(0, found)
+    table.keep(0, found)
     return new.tolist(), rewritten.tolist()
 
 
@@ -119,7 +122,9 @@ def test_pieces_with_a_change_and_the_ones_after_them_are_looked_at_each_time() 
     table = StateTable(100 * TABLE_STEP)
     states = np.zeros(TABLE_STEP, np.uint8)
     states[-1] = WRITTEN
-    table.compare(50 * TABLE_STEP, states, is_trusted=True)
+    assert [len(found) for found in table.compare(50 * TABLE_STEP, states)[:2]] == [1, 0]
+    table.keep(50 * TABLE_STEP, states)
+    assert table.written == 1
     for _ in range(20):
         assert {50 * TABLE_STEP, 51 * TABLE_STEP} <= set(table.pieces(whole=False))
 
