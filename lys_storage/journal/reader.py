@@ -89,14 +89,21 @@ class JournalReader:
         block. Other frames have an undefined one.
         """
         per_block, count = self._layout.per_block, len(states)
-        sums = np.frombuffer(self.file.read_at(4 * count, self._layout.checksums + 4 * first), "<u4")
+        sums = self._checksums(self._layout.checksums + 4 * first, count)
         in_blocks = states == BLOCK_CHECKSUMMED
         if in_blocks.any():
             begin, end = first // per_block, -(-(first + count) // per_block)
-            raw = self.file.read_at(4 * (end - begin), self._layout.block_checksums + 4 * begin)
-            of_blocks = np.repeat(np.frombuffer(raw, "<u4"), per_block)[first - begin * per_block :][:count]
-            sums = np.where(in_blocks, of_blocks, sums)
+            of_blocks = self._checksums(self._layout.block_checksums + 4 * begin, end - begin)
+            sums = np.where(in_blocks, np.repeat(of_blocks, per_block)[first - begin * per_block :][:count], sums)
         return sums.astype(np.uint32)
+
+    def _checksums(self, offset: int, count: int) -> np.ndarray[Any, np.dtype[np.uint32]]:
+        sums = np.frombuffer(self.file.read_at(4 * count, offset), "<u4")
+        if len(sums) != count:
+            raise BadFileError(
+                f"journal {self.file.path} was truncated while it was read: a table of checksums ends early"
+            )
+        return sums
 
     def own_checksum(self, frame: int) -> int:
         """The checksum of a frame that is CHECKSUMMED."""
