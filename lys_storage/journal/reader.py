@@ -29,7 +29,7 @@ class JournalReader:
     """
 
     def __init__(self, path: Path) -> None:
-        self.file = File.open(path, writable=False)
+        self.file = File.open_for_reading(path)
         try:
             self.description, self._layout = read_head(self.file)
         except BadFileError as error:

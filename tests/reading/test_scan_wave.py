@@ -70,6 +70,23 @@ def test_what_a_scan_in_progress_does_not_offer(tmp_path: Path) -> None:
         lys_storage.open_wave(part, verify=True)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")
+def test_a_forked_child_reads_on(tmp_path: Path) -> None:
+    """As it does with an export: the files were opened for reading only."""
+    scan = lys_storage.create(tmp_path / "a.npz", (3, 2), "u2", grid_ndim=1)
+    scan[1] = np.full(2, 7, "u2")
+    with lys_storage.open_wave(scan.part_path) as wave:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                (tmp_path / "said").write_text(f"{wave[1].tolist()} {wave.written.tolist()}")
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
+        assert (tmp_path / "said").read_text() == "[7, 7] [False, True, False]"
+    scan.close()
+
+
 def test_an_array_that_does_not_fit_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     part = interrupt(tmp_path / "a.npz", frames=(0, 1, 2, 3))
     monkeypatch.setattr(array_file, "_available_memory", lambda: 10)
