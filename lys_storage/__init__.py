@@ -14,6 +14,7 @@ from .errors import (
     BindingError,
     CoordinateError,
     DiskFullError,
+    FollowTimeoutError,
     FrameIndexError,
     FrameShapeError,
     FrameTypeError,
@@ -30,6 +31,7 @@ from .errors import (
     UnsafeFileError,
 )
 from .export import FinalizeReport
+from .live import Follower, Indices, follow
 from .reading import StoredWave, StoredWaves, open_wave, open_waves
 from .recovery import Problem, Recovered, recover, resume, verify
 from .scan import Scan, create
@@ -47,9 +49,12 @@ __all__ = [
     "CoordinateError",
     "DiskFullError",
     "FinalizeReport",
+    "FollowTimeoutError",
+    "Follower",
     "FrameIndexError",
     "FrameShapeError",
     "FrameTypeError",
+    "Indices",
     "LysStorageError",
     "MissingExtraError",
     "MissingFrameError",
@@ -68,6 +73,7 @@ __all__ = [
     "UnsafeFileError",
     "__version__",
     "create",
+    "follow",
     "open_wave",
     "open_waves",
     "recover",

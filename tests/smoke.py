@@ -96,6 +96,7 @@ def try_kill() -> None:
     expect_part("interrupted", command("ls", "run"))
     expect(json.loads(command("info", "run/killed.npz", "--json"))["frames_written"], 3)
     expect(json.loads(command("resume", "run/killed.npz", "--json"))["first_missing"], [[3], [4]])
+    expect_part("3 of 5", command("watch", "run", "--once"))
     expect_part("killed.npz", command("recover", "run", "--dry-run"))
     expect(Path("run/killed.npz").exists(), False)
     command("recover", "run")

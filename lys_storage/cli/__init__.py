@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import preview as _preview  # noqa: F401  it adds its command to main
+from . import watch as _watch  # noqa: F401
 from .arguments import main
 
 __all__ = ["main"]

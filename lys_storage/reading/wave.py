@@ -28,6 +28,8 @@ from ..format import (
     decode_labels,
     frame_chunks,
     grid_ndim_of,
+    is_scan_file,
+    journal_path,
     with_coordinates,
 )
 from .array_file import ArrayFile, ArrayMember, find_array
@@ -35,6 +37,7 @@ from .labelled import LabelledArray
 from .metadata import check_copies, read_metadata
 from .missing import missing_frames
 from .no_export import as_path, naming_the_file, open_export
+from .scan_in_progress import ScanInProgress
 from .source import ExportSource
 from .stream import open_stream
 from .zip_check import check_members
@@ -93,6 +96,11 @@ class StoredWave(LabelledArray):
     @property
     def dtype(self) -> np.dtype[Any]:
         return self._stored.dtype
+
+    @property
+    def grid_shape(self) -> tuple[int, ...]:
+        """The first dimensions of `shape`, which form the grid. Of a file that does not tell it: all but the last two."""
+        return self._grid.grid_shape
 
     @property
     def array_offset(self) -> int | None:
@@ -254,6 +262,9 @@ def open_wave(
             of the note that is not plain data is given as a text such as `<decimal.Decimal('1')>`.
         verify: Read the whole file, and compare each member with its CRC-32.
 
+    The scan file of a scan in progress (.npz.part) is opened, too: `written` then tells which frames have been written so far,
+    `read` gives the fill value for the others, and `to_dask`, `to_xarray` and pickles are refused. `follow` tells new frames.
+
     A note that cannot be read does not prevent opening: it is given as {}, and a warning is logged.
 
     Raises StorageOSError if the file cannot be opened or read; BadFileError if it is not an export, or is damaged;
@@ -268,6 +279,25 @@ def _open_again(path: str, identity: str, allow_pickle: bool) -> StoredWave:
 
 
 def _open_path(where: Path, allow_pickle: bool, verify: bool = False, identity: str | None = None) -> StoredWave:
+    try:
+        return _open_file(where, allow_pickle, verify, identity)
+    except BadFileError:  # a scan file that is a second name of its export opens, as that
+        if identity is not None or not is_scan_file(where.name) or not journal_path(where).exists():
+            raise
+    from .scan_wave import ScanWave  # imported here: it builds on this module
+
+    scan = ScanInProgress(where)
+    try:
+        wave = ScanWave(where, scan)
+        if verify:
+            wave.verify()
+        return wave
+    except BaseException:
+        scan.close()
+        raise
+
+
+def _open_file(where: Path, allow_pickle: bool, verify: bool, identity: str | None) -> StoredWave:
     file = open_export(where)
     try:
         with naming_the_file(where, file):
