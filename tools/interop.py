@@ -6,8 +6,8 @@
     python tools/interop.py --only h5py --only silx
 
 Each program reads, in a process of its own: an export, an export with missing frames, a scan in progress of another process, and
-an export of elements of each dtype. It has to return every value, bit for bit. Then the file must be what it was before. Exit code: 1
-if a program that is installed does not read what it should.
+an export of elements of each dtype. It has to return every value, bit for bit. Then the file must be what it was before. Exit
+code: 1 if a program that is installed does not read what it should.
 """
 
 from __future__ import annotations

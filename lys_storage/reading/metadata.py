@@ -101,8 +101,9 @@ def _note(archive: zipfile.ZipFile, path: Path, allow_pickle: bool) -> tuple[dic
     member = find_member(archive, "note")
     if member is None:
         return {}, None
+    check_member_size(member)
     try:
-        return decode_note_with_texts(archive.read(check_member_size(member)), allow_pickle)
+        return decode_note_with_texts(archive.read(member), allow_pickle)
     except BAD_FILE_ERRORS as error:
         what = f"note.npy cannot be read: {type(error).__name__}: {error}"
         # A new exception: the traceback of this one would keep the wave, and all that was read, in memory.

@@ -194,14 +194,15 @@ def may_be_just_begun(path: Path) -> bool:
     """Whether the process of an empty scan file may have died between the claim of its name and its first byte.
 
     The name must be one that a claim makes. The journal must have no frames, or be void. Without a journal the file may be
-    foreign: a browser makes an empty `.part` for each download. It is ours if it has a number and the lock file of the
-    folder is there.
+    foreign: a browser makes an empty `.part` for each download. It is ours if its own lock file is there, or if it has a number
+    and the lock file of the folder is there.
     """
     journal = journal_path(path)
     if not is_named_as_claimed(path):
         return False
     if not journal.exists():
-        return _NUMBERED_NAME.fullmatch(path.name) is not None and path.with_name(LOCK_NAME).exists()
+        is_numbered = _NUMBERED_NAME.fullmatch(path.name) is not None
+        return lock_path(path).exists() or (is_numbered and path.with_name(LOCK_NAME).exists())
     if journal.stat().st_size < _HEAD_BYTES or _is_void(journal):
         return True
     try:

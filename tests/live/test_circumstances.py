@@ -13,7 +13,8 @@ import pytest
 
 import lys_storage
 from lys_storage import BadFileError
-from lys_storage.disk import File, Lock
+from lys_storage.disk import Lock
+from lys_storage.disk import lock as lock_module
 from lys_storage.live import tracker as tracker_module
 from tests.helpers import interrupt, wait_until
 from tests.test_golden import SCANS, VERSIONS
@@ -42,7 +43,7 @@ def test_scans_of_earlier_versions(tmp_path: Path, version: Path, name: str) -> 
 
 
 def test_a_file_system_without_locks(tmp_path: Path, follow: Follow, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(File, "try_lock", lambda self, **options: Lock.UNSUPPORTED)
+    monkeypatch.setattr(lock_module, "_flock", lambda fd, path, **options: Lock.UNSUPPORTED)
     scan = lys_storage.create(tmp_path / "a.npz", (3, 2), "u2", grid_ndim=1)
     scan[1] = np.ones(2, "u2")
     follower = follow()
