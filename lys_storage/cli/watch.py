@@ -36,8 +36,8 @@ def watch(**asked: Any) -> None:
     "disk" is the free space; scans whose space was claimed when they were created need none of it. "full in" is shown if the
     running scans do not fit. Scans that end while they are watched stay in the table.
 
-    Every written frame survives the death of its process. Which frames survive a power cut is not shown: the files do not tell
-    when the writer has flushed them. By default a frame is flushed within a second.
+    Every written frame survives the death of its process. "safe" is how many survive a power cut, too: those of the last flush.
+    By default a frame is flushed within a second. In a scan that is written in order these are the first frames.
 
     --json prints one line for each look. Without a terminal the table is printed at each look. The scans are not disturbed.
 
@@ -121,7 +121,7 @@ def table_of(folder: Path, scans: list[WatchedScan]) -> Table:
     if not scans:
         notes = ["no scans in progress here"]
     table = Table(box=None, pad_edge=False, caption=Text("\n".join(notes)), caption_justify="left")
-    for title in ("state", "frames", "%", "rate", "left", "disk", "full in", "file"):
+    for title in ("state", "frames", "%", "safe", "rate", "left", "disk", "full in", "file"):
         table.add_column(title, justify="left" if title in ("state", "file") else "right", no_wrap=title != "file")
     for scan in scans:
         expected = scan.frames_expected
@@ -130,6 +130,7 @@ def table_of(folder: Path, scans: list[WatchedScan]) -> Table:
             scan.state,
             "" if expected is None else f"{scan.frames_written:,} of {expected:,}",
             "" if not expected else f"{100 * scan.frames_written / expected:.1f}",
+            "" if scan.durable_frames is None else f"{scan.durable_frames:,}",
             rate,
             "" if scan.left_s is None else seconds_text(scan.left_s),
             "" if scan.free_bytes is None or is_export(scan.path.name) else bytes_text(scan.free_bytes),
@@ -158,6 +159,7 @@ def _as_json(folder: Path, scans: list[WatchedScan]) -> dict[str, Any]:
                 dtype=scan.dtype or None,
                 frames_written=scan.frames_written,
                 frames_expected=scan.frames_expected,
+                durable_frames=scan.durable_frames,
                 size_bytes=scan.size_bytes,
                 message=scan.message or None,
                 error=scan.message if scan.state == "damaged" else None,

@@ -25,6 +25,7 @@ _RATE_S = 30.0
 class WatchedScan:
     """One scan. `path`: the scan file, then the export. `to_come_bytes`: what it still needs of the free space of its disk.
 
+    `durable_frames`: how many survive a power cut, as of the writer's last flush; None if its journal does not tell.
     `per_s`: frames per second, of the last 30 s; at the first look the mean since its beginning (`is_mean`). None: not known.
     `full_in_s`: when the disk is full, if all scans on it do not fit at their present rate; None if they do.
     """
@@ -36,6 +37,7 @@ class WatchedScan:
     dtype: str = ""
     frames_written: int = 0
     frames_expected: int | None = None
+    durable_frames: int | None = None
     frame_bytes: int = 0
     size_bytes: int = 0
     to_come_bytes: int = 0
@@ -103,10 +105,12 @@ def _note(scan: WatchedScan, tracker: Tracker) -> None:
     scan.shape, scan.dtype = source.shape, str(source.dtype)
     if not isinstance(source, ScanInProgress):
         scan.path, scan.per_s, scan.to_come_bytes = scan.path.with_name(source.path.name), None, 0
+        scan.durable_frames = scan.frames_written
         scan.frames_expected = tracker.grid.frames if tracker.grid is not None else None
         scan.size_bytes = source.path.stat().st_size
         return
     d = source.description
+    scan.durable_frames = source.journal.durable_frames
     scan.frames_expected, scan.frame_bytes = d.frames, d.frame_bytes
     stat = source.path.stat()
     scan.size_bytes, scan.device = stat.st_size, stat.st_dev

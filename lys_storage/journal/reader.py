@@ -15,7 +15,7 @@ from ..disk import File, FileCutError, range_crc32
 from ..errors import BadFileError
 from ..format import crc32
 from .frame_state import BLOCK_CHECKSUMMED, CHECKSUMMED, REWRITING, TABLE_STEP, WRITTEN, Numbers, States
-from .journal import _EPOCH_AT, FAILED_AT, WRITER_AT, read_newest_metadata
+from .journal import _EPOCH_AT, DURABLE_AT, FAILED_AT, WRITER_AT, read_newest_metadata
 from .layout import read_head
 from .writer_record import RECORD_BYTES, decode_writer_record
 
@@ -66,6 +66,12 @@ class JournalReader:
         """The epoch of the valid records of the redo log, and whether the last sync of the scan file failed: in one read."""
         raw = self.file.read_at(FAILED_AT[0] + 1 - _EPOCH_AT, _EPOCH_AT)
         return int.from_bytes(raw[:8], "little"), raw[-1:] != b"\0"
+
+    @property
+    def durable_frames(self) -> int | None:
+        """See Journal.durable_frames; None if an earlier version writes the journal, which does not tell."""
+        raw = self.file.read_at(8, DURABLE_AT)
+        return int.from_bytes(raw, "little") if self._layout.version > 2 else None
 
     @property
     def block_bytes(self) -> int:

@@ -138,6 +138,7 @@ def _reconciled(file: File, verify: bool, keep_doubtful: bool, force: bool, on_p
         file.set_size(
             max(file.size, layout_of(journal.description).array_end)
         )  # not before: what was cut off is missing
+        journal.durable_frames = journal.states.count_written()
         journal.sign(file)  # states and checksums are durable: after the death of a process they can be trusted
         for stale in (file.path, journal.path):
             remove_file(replacement_path(stale))  # a replacement that was not completed when the process died

@@ -24,6 +24,7 @@ def _refine_states(old: Journal, new: Journal, file: File) -> None:
     """
     new.epoch = old.epoch
     new.states.refine_from(old.states)
+    new.durable_frames = new.states.count_written()
     Checksummer(FrameTable(file, new)).checksum((0, new.description.frames))
 
 

@@ -187,12 +187,13 @@ class ScanStore:
             self.table.raise_if_forked()
             if self._closed:
                 raise ScanClosedError(f"scan {self.path} is closed")
-            position = self._rewriter.position
+            position, written = self._rewriter.position, self.table.frames_written
             self.checksum_dirty()
             self._syncer.take_failed_write_back()
             self._syncer.sync_file()
             self.journal.sync()
             self._syncer.end_flush()
+            self.journal.durable_frames = written
             self._rewriter.checkpoint(position)
 
     @property

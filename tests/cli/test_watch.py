@@ -53,7 +53,7 @@ def test_a_table_of_the_scans_in_progress(tmp_path: Path) -> None:
         result = invoke(tmp_path, "--once")
     assert (result.exit_code, result.stderr) == (0, "")
     head, running, interrupted = rows(result)
-    assert head == ["state", "frames", "%", "rate", "left", "disk", "full", "in", "file"]
+    assert head == ["state", "frames", "%", "safe", "rate", "left", "disk", "full", "in", "file"]
     assert (running[:5], running[-1]) == (["running", "1", "of", "1,000", "0.1"], "a.npz.part")
     assert running[5].startswith("~")
     assert (interrupted[:5], interrupted[-1]) == (
@@ -218,3 +218,26 @@ def test_the_rate_the_time_left_and_when_the_disk_is_full(monkeypatch: pytest.Mo
     watched._note_rate(scans[0], "2026-01-01T00:00:00+00:00")
     watched._note_rate(scans[0], "2026-01-01T00:00:00+00:00")
     assert (scans[0].per_s, scans[0].left_s) == (0, None)
+
+
+def test_the_frames_that_survive_a_power_cut_are_told(tmp_path: Path) -> None:
+    """Those of the last flush. Frames that came after it count with the next one, and all of them after a takeover."""
+    with lys_storage.create(tmp_path / "a.npz", (5, 2), "u1", grid_ndim=1, flush_interval_s=None) as scan:
+
+        def safe() -> int:
+            result = CliRunner().invoke(main, ["watch", str(tmp_path), "--once", "--json"])
+            durable: int = json.loads(result.stdout)["scans"][0]["durable_frames"]
+            return durable
+
+        assert safe() == 0
+        scan[0] = scan[1] = np.ones(2, "u1")
+        assert safe() == 0
+        scan.flush()
+        assert safe() == 2
+        scan[2] = np.ones(2, "u1")
+        scan[0] = np.ones(2, "u1")
+        assert safe() == 2
+        scan.suspend()
+    with lys_storage.resume(tmp_path / "a.npz", flush_interval_s=None) as scan:
+        assert safe() == 3
+        assert "safe" in CliRunner().invoke(main, ["watch", str(tmp_path), "--once"]).stdout
