@@ -30,6 +30,7 @@ from .errors import (
     UnsafeFileError,
 )
 from .export import FinalizeReport
+from .interop import register_lys_loader, unregister_lys_loader
 from .reading import StoredWave, StoredWaves, open_wave, open_waves
 from .recovery import Problem, Recovered, recover, resume, verify
 from .scan import Scan, create
@@ -71,7 +72,9 @@ __all__ = [
     "open_wave",
     "open_waves",
     "recover",
+    "register_lys_loader",
     "resume",
+    "unregister_lys_loader",
     "verify",
 ]
 

@@ -1,6 +1,6 @@
 """`DataStorage`, and the Qt binding that it uses. Importing this package loads Qt; BindingError if that is impossible.
 
-No other package but the demo imports Qt, and none imports lys.
+No other package but the demo imports Qt, and this one never imports lys.
 """
 
 from __future__ import annotations

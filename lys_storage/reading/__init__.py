@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from .elements import is_compressed, is_fortran, iterate_stored, read_stored
+from .labelled import LabelledArray
 from .missing import MissingFrames, missing_frames
 from .wave import StoredWave, open_wave
 from .waves import StoredWaves, open_waves
 from .zip_check import check_members
 
 __all__ = [
+    "LabelledArray",
     "MissingFrames",
     "StoredWave",
     "StoredWaves",

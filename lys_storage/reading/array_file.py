@@ -118,6 +118,17 @@ class ArrayFile:
         read = read_fortran_selection if member.order == "F" else read_selection
         return read(self.file, member.offset, member.shape, member.dtype, selection)
 
+    def load(self, advice: str) -> np.ndarray[Any, Any]:
+        """A new array of the whole: of a compressed one, too, only one is in memory. Errors as for StoredWave.data.
+
+        `advice`: what to do if it does not fit into memory.
+        """
+        member = self.member
+        ensure_it_fits(f"{self.path}: its array", member.shape, member.dtype, advice)
+        if member.offset is None and self._whole is None:
+            return self._load()
+        return self.read(...)
+
     def has_rows_to_stream(self) -> bool:
         """Whether rows() uses less memory than whole(), which would keep an array of more than 64 MiB."""
         member = self.member
@@ -221,13 +232,23 @@ def allocate(what: str, shape: tuple[int, ...], dtype: np.dtype[Any], order: Any
 
     `what` and `advice` are for the message. Linux gives out more memory than it has, and kills the process later.
     """
-    size = prod(shape) * dtype.itemsize
-    if fits_into_memory(size):
-        with suppress(MemoryError):  # the error below says what to do
-            return np.empty(shape, dtype, order)
+    ensure_it_fits(what, shape, dtype, advice)
+    with suppress(MemoryError):  # the error below says what to do
+        return np.empty(shape, dtype, order)
+    raise _too_large(what, shape, dtype, advice)
+
+
+def ensure_it_fits(what: str, shape: tuple[int, ...], dtype: np.dtype[Any], advice: str) -> None:
+    """Raise NotEnoughMemoryError if an array is larger than the memory that is available. `what`, `advice`: as for allocate."""
+    if not fits_into_memory(prod(shape) * dtype.itemsize):
+        raise _too_large(what, shape, dtype, advice)
+
+
+def _too_large(what: str, shape: tuple[int, ...], dtype: np.dtype[Any], advice: str) -> NotEnoughMemoryError:
     available = _available_memory()
     known = "" if available is None else f"; {available:,} bytes are available"
-    raise NotEnoughMemoryError(f"{what} of shape {shape} of {dtype} needs {size:,} bytes of memory{known}: {advice}")
+    size = prod(shape) * dtype.itemsize
+    return NotEnoughMemoryError(f"{what} of shape {shape} of {dtype} needs {size:,} bytes of memory{known}: {advice}")
 
 
 def _decompress(archive: zipfile.ZipFile, stored: ArrayMember, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

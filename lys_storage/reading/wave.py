@@ -159,6 +159,10 @@ class StoredWave(LabelledArray):
     def _as_array(self) -> np.ndarray[Any, Any]:
         return self.data
 
+    def _load(self, advice: str) -> np.ndarray[Any, Any]:
+        self._raise_if_closed()
+        return self._array.load(advice)
+
     def _raise_if_closed(self) -> None:
         if self._is_closed:
             raise ScanClosedError(f"{self.path} is closed; open it again with open_wave")
@@ -192,7 +196,11 @@ class StoredWave(LabelledArray):
 
     @property
     def _grid(self) -> Grid:
-        return Grid(self.shape, grid_ndim_of(self.info, self.shape))
+        return Grid(self.shape, self.grid_ndim)
+
+    @property
+    def grid_ndim(self) -> int:
+        return grid_ndim_of(self.info, self.shape)
 
     @property
     def is_complete(self) -> bool:
@@ -222,8 +230,7 @@ class StoredWave(LabelledArray):
         return self.info.get("format") == INFO_FORMAT
 
     def _frame_chunks(self) -> tuple[int, ...]:
-        grid_ndim = grid_ndim_of(self.info, self.shape)
-        return frame_chunks(self.shape, self.dtype.itemsize, grid_ndim, self._stored.order == "F")
+        return frame_chunks(self.shape, self.dtype.itemsize, self.grid_ndim, self._stored.order == "F")
 
     def __repr__(self) -> str:
         lines = [f"<StoredWave {self.path} {self.shape} {self.dtype}", *self._axes_in_short()]
