@@ -12,13 +12,14 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..disk import File, available_memory, read_fortran_selection, read_selection, version
+from ..disk import File, available_memory, read_block, read_fortran_selection, read_selection, version
 from ..errors import BadFileError, NotEnoughMemoryError, os_error
 from ..format import CHUNK_BYTES, MAX_NPY_HEADER, decode_npy_header, select
 from .forward import ForwardReader, read_forward
@@ -53,6 +54,30 @@ class ArrayMember:
     @property
     def size_bytes(self) -> int:
         return prod(self.shape) * self.dtype.itemsize
+
+    def place_of(self, index: Any) -> tuple[int, tuple[int, ...]] | None:
+        """(offset in the file, shape) of what an int, or a tuple of ints, selects. None: the general way has to tell.
+
+        A small frame would cost several times as much by the general way. None for any other index, for one that is negative or
+        out of range, and if the parts of the array are not contiguous in the file.
+        """
+        if type(index) is int:
+            index = (index,)
+        steps, offset = self.steps, self.offset
+        if steps is None or offset is None or type(index) is not tuple or len(index) > len(steps):
+            return None
+        for i, n, step in zip(index, self.shape, steps):  # noqa: B905  an index can be shorter
+            if type(i) is not int or not 0 <= i < n:
+                return None
+            offset += i * step
+        return offset, self.shape[len(index) :]
+
+    @cached_property
+    def steps(self) -> tuple[int, ...] | None:
+        """Bytes from one position to the next, for each dimension. None if parts of the array are not contiguous, or empty."""
+        if self.offset is None or self.order != "C" or not self.size_bytes:
+            return None
+        return tuple(prod(self.shape[k + 1 :]) * self.dtype.itemsize for k in range(len(self.shape)))
 
 
 class ArrayFile:
@@ -109,6 +134,9 @@ class ArrayFile:
     def read(self, index: Any) -> np.ndarray[Any, Any]:
         """A copy of the part that `index` selects. Errors as for StoredWave.read."""
         member = self.member
+        place = member.place_of(index)
+        if place is not None:
+            return read_block(self.file, *place, member.dtype)
         selection = select(index, member.shape, _ADVICE)
         if member.offset is None and self._whole is None and not fits_into_memory(member.size_bytes):
             with self.forward() as reader:

@@ -140,7 +140,9 @@ class StoredWave(LabelledArray):
 
     def __getitem__(self, index: Any) -> Any:
         """As `read`, but one element is a numpy scalar."""
-        return self.read(index)[()]
+        self._raise_if_closed()
+        result = self._array.read(index)
+        return result if result.ndim else result[()]
 
     def __iter__(self) -> Iterator[Any]:
         """`wave[0]`, `wave[1]`, ... along the first dimension.
