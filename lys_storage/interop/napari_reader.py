@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from .members import seems_an_export
 Layer = tuple[Any, dict[str, Any], str]
 _OF_A_STEP = 0.01
 """How far a point of a uniform axis may be from its place, in steps."""
+_MOST_CHUNKS = 10_000
+"""dask takes half a microsecond for each chunk of the array to show one frame: half a second for a million."""
+_MOST_BYTES = 64 << 20
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[Layer]] | None:
@@ -24,6 +28,8 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], lis
 
 def read(path: str | Sequence[str]) -> list[Layer]:
     """One layer: a dask array that reads a frame when it is shown, and how it is shown. A list: a new first axis of files.
+
+    Adjacent frames are merged, up to 64 MiB, if the array has more than 10,000 frames.
 
     `scale` and `translate` are those of the axes that are uniform; other axes count positions. `axis_labels` are the names of
     the dimensions. `metadata` has the note, and the axes and units as they are in the file (None: not given).
@@ -47,8 +53,19 @@ def read(path: str | Sequence[str]) -> list[Layer]:
             "axis_labels": list(wave.dims),
             "metadata": {"note": wave.note, "axes": _known_axes(wave), "units": wave.units, "paths": paths},
         }
-        frame = (-1,) * (wave.ndim - wave.grid_ndim)
-        return [(wave.to_dask((1,) * wave.grid_ndim + frame), attributes, "image")]
+        return [(wave.to_dask(_chunks(wave)), attributes, "image")]
+
+
+def _chunks(wave: LabelledArray) -> tuple[int, ...]:
+    """One frame, or as many adjacent ones that there are about _MOST_CHUNKS chunks."""
+    grid, frame = wave.shape[: wave.grid_ndim], wave.shape[wave.grid_ndim :]
+    frame_bytes = prod(frame) * wave.dtype.itemsize
+    merged = min(-(-prod(grid) // _MOST_CHUNKS), _MOST_BYTES // max(1, frame_bytes))
+    chunks: list[int] = []
+    for n in reversed(grid):
+        chunks.insert(0, max(1, min(n, merged)))
+        merged //= chunks[0]
+    return (*chunks, *frame)
 
 
 def _known_axes(wave: LabelledArray) -> list[np.ndarray[Any, Any] | None]:

@@ -123,6 +123,40 @@ def test_arrays_of_other_programs_are_shown(tmp_path: Path, save: Any, array: An
     assert data.chunksize == (*(min(n, 1) for n in array.shape[:-2]), *array.shape[-2:])
 
 
+@pytest.mark.parametrize(
+    ("shape", "grid_ndim", "chunks"),
+    [
+        pytest.param((100, 100, 2, 3), 2, (1, 1, 2, 3), id="10,000 frames"),
+        pytest.param((200, 100, 2, 3), 2, (1, 2, 2, 3), id="twice as many"),
+        pytest.param((100_000, 2, 3), 1, (10, 2, 3), id="one dimension"),
+        pytest.param((2000, 100, 2, 2), 2, (1, 20, 2, 2), id="a part of a row"),
+        pytest.param((100, 300, 2, 7, 1, 1), 4, (1, 21 // 7, 2, 7, 1, 1), id="several rows"),
+        pytest.param((4, 5), 0, (4, 5), id="no grid"),
+    ],
+)
+def test_frames_are_merged_if_there_are_very_many(
+    tmp_path: Path, shape: tuple[int, ...], grid_ndim: int, chunks: tuple[int, ...]
+) -> None:
+    """The whole graph is visited for each frame that is shown."""
+    with lys_storage.create(tmp_path / "a.npz", shape, "u1", grid_ndim=grid_ndim):
+        pass
+    data, _ = layer(str(tmp_path / "a.npz"))
+    assert data.chunksize == chunks
+    assert data.npartitions <= 20_000
+
+
+def test_merged_frames_have_at_most_64_mib(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from lys_storage.interop import napari_reader
+
+    monkeypatch.setattr(napari_reader, "_MOST_BYTES", 35)
+    monkeypatch.setattr(napari_reader, "_MOST_CHUNKS", 2)
+    with lys_storage.create(tmp_path / "a.npz", (100, 2, 5), "u1", grid_ndim=1):
+        pass
+    assert layer(str(tmp_path / "a.npz"))[0].chunksize == (3, 2, 5)
+    monkeypatch.setattr(napari_reader, "_MOST_BYTES", 9)
+    assert layer(str(tmp_path / "a.npz"))[0].chunksize == (1, 2, 5)
+
+
 def test_several_files_are_a_stack(tmp_path: Path, scan_file: Path) -> None:
     other = tmp_path / "other.npz"
     with lys_storage.create(other, (3, 4, 5, 6), "u2", grid_ndim=2, note={"sample": "x"}) as scan:
