@@ -181,15 +181,15 @@ def test_readers_that_are_not_installed_are_left_out_and_named(tmp_path: Path, m
 
 
 def test_each_worker_opens_each_file_once_and_the_mean_is_right(tmp_path: Path) -> None:
-    """Real workers, in processes of their own; one file in 4 chunks of 64 MiB, then three files."""
+    """Real workers, in processes of their own; one file in 16 chunks of 64 MiB, then three. A worker may get no chunk."""
     pytest.importorskip("distributed", reason="pip install distributed is needed")
-    paths = _cluster.hollow_exports(tmp_path, 3, 256 << 20)
+    paths = _cluster.hollow_exports(tmp_path, 3, 1 << 30)
     one = _cluster.run_in_a_cgroup(paths[:1], None)
-    assert (one["size_bytes"], one["chunks"]) == (256 << 20, 4)
-    assert set(one["opened"]) == {1}
+    assert (one["size_bytes"], one["chunks"]) == (1 << 30, 16)
+    assert max(one["opened"]) == 1
     assert one["graph_bytes"] < 10_000
     three = _cluster.run_in_a_cgroup(paths, None)
-    assert (three["size_bytes"], three["chunks"]) == (3 * 256 << 20, 12)
+    assert (three["size_bytes"], three["chunks"]) == (3 << 30, 48)
     assert max(three["opened"]) <= 3
 
 
@@ -255,5 +255,5 @@ def test_a_cluster_stays_in_a_cgroup_that_is_smaller_than_the_export(tmp_path: P
         pass
     (path,) = _cluster.hollow_exports(tmp_path, 1, 2 << 30)
     found = _cluster.run_in_a_cgroup([path], 1 << 30)
-    assert set(found["opened"]) == {1}
+    assert max(found["opened"]) == 1
     assert 0 < found["anon_bytes"] < 1 << 30
