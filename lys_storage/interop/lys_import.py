@@ -13,7 +13,7 @@ _DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
 
 
 def import_lys() -> Any:
-    """The package lys. Its first import makes a QApplication.
+    """The package lys. Its first import makes a QApplication, even if there is one: a program with windows imports lys first.
 
     Raises MissingExtraError if it is not installed, or if another package has its name; BindingError if Qt cannot be used.
     """
@@ -40,14 +40,9 @@ def _is_installed() -> bool:
 
 def _prepare_qt() -> None:
     """Raises BindingError instead of what Qt would do without a display: abort the process."""
-    from ..qt import QtCore, prepare_lys
+    from ..qt import prepare_lys
 
-    # An application that exists has a display already.
-    if (
-        sys.platform == "linux"
-        and QtCore.QCoreApplication.instance() is None
-        and not any(map(os.environ.get, _DISPLAYS))
-    ):
+    if sys.platform == "linux" and not any(map(os.environ.get, _DISPLAYS)):
         raise BindingError(
             "lys needs a display, and there is none: set QT_QPA_PLATFORM=offscreen in the environment to use lys without "
             "windows; to_dask() and read() need no display"

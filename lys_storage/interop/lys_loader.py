@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 from ..errors import LysStorageError, ScanShapeError
@@ -46,7 +47,7 @@ def register_lys_loader(*, above_bytes: float = DEFAULT_BYTES) -> None:
     Imports lys, which makes a QApplication. Raises ScanShapeError (a ValueError) if `above_bytes` is negative or no number,
     and what `StoredWave.to_lys` raises if lys cannot be imported.
     """
-    if isinstance(above_bytes, bool) or not isinstance(above_bytes, int | float) or not above_bytes >= 0:
+    if isinstance(above_bytes, bool) or not isinstance(above_bytes, Real) or not above_bytes >= 0:
         raise ScanShapeError(f"above_bytes is {above_bytes!r}, expected a number of bytes, at least 0")
     lys = import_lys()
     known = _registered(lys)
