@@ -140,7 +140,7 @@ def table_of(data: Data, played: Rounds, cold: bool, seed: int) -> Table:
     """Medians over the rounds; ratios with an interval of 95 %. RssAnon: the largest of all rounds, also of the other table."""
     words = f"{data.grid[0]}x{data.grid[1]} frames of {data.frame[0]}x{data.frame[1]} {data.dtype}"
     how = "cold" if cold else "warm"
-    title = f"{data.name}, {how}: {words}, {data.size_bytes >> 20} MiB; {len(played[cold])} rounds"
+    title = f"{data.name}, {how}: {words}, {data.size_bytes >> 20} MiB; rounds: {len(played[cold])}"
     table = Table(title=title, title_justify="left")
     table.add_column("reader", no_wrap=True)
     for name in ("first frame ms", "200 frames ms", "x memmap (95 %)", "mean ms", "RssAnon MiB"):
