@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dask.array import Array
+from dask.array.core import Array  # the class that lys knows; that of dask.array is another one if dask plans queries
 
 
 class FileArray(Array):  # type: ignore[misc, unused-ignore]  # mypy does not see dask

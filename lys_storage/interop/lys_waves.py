@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import MissingExtraError
 from .lys_import import import_lys
 
 if TYPE_CHECKING:
@@ -33,9 +34,14 @@ def as_lys_dask_wave(stored: LabelledArray, lazy: Any) -> Any:
 
 
 def as_file_array(lazy: Any) -> Any:
-    """`lazy` as a FileArray."""
-    from .file_array import FileArray  # imported here: it needs dask
+    """`lazy` as a FileArray. Raises MissingExtraError if dask is set to arrays that lys does not know."""
+    from .file_array import Array, FileArray  # imported here: it needs dask
 
+    if not isinstance(lazy, Array):
+        raise MissingExtraError(
+            "lys does not know the arrays that dask makes with its option array.query-planning: set it to False, or unset "
+            "DASK_ARRAY__QUERY_PLANNING in the environment"
+        )
     return FileArray(lazy.dask, lazy.name, lazy.chunks, meta=lazy._meta)
 
 

@@ -220,6 +220,25 @@ def test_the_array_of_a_file_stays_there_and_keeps_its_chunks(export: Path, monk
         assert_same_array((array + 1).persist().compute(), data + 1)
 
 
+def test_an_array_that_lys_does_not_know_is_an_error(export: Path, run_child: Callable[..., Finished]) -> None:
+    """Its `lys.DaskWave` would read all of it into memory."""
+    pytest.importorskip("dask.array._array_expr", reason="this dask has no option array.query-planning")
+    child = run_child(
+        """
+import os, sys
+os.environ["DASK_ARRAY__QUERY_PLANNING"] = "True"
+import lys_storage
+from lys_storage.interop.lys_waves import as_file_array
+try:
+    as_file_array(lys_storage.open_wave(sys.argv[1]).to_dask())
+except lys_storage.MissingExtraError as error:
+    print(error)
+""",
+        export,
+    )
+    assert (child.code, "array.query-planning: set it to False" in child.out) == (0, True), child.err
+
+
 # -- without lys --------------------------------------------------------------------------------------------------------
 
 
