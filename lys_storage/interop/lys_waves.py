@@ -35,9 +35,9 @@ def as_lys_dask_wave(stored: LabelledArray, lazy: Any) -> Any:
 
 def as_file_array(lazy: Any) -> Any:
     """`lazy` as a FileArray. Raises MissingExtraError if dask is set to arrays that lys does not know."""
-    from .file_array import Array, FileArray  # imported here: it needs dask
+    from .file_array import FileArray  # imported here: it needs dask
 
-    if not isinstance(lazy, Array):
+    if not isinstance(lazy, FileArray.__base__):
         raise MissingExtraError(
             "lys does not know the arrays that dask makes with its option array.query-planning: set it to False, or unset "
             "DASK_ARRAY__QUERY_PLANNING in the environment"

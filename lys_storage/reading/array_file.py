@@ -61,13 +61,17 @@ class ArrayMember:
         A small frame would cost several times as much by the general way. None for any other index, for one that is negative or
         out of range, and if the parts of the array are not contiguous in the file.
         """
-        if type(index) is int:
+        if type(index) is not tuple:
             index = (index,)
         steps, offset = self.steps, self.offset
-        if steps is None or offset is None or type(index) is not tuple or len(index) > len(steps):
+        if steps is None or offset is None or len(index) > len(steps):
             return None
         for i, n, step in zip(index, self.shape, steps):  # noqa: B905  an index can be shorter
-            if type(i) is not int or not 0 <= i < n:
+            if type(i) is not int:
+                if not isinstance(i, np.integer):
+                    return None
+                i = int(i)
+            if not 0 <= i < n:
                 return None
             offset += i * step
         return offset, self.shape[len(index) :]
