@@ -31,6 +31,7 @@ from .errors import (
     UnsafeFileError,
 )
 from .export import FinalizeReport
+from .interop import register_lys_loader, unregister_lys_loader
 from .live import Follower, Indices, follow
 from .reading import StoredWave, StoredWaves, open_wave, open_waves
 from .recovery import Problem, Recovered, recover, resume, verify
@@ -77,7 +78,9 @@ __all__ = [
     "open_wave",
     "open_waves",
     "recover",
+    "register_lys_loader",
     "resume",
+    "unregister_lys_loader",
     "verify",
 ]
 

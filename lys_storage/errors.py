@@ -90,7 +90,7 @@ class MissingExtraError(LysStorageError, ImportError):
 
 
 def install_command(extra: str) -> str:
-    """The command that installs an optional part of lys_storage: "qt", "lys", "plot", "dask", "xarray" or "lab"."""
+    """The command that installs an optional part of lys_storage: "qt", "lys", "plot", "dask", "xarray", "napari" or "lab"."""
     return f'pip install "lys_storage[{extra}]"'  # these quotes work in each shell
 
 

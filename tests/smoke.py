@@ -77,7 +77,7 @@ def try_scan() -> None:
     with lys_storage.open_wave("run/data_0.npz", verify=True) as wave:
         expect(wave.data.tolist(), frames.tolist())
         expect(wave.note["sample"], "TaS2")
-        for lazy, package in ((wave.to_dask, "dask"), (wave.to_xarray, "xarray")):
+        for lazy, package in ((wave.to_dask, "dask"), (wave.to_xarray, "xarray"), (wave.to_lys, "lys")):
             if not is_there(package):
                 try:
                     lazy()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .array_read import read_elements, read_fortran_selection, read_selection
+from .array_read import read_block, read_elements, read_fortran_selection, read_selection
 from .direct import FOLIO_BYTES
 from .file import ZEROS_BYTES, Buffer, File, Frame, preadv_is_native
 from .filesystem import Identity, version
@@ -66,6 +66,7 @@ __all__ = [
     "publish_new",
     "range_crc32",
     "rate_text",
+    "read_block",
     "read_elements",
     "read_fortran_selection",
     "read_pieces",

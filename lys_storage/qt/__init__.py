@@ -1,6 +1,6 @@
 """`DataStorage`, `Follower`, and the Qt binding that they use. Importing this package loads Qt, or raises BindingError.
 
-No other package but the demo imports Qt, and none imports lys.
+No other package but the demo imports Qt, and this one never imports lys.
 """
 
 from __future__ import annotations

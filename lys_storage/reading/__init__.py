@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .elements import is_compressed, is_fortran, iterate_stored, read_stored
+from .labelled import LabelledArray
 from .missing import MissingFrames, missing_frames
 from .scan_in_progress import ScanInProgress
 from .scan_wave import ScanWave, read_part
@@ -11,6 +12,7 @@ from .waves import StoredWaves, open_waves
 from .zip_check import check_members
 
 __all__ = [
+    "LabelledArray",
     "MissingFrames",
     "ScanInProgress",
     "ScanWave",

@@ -144,7 +144,9 @@ class StoredWave(LabelledArray):
 
     def __getitem__(self, index: Any) -> Any:
         """As `read`, but one element is a numpy scalar."""
-        return self.read(index)[()]
+        self._raise_if_closed()
+        result = self._array.read(index)
+        return result if result.ndim else result[()]
 
     def __iter__(self) -> Iterator[Any]:
         """`wave[0]`, `wave[1]`, ... along the first dimension.
@@ -162,6 +164,10 @@ class StoredWave(LabelledArray):
 
     def _as_array(self) -> np.ndarray[Any, Any]:
         return self.data
+
+    def _load(self, advice: str) -> np.ndarray[Any, Any]:
+        self._raise_if_closed()
+        return self._array.load(advice)
 
     def _raise_if_closed(self) -> None:
         if self._is_closed:
@@ -201,7 +207,11 @@ class StoredWave(LabelledArray):
 
     @property
     def _grid(self) -> Grid:
-        return Grid(self.shape, grid_ndim_of(self.info, self.shape))
+        return Grid(self.shape, self.grid_ndim)
+
+    @property
+    def grid_ndim(self) -> int:
+        return grid_ndim_of(self.info, self.shape)
 
     @property
     def is_complete(self) -> bool:
@@ -231,8 +241,7 @@ class StoredWave(LabelledArray):
         return self.info.get("format") == INFO_FORMAT
 
     def _frame_chunks(self) -> tuple[int, ...]:
-        grid_ndim = grid_ndim_of(self.info, self.shape)
-        return frame_chunks(self.shape, self.dtype.itemsize, grid_ndim, self._stored.order == "F")
+        return frame_chunks(self.shape, self.dtype.itemsize, self.grid_ndim, self._stored.order == "F")
 
     def __repr__(self) -> str:
         lines = [f"<StoredWave {self.path} {self.shape} {self.dtype}", *self._axes_in_short()]
