@@ -38,10 +38,13 @@ def test_the_core_is_five_packages_and_lab_is_the_three_extras() -> None:
     """lys, Qt and matplotlib are extras. lys requires numpy < 2, which conflicts with most other packages."""
     extras = PYPROJECT["project"]["optional-dependencies"]
     assert names(PYPROJECT["project"]["dependencies"]) == {"numpy", "isal", "filelock", "click", "rich"}
-    assert {extra: names(extras[extra]) for extra in ("qt", "lys", "plot", "dask", "xarray", "napari", "lab")} == {
+    assert {
+        extra: names(extras[extra]) for extra in ("qt", "lys", "plot", "hdf5", "dask", "xarray", "napari", "lab")
+    } == {
         "qt": {"qtpy", "PyQt6"},
         "lys": {"lys-python"},
         "plot": {"matplotlib"},
+        "hdf5": {"h5py"},
         "dask": {"dask[array]"},
         "xarray": {"xarray"},
         "napari": {"napari", "lys_storage[dask]"},
@@ -52,7 +55,7 @@ def test_the_core_is_five_packages_and_lab_is_the_three_extras() -> None:
 
 def test_the_tools_of_development_are_groups_and_no_extras() -> None:
     """A group that names lys_storage would be resolved from the registry, where the name belongs to another package."""
-    extras = {"qt", "lys", "plot", "dask", "xarray", "napari", "lab", "test"}
+    extras = {"qt", "lys", "plot", "hdf5", "dask", "xarray", "napari", "lab", "test"}
     assert set(PYPROJECT["project"]["optional-dependencies"]) == extras
     assert set(PYPROJECT["dependency-groups"]) == {"dev", "bench"}
     assert all("lys_storage" not in line for group in PYPROJECT["dependency-groups"].values() for line in group)

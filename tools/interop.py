@@ -37,7 +37,7 @@ READERS: dict[str, tuple[str, str]] = {
     "h5py": ("h5py", "import h5py; data = h5py.File(path, 'r')['/entry/data/data'][...]"),
     "h5netcdf": (
         "h5netcdf",
-        "import h5netcdf; data = h5netcdf.File(path, 'r', phony_dims='sort')['/entry/data'].variables['data'][...]",
+        "import h5netcdf; file = h5netcdf.File(path, 'r', phony_dims='sort'); data = file['/entry/data/data'][...]",
     ),
     "netCDF4": ("netCDF4", "import netCDF4; data = netCDF4.Dataset(path)['/entry/data/data'][...].data"),
     "xarray, engine h5netcdf": (
@@ -47,7 +47,10 @@ READERS: dict[str, tuple[str, str]] = {
     ),
     "PyTables": ("tables", "import tables; data = tables.open_file(path, 'r').root.entry.data.data[...]"),
     "pyfive": ("pyfive", "import pyfive; data = pyfive.File(path)['/entry/data/data'][...]"),
-    "nexusformat": ("nexusformat", "from nexusformat.nexus import nxload; data = nxload(path).entry.data.nxsignal.nxvalue"),
+    "nexusformat": (
+        "nexusformat",
+        "from nexusformat.nexus import nxload; data = nxload(path).entry.data.nxsignal.nxvalue",
+    ),
     "silx": ("silx", "import silx.io; data = silx.io.open(path)['/entry/data/data'][...]"),
     "HyperSpy (RosettaSciIO)": (
         "rosettasciio",
@@ -62,8 +65,8 @@ READERS: dict[str, tuple[str, str]] = {
     ),
     "tiled": (
         "tiled",
-        "from tiled.adapters.hdf5 import HDF5Adapter; import h5py\n"
-        "data = HDF5Adapter(h5py.File(path, 'r'))['entry']['data']['data'].read()",
+        "from tiled.adapters.hdf5 import HDF5Adapter\n"
+        "data = HDF5Adapter.from_uris(f'file://localhost{path}')['entry']['data']['data'].read()",
     ),
     "numpy": ("numpy", "import numpy; data = numpy.load(path)['data']"),
     "xarray": ("xarray", "import xarray; data = xarray.open_dataset(path, decode_cf=False).data.values"),
@@ -72,6 +75,8 @@ READERS: dict[str, tuple[str, str]] = {
 }
 """For each program: its distributions, and code that sets `data` to the array of the file `path`."""
 _ZIP_READERS = ("numpy", "xarray", "lys")
+KNOWN = {"pyfive": "it ignores the base address in the superblock, and gives other bytes of the file"}
+"""Programs that do not read the files, and why."""
 
 
 def content(dtype: str) -> np.ndarray:
@@ -81,10 +86,17 @@ def content(dtype: str) -> np.ndarray:
 def make_files(folder: Path) -> lys_storage.Scan:
     """All files, and the scan in progress among them, which holds all frames."""
     axes = [np.linspace(0, 1, SHAPE[0]), None, None, np.arange(SHAPE[3])]
-    options = {"axes": axes, "axis_names": ["delay", "x", None, None], "units": ["ps", "mm", None, None], "grid_ndim": 2}
+    options = {
+        "axes": axes,
+        "axis_names": ["delay", "x", None, None],
+        "units": ["ps", "mm", None, None],
+        "grid_ndim": 2,
+    }
     whole = content("u2")
     for name, rows in (("export", SHAPE[0]), ("missing", SHAPE[0] - 1)):
-        with lys_storage.create(folder / f"{name}.npz", SHAPE, "u2", fill_value=0, note={"sample": "TaS2"}, **options) as scan:
+        with lys_storage.create(
+            folder / f"{name}.npz", SHAPE, "u2", fill_value=0, note={"sample": "TaS2"}, **options
+        ) as scan:
             scan[:rows] = whole[:rows]
     for dtype in DTYPES:
         with lys_storage.create(folder / f"of_{dtype.replace('>', 'big_')}.npz", SHAPE, dtype, **options) as scan:
@@ -99,8 +111,9 @@ def read(code: str, path: Path, folder: Path) -> tuple[np.ndarray | None, str]:
     """The array that a program gives, and why it gives none."""
     out = folder / "out.npy"
     out.unlink(missing_ok=True)
-    program = f"import sys; sys.path.insert(0, {str(Path(lys_storage.__file__).parents[1])!r}); path = sys.argv[1]\n{code}\n" + (
-        "import numpy as np; np.save(sys.argv[2], np.asarray(data))"
+    program = (
+        f"import sys; sys.path.insert(0, {str(Path(lys_storage.__file__).parents[1])!r}); path = sys.argv[1]\n{code}\n"
+        + ("import numpy as np; np.save(sys.argv[2], np.asarray(data))")
     )
     command = [sys.executable, "-c", program, str(path), str(out)]
     environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
@@ -175,7 +188,11 @@ def main(only: tuple[str, ...], markdown: bool) -> None:
                 continue
             cells = row(reader, folder)
             rows.append([reader, version, *cells])
-            failed += [reader] * any(text not in ("yes", "-") and not text.startswith("all") for text in cells)
+            is_read = all(text in ("yes", "-") or text.startswith("all") for text in cells)
+            if is_read == (reader in KNOWN):
+                failed.append(reader)
+            elif reader in KNOWN:
+                rows[-1][2:] = [f"NO: {KNOWN[reader]}", "NO", "NO", ""]
         running.close()
     for one in rows:
         table.add_row(*one)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import UnsafeFileError
-from ..format import Axes, axes_in_words, is_scan_file
-from ..reading import is_fortran, open_wave
+from ..format import Axes, axes_in_words, has_hdf5_type, is_scan_file
+from ..reading import StoredWave, is_fortran, open_wave
 from ..recovery import FOREIGN, Entry, details_of
 from .opening import ways_to_open
 from .output import printable
@@ -35,10 +35,20 @@ def facts_of(entry: Entry) -> dict[str, Any]:
             if entry.state == FOREIGN:
                 return opening
             facts = _facts_of_axes(wave.stored_axes, wave.shape, wave.axis_names, wave.units)
-            facts["note"] = wave.note
+            facts |= {"note": wave.note, "hdf5": _hdf5_in_words(wave)}
             return facts | {name: wave.info[name] for name in _OF_EXPORT if name in wave.info} | opening
     except UnsafeFileError as error:
         return {} if entry.state == FOREIGN else {"note": str(error)}
+
+
+def _hdf5_in_words(wave: StoredWave) -> str | None:
+    """None for a file that another program, or an earlier version, has written."""
+    if wave.is_hdf5:
+        return "yes"
+    if "head_crc32" not in wave.info:
+        return None
+    has_type = has_hdf5_type(wave.shape, wave.dtype)
+    return "no: it was created with hdf5=False" if has_type else f"no: HDF5 has no simple type for {wave.dtype}"
 
 
 def _facts_of_axes(

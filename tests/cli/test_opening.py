@@ -123,6 +123,18 @@ def test_h5py_opens_it(tmp_path: Path) -> None:
     for name, dtype in (("a", "u2"), ("b", "U3")):
         with lys_storage.create(tmp_path / f"{name}.npz", (3, 4), dtype) as scan:
             scan[...] = some((3, 4), dtype)
+    with lys_storage.create(tmp_path / "d.npz", (3, 4), "u2", hdf5=False):
+        pass
     np.savez(tmp_path / "c.npz", data=some((3, 4), "f8"))
+    words = {
+        name: json.loads(CliRunner().invoke(main, ["info", "--json", str(tmp_path / f"{name}.npz")]).stdout).get("hdf5")
+        for name in "abcd"
+    }
+    assert words == {
+        "a": "yes",
+        "b": "no: HDF5 has no simple type for <U3",
+        "c": None,
+        "d": "no: it was created with hdf5=False",
+    }
     assert np.array_equal(eval(ways_of(tmp_path / "a.npz")["h5py"], {"h5py": h5py}), some((3, 4), "u2"))
     assert ["h5py" in ways_of(tmp_path / f"{name}.npz") for name in "bc"] == [False, False]
