@@ -8,10 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ._version import VERSION
+from .conversion import Converted, Linked, convert, link
 from .errors import (
     AxisLengthError,
     BadFileError,
     BindingError,
+    ConversionError,
     CoordinateError,
     DiskFullError,
     FrameIndexError,
@@ -30,6 +32,7 @@ from .errors import (
     UnsafeFileError,
 )
 from .export import FinalizeReport
+from .inventory import Catalog, Cataloged, catalog
 from .reading import StoredWave, StoredWaves, open_wave, open_waves
 from .recovery import Problem, Recovered, recover, resume, verify
 from .scan import Scan, create
@@ -44,12 +47,17 @@ __all__ = [
     "AxisLengthError",
     "BadFileError",
     "BindingError",
+    "Catalog",
+    "Cataloged",
+    "ConversionError",
+    "Converted",
     "CoordinateError",
     "DiskFullError",
     "FinalizeReport",
     "FrameIndexError",
     "FrameShapeError",
     "FrameTypeError",
+    "Linked",
     "LysStorageError",
     "MissingExtraError",
     "MissingFrameError",
@@ -67,7 +75,10 @@ __all__ = [
     "StoredWaves",
     "UnsafeFileError",
     "__version__",
+    "catalog",
+    "convert",
     "create",
+    "link",
     "open_wave",
     "open_waves",
     "recover",

@@ -289,7 +289,7 @@ def _open(where: Path, file: File, allow_pickle: bool, identity: str | None) -> 
         if INFO_MEMBER in archive.namelist():
             info = json.loads(archive.read(check_member_size(archive.getinfo(INFO_MEMBER))))
             wave.info = info if isinstance(info, dict) else {}
-            _check_header(file, wave)
+            check_header(file, wave._stored, wave.info)
     return wave
 
 
@@ -304,14 +304,13 @@ def _read_note(wave: StoredWave, archive: zipfile.ZipFile, member: zipfile.ZipIn
         log.warning("%s: %s; the note is given as empty, the data are not affected", wave.path, wave.note_error)
 
 
-def _check_header(file: File, wave: StoredWave) -> None:
+def check_header(file: File, stored: ArrayMember, info: dict[str, Any]) -> None:
     """Raise BadFileError if the .npy header has changed: a flipped bit can turn "<f8" into ">f8".
 
     This reads no data: the CRC-32 of the member follows from that of the header and that of the array, which
-    `acquisition.json` holds.
+    `acquisition.json`, whose content is `info`, holds.
     """
-    stored = wave._stored
-    array_crc, offset, size = wave.info.get("array_crc32"), stored.offset, stored.size_bytes
+    array_crc, offset, size = info.get("array_crc32"), stored.offset, stored.size_bytes
     if type(array_crc) is not int or offset is None or size == 0:
         return
     header = file.read_at(stored.header_size, offset - stored.header_size)

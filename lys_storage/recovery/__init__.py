@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .find import Found, Kind, walk
 from .listing import list_scans
 from .looking import Entry, ScanDetails, details_of, find_named, look_at, scan_state
 from .recognition import DAMAGED, FINALIZED, FOREIGN, INTERRUPTED, NOT_READABLE, RUNNING, UNKNOWN, describe, with_path
@@ -18,6 +19,8 @@ __all__ = [
     "RUNNING",
     "UNKNOWN",
     "Entry",
+    "Found",
+    "Kind",
     "Problem",
     "Recovered",
     "ScanDetails",
@@ -35,5 +38,6 @@ __all__ = [
     "scan_state",
     "verify",
     "verify_each",
+    "walk",
     "with_path",
 ]
