@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import ConversionError, MissingExtraError, install_command
 from .elements import Array, Elements, as_they_are, encoded_texts, times
 from .given import Given
+from .stream import output_stream
 
 _BLOCK, _CHUNK = 8 << 20, 1 << 20
 """Bytes. HDF5 caches chunks up to 1 MiB by default."""
@@ -34,7 +35,7 @@ def write_hdf5(path: Path, given: Given, compress: bool) -> None:
     if len(given.shape) > _MOST_DIMENSIONS:
         raise ConversionError(f"an HDF5 dataset has at most {_MOST_DIMENSIONS} dimensions, not {len(given.shape)}")
     elements, stored = hdf5_elements(h5py, given.dtype)
-    with h5py.File(path, "x", libver=("earliest", "v110")) as file:
+    with output_stream(path) as stream, h5py.File(stream, "w", libver=("earliest", "v110")) as file:
         data = begin_nexus(file, given, note=given.note)
         block = given.block(_CHUNK)
         options: dict[str, Any] = {}
@@ -46,7 +47,7 @@ def write_hdf5(path: Path, given: Given, compress: bool) -> None:
         add_written(data, given.written, given.missing)
         for k, name in enumerate(given.names):
             array.dims[k].label = name
-        for box, part in given.blocks(_CHUNK if options else _BLOCK):
+        for box, part in stream.until_failure(given.blocks(_CHUNK if options else _BLOCK)):
             array[box or ()] = elements.convert(part)
 
 

@@ -30,6 +30,7 @@ from .hdf5 import add_axes, add_written, begin_nexus, import_h5py
 from .output import check_target, make_read_only, written_in_one_step
 from .parts import DATASET, Part, common, ensure_alike, read_part, stacked_written
 from .plain import valid_names
+from .stream import output_stream
 
 _SUFFIXES = (".nxs", ".h5", ".hdf5")
 _MOST_EXTERNAL = 2500
@@ -87,7 +88,8 @@ def link(
     missing = 0 if written is None else int(written.size - np.count_nonzero(written))
     with (
         written_in_one_step(target, overwrite=overwrite) as beside,
-        h5py.File(beside, "x", libver=("earliest", "v110")) as file,
+        output_stream(beside) as stream,
+        h5py.File(stream, "w", libver=("earliest", "v110")) as file,
     ):
         data = begin_nexus(file, None, note=_note(shared.notes))
         array = (_create_virtual if way == "virtual" else _create_external)(h5py, data, parts, target)

@@ -6,7 +6,6 @@ attribute `dtype`, "bool".
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from ..errors import ConversionError, MissingExtraError, install_command
 from .elements import NOT_A_TIME, Elements, as_they_are, cast_to, plain_texts, times
 from .given import Given
+from .stream import output_stream
 
 _BLOCK, _CHUNK = 8 << 20, 1 << 20
 _MOST_OF_AN_ATTRIBUTE = 60_000
@@ -33,7 +33,7 @@ def write_netcdf(path: Path, given: Given, compress: bool) -> None:
         raise ConversionError(f"a netCDF-4 variable has at most {_MOST_DIMENSIONS} dimensions, not {len(given.shape)}")
     elements = netcdf_elements(given.dtype)
     text = h5py.string_dtype()
-    with h5netcdf.File(os.fspath(path), "w") as file:
+    with output_stream(path) as stream, h5netcdf.File(stream, "w") as file:
         file.dimensions = dict(zip(given.names, given.shape, strict=True))
         options: dict[str, Any] = {}
         if compress and given.shape:
@@ -55,7 +55,7 @@ def write_netcdf(path: Path, given: Given, compress: bool) -> None:
                 given.warn(f"the {name} is left out: its {len(value):,} bytes do not fit into an attribute")
             elif value is not None:
                 file.attrs[name] = value
-        for box, part in given.blocks(_CHUNK if options else _BLOCK):
+        for box, part in stream.until_failure(given.blocks(_CHUNK if options else _BLOCK)):
             data[box or ...] = elements.convert(part)
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -22,8 +21,6 @@ from pathlib import Path
 from ..disk import File, publish_new, remove_file, replace_file, sync_folder
 from ..errors import ConversionError, LysStorageError, NameTakenError, StorageOSError, os_error
 
-_ERRNO = re.compile(r"\berrno = (\d+)")
-"""In the texts of HDF5."""
 _ZARR = ("zarr.json", ".zgroup", ".zarray")
 
 
@@ -36,7 +33,7 @@ def written_in_one_step(out: Path, *, overwrite: bool) -> Iterator[Path]:
     check_target(out, overwrite=overwrite)
     beside = out.with_name(f".{secrets.token_hex(8)}.convert.tmp")
     try:
-        with naming_the_target(out):
+        with naming_the_target(out, beside):
             yield beside
         _sync(beside)
         _publish(beside, out, overwrite)
@@ -58,19 +55,19 @@ def check_target(out: Path, *, overwrite: bool) -> None:
 
 
 @contextmanager
-def naming_the_target(out: Path) -> Iterator[None]:
-    """Raise what a package that writes a format raises as a StorageOSError or a ConversionError that names `out`."""
+def naming_the_target(out: Path, beside: Path) -> Iterator[None]:
+    """Raise an error of a write, or of a package that writes a format, as an error of this package that names `out`."""
     try:
         yield
+    except StorageOSError as error:
+        if not str(error.filename or "").startswith(os.fspath(beside)):
+            raise
+        raise os_error("write", out, OSError(error.errno, os.strerror(error.errno or 0))) from error
     except (LysStorageError, MemoryError):
         raise
     except Exception as error:
-        found = _ERRNO.search(str(error))
-        code = int(found[1]) if found else error.errno if isinstance(error, OSError) else None
-        if code is not None:
-            raise os_error("write", out, OSError(code, os.strerror(code))) from error
         if isinstance(error, OSError):
-            raise StorageOSError(errno.EIO, f"write: {error}", os.fspath(out)) from error
+            raise os_error("write", out, OSError(error.errno or errno.EIO, str(error))) from error
         raise ConversionError(f"{out} cannot be written: {type(error).__name__}: {error}") from error
 
 

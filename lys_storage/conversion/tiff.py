@@ -8,6 +8,7 @@ ImageJ: https://imagej.net/ij/developer/source/ij/io/FileSaver.java.html
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterator
 from math import isfinite, prod
 from pathlib import Path
@@ -20,6 +21,7 @@ from ..format import CHUNK_BYTES
 from .elements import Array, Elements, cast_to
 from .given import Given
 from .plain import note_as_json
+from .stream import output_stream
 
 _BLOCK = 8 << 20
 _MOST_POINTS = 10_000
@@ -42,9 +44,10 @@ def write_tiff(path: Path, given: Given, compress: bool) -> None:
     across, down = _step(given, -1), _step(given, -2)
     if across and down:
         options = {"resolution": (1 / across, 1 / down), "resolutionunit": 1}
-    with tifffile.TiffWriter(path, bigtiff=True, byteorder="<") as file:
+    with output_stream(path) as stream, tifffile.TiffWriter(stream, bigtiff=True, byteorder="<") as file:
+        whole = stream.until_failure(_pages(given, (height, width)))
         file.write(
-            (elements.convert(page) for page in _pages(given, (height, width))),
+            map(elements.convert, whole),  # not the generator itself, which tifffile would close after the last page
             shape=(pages, height, width),
             dtype=elements.dtype,
             photometric="minisblack",
@@ -55,6 +58,7 @@ def write_tiff(path: Path, given: Given, compress: bool) -> None:
             compression="zlib" if compress else None,
             **options,
         )
+        deque(whole, maxlen=0)  # to its end, where the checksum is compared
 
 
 def _elements(dtype: np.dtype[Any]) -> Elements:

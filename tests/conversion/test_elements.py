@@ -67,7 +67,7 @@ def as_stored(data: np.ndarray[Any, Any], suffix: str) -> np.ndarray[Any, Any]:
     if data.dtype == np.float16 and suffix in (".nc", ".tif"):
         return data.astype("f4")
     if kind in "mM":
-        unit, count = np.datetime_data(data.dtype)
+        unit, _ = np.datetime_data(data.dtype)
         unit = {"M": "D"}.get(unit, unit)
         return data.astype(f"{kind}8[{unit}]").view("i8")
     if kind == "U":
