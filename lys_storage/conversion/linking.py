@@ -28,11 +28,10 @@ from ..format import check_axes, check_axis_names
 from .given import TAKEN
 from .hdf5 import add_axes, add_written, begin_nexus, import_h5py
 from .output import check_target, make_read_only, written_in_one_step
-from .parts import DATASET, Part, common, ensure_alike, read_part, stacked_written
+from .parts import DATASET, HDF5_SUFFIXES, Part, common, ensure_alike, read_part, stacked_written
 from .plain import valid_names
 from .stream import output_stream
 
-_SUFFIXES = (".nxs", ".h5", ".hdf5")
 _MOST_EXTERNAL = 2500
 """Files. HDF5 keeps the list of external files in a message of at most 64 KiB."""
 _MOST_DIMENSIONS = 32
@@ -76,8 +75,8 @@ def link(
     """
     h5py = import_h5py()
     target = user_path(out)
-    if target.suffix.lower() not in _SUFFIXES:
-        raise ConversionError(f"{target} has the suffix {target.suffix!r}, expected one of {', '.join(_SUFFIXES)}")
+    if target.suffix.lower() not in HDF5_SUFFIXES:
+        raise ConversionError(f"{target} has the suffix {target.suffix!r}, expected one of {', '.join(HDF5_SUFFIXES)}")
     check_target(target, overwrite=overwrite)
     parts = _read(h5py, paths, target, on_progress)
     (points,) = check_axes([axis], (len(parts),))

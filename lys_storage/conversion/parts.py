@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from ..errors import BadFileError, ConversionError, os_error
-from ..format import is_export
 from ..reading import is_fortran
 from .elements import Array
 from .given import Given, open_given
@@ -20,6 +19,7 @@ from .hdf5 import hdf5_elements
 from .plain import note_as_json
 
 DATASET = "/entry/data/data"
+HDF5_SUFFIXES = (".nxs", ".h5", ".hdf5")
 _AXES = "/entry/data"
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -57,14 +57,14 @@ class Common:
 
 def read_part(h5py: Any, path: Path) -> Part:
     """Read what the file at `path` is. Raises as open_wave, or BadFileError if it is neither an export nor HDF5."""
-    if is_export(path.name) or not path.exists():
+    if path.suffix.lower() not in HDF5_SUFFIXES or not path.exists():
         given = open_given(path)
         try:
             return _of_export(h5py, path, given)
         finally:
             given.wave.close()
     if not _has_hdf5(h5py, path):
-        raise BadFileError(f"{path} is neither an export (.npz) nor an HDF5 file with the dataset {DATASET}")
+        raise BadFileError(f"{path} is not an HDF5 file with the dataset {DATASET}")
     return _of_hdf5(h5py, path)
 
 
