@@ -33,7 +33,11 @@ def write_netcdf(path: Path, given: Given, compress: bool) -> None:
         raise ConversionError(f"a netCDF-4 variable has at most {_MOST_DIMENSIONS} dimensions, not {len(given.shape)}")
     elements = netcdf_elements(given.dtype)
     text = h5py.string_dtype()
-    with output_stream(path) as stream, h5netcdf.File(stream, "w") as file:
+    with (
+        output_stream(path) as stream,
+        h5py.File(stream, "w", track_order=True) as whole,  # closed also if the next line is interrupted
+        h5netcdf.File(whole, "w") as file,
+    ):
         file.dimensions = dict(zip(given.names, given.shape, strict=True))
         options: dict[str, Any] = {}
         if compress and given.shape:

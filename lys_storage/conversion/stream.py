@@ -7,23 +7,25 @@ therefore kept, and raised after the library has closed the file, which is remov
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..disk import File
-from ..errors import LysStorageError
 
 T = TypeVar("T")
 
 
 class OutputStream(io.RawIOBase):
-    """A new file at `path`. `failure`: the first error of a write, or None."""
+    """A new file at `path`, for one library. Its methods raise nothing, also after close(): HDF5 can call them later.
+
+    `failure`: the first error, or the interrupt that came while a method ran; None if there was none.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._file, self._at = File.create(path), 0
-        self.failure: LysStorageError | None = None
+        self._file, self._at, self._size = File.create(path), 0, 0
+        self.failure: BaseException | None = None
 
     def readable(self) -> bool:
         return True
@@ -35,39 +37,43 @@ class OutputStream(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        count = self._file.read_into(memoryview(buffer).cast("B"), self._at)
-        self._at += count
-        return count
+        view = memoryview(buffer).cast("B")
+        count: int | None = self._attempt(lambda: self._file.read_into(view, self._at))
+        self._at += count or 0
+        return count or 0
 
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
         self._attempt(lambda: self._file.write_at(view, self._at))
         self._at += len(view)
+        self._size = max(self._size, self._at)
         return len(view)
 
     def truncate(self, size: int | None = None) -> int:
-        size = self._at if size is None else size
-        self._attempt(lambda: self._file.set_size(size))
-        return size
+        self._size = self._at if size is None else size
+        self._attempt(lambda: self._file.set_size(self._size))
+        return self._size
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + (0, self._at, self._file.size)[whence]
+        self._at = offset + (0, self._at, self._size)[whence]
         return self._at
 
     def tell(self) -> int:
         return self._at
 
-    def close(self) -> None:
-        if not self.closed:
-            super().close()
-            self._file.close()
+    def flush(self) -> None:
+        """Nothing is buffered."""
 
-    def _attempt(self, deed: Any) -> None:
+    def close(self) -> None:
+        self._file.close()
+
+    def _attempt(self, deed: Callable[[], T]) -> T | None:
         if self.failure is None:
             try:
-                deed()
-            except LysStorageError as error:
+                return deed()
+            except BaseException as error:
                 self.failure = error
+        return None
 
     def raise_failure(self) -> None:
         if self.failure is not None:
@@ -90,6 +96,6 @@ def output_stream(path: Path) -> Iterator[OutputStream]:
         finally:
             stream.close()
     except Exception:
-        stream.raise_failure()
+        stream.raise_failure()  # the cause of what the library raised
         raise
     stream.raise_failure()

@@ -412,6 +412,54 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path, suffix: str, start_child: Callabl
     assert only(tmp_path, "a.npz")
 
 
+INTERRUPTED = """
+import gc, os, sys
+import lys_storage
+from lys_storage.conversion.stream import OutputStream
+
+calls, stop_at = 0, 0
+
+def interrupted(name):
+    real = getattr(OutputStream, name)
+    def method(self, *args):
+        global calls
+        calls += 1
+        if calls == stop_at:
+            raise KeyboardInterrupt
+        return real(self, *args)
+    setattr(OutputStream, name, method)
+
+for name in ("write", "readinto", "seek", "truncate", "tell"):
+    interrupted(name)
+out = sys.argv[1]
+for stop_at in range(1, 300):
+    calls = 0
+    try:
+        lys_storage.convert("a.npz", out)
+        break
+    except KeyboardInterrupt:
+        gc.collect()
+    if os.path.exists(out) or any("tmp" in name for name in os.listdir()):
+        print("left:", stop_at, os.listdir())
+if sys.platform == "linux":
+    names = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+    print("open:", [name for name in names if "convert.tmp" in name])
+print("done", stop_at > 10, os.path.exists(out))
+"""
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".nc", ".tif"])
+def test_ctrl_c_as_a_library_calls_the_stream_crashes_nothing(
+    tmp_path: Path, suffix: str, run_child: Callable[..., Any]
+) -> None:
+    """HDF5 writes again when the process ends, if it could not close a file: that has crashed it."""
+    need(suffix)
+    np.savez(tmp_path / "a.npz", data=some((3, 4, 5), "u2"))
+    child = run_child(INTERRUPTED, f"b{suffix}")
+    assert (child.code, child.out.replace("open: []\n", "")) == (0, "done True True\n"), child.err
+    assert np.array_equal(array_in(tmp_path / f"b{suffix}"), some((3, 4, 5), "u2"))
+
+
 def test_every_format_has_a_writer_and_a_line_in_the_help() -> None:
     from click.testing import CliRunner
 
