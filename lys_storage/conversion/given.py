@@ -62,6 +62,11 @@ class Given:
         return 0 if self.written is None else int(self.written.size - np.count_nonzero(self.written))
 
     @property
+    def about_frames(self) -> dict[str, Any]:
+        """An attribute of the array: how many frames are missing, if the file tells that."""
+        return {"frames_missing": self.missing} if self.is_ours else {}
+
+    @property
     def note(self) -> str:
         return note_as_json(self.wave.note)
 

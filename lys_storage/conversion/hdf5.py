@@ -18,7 +18,7 @@ from .stream import output_stream
 
 _BLOCK, _CHUNK = 8 << 20, 1 << 20
 """Bytes. HDF5 caches chunks up to 1 MiB by default."""
-_GZIP_LEVEL = 4
+_GZIP_LEVEL = 1
 _MOST_DIMENSIONS = 32
 
 
@@ -44,7 +44,8 @@ def write_hdf5(path: Path, given: Given, compress: bool) -> None:
         array = data.create_dataset("data", given.shape, stored, **options)
         array.attrs.update(elements.attributes)
         add_axes(h5py, data, given.names, given.points, given.units, given.warn)
-        add_written(data, given.written, given.missing)
+        add_written(data, given.written)
+        array.attrs.update(given.about_frames)
         for k, name in enumerate(given.names):
             array.dims[k].label = name
         for box, part in stream.until_failure(given.blocks(_CHUNK if options else _BLOCK)):
@@ -97,9 +98,8 @@ def add_axes(
         data.attrs.create("axes", axes, dtype=h5py.string_dtype())
 
 
-def add_written(data: Any, written: Any, missing: int) -> None:
-    """`written`: of each frame whether it was written, if some were not. The attribute `frames_missing` is always there."""
-    data["data"].attrs["frames_missing"] = missing
+def add_written(data: Any, written: Any) -> None:
+    """`written`: of each frame whether it was written; None if all were."""
     if written is not None:
         options = {"compression": "gzip"} if written.size > 1 and written.ndim else {}
         data.create_dataset("written", data=written, **options)

@@ -96,7 +96,8 @@ def link(
         for k, one in enumerate(names):
             array.dims[k].label = one
         add_axes(h5py, data, names, [points, *shared.points], [None, *shared.units], warnings.append)
-        add_written(data, written, missing)
+        add_written(data, written)
+        array.attrs["frames_missing"] = missing
         sources = [os.fspath(absolute(part.path)) for part in parts]
         file["entry"].create_dataset("sources", data=sources, dtype=h5py.string_dtype())
     if way == "external":

@@ -41,10 +41,10 @@ def write_netcdf(path: Path, given: Given, compress: bool) -> None:
         file.dimensions = dict(zip(given.names, given.shape, strict=True))
         options: dict[str, Any] = {}
         if compress and given.shape:
-            options = {"chunks": given.block(_CHUNK), "compression": "gzip", "compression_opts": 4, "shuffle": True}
+            options = {"chunks": given.block(_CHUNK), "compression": "gzip", "compression_opts": 1, "shuffle": True}
         dtype = text if elements.dtype == object else elements.dtype
         data = file.create_variable("data", given.names, dtype, **options)
-        _describe(data, elements, {"frames_missing": given.missing})
+        _describe(data, elements, given.about_frames)
         _add_axes(file, given, text)
         if given.written is not None:
             flags = cast_to("i1", dtype="bool")

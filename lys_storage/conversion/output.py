@@ -43,10 +43,17 @@ def written_in_one_step(out: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 def check_target(out: Path, *, overwrite: bool) -> None:
-    if not os.path.lexists(out):
+    try:
+        os.lstat(out)
+    except FileNotFoundError:
         if not out.parent.is_dir():
-            raise os_error("write", out, OSError(errno.ENOENT, f"there is no folder {out.parent}"), "make it first")
+            raise os_error(
+                "write", out, OSError(errno.ENOENT, f"there is no folder {out.parent}"), "make it first"
+            ) from None
         return
+    except (OSError, ValueError) as error:  # a name that is too long, or has a NUL: found before the work
+        reason = error if isinstance(error, OSError) else OSError(errno.EINVAL, str(error))
+        raise os_error("write", out, reason) from None
     if not overwrite:
         text = "exists already: give --overwrite (overwrite=True) to replace it, or another name"
         raise NameTakenError(errno.EEXIST, text, os.fspath(out))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -55,20 +56,24 @@ def _text(value: Any) -> str:
         return f"<{type(value).__name__} without a text: {type(error).__name__}>"
 
 
-def valid_names(dims: Sequence[str], taken: Sequence[str]) -> tuple[str, ...]:
+def valid_names(dims: Sequence[str], taken: Sequence[str], *, as_folders: bool = False) -> tuple[str, ...]:
     """`dims` as unique names of objects and dimensions in HDF5, netCDF and Zarr, and none of `taken`.
 
-    A slash, a character that is not printable, and a dot at the beginning become an underscore.
+    A slash, a character that is not printable, and a dot at an end become an underscore. Names are in the form NFC of Unicode:
+    netCDF compares them so. `as_folders`: two names differ by more than the case of letters, as on Windows and macOS.
     """
-    used, result = {*taken}, []
+    seen = str.casefold if as_folders else str
+    used, others, result = {*taken}, [seen(dim) for dim in dims], []
     for k, dim in enumerate(dims):
-        text = "".join(c if c.isprintable() and c not in '/\\:"|?*<>' else "_" for c in dim).strip()
+        text = unicodedata.normalize("NFC", dim)
+        text = "".join(c if c.isprintable() and c not in '/\\:"|?*<>' else "_" for c in text).strip()
         text = text.encode("utf-8", "replace")[:_MOST_BYTES].decode("utf-8", "ignore").strip() or f"axis_{k}"
         text = "_" + text[1:] if text[0] == "." else text
+        text = text[:-1] + "_" if text[-1] == "." else text
         name, n = text, 1
-        while name in used or (name != dim and name in dims):
+        while seen(name) in used or (name != dim and seen(name) in others):
             n += 1
             name = f"{text}_{n}"
-        used.add(name)
+        used.add(seen(name))
         result.append(name)
     return tuple(result)

@@ -148,7 +148,7 @@ def _facts(given: Given) -> dict[str, Any]:
     facts["axes"] = axes
     facts["note"] = wave.note
     facts |= {name: given.fact(name) for name in ("started", "ended", "scan_id") if given.fact(name)}
-    facts["frames_missing"] = given.missing
+    facts |= given.about_frames
     if given.written is not None:
         facts["grid_shape"] = given.written.shape
         edges = np.flatnonzero(np.diff(np.concatenate([[True], given.written.reshape(-1), [True]]).astype(np.int8)))

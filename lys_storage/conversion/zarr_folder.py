@@ -18,8 +18,10 @@ from isal import igzip
 
 from ..disk import File, make_folder
 from ..errors import ConversionError
+from .blocks import Box, block_shape, boxes
 from .elements import NOT_A_TIME, Array, Elements, cast_to, plain_texts, times
-from .given import Given
+from .given import TAKEN, Given
+from .plain import valid_names
 
 _CHUNK = 16 << 20
 """Bytes of a chunk before compression, at most."""
@@ -118,17 +120,27 @@ class _Group:
 
 def write_zarr(path: Path, given: Given, compress: bool, zarr_format: int = 3) -> None:
     elements = zarr_elements(given.dtype)
+    names = valid_names(given.names, (*TAKEN, "zarr.json"), as_folders=True)
+    names = tuple(f"axis{name}" if name.startswith("__") else name for name in names)  # Zarr keeps these for itself
     group = _Group(path, _Format(zarr_format), compress)
     chunks = given.block(_CHUNK)
-    group.add(
-        "data",
-        given.shape,
-        chunks,
-        given.names,
-        elements.dtype,
-        {"frames_missing": given.missing, **elements.attributes},
-    )
-    for name, points, unit in zip(given.names, given.points, given.units, strict=True):
+    attributes = {**given.about_frames, **elements.attributes}
+    group.add("data", given.shape, chunks, names, elements.dtype, attributes)
+    _add_axes(group, given, names)
+    if given.written is not None:
+        flags = given.written
+        size = block_shape(flags.shape, 1, _CHUNK)
+        group.add("written", flags.shape, size, names[: flags.ndim], flags.dtype, {})
+        for box in boxes(flags.shape, size):
+            group.write("written", _index(box, size), size, flags[box])
+    for box, part in given.blocks(_CHUNK):
+        group.write("data", _index(box, chunks), chunks, elements.convert(part))
+    facts = {name: given.fact(name) for name in ("started", "ended", "scan_id")}
+    group.close({"note": given.note} | {name: value for name, value in facts.items() if value is not None})
+
+
+def _add_axes(group: _Group, given: Given, names: tuple[str, ...]) -> None:
+    for name, points, unit in zip(names, given.points, given.units, strict=True):
         if points is None:
             continue
         try:
@@ -138,20 +150,15 @@ def write_zarr(path: Path, given: Given, compress: bool, zarr_format: int = 3) -
             given.warn(f"the axis of {name} is left out: {error}")
             continue
         size = (max(1, len(points)),)
-        group.add(
-            name, points.shape, size, (name,), axis.dtype, ({} if unit is None else {"units": unit}) | axis.attributes
-        )
+        attributes = ({} if unit is None else {"units": unit}) | axis.attributes
+        group.add(name, points.shape, size, (name,), axis.dtype, attributes)
         if len(points):
             group.write(name, (0,), size, values)
-    if given.written is not None:
-        flags, names = given.written, given.names[: given.written.ndim]
-        group.add("written", flags.shape, flags.shape, names, flags.dtype, {})
-        group.write("written", (0,) * flags.ndim, flags.shape, flags)
-    for box, part in given.blocks(_CHUNK):
-        index = tuple(cut.start // n for cut, n in zip(box, chunks, strict=True))
-        group.write("data", index, chunks, elements.convert(part))
-    facts = {name: given.fact(name) for name in ("started", "ended", "scan_id")}
-    group.close({"note": given.note} | {name: value for name, value in facts.items() if value is not None})
+
+
+def _index(box: Box, chunks: tuple[int, ...]) -> tuple[int, ...]:
+    """The place of a chunk in the grid of chunks."""
+    return tuple(cut.start // n for cut, n in zip(box, chunks, strict=True))
 
 
 def zarr_elements(dtype: np.dtype[Any]) -> Elements:

@@ -184,6 +184,42 @@ def test_a_long_note_is_kept_or_a_warning_says_that_it_is_not(tmp_path: Path, su
         assert len(json.loads(dataset_in(tmp_path / "b.zarr").attrs["note"])["log"]) == 100_000
 
 
+ODD = ["zarr.json", "__a", "T", "t", "..", "a/b", "a\\b", "x" * 300, "é", "e\u0301", "written", "CON.", "note", " s "]
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".nc", ".zarr"])
+def test_names_that_a_format_cannot_hold_are_changed_and_stay_unique(tmp_path: Path, suffix: str) -> None:
+    """Two of one letter in two cases are two folders, also on Windows and macOS. netCDF compares names in the form NFC."""
+    need(suffix)
+    data = some((2,) * len(ODD), "u1")
+    write_scan(tmp_path / "a.npz", data, 1, axes=[[k, k + 1] for k in range(len(ODD))], axis_names=ODD)
+    assert convert(tmp_path / "a.npz", tmp_path / f"b{suffix}").warnings == ()
+    assert np.array_equal(array_in(tmp_path / f"b{suffix}"), data)
+    if suffix == ".h5":
+        import h5py
+
+        with h5py.File(tmp_path / "b.h5") as file:
+            names = file["entry/data"].attrs["axes"].tolist()
+            points = [file["entry/data"][name][...].tolist() for name in names]
+    else:
+        dataset = dataset_in(tmp_path / f"b{suffix}")
+        names, points = list(dataset.data.dims), [dataset[name].values.tolist() for name in dataset.data.dims]
+    assert points == [[k, k + 1] for k in range(len(ODD))]
+    assert len(set(map(str.casefold, names) if suffix == ".zarr" else names)) == len(ODD)
+    assert names[2] == "T"
+    assert names[8:10] == ["é", "é_2"]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_name_that_is_too_long_is_found_before_the_work(tmp_path: Path, scan: Path, suffix: str) -> None:
+    need(suffix)
+    with pytest.raises(StorageOSError, match="File name too long"):
+        convert(scan, tmp_path / ("x" * 260 + suffix), on_progress=lambda done, total: pytest.fail("it began"))
+    with pytest.raises(StorageOSError, match="null"):
+        convert(scan, tmp_path / f"a\0b{suffix}")
+    assert only(tmp_path, "a.npz")
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_complete_scan_has_no_warning_about_frames(tmp_path: Path, suffix: str) -> None:
     need(suffix)
