@@ -114,6 +114,8 @@ def open_given(path: Path, on_progress: Progress | None = None) -> Given:
             raise BadFileError(f"{path}: elements of dtype {wave.dtype} have no bytes: there is nothing to convert")
         given = Given(wave, valid_names(wave.dims, TAKEN), [], None if wave.is_complete else wave.written)
         given.on_progress = on_progress
+        if wave.note_error is not None:
+            given.warn(str(wave.note_error))
         given.points = [_points(given, k) for k in range(wave.ndim)]
     except BaseException:
         wave.close()

@@ -166,7 +166,7 @@ def _create_virtual(h5py: Any, data: Any, parts: Sequence[Part], out: Path) -> A
     for k, part in enumerate(parts):
         name = _relative(part.path, out).replace("%", "%%")  # HDF5 takes "%" for the beginning of a pattern
         layout[k] = h5py.VirtualSource(name, DATASET, shape)
-    fill = np.nan if stored.kind in "fc" else None
+    fill = np.array(np.nan, stored)[()] if stored.kind in "fc" else None
     return data.create_virtual_dataset("data", layout, fillvalue=fill)
 
 

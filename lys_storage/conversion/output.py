@@ -96,17 +96,19 @@ def _publish(beside: Path, out: Path, overwrite: bool) -> None:
         (replace_file if overwrite else publish_new)(beside, out)
         return
     former = beside.with_name(f"{beside.name}.former")
-    if overwrite and os.path.lexists(out):
-        replace_file(out, former)  # a folder that is not empty cannot be replaced in one step
     try:
+        if overwrite and os.path.lexists(out):
+            replace_file(out, former)  # a folder that is not empty cannot be replaced in one step
         if os.path.lexists(out):
             raise NameTakenError(errno.EEXIST, "exists already", os.fspath(out))
         replace_file(beside, out)
-    except BaseException:
-        if os.path.lexists(former) and not os.path.lexists(out):
-            replace_file(former, out)
-        raise
-    _remove(former)
+        sync_folder(out.parent)  # before the former one is removed
+    finally:
+        if os.path.lexists(former):
+            if os.path.lexists(out):
+                _remove(former)
+            else:
+                replace_file(former, out)
 
 
 def _remove(path: Path) -> None:

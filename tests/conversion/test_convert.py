@@ -10,6 +10,7 @@ import signal
 import sys
 import tracemalloc
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from lys_storage.conversion import converting
 from lys_storage.conversion import given as given_module
 from lys_storage.conversion.blocks import block_shape, boxes
 from tests.conversion.readers import SUFFIXES, array_in, dataset_in, facts_in, need
+from tests.fixtures import Faults
 from tests.helpers import interrupt, some
 from tests.preview.sources import write_scan, write_sparse
 
@@ -353,6 +355,28 @@ def test_a_failure_leaves_the_former_file_and_nothing_else(
         convert(scan, out, overwrite=True)
     assert np.array_equal(array_in(out), before)
     assert only(tmp_path, "a.npz", out.name)
+
+
+@pytest.mark.parametrize("operation", ["replace", "publish", "sync of a folder"])
+@pytest.mark.parametrize("suffix", [".npy", ".zarr"])
+def test_each_step_of_replacing_that_fails_leaves_the_former_or_the_new_one(
+    tmp_path: Path, scan: Path, suffix: str, operation: str, faults: Faults
+) -> None:
+    need(suffix)
+    out, new = tmp_path / f"b{suffix}", some((2, 3), "f8")
+    convert(scan, out)
+    former = array_in(out)
+    write_scan(tmp_path / "c.npz", new, 1)
+    for nth in range(1, 20):
+        faults.fail(operation, nth, errno.EIO)
+        with suppress(StorageOSError):
+            convert(tmp_path / "c.npz", out, overwrite=True)
+        faults.off()
+        assert array_in(out).tobytes() in (former.tobytes(), new.tobytes())
+        assert only(tmp_path, "a.npz", "c.npz", out.name)
+        if not faults.failed:
+            break
+    assert np.array_equal(array_in(out), new)
 
 
 def test_scans_in_progress_are_refused_with_what_to_do(tmp_path: Path) -> None:

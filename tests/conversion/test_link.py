@@ -128,6 +128,31 @@ def test_raw_elements_of_each_dtype_are_read(tmp_path: Path, dtype: Any) -> None
     assert seen.tobytes() == expected.tobytes()
 
 
+@pytest.mark.parametrize(
+    "dtype", ["?", ">i4", "f2", "f8", "c8", ">c16", "g", "S5", "U3", "M8[D]", [("a", "u2"), ("b", "f4")]]
+)
+@pytest.mark.parametrize("shape", [(), (2, 3), (1,) * 30 + (2,)], ids=lambda shape: f"{len(shape)}-d")
+def test_converted_files_of_each_dtype_and_shape_are_read(tmp_path: Path, dtype: Any, shape: tuple[int, ...]) -> None:
+    arrays, paths = [some(shape, dtype, seed) for seed in range(3)], []
+    for k, array in enumerate(arrays):
+        path = write_scan(tmp_path / f"{k}.npz", array, 0)
+        paths.append(convert(path, tmp_path / f"{k}.h5").path)
+    assert link(paths, tmp_path / "all.h5").way == "virtual"
+    with h5py.File(tmp_path / "all.h5", "r") as file:
+        seen = file[DATA][...]
+    for one, path in zip(seen, paths, strict=True):
+        with h5py.File(path, "r") as file:
+            assert one.tobytes() == file[DATA][()].tobytes()
+
+
+def test_a_row_of_complex_numbers_that_is_gone_reads_as_nan(tmp_path: Path) -> None:
+    paths = [convert(path, path.with_suffix(".h5")).path for path in exports(tmp_path, dtype="c8")[0]]
+    link(paths, tmp_path / "all.h5")
+    paths[2].unlink()
+    with h5py.File(tmp_path / "all.h5", "r") as file:
+        assert np.isnan(file[DATA][2]).all()
+
+
 @pytest.mark.parametrize("dtype", ["U3", "M8[M]", "M8[25s]"])
 def test_raw_elements_that_hdf5_does_not_know_are_converted_first(tmp_path: Path, dtype: str) -> None:
     paths, _ = exports(tmp_path, dtype=dtype)
