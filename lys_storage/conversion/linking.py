@@ -12,8 +12,10 @@ Never changes a linked file.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -82,6 +84,7 @@ def link(
     (points,) = check_axes([axis], (len(parts),))
     (name,) = check_axis_names([axis_name], 1)
     shared, warnings = common(parts)
+    warnings += _unexpected_order([part.path for part in parts])
     names = valid_names((name or "file", *shared.names), TAKEN)
     way, written = _way(parts), stacked_written(parts)
     missing = 0 if written is None else int(written.size - np.count_nonzero(written))
@@ -130,6 +133,21 @@ def _read(h5py: Any, paths: Iterable[AnyPath], out: Path, on_progress: Any) -> l
         if on_progress is not None:
             on_progress(len(parts), len(given))
     return parts
+
+
+def _unexpected_order(paths: Sequence[Path]) -> list[str]:
+    """A warning if numbered files are in the order of a shell, which sorts names as text: data_10 before data_2."""
+    found = [re.fullmatch(r"(.*?)(\d+)", path.stem) for path in paths]
+    numbers = [(one[1], int(one[2])) for one in found if one is not None]
+    names = [os.fspath(path) for path in paths]
+    if len(numbers) < len(paths) or len({stem for stem, _ in numbers}) > 1 or names != sorted(names):
+        return []
+    for one, other in itertools.pairwise(range(len(paths))):
+        if numbers[one][1] > numbers[other][1]:
+            return [
+                f"{paths[one].name} comes before {paths[other].name}: names are sorted as text; check the order of the files"
+            ]
+    return []
 
 
 def _way(parts: Sequence[Part]) -> str:

@@ -202,6 +202,16 @@ def test_what_differs_is_left_out_with_a_warning(tmp_path: Path) -> None:
         assert json.loads(file["entry/note/data"][()]) == note
 
 
+@pytest.mark.parametrize(
+    ("numbers", "warned"),
+    [((0, 1, 10, 2), True), ((0, 1, 2, 10), False), ((10, 2, 1), False), ((2,), False), ((9, 10), False)],
+)
+def test_files_in_the_order_of_a_shell_are_a_warning(tmp_path: Path, numbers: tuple[int, ...], warned: bool) -> None:
+    paths = [write_scan(tmp_path / f"data_{n}.npz", some((3, 4), "u2"), 1) for n in numbers]
+    said = "data_10.npz comes before data_2.npz: names are sorted as text; check the order of the files"
+    assert link(paths, tmp_path / "all.nxs").warnings == ((said,) if warned else ())
+
+
 def test_files_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
     paths, _ = exports(tmp_path)
     other = write_scan(tmp_path / "b.npz", some((2, 3, 5), "u2"), 1)
