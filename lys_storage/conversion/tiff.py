@@ -56,6 +56,7 @@ def write_tiff(path: Path, given: Given, compress: bool) -> None:
             description=_description(given, pages),
             software=False,
             compression="zlib" if compress else None,
+            compressionargs={"level": 1} if compress else None,
             maxworkers=1,  # more would keep hundreds of MiB of pages
             **options,
         )
