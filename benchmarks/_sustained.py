@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -149,8 +149,8 @@ def _watched(folder: Path) -> Iterator[list[int]]:
 
     def watch() -> None:
         while not ended.wait(0.05):
-            for path in folder.rglob("*.part"):
-                found.append(_cached(path)[1])
+            with suppress(FileNotFoundError):  # a candidate has just removed its folder
+                found.extend(_cached(path)[1] for path in folder.rglob("*.part"))
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

@@ -81,8 +81,8 @@ def test_random_frames_of_a_raw_map(measure: Any, export: Path) -> None:
 
 def raw_map(export: Path) -> np.ndarray[Any, Any]:
     with lys_storage.open_wave(export) as wave:
-        assert wave._offset is not None
-        return np.memmap(export, "uint16", "r", wave._offset, wave.shape)
+        assert wave.array_offset is not None
+        return np.memmap(export, "uint16", "r", wave.array_offset, wave.shape)
 
 
 def test_random_frames_cost_as_of_a_raw_map(measure: Any, export: Path) -> None:

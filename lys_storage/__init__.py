@@ -16,6 +16,7 @@ from .errors import (
     ConversionError,
     CoordinateError,
     DiskFullError,
+    FollowTimeoutError,
     FrameIndexError,
     FrameShapeError,
     FrameTypeError,
@@ -32,7 +33,9 @@ from .errors import (
     UnsafeFileError,
 )
 from .export import FinalizeReport
+from .interop import register_lys_loader, unregister_lys_loader
 from .inventory import Catalog, Cataloged, catalog
+from .live import Follower, Indices, follow
 from .reading import StoredWave, StoredWaves, open_wave, open_waves
 from .recovery import Problem, Recovered, recover, resume, verify
 from .scan import Scan, create
@@ -54,9 +57,12 @@ __all__ = [
     "CoordinateError",
     "DiskFullError",
     "FinalizeReport",
+    "FollowTimeoutError",
+    "Follower",
     "FrameIndexError",
     "FrameShapeError",
     "FrameTypeError",
+    "Indices",
     "Linked",
     "LysStorageError",
     "MissingExtraError",
@@ -78,11 +84,14 @@ __all__ = [
     "catalog",
     "convert",
     "create",
+    "follow",
     "link",
     "open_wave",
     "open_waves",
     "recover",
+    "register_lys_loader",
     "resume",
+    "unregister_lys_loader",
     "verify",
 ]
 

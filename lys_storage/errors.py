@@ -77,6 +77,10 @@ class CoordinateError(LysStorageError, KeyError):
         return Exception.__str__(self)  # KeyError shows the repr of its message
 
 
+class FollowTimeoutError(LysStorageError, TimeoutError):
+    """No frame of a followed scan has arrived for `timeout_s` seconds."""
+
+
 class NotEnoughMemoryError(LysStorageError, MemoryError):
     """An array in a compressed file is larger than the memory. An array that is not compressed needs no memory."""
 

@@ -77,7 +77,7 @@ def try_scan() -> None:
     with lys_storage.open_wave("run/data_0.npz", verify=True) as wave:
         expect(wave.data.tolist(), frames.tolist())
         expect(wave.note["sample"], "TaS2")
-        for lazy, package in ((wave.to_dask, "dask"), (wave.to_xarray, "xarray")):
+        for lazy, package in ((wave.to_dask, "dask"), (wave.to_xarray, "xarray"), (wave.to_lys, "lys")):
             if not is_there(package):
                 try:
                     lazy()
@@ -96,6 +96,7 @@ def try_kill() -> None:
     expect_part("interrupted", command("ls", "run"))
     expect(json.loads(command("info", "run/killed.npz", "--json"))["frames_written"], 3)
     expect(json.loads(command("resume", "run/killed.npz", "--json"))["first_missing"], [[3], [4]])
+    expect_part("3 of 5", command("watch", "run", "--once"))
     expect_part("killed.npz", command("recover", "run", "--dry-run"))
     expect(Path("run/killed.npz").exists(), False)
     command("recover", "run")

@@ -39,7 +39,7 @@ def test_every_snippet_can_be_pasted_after_the_one_before(run_child: Callable[..
     assert seen[2:] == [
         "(5, 4, 32, 32) ['y', 'x', 'axis_2', 'axis_3'] mm",
         '{"sample": "TaS2", "temperature": 10.0}',
-        "(3, 5, 4, 32, 32) external",
+        "(3, 5, 4, 32, 32) virtual",
         "[0 1 2] [ 0. 10. 20.]",
         "[('data_0.npz', (5, 4, 32, 32), 0.0), ('data_1.npz', (5, 4, 32, 32), 10.0), ('data_2.npz', (5, 4, 32, 32), 20.0)]",
         "['run/data_1.npz', 'run/data_2.npz']",

@@ -48,6 +48,7 @@ def test_the_core_is_five_packages_and_lab_is_the_three_extras() -> None:
         "netcdf": {"h5netcdf", "h5py"},
         "tiff": {"tifffile"},
         "pandas": {"pandas"},
+        "napari": {"napari", "lys_storage[dask]"},
         "lab": {"lys_storage[qt,lys,plot]"},
     }
     assert extras["lys"][0].endswith("; python_version < '3.13'")
@@ -55,9 +56,8 @@ def test_the_core_is_five_packages_and_lab_is_the_three_extras() -> None:
 
 def test_the_tools_of_development_are_groups_and_no_extras() -> None:
     """A group that names lys_storage would be resolved from the registry, where the name belongs to another package."""
-    assert set(PYPROJECT["project"]["optional-dependencies"]) == {
-        *("qt", "lys", "plot", "dask", "xarray", "hdf5", "netcdf", "tiff", "pandas", "lab", "test")
-    }
+    extras = {"qt", "lys", "plot", "dask", "xarray", "hdf5", "netcdf", "tiff", "pandas", "napari", "lab", "test"}
+    assert set(PYPROJECT["project"]["optional-dependencies"]) == extras
     assert set(PYPROJECT["dependency-groups"]) == {"dev", "bench"}
     assert all("lys_storage" not in line for group in PYPROJECT["dependency-groups"].values() for line in group)
 

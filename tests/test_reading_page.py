@@ -14,9 +14,10 @@ from tests.helpers import Finished
 PAGE = (Path(__file__).parents[1] / "docs" / "reading.md").read_text(encoding="utf8")
 SNIPPETS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 NEEDED = ("dask", "xarray")
+HAS_LYS = importlib.util.find_spec("lys") is not None
 
 CONSOLE = """
-import code, warnings
+import code, os, sys, warnings
 warnings.simplefilter("error")
 import dask
 dask.config.set(scheduler="synchronous")
@@ -24,6 +25,9 @@ console = code.InteractiveConsole()
 for snippet in SNIPPETS:
     for line in [*snippet.splitlines(), ""]:
         console.push(line)
+sys.stdout.flush()
+sys.stderr.flush()
+os._exit(0)  # lys leaves threads to the end of the process
 """
 
 
@@ -31,8 +35,11 @@ for snippet in SNIPPETS:
     not all(map(importlib.util.find_spec, NEEDED)), reason="pip install 'lys_storage[dask,xarray]' is needed"
 )
 def test_every_snippet_can_be_pasted_after_the_one_before(run_child: Callable[..., Finished]) -> None:
-    assert len(SNIPPETS) == 7
-    child = run_child(CONSOLE.replace("SNIPPETS", repr(SNIPPETS)))
+    assert len(SNIPPETS) == 10
+    with_lys = [snippet for snippet in SNIPPETS if "lys_dask" in snippet or "lys.load" in snippet]
+    assert len(with_lys) == 2
+    snippets = [snippet for snippet in SNIPPETS if HAS_LYS or snippet not in with_lys]
+    child = run_child(CONSOLE.replace("SNIPPETS", repr(snippets)))
     assert (child.code, child.err) == (0, "")
     assert child.out.splitlines() == [
         "<StoredWave run/data_0.npz (5, 4, 32, 32) uint16",
@@ -52,5 +59,7 @@ def test_every_snippet_can_be_pasted_after_the_one_before(run_child: Callable[..
         "(3, 5, 4, 32, 32) {'sample': 'TaS2'}",
         "1.0",
         "(3, 5, 4, 32, 32) ('temperature', 'y', 'x', 'row', 'column')",
+        *(["(5, 4, 32, 32) [3. 2. 1. 0.] (5, 4, 32, 32) TaS2", "DaskWave", "Wave"] if HAS_LYS else []),
+        "(1, 1, 32, 32) [0.5, -1.0, 1.0, 1.0] ['y', 'x', 'row', 'column'] image",
         "0",
     ]

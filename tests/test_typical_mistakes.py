@@ -140,7 +140,7 @@ MISTAKES: dict[str, Callable[[Lab], Any]] = {
     "not there": lambda lab: lab.open("nothing.npz"),
     "not there, without its suffix": lambda lab: lab.open("finished"),
     "opened while it runs": lambda lab: lab.open("running.npz"),
-    "a scan file opened": lambda lab: lab.open("running.npz.part"),
+    "a scan file verified": lambda lab: lab.open("running.npz.part", verify=True),
     "a journal opened": lambda lab: lab.open("running.npz.part.journal"),
     "a folder opened": lambda lab: lab.open("."),
     "None opened": lambda lab: lys_storage.open_wave(None),  # type: ignore[arg-type]
@@ -184,7 +184,14 @@ def test_a_mistake_has_a_short_traceback_and_a_message_with_each_path_once(lab: 
 
 
 SAYS_IT_ALL = [
-    *("not there", "opened while it runs", "a folder opened", "a scan file opened", "an empty file", "a hostile file"),
+    *(
+        "not there",
+        "opened while it runs",
+        "a folder opened",
+        "a scan file verified",
+        "an empty file",
+        "a hostile file",
+    ),
     *(
         "the name is taken",
         "the name is a scan in progress",

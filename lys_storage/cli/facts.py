@@ -28,7 +28,9 @@ def facts_of(entry: Entry) -> dict[str, Any]:
         return facts | {"software": d.software, "becomes": d.final}
     try:
         with open_wave(entry.path) as wave:
-            ways = ways_to_open(entry.path, wave.shape, wave.dtype, wave.array_offset, is_fortran=is_fortran(wave))
+            ways = ways_to_open(
+                entry.path, wave.shape, wave.dtype, wave.array_offset, is_fortran=is_fortran(wave), is_hdf5=wave.is_hdf5
+            )
             opening = {"array_offset": wave.array_offset, "open_with": ways}
             if entry.state == FOREIGN:
                 return opening

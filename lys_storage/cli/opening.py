@@ -1,4 +1,4 @@
-"""How other programs open an export: what to type in Python, MATLAB and ImageJ. Pure arithmetic, reads no file.
+"""How other programs open an export: what to type in Python, MATLAB and ImageJ. Reads no file.
 
 An export that is not compressed has its array in one piece, so that a program that reads raw numbers needs its offset only.
 MATLAB: memmapfile (https://www.mathworks.com/help/matlab/ref/memmapfile.html). ImageJ: File > Import > Raw
@@ -25,12 +25,14 @@ _IMAGEJ = {
 
 
 def ways_to_open(
-    path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int | None, *, is_fortran: bool
+    path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int | None, *, is_fortran: bool, is_hdf5: bool
 ) -> dict[str, str]:
     """What to type, by program. `offset`: of the array in the file, in bytes; None if it is compressed."""
     name = repr(str(path))
     ways = {"lys_storage": f"lys_storage.open_wave({name})", "lys": f"lys.Wave({name})"}
     ways["xarray"] = f"xarray.open_dataset({name})"
+    if is_hdf5:
+        ways["h5py"] = f"h5py.File({name}, 'r')['/entry/data/data']"
     if offset is None or not prod(shape) or dtype.names is not None:
         return ways | {"numpy": f"numpy.load({name})['data']"}
     order = ", order='F'" if is_fortran else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .array_read import read_elements, read_fortran_selection, read_selection
+from .array_read import read_block, read_elements, read_fortran_selection, read_selection
 from .direct import FOLIO_BYTES
 from .file import ZEROS_BYTES, Buffer, File, Frame, preadv_is_native
 from .filesystem import Identity, version
@@ -17,7 +17,7 @@ from .folder import (
     sync_folder,
 )
 from .forks import call_in_forked_child, fork_generation, process_id, register_for_forks
-from .lock import Lock
+from .lock import Lock, probe_lock, remove_stale_lock
 from .memory import available_memory
 from .numbering import LOCK_NAME, claim_number, claim_path, free_number, give_back
 from .page_cache import WRITES_BACK, PageCache, open_page_cache
@@ -61,16 +61,19 @@ __all__ = [
     "make_folder",
     "open_page_cache",
     "preadv_is_native",
+    "probe_lock",
     "process_id",
     "publish_new",
     "range_crc32",
     "rate_text",
+    "read_block",
     "read_elements",
     "read_fortran_selection",
     "read_pieces",
     "read_selection",
     "register_for_forks",
     "remove_file",
+    "remove_stale_lock",
     "replace_file",
     "rewrite_pieces",
     "rewrite_range",

@@ -28,6 +28,13 @@ def read_selection(
     return result
 
 
+def read_block(file: File, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """Read an array of `shape` that is stored in C order at `offset` of `file`. Raises StorageOSError."""
+    result = np.empty(shape, dtype)
+    _read_whole(file, result.reshape(-1).view(np.uint8).data, offset)
+    return result
+
+
 def read_fortran_selection(
     file: File, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], selection: Selection
 ) -> np.ndarray[Any, Any]:

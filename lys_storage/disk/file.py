@@ -20,8 +20,7 @@ from ..errors import NameTakenError, StorageOSError, os_error
 from . import filesystem, syscalls
 from .filesystem import Identity
 from .forks import register_for_forks
-from .lock import Lock
-from .syscalls import NO_SUCH_CALL
+from .lock import Lock, LockFile, probe_lock, share_scan_file
 
 try:
     import fcntl
@@ -38,7 +37,6 @@ WRITE_BYTES = 1 << 20  # of one write, at most, and so of one folio of the page 
 _READ_LIMIT = 1 << 30  # the limit of one call is 2 GiB minus a page
 _HAS_PWRITE = hasattr(os, "pwrite")  # Windows has none
 _MANY_BUFFERS = 1024  # IOV_MAX
-_LOCK_AT = 1 << 62  # locks are mandatory on Windows: lock a byte that is never read
 _LOOK_S = 0.5
 ZEROS_BYTES = 1 << 17
 _ZEROS = memoryview(bytes(ZEROS_BYTES))
@@ -61,6 +59,7 @@ class File:
     def __init__(self, path: Path, flags: int, *, stays_open_in_forks: bool = False) -> None:
         self.path = path
         self._folder_fd = -1
+        self.lock_file = LockFile(id(self))
         self._seek_lock = threading.Lock()  # guards the file position on systems without pwrite
         mode = flags | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
         try:
@@ -226,27 +225,14 @@ class File:
             raise os_error("map", self.path, reason) from error
 
     def try_lock(self, *, shared: bool = False) -> Lock:
-        """Take the writer's exclusive lock, or with `shared` the lock of a process that inspects the file.
+        """Take the writer's exclusive lock, or with `shared` that of a process that inspects the file; close() releases it."""
+        return self.lock_file.take(self.path, self.fd, shared=shared)
 
-        The lock is released when this File is closed, or when the process ends. flock(2), not a POSIX lock, which closing
-        any other descriptor of the file would release.
-        """
-        try:
-            if fcntl is not None:
-                fcntl.flock(self.fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-            else:
-                import msvcrt
-
-                with self._seek_lock:
-                    os.lseek(self.fd, _LOCK_AT, os.SEEK_SET)
-                    msvcrt.locking(self.fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
-                return Lock.BUSY
-            if error.errno in NO_SUCH_CALL | {errno.ENOLCK}:
-                return Lock.UNSUPPORTED
-            raise os_error("lock", self.path, error) from error
-        return Lock.TAKEN
+    def take_lock_of(self, other: File) -> None:
+        """This file has replaced `other`, and from now on holds its lock."""
+        share_scan_file(self.fd, self.path)
+        self.lock_file = other.lock_file
+        self.lock_file.owner = id(self)  # last: until here `other` closes it
 
     def lock_to_take_over(self) -> Lock:
         """Take the writer's lock of a file that another process wrote. BUSY if a running process writes it.
@@ -255,15 +241,15 @@ class File:
         """
         deadline, pause = time.monotonic() + _LOOK_S, threading.Event()
         while (lock := self.try_lock()) is Lock.BUSY and time.monotonic() < deadline:
-            if fcntl is not None and self.try_lock(shared=True) is Lock.BUSY:
+            if fcntl is not None and probe_lock(self.path) is Lock.BUSY:
                 break  # a writer holds it. Windows has no shared locks, so there it waits in any case
             pause.wait(0.005)
         return lock
 
     def close_for_rename(self) -> None:
-        """Close the file on Windows, which cannot rename an open file. Elsewhere it stays open and locked."""
+        """Close the file on Windows, which cannot rename an open file. It stays locked."""
         if os.name == "nt":
-            self.close()
+            self._close()
 
     def owns_path(self) -> bool:
         """Whether the path still refers to this file."""
@@ -273,7 +259,7 @@ class File:
             return False
 
     def reopen(self) -> BinaryIO:
-        """This file, opened again for reading. A duplicate of the descriptor, or a map of it, would hold the lock."""
+        """This file, opened again for reading, with a position of its own."""
         own = Path(f"/proc/self/fd/{self.fd}")  # Linux
         try:
             file = (own if own.exists() else self.path).open("rb")
@@ -309,6 +295,7 @@ class File:
         if not self.owns_path():
             self.path = before
             return False
+        self.lock_file.moved_to(self.path)
         log.warning("%s is now %s: its folder was renamed, or a link to its folder was changed", before, self.path)
         return True
 
@@ -338,11 +325,17 @@ class File:
         folder_fd, self._folder_fd = self._folder_fd, -1
         if folder_fd >= 0:
             os.close(folder_fd)
+        if self.lock_file.owner == id(self):
+            self.lock_file.close()
+        self._close()
+
+    def _close(self) -> None:
         fd, self.fd = self.fd, -1  # last: after an interrupt before this, another close() continues
         if fd >= 0:
             os.close(fd)
 
     def after_fork_in_child(self) -> None:
+        self.lock_file.is_new = False  # it is the parent's
         self.close()
 
     def __del__(self) -> None:

@@ -1,8 +1,30 @@
-"""The result of an attempt to lock a file. `File` makes it."""
+"""The lock of a scan file: a file of its own beside it, which the writer holds and removes.
+
+Never locks the scan file itself. HDF5 locks each file that it opens: it could not read a scan that is being written, and a
+reader of an interrupted scan would look like its writer. Earlier versions locked the scan file: such a lock is respected.
+"""
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from enum import Enum
+from pathlib import Path
+
+from ..errors import StorageOSError, os_error
+from ..format import lock_path
+from .folder import remove_file
+from .syscalls import NO_SUCH_CALL
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_LOCK_AT = 1 << 62  # locks are mandatory on Windows: lock a byte that is never read
+_FLAGS = sum(getattr(os, name, 0) for name in ("O_CLOEXEC", "O_NONBLOCK", "O_BINARY"))
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
 class Lock(Enum):
@@ -18,3 +40,166 @@ class Lock(Enum):
 
     def __bool__(self) -> bool:
         return self is not Lock.BUSY
+
+
+class LockFile:
+    """The lock file of a scan file. `owner`, an id, closes it: the `File` that took the lock, or the one that has replaced that.
+
+    `is_new`: this process has made it, and does not keep it: to close it removes it.
+
+    The lock is released when the descriptor is closed, or when the process ends. flock(2), not a POSIX lock, which closing
+    any other descriptor of the file would release. A writer also holds a shared lock of the scan file, as readers of HDF5 do: if
+    its lock file is deleted, that one keeps others from taking the scan over.
+    """
+
+    def __init__(self, owner: int = 0) -> None:
+        self.owner = owner
+        self.is_new = False
+        self._fd = -1
+        self._path = Path()
+        self._is_exclusive = False
+
+    def take(self, scan_file: Path, fd: int, *, shared: bool) -> Lock:
+        """Take the lock of `scan_file`, whose descriptor is `fd`. Makes the lock file if there is none."""
+        while True:
+            if self._fd < 0:
+                self._path = lock_path(scan_file)
+                self._fd, self.is_new = _make_or_open(self._path)
+            lock = _flock(self._fd, self._path, shared=shared)
+            if lock is not Lock.TAKEN or self._owns_path():
+                break
+            self._close()  # its holder has removed it: there is another one now, or none
+        self._is_exclusive = lock is Lock.TAKEN and not shared
+        if self._is_exclusive and fd >= 0 and not share_scan_file(fd, scan_file, is_unlocked=self.is_new):
+            lock = Lock.BUSY
+        if lock is Lock.UNSUPPORTED:
+            self.remove()
+        if lock is not Lock.TAKEN:
+            self.close()
+        return lock
+
+    def _owns_path(self) -> bool:
+        try:
+            return os.path.samestat(os.stat(self._path, follow_symlinks=False), os.fstat(self._fd))
+        except OSError:
+            return False
+
+    def moved_to(self, scan_file: Path) -> None:
+        """The folder of the scan file has another path now."""
+        self._path = lock_path(scan_file)
+
+    def remove(self) -> None:
+        """Remove the lock file, while the lock is held: nobody can mistake a removed file for one that is in use. Release it.
+
+        On Windows an open file cannot be removed: it is closed first. Another process may hold it then, and it stays.
+        """
+        is_own = self._fd >= 0 and self._owns_path()
+        if os.name == "nt":
+            self._close()
+        if is_own:
+            try:
+                remove_file(self._path)
+            except StorageOSError:
+                if os.name != "nt":
+                    raise
+        self._close()
+
+    def close(self) -> None:
+        """Release the lock. In a forked child the parent keeps it."""
+        if self.is_new and self._is_exclusive:
+            self.remove()
+        self._close()
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+def share_scan_file(fd: int, scan_file: Path, *, is_unlocked: bool = False) -> bool:
+    """Take a shared lock of a scan file, for its writer. False if a process locks it exclusively, as earlier versions do.
+
+    `is_unlocked`: there was no lock file. Then also False if a process has a shared lock: a writer whose lock file was deleted.
+    """
+    if fcntl is None:
+        return True
+    if is_unlocked and _flock(fd, scan_file, shared=False) is Lock.BUSY:
+        return False
+    return _flock(fd, scan_file, shared=True) is not Lock.BUSY
+
+
+def remove_stale_lock(scan_file: Path) -> None:
+    """Remove the lock file of a scan file that is gone, unless a process holds it."""
+    if os.path.lexists(lock_path(scan_file)):
+        lock = LockFile()
+        try:
+            if lock.take(scan_file, -1, shared=False) is Lock.TAKEN:
+                lock.remove()
+        finally:
+            lock.close()
+
+
+def probe_lock(scan_file: Path) -> Lock:
+    """BUSY if a process writes `scan_file`. Makes no file; the lock that is tried for this is released at once.
+
+    Raises StorageOSError if the scan file, or its lock file, cannot be opened.
+    """
+    result = _probe(scan_file, os.O_RDONLY, is_lock_file=False)
+    path = lock_path(scan_file)
+    if result is Lock.BUSY or not os.path.lexists(path):
+        return result
+    try:
+        own = _probe(path, (os.O_RDONLY if fcntl is not None else os.O_RDWR) | _NO_LINK, is_lock_file=True)
+    except StorageOSError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return result  # its holder has just removed it
+    return result if own is Lock.TAKEN else own
+
+
+def _probe(path: Path, flags: int, *, is_lock_file: bool) -> Lock:
+    fd = _open(path, flags)
+    try:
+        return _flock(fd, path, shared=True) if is_lock_file or fcntl is not None else Lock.TAKEN
+    finally:
+        os.close(fd)
+
+
+def _make_or_open(path: Path) -> tuple[int, bool]:
+    """The descriptor of the lock file, and whether it is new."""
+    while True:
+        for flags in (os.O_EXCL, 0):
+            try:
+                return _open(path, os.O_RDWR | _NO_LINK | (os.O_CREAT | flags if flags else 0)), bool(flags)
+            except StorageOSError as error:
+                if error.errno != (errno.EEXIST if flags else errno.ENOENT):
+                    raise
+
+
+def _open(path: Path, flags: int) -> int:
+    try:
+        fd = os.open(path, flags | _FLAGS, 0o666)
+    except OSError as error:
+        raise os_error("open", path, error) from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise StorageOSError(errno.EINVAL, "is not a regular file", os.fspath(path))
+    return fd
+
+
+def _flock(fd: int, path: Path, *, shared: bool) -> Lock:
+    try:
+        if fcntl is not None:
+            fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        else:
+            import msvcrt
+
+            os.lseek(fd, _LOCK_AT, os.SEEK_SET)
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+            return Lock.BUSY
+        if error.errno in NO_SUCH_CALL | {errno.ENOLCK}:
+            return Lock.UNSUPPORTED
+        raise os_error("lock", path, error) from error
+    return Lock.TAKEN

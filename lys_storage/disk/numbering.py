@@ -180,12 +180,12 @@ def claim_path(final: Path, *, unique: bool = False) -> File:
             hint = f"lock: another process held a lock on this new file for {_LOCK_RETRY_S} s; try again"
             raise StorageOSError(errno.EACCES, hint, os.fspath(part))
         if not unique and os.path.lexists(final):
-            remove_file(part)
+            _give_up(file)
             hint = "exists already, and is not replaced: choose another name, or pass overwrite=True"
             raise NameTakenError(errno.EEXIST, hint, os.fspath(final))
         left = next((path for path in (journal_path(part), redo_path(part)) if os.path.lexists(path)), None)
         if not unique and left is not None:
-            remove_file(part)
+            _give_up(file)
             hint = f"is left over from an earlier scan: {recover_command(part.parent)} reports what to do; or choose another name"
             raise NameTakenError(errno.EEXIST, hint, os.fspath(left))
     except NameTakenError:
@@ -193,11 +193,17 @@ def claim_path(final: Path, *, unique: bool = False) -> File:
         raise
     except BaseException:
         try:
-            remove_file(part)  # otherwise its name would stay taken
+            _give_up(file)  # otherwise its name would stay taken
         finally:
             file.close()
         raise
     return file
+
+
+def _give_up(file: File) -> None:
+    """Remove a new scan file and its lock file."""
+    remove_file(file.path)
+    file.lock_file.remove()
 
 
 def _is_empty(path: Path) -> bool:
@@ -231,7 +237,7 @@ def claim_number(folder: Path, stem: str) -> tuple[int, File]:
     except BaseException:
         if file is not None:
             try:
-                remove_file(file.path)
+                _give_up(file)
             finally:
                 file.close()
         raise

@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from ..callbacks import Progress
-from ..disk import File, rewrite_range, sync_folder
+from ..disk import rewrite_range, sync_folder
 from ..errors import StorageOSError
-from ..format import (
-    ALLOW_PICKLE_NPY,
-    INFO_MEMBER,
-    MAX_MISSING_RUNS,
-    MISSING_MEMBER,
-    DataLayout,
-    Description,
-    encode_acquisition,
-    encode_missing,
-    encode_tail,
-    layout_of,
-    tail_reserve,
-)
+from ..format import DataLayout, Description, layout_of, tail_reserve
 from ..store import ScanStore
 from .array_crc import array_crc32
 from .fill import fill_missing
+from .members import encode_export
 from .publish import publish
-from .trim import trim_axes, trimmed
+from .trim import trimmed
 
 log = logging.getLogger("lys_storage")
 
-_ZEROS_STEP = 1 << 18
 _KEEP_RESERVE_RATIO = 256
 """The reserve for the tail is not truncated if the file is this many times larger: where the file system discards freed
 blocks at once, a truncation can wait for all write-back in flight."""
@@ -122,32 +108,11 @@ def _complete_file(store: ScanStore, description: Description, on_progress: Prog
     store.take_failed_write_back()  # before the tail and the header are written
     if frames < store.frames:
         store.split_blocks(frames - 1, frames)
-    missing = list(itertools.islice(store.journal.states.missing(frames), MAX_MISSING_RUNS + 1))
     store.invalidate_from(frames)
     fill_missing(store, frames, on_progress)
-    array_crc = array_crc32(store, frames)
-    member_crc = layout.member_crc(array_crc)
-    axes, note = store.journal.read_metadata()
-    if description.shape != store.description.shape:
-        axes = trim_axes(axes, store.description.shape, description.shape)
-    members = [("axes.npy", axes), ("note.npy", note), ("allow_pickle.npy", ALLOW_PICKLE_NPY)]
-    info = encode_acquisition(
-        description,
-        scan_shape=store.description.shape,
-        frames_written=store.frames_written,
-        missing=missing,
-        array_crc=array_crc,
-        ended=store.last_write or datetime.now(UTC),
-        doubtful=list(itertools.islice(store.journal.states.doubtful(frames), MAX_MISSING_RUNS + 1)),
-    )
-    members.append((INFO_MEMBER, info))
-    if len(missing) > MAX_MISSING_RUNS:
-        members.append((MISSING_MEMBER, encode_missing(store.journal.states.missing_bits(frames), frames)))
-    started = datetime.fromisoformat(description.started).timestamp()
-    _write_tail(store, layout, encode_tail(layout, member_crc, members, started))
-    zero_before_head(store.file, layout)
-    for at, head in layout.heads(member_crc):
-        store.file.write_at(head, at)
+    encoded = encode_export(store, description, layout, array_crc32(store, frames))
+    _write_tail(store, layout, encoded.tail)
+    _write_heads(store, encoded.heads)
     begin = time.perf_counter()
     if store.sync_has_failed:  # sync_file() rewrites the head and the frames
         rewrite_range(store.file, layout.array_end, store.file.size - layout.array_end)
@@ -164,13 +129,14 @@ def _write_tail(store: ScanStore, layout: DataLayout, tail: list[bytes]) -> None
         store.file.set_size(at)  # release the rest of the reserve, and bytes of an earlier attempt
 
 
-def zero_before_head(file: File, layout: DataLayout) -> None:
-    """Write zeros before `data.npy`, as the padding member declares: an older header or damaged bytes may be there."""
-    first = len(layout.padding)
-    if not first:
-        return
-    for at in range(first, layout.head_offset, _ZEROS_STEP):
-        size = min(_ZEROS_STEP, layout.head_offset - at)
-        found = file.read_at(size, at)
-        if found.count(0) < size:
-            file.write_at(bytes(size), at)
+def _write_heads(store: ScanStore, heads: list[tuple[int, bytes]]) -> None:
+    """Also the zeros between the pieces, as the padding member declares them: an older header or damaged bytes may be there.
+
+    To look for such bytes first would read ahead into the array, whose pages were dropped.
+    """
+    end = 0
+    for at, head in heads:
+        if at > end:
+            store.file.write_at(bytes(at - end), end)
+        store.file.write_at(head, at)
+        end = at + len(head)

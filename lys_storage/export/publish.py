@@ -61,4 +61,5 @@ def _publish_under_next_number(part: Path, stem: str) -> Path:
             continue
         finally:
             remove_file(claimed.path)
+            claimed.lock_file.remove()
             claimed.close()

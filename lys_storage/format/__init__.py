@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from .acquisition import (
+    HDF5_MEMBER,
     INFO_FORMAT,
     INFO_MEMBER,
     INFO_VERSION,
     MAX_MISSING_RUNS,
     MISSING_MEMBER,
+    WRITTEN_MEMBER,
     check_info,
     encode_acquisition,
     encode_missing,
+    encode_written,
 )
 from .alignment import PAGE
 from .archive import (
@@ -18,8 +21,11 @@ from .archive import (
     DataLayout,
     begins_as_scan_file,
     encode_tail,
+    export_size,
+    head_crc,
     layout_of,
     local_member_name,
+    member_offsets,
     plan_data_member,
     tail_reserve,
 )
@@ -28,13 +34,17 @@ from .axes_and_note import (
     Axes,
     axes_in_a_line,
     axes_in_words,
+    axis_member,
     check_axes,
     check_axes_leniently,
     check_note,
     decode_axes,
+    decode_axis,
     decode_note,
     decode_note_with_texts,
     encode_axes,
+    encode_npy,
+    has_plain_member,
     with_coordinates,
 )
 from .axis_labels import Labels, axis_label, check_axis_names, check_units, decode_labels
@@ -43,6 +53,7 @@ from .chunks import CHUNK_BYTES, frame_chunks, grid_ndim_of
 from .coordinates import dimension_names, find_coordinate, find_range
 from .description import MAX_FRAMES, Description, decode_description, encode_description
 from .geometry import FrameLayout, Grid, LayoutChanged
+from .hdf5 import has_hdf5_type
 from .hints import quoted, recover_command, resume_call
 from .names import (
     EXPORT_SUFFIX,
@@ -54,6 +65,7 @@ from .names import (
     is_scan_file,
     is_sidecar,
     journal_path,
+    lock_path,
     longest_name,
     numbered_name,
     numbered_names,
@@ -62,7 +74,9 @@ from .names import (
     replacement_path,
     scan_file_name,
 )
+from .nexus import Contents, axis_dataset_names, export_block, export_objects, scan_heads
 from .note import encode_note, plain_note, unreadable_keys
+from .note_json import NOTE_JSON_MEMBER, decode_note_json, encode_note_json
 from .npy import MAX_NPY_HEADER, check_dtype, check_shape, decode_npy_header, encode_npy_header
 from .same_value import first_changed, has_same_fields, is_masked, quick_check
 from .selection import Selection, select, shown_index
@@ -73,6 +87,7 @@ __all__ = [
     "CRC32_ADDRESS",
     "DATA_MEMBER",
     "EXPORT_SUFFIX",
+    "HDF5_MEMBER",
     "INFO_FORMAT",
     "INFO_MEMBER",
     "INFO_VERSION",
@@ -80,9 +95,12 @@ __all__ = [
     "MAX_MISSING_RUNS",
     "MAX_NPY_HEADER",
     "MISSING_MEMBER",
+    "NOTE_JSON_MEMBER",
     "PAGE",
     "PART_SUFFIX",
+    "WRITTEN_MEMBER",
     "Axes",
+    "Contents",
     "DataLayout",
     "Description",
     "FrameLayout",
@@ -92,7 +110,9 @@ __all__ = [
     "Selection",
     "axes_in_a_line",
     "axes_in_words",
+    "axis_dataset_names",
     "axis_label",
+    "axis_member",
     "begins_as_scan_file",
     "check_axes",
     "check_axes_leniently",
@@ -106,9 +126,11 @@ __all__ = [
     "crc32",
     "crc32_repeated",
     "decode_axes",
+    "decode_axis",
     "decode_description",
     "decode_labels",
     "decode_note",
+    "decode_note_json",
     "decode_note_with_texts",
     "decode_npy_header",
     "dimension_names",
@@ -117,9 +139,15 @@ __all__ = [
     "encode_description",
     "encode_missing",
     "encode_note",
+    "encode_note_json",
+    "encode_npy",
     "encode_npy_header",
     "encode_tail",
+    "encode_written",
+    "export_block",
     "export_name",
+    "export_objects",
+    "export_size",
     "export_stem",
     "find_coordinate",
     "find_range",
@@ -128,7 +156,10 @@ __all__ = [
     "fold_rows",
     "frame_chunks",
     "grid_ndim_of",
+    "has_hdf5_type",
+    "has_plain_member",
     "has_same_fields",
+    "head_crc",
     "is_export",
     "is_journal",
     "is_masked",
@@ -137,7 +168,9 @@ __all__ = [
     "journal_path",
     "layout_of",
     "local_member_name",
+    "lock_path",
     "longest_name",
+    "member_offsets",
     "numbered_name",
     "numbered_names",
     "part_path",
@@ -150,6 +183,7 @@ __all__ = [
     "replacement_path",
     "resume_call",
     "scan_file_name",
+    "scan_heads",
     "select",
     "shown_index",
     "tail_reserve",

@@ -6,7 +6,8 @@ header is padded so that the array begins at a page boundary:
 
     local ZIP header (ZIP64) | alignment field | .npy header | ARRAY | further members | central directory
 
-If the array begins farther from the start than a header can be padded, a member of zeros comes first.
+If the array begins farther from the start than a header can be padded, a member of zeros comes first. At HDF5_OFFSET, in
+these zeros, HDF5 looks for its superblock: see nexus.py.
 
 ZIP: PKWARE APPNOTE 6.3.10, sections 4.3.7 (local header), 4.3.12 (central directory), 4.3.14-16 (ends), 4.5.3 (ZIP64).
 The alignment field (0xD935) is that of Android's zipalign.
@@ -27,11 +28,14 @@ from ..errors import ScanShapeError
 from .alignment import MAX_ALIGNMENT, PAGE, array_alignment
 from .checksum import combine, crc32, crc32_repeated
 from .description import Description
+from .hdf5 import has_hdf5_type
 from .npy import MAX_NPY_HEADER, encode_npy_header
 
 _MAX_EXTRA = 0xFFFF
 _SMALL = 1 << 16
 DATA_MEMBER = "data.npy"
+HDF5_OFFSET, HDF5_HEAD_BYTES = 512, 2560
+"""Where the HDF5 metadata of a scan file begin, and how many bytes they take at most: far fewer, up to rank 32."""
 PADDING_MEMBER = "alignment.bin"
 _CRC_OFFSET = 14
 """Offset of the CRC-32 of a member in its local header."""
@@ -41,6 +45,7 @@ _END64 = struct.Struct("<4sQ2H2I4Q")
 _LOCATOR64 = struct.Struct("<4sIQI")
 _END = struct.Struct("<4s4H2IH")
 _ZIP64_ID, _ALIGN_ID = 0x0001, 0xD935
+_ZIP64_SIZES_BYTES, _ZIP64_OFFSET_BYTES = 20, 12
 _ALIGN_AT = _LOCAL.size + len(DATA_MEMBER) + 20
 """Offset of the alignment field of `data.npy` if that is the first member: after its name and the ZIP64 field."""
 _VERSION_ZIP64 = 45
@@ -53,7 +58,8 @@ class DataLayout:
     """The bytes before the array of a scan, and the offset of the array.
 
     `head`: local header and .npy header of `data.npy`. It begins at `head_offset`: 0, or the end of the member of zeros.
-    It ends at `array_offset`, a multiple of 4096. `padding`: local header of the member of zeros, or empty.
+    It ends at `array_offset`, a multiple of 4096. `padding`: local header of the member of zeros, or empty. `hdf5`: whether
+    HDF5 metadata are among the zeros.
     """
 
     shape: tuple[int, ...]
@@ -62,16 +68,29 @@ class DataLayout:
     npy_header: bytes
     head_offset: int = 0
     padding: bytes = b""
+    hdf5: bool = False
 
     @property
     def array_offset(self) -> int:
         return self.head_offset + len(self.head)
 
-    def heads(self, member_crc: int = 0) -> list[tuple[int, bytes]]:
-        """The bytes before the array as (offset, bytes), with `member_crc` in the header. All others are zeros."""
-        crc = member_crc.to_bytes(4, "little")
-        head = self.head[:_CRC_OFFSET] + crc + self.head[_CRC_OFFSET + 4 :]
-        return [*([(0, self.padding)] if self.padding else []), (self.head_offset, head)]
+    def heads(self, member_crc: int = 0, block: bytes = b"") -> list[tuple[int, bytes]]:
+        """The bytes before the array as (offset, bytes), with `member_crc` in the header. All others are zeros.
+
+        `block`: the HDF5 metadata at HDF5_OFFSET. One piece covers the region that they may take.
+        """
+        head = _with_crc(self.head, member_crc)
+        region = block.ljust(HDF5_HEAD_BYTES if self.hdf5 else 0, b"\0")
+        if not self.padding:
+            return [(0, head[:HDF5_OFFSET] + region + head[HDF5_OFFSET + len(region) :])]
+        padding = [(0, _with_crc(self.padding, self.padding_crc(block))), (HDF5_OFFSET, region)]
+        return [*(padding if region else padding[:1]), (self.head_offset, head)]
+
+    def padding_crc(self, block: bytes = b"") -> int:
+        """CRC-32 of the member of zeros, in which `block` is."""
+        before, size = HDF5_OFFSET - len(self.padding), self.head_offset - len(self.padding)
+        after = size - before - len(block)
+        return combine(crc32(bytes(before) + block), crc32_repeated(b"\0", after), after)
 
     @property
     def array_size(self) -> int:
@@ -85,6 +104,19 @@ class DataLayout:
     def member_crc(self, array_crc: int) -> int:
         """CRC-32 of the member `data.npy` (its .npy header, then the array)."""
         return combine(crc32(self.npy_header), array_crc, self.array_size)
+
+
+def head_crc(layout: DataLayout, heads: Sequence[tuple[int, bytes]]) -> int:
+    """CRC-32 of all bytes before the array. `heads`: from DataLayout.heads."""
+    crc = at = 0
+    for offset, piece in [*heads, (layout.array_offset, b"")]:
+        crc = combine(crc, crc32_repeated(b"\0", offset - at), offset - at)
+        crc, at = crc32(piece, crc), offset + len(piece)
+    return crc
+
+
+def _with_crc(local_header: bytes, crc: int) -> bytes:
+    return local_header[:_CRC_OFFSET] + crc.to_bytes(4, "little") + local_header[_CRC_OFFSET + 4 :]
 
 
 def _dos_time(when: float) -> tuple[int, int]:
@@ -108,12 +140,14 @@ def plan_data_member(
     array_offset: int | None = None,
     *,
     frame_bytes: int = 0,
+    hdf5: bool = False,
 ) -> DataLayout:
     """The layout of a scan of `shape` and `dtype` that began at `when` (seconds since the epoch). Its CRC-32 is zero.
 
     `array_offset`: offset of the array, if the headers fit before it. Without it, or if they do not fit, the array is
-    aligned for frames of `frame_bytes`.
+    aligned for frames of `frame_bytes`. `hdf5`: leave room for HDF5 metadata, if HDF5 has a type for `dtype`.
     """
+    hdf5 = hdf5 and has_hdf5_type(shape, dtype)
     npy_header = encode_npy_header(shape, dtype)
     if len(npy_header) > MAX_NPY_HEADER:
         raise ScanShapeError(
@@ -124,30 +158,47 @@ def plan_data_member(
     size = len(npy_header) + array_size
     name, extra = DATA_MEMBER.encode(), _zip64(size, size)
     unpadded = _LOCAL.size + len(name) + len(extra) + 6 + len(npy_header)
-    if array_offset is None or not unpadded <= array_offset <= MAX_ALIGNMENT:
+    least = max(unpadded, HDF5_OFFSET + HDF5_HEAD_BYTES + len(npy_header)) if hdf5 else unpadded
+    if array_offset is None or not least <= array_offset <= MAX_ALIGNMENT:
         alignment = array_alignment(array_size, frame_bytes)
-        array_offset = -(-unpadded // alignment) * alignment
+        array_offset = -(-least // alignment) * alignment
     pad, head_offset, padding = array_offset - unpadded, 0, b""
     clock, day = _dos_time(when)
     if pad > _MAX_EXTRA - len(extra) - 6:
         pad, head_offset = 0, pad
         padding_name = PADDING_MEMBER.encode()
         length = head_offset - _LOCAL.size - len(padding_name)
-        fields = (_VERSION_ZIP64, 0, 0, clock, day, _crc_of_zeros(length), length, length, len(padding_name), 0)
+        fields = (_VERSION_ZIP64, 0, 0, clock, day, crc32_repeated(b"\0", length), length, length, len(padding_name), 0)
         padding = _LOCAL.pack(b"PK\3\4", *fields) + padding_name
     extra += struct.pack("<HHH", _ALIGN_ID, 2 + pad, PAGE) + bytes(pad)
     local = _LOCAL.pack(b"PK\3\4", _VERSION_ZIP64, 0, 0, clock, day, 0, _U32, _U32, len(name), len(extra))
-    return DataLayout(shape, dtype, local + name + extra + npy_header, npy_header, head_offset, padding)
+    return DataLayout(shape, dtype, local + name + extra + npy_header, npy_header, head_offset, padding, hdf5)
 
 
-def _crc_of_zeros(size: int) -> int:
-    return crc32_repeated(b"\0", size)
+def member_offsets(layout: DataLayout, sizes: Sequence[tuple[str, int]]) -> list[int]:
+    """Where the content of each further member begins in the file. `sizes`: its name, and its size in bytes."""
+    offsets, at = [], layout.array_end
+    for name, size in sizes:
+        offsets.append(at + _LOCAL.size + len(name.encode()))
+        at = offsets[-1] + size
+    return offsets
 
 
-def encode_tail(layout: DataLayout, member_crc: int, members: Sequence[tuple[str, bytes]], when: float) -> list[bytes]:
+def export_size(layout: DataLayout, sizes: Sequence[tuple[str, int]]) -> int:
+    """The size of the file. `sizes`: as in member_offsets."""
+    entries = sum(_CENTRAL.size + len(name.encode()) + _ZIP64_OFFSET_BYTES for name, _ in sizes)
+    entries += _CENTRAL.size + len(DATA_MEMBER) + _ZIP64_SIZES_BYTES
+    entries += _CENTRAL.size + len(PADDING_MEMBER) if layout.padding else 0
+    ends = [layout.array_end, *(at + size for at, (_, size) in zip(member_offsets(layout, sizes), sizes, strict=True))]
+    return ends[-1] + entries + _END64.size + _LOCATOR64.size + _END.size
+
+
+def encode_tail(
+    layout: DataLayout, member_crc: int, members: Sequence[tuple[str, bytes]], when: float, block: bytes = b""
+) -> list[bytes]:
     """Everything after the array, in pieces: further members, the central directory, and its end records.
 
-    A large member is a piece of its own, so that it is not copied.
+    A large member is a piece of its own, so that it is not copied. `block`: as in DataLayout.heads.
     """
     clock, day = _dos_time(when)
     pieces: list[bytes] = [b""]
@@ -177,7 +228,7 @@ def encode_tail(layout: DataLayout, member_crc: int, members: Sequence[tuple[str
         at += len(local) + len(name) + len(content)
     if layout.padding:
         length = layout.head_offset - len(layout.padding)
-        central += entry(PADDING_MEMBER.encode(), _crc_of_zeros(length), (length, length), 0, b"")
+        central += entry(PADDING_MEMBER.encode(), layout.padding_crc(block), (length, length), 0, b"")
     start = at
     end64 = _END64.pack(
         b"PK\6\6", _END64.size - 12, 3 << 8 | _VERSION_ZIP64, _VERSION_ZIP64, 0, 0, count, count, len(central), start
@@ -191,7 +242,8 @@ def encode_tail(layout: DataLayout, member_crc: int, members: Sequence[tuple[str
 def layout_of(description: Description) -> DataLayout:
     """The layout of the scan that `description` describes."""
     started = datetime.fromisoformat(description.started).timestamp()
-    return plan_data_member(description.shape, description.dtype, started, description.array_offset)
+    offset, hdf5 = description.array_offset, description.hdf5
+    return plan_data_member(description.shape, description.dtype, started, offset, hdf5=hdf5)
 
 
 def begins_as_scan_file(raw: bytes) -> bool:
@@ -209,6 +261,11 @@ def local_member_name(raw: bytes) -> str:
     return raw[_LOCAL.size : _LOCAL.size + size].decode("utf-8", "replace")
 
 
-def tail_reserve(frames: int) -> int:
-    """Bytes to reserve after the array of `frames` for the tail: one bit for each frame for `missing.npy`, and 64 KiB."""
-    return (1 << 16) + frames // 8
+def tail_reserve(frames: int, metadata_bytes: int = 0) -> int:
+    """Bytes to reserve after the array for the tail. `metadata_bytes`: of axes and note.
+
+    64 KiB, one bit for each frame for `missing.npy`, one byte for `written.npy`, and axes and note, which are stored twice; a
+    note as text can take more. The 64 KiB are enough for the last two of a small scan.
+    """
+    copies = max(0, 3 * metadata_bytes - (1 << 14))
+    return (1 << 16) + frames // 8 + frames // PAGE * PAGE + metadata_bytes + copies

@@ -153,6 +153,16 @@ def check_axes_leniently(axes: Any, shape: tuple[int, ...]) -> tuple[Axes, list[
     return check_axes(fitting, shape), faults
 
 
+def axis_member(k: int) -> str:
+    """The name of the member that holds axis `k` without a pickle."""
+    return f"axis_{k}.npy"
+
+
+def has_plain_member(axis: np.ndarray[Any, Any]) -> bool:
+    """Whether a .npy without a pickle gives `axis` again."""
+    return not axis.dtype.hasobject
+
+
 def with_coordinates(axes: Sequence[np.ndarray[Any, Any] | None], shape: tuple[int, ...]) -> list[np.ndarray[Any, Any]]:
     """`axes`, with index coordinates for each None and for axes missing at the end."""
     known = list(axes) + [None] * (len(shape) - len(axes))
@@ -284,6 +294,13 @@ def decode_axes(data: bytes, allow_pickle: bool = False) -> Axes:
         else:
             result.append(np.array(axis, dtype=type(axis[0])) if len(axis) else np.array(axis))
     return result
+
+
+def decode_axis(data: bytes, member: str) -> np.ndarray[Any, Any]:
+    """The array of a member without a pickle. Raises BadFileError if it is damaged, or has a pickle."""
+    if decode_npy_header(data[: 1 << 20])[1].hasobject:
+        raise BadFileError(f"{member} holds Python objects, expected plain elements")
+    return _decode(data, member, False)
 
 
 def decode_note(data: bytes, allow_pickle: bool = False) -> dict[Any, Any]:

@@ -29,7 +29,7 @@ MAX_FRAMES = 1 << 31
 class Description:
     """What a scan is. `fill`: the bytes of one element. `started`: UTC in ISO 8601. `number`: None if it has none.
 
-    `axis_names`, `units`: one for each dimension, or () if none were given.
+    `axis_names`, `units`: one for each dimension, or () if none were given. `hdf5`: whether its file is an HDF5 file as well.
     """
 
     scan_id: str
@@ -46,6 +46,7 @@ class Description:
     software: str
     axis_names: Labels = ()
     units: Labels = ()
+    hdf5: bool = False
 
     @property
     def frames(self) -> int:
@@ -60,7 +61,7 @@ def encode_description(description: Description) -> bytes:
     fields = asdict(description)
     fields["dtype"] = repr(npy_format.dtype_to_descr(description.dtype))
     fields["fill"] = description.fill.hex()
-    for name in ("axis_names", "units"):
+    for name in ("axis_names", "units", "hdf5"):
         if not fields[name]:
             del fields[name]
     return json.dumps(fields, ensure_ascii=True).encode()
@@ -76,6 +77,7 @@ def decode_description(data: bytes) -> Description:
         ndim = len(fields["shape"])
         fields["axis_names"] = check_axis_names(fields.get("axis_names") or None, ndim)
         fields["units"] = check_units(fields.get("units") or None, ndim)
+        fields.setdefault("hdf5", False)
         description = Description(**{name: fields[name] for name in Description.__dataclass_fields__})
         texts = ("scan_id", "started", "software")
         if any(
@@ -83,8 +85,10 @@ def decode_description(data: bytes) -> Description:
             for name in texts
         ):
             raise ValueError("scan_id, started or software is not printable text")
-        if type(description.replace) is not bool or type(description.array_offset) is not int:
-            raise ValueError("replace is not a bool, or array_offset is not an int")
+        if any(type(flag) is not bool for flag in (description.replace, description.hdf5)):
+            raise ValueError("replace or hdf5 is not a bool")
+        if type(description.array_offset) is not int:
+            raise ValueError("array_offset is not an int")
         if type(description.grid_ndim) is not int or not 0 <= description.grid_ndim <= len(description.shape):
             raise ValueError(f"grid of {description.grid_ndim} dimensions in an array of shape {description.shape}")
         if description.frames > MAX_FRAMES:

@@ -7,6 +7,7 @@ Pure functions of names. Never touches a disk.
     data.npz.1f2e3d4c.part          a scan file that will replace data.npz, kept apart by an id
     data_3.npz.part.journal         its journal, a sidecar
     data_3.npz.part.redo            its redo log, a sidecar
+    .data_3.npz.part.lock           its lock file, a sidecar, hidden
     data_3.npz.part.journal.new     a replacement, until it is renamed to the name without the suffix
 """
 
@@ -19,6 +20,7 @@ EXPORT_SUFFIX = ".npz"
 PART_SUFFIX = ".part"
 JOURNAL_SUFFIX = ".journal"
 REDO_SUFFIX = ".redo"
+LOCK_SUFFIX = ".lock"
 REPLACEMENT_SUFFIX = ".new"
 
 
@@ -43,12 +45,18 @@ def is_journal(name: str) -> bool:
 
 
 def is_sidecar(name: str) -> bool:
-    """Whether `name` is that of a journal or a redo log."""
-    return name.endswith((PART_SUFFIX + JOURNAL_SUFFIX, PART_SUFFIX + REDO_SUFFIX))
+    """Whether `name` is that of a journal, a redo log or a lock file."""
+    return name.endswith((PART_SUFFIX + JOURNAL_SUFFIX, PART_SUFFIX + REDO_SUFFIX)) or _is_lock_file(name)
+
+
+def _is_lock_file(name: str) -> bool:
+    return name.startswith(".") and name.endswith(PART_SUFFIX + LOCK_SUFFIX)
 
 
 def scan_file_name(sidecar: str) -> str:
-    """The name of the scan file whose journal or redo log has the name `sidecar`."""
+    """The name of the scan file whose sidecar has the name `sidecar`."""
+    if _is_lock_file(sidecar):
+        return sidecar.removeprefix(".").removesuffix(LOCK_SUFFIX)
     return sidecar.removesuffix(JOURNAL_SUFFIX).removesuffix(REDO_SUFFIX)
 
 
@@ -83,6 +91,11 @@ def journal_path(part: Path) -> Path:
 
 def redo_path(part: Path) -> Path:
     return part.with_name(part.name + REDO_SUFFIX)
+
+
+def lock_path(part: Path) -> Path:
+    """The lock file of a scan file. It is hidden: users need not know of it."""
+    return part.with_name(f".{part.name}{LOCK_SUFFIX}")
 
 
 def replacement_path(path: Path) -> Path:

@@ -6,14 +6,13 @@ Never unpickles objects of a file, and never changes one.
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Iterable
 from typing import Any
 
 from xarray.backends import BackendEntrypoint
 
-from ..format import EXPORT_SUFFIX
 from ..reading import open_wave
+from .members import seems_an_export
 
 
 class WaveBackend(BackendEntrypoint):  # type: ignore[misc, unused-ignore]  # mypy does not see xarray
@@ -36,11 +35,4 @@ class WaveBackend(BackendEntrypoint):  # type: ignore[misc, unused-ignore]  # my
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Whether it is the path of a .npz with an array `data`. Never raises."""
-        try:
-            path = os.fsdecode(filename_or_obj)
-            if not path.endswith(EXPORT_SUFFIX):
-                return False
-            with zipfile.ZipFile(path) as archive:
-                return not {"data", "data.npy"}.isdisjoint(archive.namelist())
-        except Exception:  # any object and any file can be asked about
-            return False
+        return seems_an_export(filename_or_obj)

@@ -24,6 +24,7 @@ from .layout import was_never_durable
 from .reader import Flags, JournalReader, is_readable
 from .redo_log import MAGIC as REDO_MAGIC
 from .redo_log import Chunk, RedoLog, RedoRecord, begins_with_record_of, read_records
+from .redo_reader import RedoMark, RedoReader
 
 __all__ = [
     "ABSENT",
@@ -44,6 +45,8 @@ __all__ = [
     "JournalReader",
     "Numbers",
     "RedoLog",
+    "RedoMark",
+    "RedoReader",
     "RedoRecord",
     "Span",
     "States",

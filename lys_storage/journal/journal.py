@@ -34,6 +34,7 @@ _POINTER = struct.Struct("<QQIIII")
 _EPOCH = struct.Struct("<Q")
 WRITER_AT = 64
 _EPOCH_AT = 448
+DURABLE_AT = 464
 FAILED_AT = (456, 457)  # one byte each: whether the last sync of the scan file, of the journal, failed
 _POINTER_AT = (512, 1024)  # in two sectors: a torn write damages at most one of them
 _LARGE_MAP = 1 << 23
@@ -111,6 +112,16 @@ class Journal:
     def epoch(self, epoch: int) -> None:
         with self.table_lock:
             self._bytes.store(_EPOCH_AT, _EPOCH.pack(epoch))
+
+    @property
+    def durable_frames(self) -> int:
+        """How many frames survive a power cut, as of the last flush."""
+        return int(_EPOCH.unpack_from(self._map, DURABLE_AT)[0])
+
+    @durable_frames.setter
+    def durable_frames(self, frames: int) -> None:
+        with self.table_lock:
+            self._bytes.store(DURABLE_AT, _EPOCH.pack(frames))
 
     @property
     def file_sync_failed(self) -> bool:

@@ -10,8 +10,9 @@ from ..errors import BadFileError
 from ..format import PAGE, Description, crc32, decode_description
 
 MAGIC = b"\x93LYSJRN\n"
-VERSION = 2
-"""The version that is written. Version 1 has no writer record and no table of doubtful frames."""
+VERSION = 3
+"""The version that is written. Version 1 has no writer record and no table of doubtful frames. The writer of version 1 or 2
+locks the scan file itself."""
 BLOCK_BYTES = 1 << 18
 """The largest block of small frames. Fewer checksums over more bytes each cost less."""
 _MOST_IN_BLOCK, _LEAST_IN_BLOCK = 4096, 2

@@ -15,7 +15,7 @@ from ..disk import File, FileCutError, range_crc32
 from ..errors import BadFileError
 from ..format import crc32
 from .frame_state import BLOCK_CHECKSUMMED, CHECKSUMMED, REWRITING, TABLE_STEP, WRITTEN, Numbers, States
-from .journal import FAILED_AT, WRITER_AT, read_newest_metadata
+from .journal import _EPOCH_AT, DURABLE_AT, FAILED_AT, WRITER_AT, read_newest_metadata
 from .layout import read_head
 from .writer_record import RECORD_BYTES, decode_writer_record
 
@@ -29,7 +29,7 @@ class JournalReader:
     """
 
     def __init__(self, path: Path) -> None:
-        self.file = File.open(path, writable=False)
+        self.file = File.open_for_reading(path)
         try:
             self.description, self._layout = read_head(self.file)
         except BadFileError as error:
@@ -45,8 +45,7 @@ class JournalReader:
 
     def read_metadata(self) -> tuple[bytes, bytes]:
         """See Journal.read_metadata."""
-        key = crc32(self.description.scan_id.encode())
-        return read_newest_metadata(self.file, self._layout, key)
+        return read_newest_metadata(self.file, self._layout, self.key)
 
     def vouches_for(self, scan_file: File) -> bool:
         """See Journal.vouches_for."""
@@ -59,6 +58,22 @@ class JournalReader:
         return self.file.read_at(1, FAILED_AT[0]) != b"\0"
 
     @property
+    def key(self) -> int:
+        """See Journal.key."""
+        return crc32(self.description.scan_id.encode())
+
+    def marks(self) -> tuple[int, bool]:
+        """The epoch of the valid records of the redo log, and whether the last sync of the scan file failed: in one read."""
+        raw = self.file.read_at(FAILED_AT[0] + 1 - _EPOCH_AT, _EPOCH_AT)
+        return int.from_bytes(raw[:8], "little"), raw[-1:] != b"\0"
+
+    @property
+    def durable_frames(self) -> int | None:
+        """See Journal.durable_frames; None if an earlier version writes the journal, which does not tell."""
+        raw = self.file.read_at(8, DURABLE_AT)
+        return int.from_bytes(raw, "little") if self._layout.version > 2 else None
+
+    @property
     def block_bytes(self) -> int:
         """The size of the frames that share a checksum."""
         return self._layout.per_block * self.description.frame_bytes
@@ -67,6 +82,38 @@ class JournalReader:
         """(number of the first frame, states) of consecutive frames from `first` to `stop`, in pieces."""
         for at in range(first, stop, TABLE_STEP):
             yield at, self._states(at, min(TABLE_STEP, stop - at))
+
+    def read_states_into(self, states: States, first: int) -> None:
+        """Fill `states`, a contiguous array of uint8, with the states of the frames from `first`."""
+        if self.file.read_into(states.data, self._layout.states + first) != len(states):
+            raise BadFileError(
+                f"journal {self.file.path} was truncated while it was read: its table of states ends early"
+            )
+
+    def read_checksums(self, first: int, states: States) -> np.ndarray[Any, np.dtype[np.uint32]]:
+        """For each of the frames from `first`, which have these states: its checksum, or if it is BLOCK_CHECKSUMMED that of its
+        block. Other frames have an undefined one.
+        """
+        per_block, count = self._layout.per_block, len(states)
+        sums = self._checksums(self._layout.checksums + 4 * first, count)
+        in_blocks = states == BLOCK_CHECKSUMMED
+        if in_blocks.any():
+            begin, end = first // per_block, -(-(first + count) // per_block)
+            of_blocks = self._checksums(self._layout.block_checksums + 4 * begin, end - begin)
+            sums = np.where(in_blocks, np.repeat(of_blocks, per_block)[first - begin * per_block :][:count], sums)
+        return sums.astype(np.uint32)
+
+    def _checksums(self, offset: int, count: int) -> np.ndarray[Any, np.dtype[np.uint32]]:
+        sums = np.frombuffer(self.file.read_at(4 * count, offset), "<u4")
+        if len(sums) != count:
+            raise BadFileError(
+                f"journal {self.file.path} was truncated while it was read: a table of checksums ends early"
+            )
+        return sums
+
+    def own_checksum(self, frame: int) -> int:
+        """The checksum of a frame that is CHECKSUMMED."""
+        return self._checksum(self._layout.checksums, frame)
 
     def _states(self, first: int, count: int) -> States:
         return np.frombuffer(self.file.read_at(count, self._layout.states + first), np.uint8)

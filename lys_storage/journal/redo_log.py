@@ -18,7 +18,7 @@ from ..format import crc32, redo_path
 
 MAGIC = b"\x93LYSREDO"
 _HEADER = struct.Struct("<8sQQQI")
-_HEADER_SIZE = 64
+HEADER_SIZE = 64
 _STEP = 1 << 20
 Chunk = tuple[int, Buffer]
 
@@ -48,15 +48,15 @@ class RedoLog:
 
     def append(self, offset: int, size: int, chunks: Iterable[Chunk], epoch: int) -> RedoRecord:
         """Write a record: 1. its bytes; 2. compute their checksum from the file; 3. the header, which makes it valid."""
-        at = self.end + _HEADER_SIZE
-        self.file.write_at(bytes(_HEADER_SIZE), self.end)
+        at = self.end + HEADER_SIZE
+        self.file.write_at(bytes(HEADER_SIZE), self.end)
         for place, data in chunks:
             self.file.write_at(data, at + place)
         record = RedoRecord(offset, size, at)
         crc = range_crc32(self.file, at, size)
         self.file.write_at(_encode(self._key, epoch, offset, size, crc), self.end)
-        self.file.write_at(bytes(-size % _HEADER_SIZE), at + size)
-        self.end = at + size + -size % _HEADER_SIZE
+        self.file.write_at(bytes(-size % HEADER_SIZE), at + size)
+        self.end = at + size + -size % HEADER_SIZE
         return record
 
     def apply(self, record: RedoRecord, file: File) -> None:
@@ -86,28 +86,35 @@ class RedoLog:
 
 def _encode(key: int, epoch: int, offset: int, size: int, crc: int) -> bytes:
     head = _HEADER.pack(MAGIC, epoch, offset, size, crc)
-    return (head + struct.pack("<I", crc32(head, key))).ljust(_HEADER_SIZE, b"\0")
+    return (head + struct.pack("<I", crc32(head, key))).ljust(HEADER_SIZE, b"\0")
+
+
+def decode_record(raw: bytes, key: int, at: int) -> tuple[int, RedoRecord] | None:
+    """(epoch, record) of the header at `at` of the log; None if it is not a header of the scan with `key`."""
+    if len(raw) < HEADER_SIZE or raw[:8] != MAGIC:
+        return None
+    _, epoch, offset, size, _ = _HEADER.unpack(raw[: _HEADER.size])
+    check = int.from_bytes(raw[_HEADER.size : _HEADER.size + 4], "little")
+    return (epoch, RedoRecord(offset, size, at + HEADER_SIZE)) if check == crc32(raw[: _HEADER.size], key) else None
 
 
 def begins_with_record_of(file: File, key: int) -> bool:
     """Whether the first record of a redo log, of any epoch, belongs to the scan with `key`."""
-    raw = file.read_at(_HEADER_SIZE, 0)
-    check = int.from_bytes(raw[_HEADER.size : _HEADER.size + 4], "little")
-    return len(raw) == _HEADER_SIZE and raw[:8] == MAGIC and check == crc32(raw[: _HEADER.size], key)
+    return decode_record(file.read_at(HEADER_SIZE, 0), key, 0) is not None
 
 
 def read_records(redo: RedoLog, epoch: int) -> list[RedoRecord]:
     """The intact records of `epoch`, in the order in which they were written."""
     records: list[RedoRecord] = []
     at, size = 0, redo.file.size
-    while at + _HEADER_SIZE <= size:
-        raw = redo.file.read_at(_HEADER_SIZE, at)
+    while at + HEADER_SIZE <= size:
+        raw = redo.file.read_at(HEADER_SIZE, at)
         magic, its_epoch, offset, length, crc = _HEADER.unpack(raw[: _HEADER.size])
         check = struct.unpack("<I", raw[_HEADER.size : _HEADER.size + 4])[0]
-        if magic != MAGIC or check != crc32(raw[: _HEADER.size], redo._key) or at + _HEADER_SIZE + length > size:
+        if magic != MAGIC or check != crc32(raw[: _HEADER.size], redo._key) or at + HEADER_SIZE + length > size:
             break
-        record = RedoRecord(offset, length, at + _HEADER_SIZE)
+        record = RedoRecord(offset, length, at + HEADER_SIZE)
         if its_epoch == epoch and range_crc32(redo.file, record.at, length) == crc:
             records.append(record)
-        at += _HEADER_SIZE + length + -length % _HEADER_SIZE
+        at += HEADER_SIZE + length + -length % HEADER_SIZE
     return records

@@ -7,33 +7,28 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..disk import File, read_elements
-from ..errors import BadFileError, LysStorageError, UnsafeFileError
-from ..format import (
-    INFO_FORMAT,
-    Axes,
-    Grid,
-    Labels,
-    check_info,
-    decode_axes,
-    decode_labels,
-    decode_note,
-    is_scan_file,
-    journal_path,
-    layout_of,
+from ..disk import read_elements
+from ..errors import BadFileError, LysStorageError
+from ..format import INFO_FORMAT, Axes, Grid, Labels, check_info, is_scan_file, journal_path
+from ..journal import TABLE_STEP
+from ..reading import (
+    ScanInProgress,
+    StoredWave,
+    is_compressed,
+    is_fortran,
+    iterate_stored,
+    missing_frames,
+    open_wave,
+    read_stored,
 )
-from ..journal import TABLE_STEP, JournalReader, is_readable
-from ..reading import StoredWave, is_compressed, is_fortran, iterate_stored, missing_frames, open_wave, read_stored
 from ..recovery import FINALIZED, INTERRUPTED, RUNNING, find_named, scan_state
 from .values import Array, Flags, Numbers
 
-_ATTEMPTS = 3
 _MOST_CANDIDATES = 1000
 
 
@@ -150,52 +145,33 @@ class ScanSource(Source):
 
     def __init__(self, path: Path, grid_ndim: int | None) -> None:
         self.path, self.state = path, scan_state(path)
-        self._file, self._journal = _open_pair(path)
+        self._scan = scan = ScanInProgress(path)
         try:
-            d = self._description = self._journal.description
-            if layout_of(d).array_offset != d.array_offset:
-                raise BadFileError(f"journal {self._journal.file.path} is damaged: its array does not fit its shape")
-            _ensure_same_grid(grid_ndim, d.grid_ndim, path)
-            self.grid, self.dtype = Grid(d.shape, d.grid_ndim), d.dtype
-            self.names, self.units = (decode_labels(labels or None, len(d.shape)) for labels in (d.axis_names, d.units))
-            axes, note = self._journal.read_metadata()
-            self.axes, self.note = [], {}
-            with suppress(UnsafeFileError):  # labels are then numbers
-                self.axes, self.note = decode_axes(axes), decode_note(note)
-            self.is_trusted = self._journal.vouches_for(self._file) and not self._journal.file_sync_failed
-            self.checksum_bytes = self._journal.block_bytes
-            self.frames_written = self._count_written()
+            _ensure_same_grid(grid_ndim, scan.grid.ndim, path)
+            self.grid, self.dtype = scan.grid, scan.dtype
+            self.names, self.units = scan.names_and_units
+            self.axes, self.note = scan.read_metadata()
+            self.is_trusted = scan.is_trusted()
+            self.checksum_bytes = scan.journal.block_bytes
+            self.frames_written = scan.count_readable()
         except BaseException:
             self.close()
             raise
 
     def flags(self, frames: Numbers) -> Flags:
-        held = max(0, self._file.size - self._description.array_offset) // self._description.frame_bytes
-        result = np.zeros(len(frames), bool)
-        for at, states in self._journal.states(*(frames[[0, -1]] + (0, 1)).tolist() if len(frames) else (0, 0)):
-            begin, end = np.searchsorted(frames, (at, at + len(states)))
-            result[begin:end] = is_readable(states[frames[begin:end] - at])
-        result &= frames < held  # else past the end of a file that was truncated
-        return result
-
-    def _count_written(self) -> int:
-        steps = range(0, self.grid.frames, TABLE_STEP)
-        return sum(
-            int(np.count_nonzero(self.flags(np.arange(at, min(at + TABLE_STEP, self.grid.frames))))) for at in steps
-        )
+        return self._scan.flags(frames)
 
     def proves(self, frames: Numbers) -> Flags:
-        return self._journal.matches(self._file, frames)
+        return self._scan.journal.matches(self._scan.file, frames)
 
     def read(self, first: int, count: int) -> Array:
-        return read_elements(self._file, self._description.array_offset, self.dtype, first, count)
+        return read_elements(self._scan.file, self._scan.description.array_offset, self.dtype, first, count)
 
     def stream(self) -> Iterator[tuple[int, Array]]:
         raise NotImplementedError("a scan file is never compressed, and always in C order")
 
     def close(self) -> None:
-        self._file.close()
-        self._journal.close()
+        self._scan.close()
 
 
 def open_source(path: Path, grid_ndim: int | None = None) -> Source:
@@ -218,23 +194,6 @@ def open_source(path: Path, grid_ndim: int | None = None) -> Source:
         source.close()
         raise PreviewError(f"{path} holds no elements: its shape is {source.grid.shape}")
     return source
-
-
-def _open_pair(path: Path) -> tuple[File, JournalReader]:
-    """The scan file and its journal. They are opened again if the writer replaced one meanwhile: a new dtype or grid."""
-    attempts = 0
-    while True:
-        attempts += 1
-        file = File.open_for_reading(path)
-        try:
-            journal = JournalReader(journal_path(path))
-        except BaseException:
-            file.close()
-            raise
-        if (file.owns_path() and journal.file.owns_path()) or attempts == _ATTEMPTS:
-            return file, journal
-        file.close()
-        journal.close()
 
 
 def _ensure_same_grid(asked: int | None, ndim: int, path: Path) -> None:

@@ -12,13 +12,14 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..disk import File, available_memory, read_fortran_selection, read_selection, version
+from ..disk import File, available_memory, read_block, read_fortran_selection, read_selection, version
 from ..errors import BadFileError, NotEnoughMemoryError, os_error
 from ..format import CHUNK_BYTES, MAX_NPY_HEADER, decode_npy_header, select
 from .forward import ForwardReader, read_forward
@@ -54,6 +55,34 @@ class ArrayMember:
     @property
     def size_bytes(self) -> int:
         return prod(self.shape) * self.dtype.itemsize
+
+    def place_of(self, index: Any) -> tuple[int, tuple[int, ...]] | None:
+        """(offset in the file, shape) of what an int, or a tuple of ints, selects. None: the general way has to tell.
+
+        A small frame would cost several times as much by the general way. None for any other index, for one that is negative or
+        out of range, and if the parts of the array are not contiguous in the file.
+        """
+        if type(index) is not tuple:
+            index = (index,)
+        steps, offset = self.steps, self.offset
+        if steps is None or offset is None or len(index) > len(steps):
+            return None
+        for i, n, step in zip(index, self.shape, steps):  # noqa: B905  an index can be shorter
+            if type(i) is not int:
+                if not isinstance(i, np.integer):
+                    return None
+                i = int(i)
+            if not 0 <= i < n:
+                return None
+            offset += i * step
+        return offset, self.shape[len(index) :]
+
+    @cached_property
+    def steps(self) -> tuple[int, ...] | None:
+        """Bytes from one position to the next, for each dimension. None if parts of the array are not contiguous, or empty."""
+        if self.offset is None or self.order != "C" or not self.size_bytes:
+            return None
+        return tuple(prod(self.shape[k + 1 :]) * self.dtype.itemsize for k in range(len(self.shape)))
 
 
 class ArrayFile:
@@ -110,6 +139,9 @@ class ArrayFile:
     def read(self, index: Any) -> np.ndarray[Any, Any]:
         """A copy of the part that `index` selects. Errors as for StoredWave.read."""
         member = self.member
+        place = member.place_of(index)
+        if place is not None:
+            return read_block(self.file, *place, member.dtype)
         selection = select(index, member.shape, _ADVICE)
         if member.offset is None and self._whole is None and not fits_into_memory(member.size_bytes):
             with self.forward() as reader:
@@ -118,6 +150,17 @@ class ArrayFile:
             return np.array(self.whole()[index], member.dtype)
         read = read_fortran_selection if member.order == "F" else read_selection
         return read(self.file, member.offset, member.shape, member.dtype, selection)
+
+    def load(self, advice: str) -> np.ndarray[Any, Any]:
+        """A new array of the whole: of a compressed one, too, only one is in memory. Errors as for StoredWave.data.
+
+        `advice`: what to do if it does not fit into memory.
+        """
+        member = self.member
+        ensure_it_fits(f"{self.path}: its array", member.shape, member.dtype, advice)
+        if member.offset is None and self._whole is None:
+            return self._load()
+        return self.read(...)
 
     def has_rows_to_stream(self) -> bool:
         """Whether rows() uses less memory than whole(), which would keep an array of more than 64 MiB."""
@@ -229,13 +272,23 @@ def allocate(what: str, shape: tuple[int, ...], dtype: np.dtype[Any], order: Any
 
     `what` and `advice` are for the message. Linux gives out more memory than it has, and kills the process later.
     """
-    size = prod(shape) * dtype.itemsize
-    if fits_into_memory(size):
-        with suppress(MemoryError):  # the error below says what to do
-            return np.empty(shape, dtype, order)
+    ensure_it_fits(what, shape, dtype, advice)
+    with suppress(MemoryError):  # the error below says what to do
+        return np.empty(shape, dtype, order)
+    raise _too_large(what, shape, dtype, advice)
+
+
+def ensure_it_fits(what: str, shape: tuple[int, ...], dtype: np.dtype[Any], advice: str) -> None:
+    """Raise NotEnoughMemoryError if an array is larger than the memory that is available. `what`, `advice`: as for allocate."""
+    if not fits_into_memory(prod(shape) * dtype.itemsize):
+        raise _too_large(what, shape, dtype, advice)
+
+
+def _too_large(what: str, shape: tuple[int, ...], dtype: np.dtype[Any], advice: str) -> NotEnoughMemoryError:
     available = _available_memory()
     known = "" if available is None else f"; {available:,} bytes are available"
-    raise NotEnoughMemoryError(f"{what} of shape {shape} of {dtype} needs {size:,} bytes of memory{known}: {advice}")
+    size = prod(shape) * dtype.itemsize
+    return NotEnoughMemoryError(f"{what} of shape {shape} of {dtype} needs {size:,} bytes of memory{known}: {advice}")
 
 
 def _decompress(archive: zipfile.ZipFile, stored: ArrayMember, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

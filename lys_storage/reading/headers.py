@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BadFileError
-from ..format import INFO_MEMBER, decode_note_with_texts
+from ..errors import UnsafeFileError
+from ..format import INFO_MEMBER
 from .array_file import find_array
+from .metadata import read_note
 from .no_export import naming_the_file, open_export
 from .stream import open_stream
 from .wave import check_header
-from .zip_check import check_member_size, find_member
+from .zip_check import check_member_size
 
 
 @dataclass(frozen=True)
@@ -50,18 +51,9 @@ def read_header(path: Path, *, note: bool = False) -> Header:
                 info = json.loads(archive.read(check_member_size(archive.getinfo(INFO_MEMBER))))
             info = info if isinstance(info, dict) else {}
             check_header(file, stored, info)
-            found, fault = _read_note(archive) if note else (None, "")
+            found, error = read_note(archive, path, info, False) if note else (None, None)
+            fault = "" if error is None or isinstance(error, UnsafeFileError) else str(error)
             members = frozenset(name.removesuffix(".npy") for name in names)
             return Header(stored.shape, stored.dtype, info, members, file.size, found, fault)
     finally:
         file.close()
-
-
-def _read_note(archive: zipfile.ZipFile) -> tuple[dict[Any, Any] | None, str]:
-    member = find_member(archive, "note")
-    if member is None:
-        return None, ""
-    try:
-        return decode_note_with_texts(archive.read(check_member_size(member)))[0], ""
-    except (BadFileError, zipfile.BadZipFile, OSError, EOFError) as error:
-        return None, f"its note cannot be read: {error}"

@@ -37,6 +37,11 @@ class LabelledArray(ArrayLike):
 
     @property
     @abstractmethod
+    def grid_ndim(self) -> int:
+        """How many of the first dimensions are the grid. The others are a frame."""
+
+    @property
+    @abstractmethod
     def is_complete(self) -> bool: ...
 
     @property
@@ -60,6 +65,10 @@ class LabelledArray(ArrayLike):
     @abstractmethod
     def _source(self) -> Source:
         """What a lazy array reads. It does not need this object any more."""
+
+    @abstractmethod
+    def _load(self, advice: str) -> np.ndarray[Any, Any]:
+        """A new array of the whole. Raises NotEnoughMemoryError, which ends with `advice`."""
 
     @abstractmethod
     def _frame_chunks(self) -> tuple[int, ...]:
@@ -151,6 +160,30 @@ class LabelledArray(ArrayLike):
         except ImportError as error:
             raise MissingExtraError(f"a DataArray needs xarray ({error}): {install_command('xarray')}") from None
         return as_data_array(self, source, chunks)
+
+    def to_lys(self) -> Any:
+        """A `lys.Wave` in memory: its data, axes and note are those of `lys.Wave(path)`, with the same dtypes.
+
+        Objects of the file are unpickled only if it was opened with `allow_pickle`; `lys.Wave(path)` always does so. Imports
+        lys, which makes a QApplication. Raises NotEnoughMemoryError (a MemoryError) if the array does not fit into memory,
+        MissingExtraError (an ImportError) without lys, BindingError (an ImportError) if lys cannot be used in this process,
+        and what `read` raises.
+        """
+        from ..interop import as_lys_wave  # imported here: few need it
+
+        return as_lys_wave(self, self._load)
+
+    def to_lys_dask(self, chunks: Any = "frame") -> Any:
+        """A `lys.DaskWave` with the same axes and note as that of `to_lys`, which reads a chunk when it is computed.
+
+        `chunks`, and what is said of workers, closed waves and replaced files: as for `to_dask`. lys would read the whole array
+        into memory where it calls `persist`, as `lys.multicut` does, and would cut it into other chunks: of this array
+        `persist` reads nothing, and `rechunk("auto")` keeps the chunks. What a filter of lys makes of it is an array like
+        any other. Raises what `to_lys` raises, except NotEnoughMemoryError.
+        """
+        from ..interop import as_lys_dask_wave  # imported here: few need it
+
+        return as_lys_dask_wave(self, self.to_dask(chunks))
 
     def _by_dimension(self, indexers: Mapping[Hashable, Any] | None, more: Mapping[str, Any]) -> list[tuple[int, Any]]:
         """(number of the dimension, value) for each name. Raises CoordinateError."""

@@ -131,8 +131,8 @@ def _why_no_export(path: Path, file: File) -> str | None:
 
 def _what_to_do(scan: Path) -> str:
     return (
-        "while it is being written, read it with its Scan; if it was interrupted, "
-        f"{recover_command(scan.parent)} exports it, and lys_storage.resume continues it"
+        f"open_wave({scan.name!r}) and lys_storage.follow read its frames, also while it is written; if it was "
+        f"interrupted, {recover_command(scan.parent)} exports it, and lys_storage.resume continues it"
     )
 
 

@@ -5,8 +5,6 @@ Never writes, and never unpickles a file unless the caller asks for it with `all
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import zipfile
 from collections.abc import Iterator
@@ -21,29 +19,28 @@ from ..disk import File, absolute
 from ..errors import BadFileError, ScanClosedError
 from ..format import (
     INFO_FORMAT,
-    INFO_MEMBER,
     Axes,
     Grid,
     axes_in_a_line,
     check_info,
     combine,
     crc32,
-    decode_axes,
     decode_labels,
-    decode_note_with_texts,
     frame_chunks,
     grid_ndim_of,
+    is_scan_file,
+    journal_path,
     with_coordinates,
 )
 from .array_file import ArrayFile, ArrayMember, find_array
 from .labelled import LabelledArray
+from .metadata import check_copies, read_metadata
 from .missing import missing_frames
-from .no_export import BAD_FILE_ERRORS, as_path, naming_the_file, open_export
+from .no_export import as_path, naming_the_file, open_export
+from .scan_in_progress import ScanInProgress
 from .source import ExportSource
 from .stream import open_stream
-from .zip_check import check_member_size, check_members, find_member
-
-log = logging.getLogger("lys_storage")
+from .zip_check import check_members
 
 
 class StoredWave(LabelledArray):
@@ -61,6 +58,7 @@ class StoredWave(LabelledArray):
         note_error: The error of the note, or None. UnsafeFileError: a value that is not plain data is given as a text.
             BadFileError: the note cannot be read, and `note` is {}.
         info: The content of `acquisition.json`; {} if the file has none.
+        is_hdf5: Whether HDF5 reads the file as well: the array is then the dataset `/entry/data/data`.
     """
 
     _whole = "wave.data"
@@ -75,6 +73,7 @@ class StoredWave(LabelledArray):
         self.note: dict[Any, Any] = {}
         self.note_error: BadFileError | None = None
         self.info: dict[str, Any] = {}
+        self.is_hdf5 = False
 
     @property
     def _stored(self) -> ArrayMember:
@@ -97,6 +96,11 @@ class StoredWave(LabelledArray):
     @property
     def dtype(self) -> np.dtype[Any]:
         return self._stored.dtype
+
+    @property
+    def grid_shape(self) -> tuple[int, ...]:
+        """The first dimensions of `shape`, which form the grid. Of a file that does not tell it: all but the last two."""
+        return self._grid.grid_shape
 
     @property
     def array_offset(self) -> int | None:
@@ -140,7 +144,9 @@ class StoredWave(LabelledArray):
 
     def __getitem__(self, index: Any) -> Any:
         """As `read`, but one element is a numpy scalar."""
-        return self.read(index)[()]
+        self._raise_if_closed()
+        result = self._array.read(index)
+        return result if result.ndim else result[()]
 
     def __iter__(self) -> Iterator[Any]:
         """`wave[0]`, `wave[1]`, ... along the first dimension.
@@ -159,6 +165,10 @@ class StoredWave(LabelledArray):
     def _as_array(self) -> np.ndarray[Any, Any]:
         return self.data
 
+    def _load(self, advice: str) -> np.ndarray[Any, Any]:
+        self._raise_if_closed()
+        return self._array.load(advice)
+
     def _raise_if_closed(self) -> None:
         if self._is_closed:
             raise ScanClosedError(f"{self.path} is closed; open it again with open_wave")
@@ -169,7 +179,12 @@ class StoredWave(LabelledArray):
         `on_progress(done, total)`: bytes.
         """
         self._raise_if_closed()
-        return list(check_members(self._array.file, on_progress))
+        file = self._array.file
+        faults = list(check_members(file, on_progress))
+        if not faults:
+            with open_stream(file) as whole, zipfile.ZipFile(whole) as archive:
+                faults += check_copies(archive, file, self.info, self.array_offset)
+        return faults
 
     def close(self) -> None:
         """Close the file. Arrays that `data` returned before remain valid. A second call does nothing."""
@@ -192,7 +207,11 @@ class StoredWave(LabelledArray):
 
     @property
     def _grid(self) -> Grid:
-        return Grid(self.shape, grid_ndim_of(self.info, self.shape))
+        return Grid(self.shape, self.grid_ndim)
+
+    @property
+    def grid_ndim(self) -> int:
+        return grid_ndim_of(self.info, self.shape)
 
     @property
     def is_complete(self) -> bool:
@@ -222,8 +241,7 @@ class StoredWave(LabelledArray):
         return self.info.get("format") == INFO_FORMAT
 
     def _frame_chunks(self) -> tuple[int, ...]:
-        grid_ndim = grid_ndim_of(self.info, self.shape)
-        return frame_chunks(self.shape, self.dtype.itemsize, grid_ndim, self._stored.order == "F")
+        return frame_chunks(self.shape, self.dtype.itemsize, self.grid_ndim, self._stored.order == "F")
 
     def __repr__(self) -> str:
         lines = [f"<StoredWave {self.path} {self.shape} {self.dtype}", *self._axes_in_short()]
@@ -253,6 +271,9 @@ def open_wave(
             of the note that is not plain data is given as a text such as `<decimal.Decimal('1')>`.
         verify: Read the whole file, and compare each member with its CRC-32.
 
+    The scan file of a scan in progress (.npz.part) is opened, too: `written` then tells which frames have been written so far,
+    `read` gives the fill value for the others, and `to_dask`, `to_xarray` and pickles are refused. `follow` tells new frames.
+
     A note that cannot be read does not prevent opening: it is given as {}, and a warning is logged.
 
     Raises StorageOSError if the file cannot be opened or read; BadFileError if it is not an export, or is damaged;
@@ -267,11 +288,30 @@ def _open_again(path: str, identity: str, allow_pickle: bool) -> StoredWave:
 
 
 def _open_path(where: Path, allow_pickle: bool, verify: bool = False, identity: str | None = None) -> StoredWave:
+    try:
+        return _open_file(where, allow_pickle, verify, identity)
+    except BadFileError:  # a scan file that is a second name of its export opens, as that
+        if identity is not None or not is_scan_file(where.name) or not journal_path(where).exists():
+            raise
+    from .scan_wave import ScanWave  # imported here: it builds on this module
+
+    scan = ScanInProgress(where)
+    try:
+        wave = ScanWave(where, scan)
+        if verify:
+            wave.verify()
+        return wave
+    except BaseException:
+        scan.close()
+        raise
+
+
+def _open_file(where: Path, allow_pickle: bool, verify: bool, identity: str | None) -> StoredWave:
     file = open_export(where)
     try:
         with naming_the_file(where, file):
             wave = _open(where, file, allow_pickle, identity)
-            for what in check_members(file) if verify else ():
+            for what in wave.verify() if verify else ():
                 raise BadFileError(what)
         return wave
     except BaseException:
@@ -282,26 +322,10 @@ def _open_path(where: Path, allow_pickle: bool, verify: bool = False, identity: 
 def _open(where: Path, file: File, allow_pickle: bool, identity: str | None) -> StoredWave:
     with open_stream(file) as whole, zipfile.ZipFile(whole) as archive:
         wave = StoredWave(where, file, find_array(archive, file, identity), allow_pickle)
-        if (axes := find_member(archive, "axes")) is not None:
-            wave._axes = decode_axes(archive.read(check_member_size(axes)), allow_pickle)
-        if (note := find_member(archive, "note")) is not None:
-            _read_note(wave, archive, check_member_size(note), allow_pickle)
-        if INFO_MEMBER in archive.namelist():
-            info = json.loads(archive.read(check_member_size(archive.getinfo(INFO_MEMBER))))
-            wave.info = info if isinstance(info, dict) else {}
-            check_header(file, wave._stored, wave.info)
+        found = read_metadata(archive, where, wave.ndim, allow_pickle)
+        wave._axes, wave.note, wave.note_error, wave.info, wave.is_hdf5 = found
+        check_header(file, wave._stored, wave.info)
     return wave
-
-
-def _read_note(wave: StoredWave, archive: zipfile.ZipFile, member: zipfile.ZipInfo, allow_pickle: bool) -> None:
-    """A note that cannot be read does not prevent access to the data."""
-    try:
-        wave.note, wave.note_error = decode_note_with_texts(archive.read(member), allow_pickle)
-    except BAD_FILE_ERRORS as error:
-        what = f"note.npy cannot be read: {type(error).__name__}: {error}"
-        # A new exception: the traceback of this one would keep the wave, and all that was read, in memory.
-        wave.note_error = type(error)(str(error)) if isinstance(error, BadFileError) else BadFileError(what)
-        log.warning("%s: %s; the note is given as empty, the data are not affected", wave.path, wave.note_error)
 
 
 def check_header(file: File, stored: ArrayMember, info: dict[str, Any]) -> None:

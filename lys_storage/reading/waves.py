@@ -113,12 +113,16 @@ class StoredWaves(LabelledArray):
         return not self._incomplete
 
     @property
+    def grid_ndim(self) -> int:
+        return 1 + self._labels.grid_ndim
+
+    @property
     def written(self) -> Flags:
         """The frames that were written, as StoredWave.written, with the first dimension of this array.
 
         If the grids have different numbers of dimensions, the smallest number counts.
         """
-        grid = self.shape[: 1 + self._labels.grid_ndim]
+        grid = self.shape[: self.grid_ndim]
         result = np.ones(grid, bool)
         for k, written in self._incomplete.items():
             result[k] = written.reshape(*grid[1:], -1).all(axis=-1)
@@ -137,12 +141,15 @@ class StoredWaves(LabelledArray):
         return self.read(index)[()]
 
     def _as_array(self) -> np.ndarray[Any, Any]:
+        array = self._load("read a part of it by waves[index], or use waves.to_dask()")
+        array.flags.writeable = False
+        return array
+
+    def _load(self, advice: str) -> np.ndarray[Any, Any]:
         source = self._source()
-        advice = "read a part of it by waves[index], or use waves.to_dask()"
         array = allocate(f"the array of {len(self.paths)} files,", self.shape, self.dtype, "C", advice)
         for k in range(len(self.paths)):
             array[k] = source[k]
-        array.flags.writeable = False
         return array
 
     def _source(self) -> StackSource:
@@ -151,10 +158,9 @@ class StoredWaves(LabelledArray):
         return self._stack
 
     def _frame_chunks(self) -> tuple[int, ...]:
-        grid_ndim, is_fortran = self._labels.grid_ndim, self._labels.is_fortran
-        if is_fortran:
-            return 1, *frame_chunks(self.shape[1:], self.dtype.itemsize, grid_ndim, True)
-        return frame_chunks(self.shape, self.dtype.itemsize, 1 + grid_ndim)
+        if self._labels.is_fortran:
+            return 1, *frame_chunks(self.shape[1:], self.dtype.itemsize, self._labels.grid_ndim, True)
+        return frame_chunks(self.shape, self.dtype.itemsize, self.grid_ndim)
 
     def close(self) -> None:
         """Close the files. A second call does nothing."""

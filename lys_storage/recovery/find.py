@@ -16,7 +16,17 @@ from operator import itemgetter
 from pathlib import Path
 
 from ..errors import BadFileError, os_error
-from ..format import PART_SUFFIX, is_export, is_scan_file, is_sidecar, journal_path, part_path, scan_file_name
+from ..format import (
+    PART_SUFFIX,
+    is_export,
+    is_scan_file,
+    is_sidecar,
+    journal_path,
+    lock_path,
+    part_path,
+    redo_path,
+    scan_file_name,
+)
 
 
 class Kind(Enum):
@@ -104,6 +114,11 @@ def is_gone(path: Path) -> bool:
     except ValueError:  # not a valid name on this system
         return True
     return False
+
+
+def sidecars_of(part: Path) -> list[Path]:
+    """The sidecars of a scan file that are there: journal, redo log, lock file."""
+    return [path for path in (journal_path(part), redo_path(part), lock_path(part)) if path.exists()]
 
 
 def resolve_link(part: Path) -> Path:

@@ -12,9 +12,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..disk import LOCK_NAME, File, read_pieces, remove_file, sync_folder
+from ..disk import LOCK_NAME, File, read_pieces, remove_file, remove_stale_lock, sync_folder
 from ..errors import BadFileError
-from ..format import EXPORT_SUFFIX, PART_SUFFIX, crc32, is_export, journal_path, redo_path
+from ..format import EXPORT_SUFFIX, PART_SUFFIX, crc32, is_export, journal_path, lock_path, redo_path
 from ..journal import JOURNAL_MAGIC, REDO_MAGIC, Journal, begins_with_record_of, was_never_durable
 from .recognition import ForeignFileError, exports_beside, has_every_frame, looks_unfinished, opened_scan_id
 from .takeover import export_of, lock_or_raise
@@ -48,6 +48,8 @@ def judge_leftovers(path: Path) -> Leftovers:
             if not _is_void(journal):
                 raise
         return _judge_void(path, journal)
+    if not redo.exists() and lock_path(path).exists():
+        return _judge_lock_file(lock_path(path))
     file = File.open(redo, writable=False)
     try:
         if file.size == 0:
@@ -60,6 +62,12 @@ def judge_leftovers(path: Path) -> Leftovers:
         return _lost(path, redo, None)
     finally:
         file.close()
+
+
+def _judge_lock_file(lock: Path) -> Leftovers:
+    if lock.stat().st_size:
+        raise ForeignFileError(f"{lock} was not written by lys_storage")
+    return Leftovers(True, None, f"{lock.name} is a lock file, left by a crash")
 
 
 def _is_void(journal: Path) -> bool:
@@ -146,6 +154,7 @@ def _final_of(path: Path) -> str:
 def remove_leftovers(path: Path) -> None:
     """Remove the sidecars of `path`, which judge_leftovers found superfluous."""
     sync_folder(path.parent)  # the process may have died before it made the final name durable
+    remove_stale_lock(path)
     remove_file(redo_path(path))
     remove_file(journal_path(path))
 
@@ -167,6 +176,7 @@ def finish_publishing(path: Path, force: bool) -> Path | None:
                 )
         sync_folder(path.parent)
         remove_file(path)
+        file.lock_file.remove()
     finally:
         try:
             file.close()
@@ -184,14 +194,15 @@ def may_be_just_begun(path: Path) -> bool:
     """Whether the process of an empty scan file may have died between the claim of its name and its first byte.
 
     The name must be one that a claim makes. The journal must have no frames, or be void. Without a journal the file may be
-    foreign: a browser makes an empty `.part` for each download. It is ours if it has a number and the lock file of the
-    folder is there.
+    foreign: a browser makes an empty `.part` for each download. It is ours if its own lock file is there, or if it has a number
+    and the lock file of the folder is there.
     """
     journal = journal_path(path)
     if not is_named_as_claimed(path):
         return False
     if not journal.exists():
-        return _NUMBERED_NAME.fullmatch(path.name) is not None and path.with_name(LOCK_NAME).exists()
+        is_numbered = _NUMBERED_NAME.fullmatch(path.name) is not None
+        return lock_path(path).exists() or (is_numbered and path.with_name(LOCK_NAME).exists())
     if journal.stat().st_size < _HEAD_BYTES or _is_void(journal):
         return True
     try:
@@ -215,6 +226,7 @@ def remove_empty(path: Path, force: bool) -> bool:
             return False
         remove_file(journal_path(path))  # first: a journal without scan file and export would stay
         remove_file(path)
+        file.lock_file.remove()
     finally:
         try:
             file.close()

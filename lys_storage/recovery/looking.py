@@ -1,17 +1,16 @@
 """Tells what a file is, and its state. Never changes a file, and never reads the data.
 
-Files are opened for reading only. Of a scan file a shared lock is tried, to learn whether a process writes it, and is released
+Files are opened for reading only. A shared lock of a scan is tried, to learn whether a process writes it, and is released
 at once.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..disk import File, Lock
+from ..disk import File, Lock, probe_lock
 from ..errors import BadFileError, LysStorageError, UnsafeFileError
 from ..format import (
     Axes,
@@ -22,11 +21,10 @@ from ..format import (
     is_scan_file,
     is_sidecar,
     journal_path,
-    redo_path,
 )
 from ..journal import Journal
 from ..reading import open_wave
-from .find import Found, Kind, find_scan_file, is_gone
+from .find import Found, Kind, find_scan_file, is_gone, sidecars_of
 from .leftovers import is_named_as_claimed, judge_leftovers, may_be_just_begun
 from .recognition import (
     DAMAGED,
@@ -89,8 +87,7 @@ def find_named(path: Path) -> Found | None:
     if is_sidecar(path.name) or is_gone(path):
         path = find_scan_file(path)
         if is_gone(path):
-            is_left = journal_path(path).exists() or redo_path(path).exists()
-            return Found(path, Kind.LEFTOVERS) if is_left else None
+            return Found(path, Kind.LEFTOVERS) if sidecars_of(path) else None
     return Found(path, Kind.SCAN if is_scan_file(path.name) else Kind.EXPORT)
 
 
@@ -105,7 +102,7 @@ def look_at(found: Found, *, named: bool = False) -> Entry | None:
         return Entry(path, NOT_READABLE, None, "", None, None, 0, None, 0.0, message, problem=named)
     at = path
     if found.kind is Kind.LEFTOVERS:
-        at = next((one for one in (journal_path(path), redo_path(path)) if one.exists()), path)
+        at = next(iter(sidecars_of(path)), path)
     try:
         stat = at.stat()
     except OSError as error:
@@ -234,15 +231,4 @@ def details_of(path: Path) -> ScanDetails:
 
 def scan_state(path: Path) -> str:
     """RUNNING, INTERRUPTED, or UNKNOWN: whether a process writes the scan file `path`. Reads neither it nor its journal."""
-    return _STATES[_brief_lock(path)]
-
-
-def _brief_lock(path: Path) -> Lock:
-    """BUSY if a process writes the file. The lock that is tried for this is released at once."""
-    file = File.open(path, writable=False)
-    try:
-        return file.try_lock(shared=True)
-    finally:
-        # Inlined File.close: an interrupt where that function begins would leave the lock.
-        fd, file.fd = file.fd, -1
-        os.close(fd)
+    return _STATES[probe_lock(path)]

@@ -15,9 +15,9 @@ from typing import Any
 from ..callbacks import Progress
 from ..disk import user_path
 from ..errors import BadFileError, LysStorageError, ScanInUseError
-from ..format import journal_path, redo_path
+from ..format import journal_path
 from ..scan import check_incomplete, export_recovered
-from .find import Found, Kind, find_scan_file, is_gone, resolve_link, walk
+from .find import Found, Kind, find_scan_file, is_gone, resolve_link, sidecars_of, walk
 from .leftovers import finish_publishing, judge_leftovers, remove_empty, remove_leftovers
 from .looking import Entry, ScanLook, find_named, look_at, look_at_scan
 from .recognition import (
@@ -132,7 +132,7 @@ def _recover_named(path: Path, wanted: _Wanted) -> Recovered:
         return _failed(path, str(error), DAMAGED)
     if not is_gone(part):
         return _recover_one(Found(part, Kind.SCAN), wanted, named=True)
-    if journal_path(part).exists() or redo_path(part).exists():
+    if sidecars_of(part):
         return _recover_one(Found(part, Kind.LEFTOVERS), wanted, named=True)
     found = find_named(path)
     entry = None if found is None else look_at(found, named=True)

@@ -21,7 +21,16 @@ from ..errors import (
     ScanShapeError,
     StorageOSError,
 )
-from ..format import decode_npy_header, is_scan_file, journal_path, layout_of, quoted, recover_command, replacement_path
+from ..format import (
+    decode_npy_header,
+    is_scan_file,
+    journal_path,
+    layout_of,
+    quoted,
+    recover_command,
+    replacement_path,
+    scan_heads,
+)
 from ..journal import JOURNAL_VERSION, Journal
 from ..scan import Scan, check_options
 from ..store import ScanStore
@@ -123,10 +132,13 @@ def _reconciled(file: File, verify: bool, keep_doubtful: bool, force: bool, on_p
         _ensure_may_be_written(file, journal, force)
         if journal.version < JOURNAL_VERSION:
             journal = _in_todays_version(journal)
-        if not journal.states.any_data():
-            _write_form(file, journal)
+        _write_form(file, journal)
         trusted = not verify and journal.vouches_for(file) and _syncs(file, journal)
         reconcile_frames(file, journal, trust_states=trusted, keep_doubtful=keep_doubtful, on_progress=on_progress)
+        file.set_size(
+            max(file.size, layout_of(journal.description).array_end)
+        )  # not before: what was cut off is missing
+        journal.durable_frames = journal.states.count_written()
         journal.sign(file)  # states and checksums are durable: after the death of a process they can be trusted
         for stale in (file.path, journal.path):
             remove_file(replacement_path(stale))  # a replacement that was not completed when the process died
@@ -212,14 +224,18 @@ def _check_form(file: File, journal: Journal) -> None:
 
 
 def _write_form(file: File, journal: Journal) -> None:
-    """Write the head of a scan without frames, if the file has another one: a process that changes the dtype can die after the
-    journal was replaced, and before the scan file was. Later, with frames, the two would be refused.
+    """Write the head of a scan in progress, if the file has another one.
+
+    A process that changes the dtype can die after the journal was replaced, and before the scan file was. One that finalizes a
+    scan, cut to the frames that it has, can die after it wrote the head of the export: the frames that are to come would be
+    written over what that head leads to.
     """
-    layout = layout_of(journal.description)
-    if any(file.read_at(len(head), at) != head for at, head in layout.heads()) or file.size < layout.array_end:
-        for at, head in layout.heads():
+    description = journal.description
+    layout = layout_of(description)
+    heads = scan_heads(description, layout)
+    if any(file.read_at(len(head), at) != head for at, head in heads):
+        for at, head in heads:
             file.write_at(head, at)
-        file.set_size(max(file.size, layout.array_end))
 
 
 def _in_todays_version(journal: Journal) -> Journal:

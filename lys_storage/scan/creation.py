@@ -47,6 +47,7 @@ from ..format import (
     journal_path,
     numbered_name,
     plan_data_member,
+    scan_heads,
     tail_reserve,
 )
 from ..journal import Journal
@@ -73,6 +74,7 @@ def create(
     grid_ndim: int | None = None,
     flush_interval_s: float | None = 1.0,
     numbered: bool = False,
+    hdf5: bool = True,
     overwrite: bool = False,
     incomplete: str = "fill",
     casting: str = "same_value",
@@ -94,6 +96,8 @@ def create(
         flush_interval_s: A frame that is older (seconds) survives a power cut. 0: flush after each write; None: at the end.
         numbered: Append the next free number, as DataStorage does: data_0.npz, data_1.npz, ...
         overwrite: Replace an existing export, when the new one is complete. Not together with `numbered`.
+        hdf5: Make the file an HDF5/NeXus file as well: the array is `/entry/data/data`. No byte of it is copied. Without effect
+            for elements that HDF5 has no simple type for: structured, text of numpy's `U`, long double.
         incomplete: If frames are missing at the end: "fill" them with `fill_value`, or "trim" the grid to its frames.
         casting: "same_value" refuses a frame of another dtype if a value would change (floating dtypes may round);
             "unsafe" converts without a check.
@@ -115,7 +119,7 @@ def create(
     given: dict[str, Any] = {"fill_value": fill_value, "axes": axes, "axis_names": axis_names, "units": units}
     how: dict[str, Any] = {"flush_interval_s": flush_interval_s, "incomplete": incomplete, "casting": casting}
     how |= {"on_error": on_error, "burst_bytes": burst_bytes, "cached_bytes": cached_bytes}
-    given |= {"note": note, "grid_ndim": grid_ndim, "numbered": numbered, "replace_existing": overwrite}
+    given |= {"note": note, "grid_ndim": grid_ndim, "numbered": numbered, "replace_existing": overwrite, "hdf5": hdf5}
     return begin_scan(final.parent, export_stem(final.name), shape, dtype, **given, **how)
 
 
@@ -133,6 +137,7 @@ def begin_scan(
     units: Iterable[str | None] | None = None,
     note: Mapping[Any, Any] | None = None,
     grid_ndim: int | None = None,
+    hdf5: bool = True,
     preallocate: bool = True,
     **options: Any,
 ) -> Scan:
@@ -145,7 +150,7 @@ def begin_scan(
     folder = absolute(folder)  # the process may change its working directory
     checked = check_options(**options)
     check_names(folder, stem, numbered=numbered, replaces=replace_existing)
-    plan = _plan(shape, dtype, fill_value, axes, axis_names, units, note, grid_ndim)
+    plan = _plan(shape, dtype, fill_value, axes, axis_names, units, note, grid_ndim, hdf5)
     plan.check_is_read_again(folder, stem, numbered, note or {})
     if preallocate:
         ensure_free_space(folder, plan.layout.array_end + plan.reserve, folder / export_name(stem))
@@ -192,6 +197,7 @@ class _Plan:
     labels: tuple[Labels, Labels]
     metadata: tuple[bytes, bytes]
     started: datetime
+    hdf5: bool
 
     @property
     def metadata_size(self) -> int:
@@ -200,7 +206,7 @@ class _Plan:
     @property
     def reserve(self) -> int:
         """Bytes that the export needs after the array."""
-        return tail_reserve(self.grid.frames) + self.metadata_size
+        return tail_reserve(self.grid.frames, self.metadata_size)
 
     def check_is_read_again(self, folder: Path, stem: str, numbered: bool, note: Mapping[Any, Any]) -> None:
         """Raise ScanShapeError if the description cannot be read again. Log a warning if other readers cannot read all."""
@@ -230,12 +236,23 @@ class _Plan:
             software=f"lys_storage {VERSION}",
             axis_names=self.labels[0],
             units=self.labels[1],
+            hdf5=self.hdf5,
         )
 
 
 def _plan(
-    shape: Any, dtype: Any, fill: Any, axes: Any, axis_names: Any, units: Any, note: Any, grid_ndim: int | None
+    shape: Any,
+    dtype: Any,
+    fill: Any,
+    axes: Any,
+    axis_names: Any,
+    units: Any,
+    note: Any,
+    grid_ndim: int | None,
+    hdf5: bool,
 ) -> _Plan:
+    if not isinstance(hdf5, bool):
+        raise ScanShapeError(f"hdf5 is {hdf5!r}, expected True or False")
     checked_dtype = check_dtype(dtype)
     dims = check_shape(shape, checked_dtype)
     fill_bytes = check_fill(fill, checked_dtype)
@@ -251,12 +268,12 @@ def _plan(
     now = datetime.now(UTC)
     grid = Grid(dims, grid_ndim or 0)
     frame_bytes = grid.frame_elements * checked_dtype.itemsize
-    layout = plan_data_member(dims, checked_dtype, now.timestamp(), frame_bytes=frame_bytes)
+    layout = plan_data_member(dims, checked_dtype, now.timestamp(), frame_bytes=frame_bytes, hdf5=hdf5)
     if grid.frames > MAX_FRAMES:
         raise ScanShapeError(
             f"the grid has {grid.frames:,} frames, at most {MAX_FRAMES:,} are possible: make the frames larger"
         )
-    return _Plan(dims, checked_dtype, fill_bytes, grid, layout, labels, metadata, now)
+    return _Plan(dims, checked_dtype, fill_bytes, grid, layout, labels, metadata, now, hdf5)
 
 
 def _make_files(
@@ -265,7 +282,7 @@ def _make_files(
     """The journal, the head of the scan file, and its space."""
     journal = Journal.create(journal_path(file.path), description, plan.metadata)
     try:
-        for at, head in plan.layout.heads():
+        for at, head in scan_heads(description, plan.layout):
             file.write_at(head, at)
         file.set_size(plan.layout.array_end)
         journal.sign(file)
@@ -289,3 +306,4 @@ def _undo(file: File, store: ScanStore | None, *, journal_is_ours: bool) -> None
     if journal_is_ours:
         remove_file(journal_path(file.path))
     remove_file(file.path)
+    file.lock_file.remove()

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..disk import File, ensure_free_space, remove_file
 from ..errors import ScanShapeError
-from ..format import layout_of, plan_data_member, replacement_path
+from ..format import layout_of, plan_data_member, replacement_path, scan_heads
 from ..journal import Journal
 from ..store import Checksummer, FrameTable, ScanStore
 from .frame_input import check_fill
@@ -24,6 +24,7 @@ def _refine_states(old: Journal, new: Journal, file: File) -> None:
     """
     new.epoch = old.epoch
     new.states.refine_from(old.states)
+    new.durable_frames = new.states.count_written()
     Checksummer(FrameTable(file, new)).checksum((0, new.description.frames))
 
 
@@ -68,7 +69,7 @@ def _change_dtype(store: ScanStore, dtype: np.dtype[Any], fill: bytes) -> None:
     old = store.description
     new = replace(old, dtype=dtype, fill=fill)
     began = datetime.fromisoformat(old.started).timestamp()
-    layout = plan_data_member(old.shape, dtype, began, frame_bytes=new.frame_bytes)
+    layout = plan_data_member(old.shape, dtype, began, frame_bytes=new.frame_bytes, hdf5=old.hdf5)
     new = replace(new, array_offset=layout.array_offset)
     ensure_free_space(store.path.parent, layout.array_size - layout_of(old).array_size, store.path)
     store.table.ensure_owns_path()
@@ -77,8 +78,7 @@ def _change_dtype(store: ScanStore, dtype: np.dtype[Any], fill: bytes) -> None:
     file = File.create(beside)
     try:
         file.hold_folder()
-        file.try_lock()
-        for at, head in layout.heads():
+        for at, head in scan_heads(new, layout):
             file.write_at(head, at)
         file.set_size(layout.array_end)
         file.sync()  # an empty file with the scan's name would look like a scan that was only just created

@@ -21,7 +21,7 @@ class ScanSpace:
         `metadata_bytes`: of axes and note, which the export holds after the array.
         """
         description = self._store.description
-        end, reserve = layout_of(description).array_end, tail_reserve(description.frames) + metadata_bytes
+        end, reserve = layout_of(description).array_end, tail_reserve(description.frames, metadata_bytes)
         self._preallocation = Preallocation(self._store.file, end, reserve, self._on_error)
 
     def stop(self) -> None:

@@ -35,6 +35,7 @@ class ScanStore:
     """
 
     def __init__(self, file: File, journal: Journal) -> None:
+        file.lock_file.is_new = False  # the scan keeps it, also when it is interrupted
         self.table = FrameTable(file, journal)
         self.write_behind = WriteBehind(self.table)
         self._checksummer = Checksummer(self.table, self.write_behind)
@@ -186,12 +187,13 @@ class ScanStore:
             self.table.raise_if_forked()
             if self._closed:
                 raise ScanClosedError(f"scan {self.path} is closed")
-            position = self._rewriter.position
+            position, written = self._rewriter.position, self.table.frames_written
             self.checksum_dirty()
             self._syncer.take_failed_write_back()
             self._syncer.sync_file()
             self.journal.sync()
             self._syncer.end_flush()
+            self.journal.durable_frames = written
             self._rewriter.checkpoint(position)
 
     @property
@@ -260,6 +262,7 @@ class ScanStore:
             old_journal.close()
             raise
         file.path = table.path
+        file.take_lock_of(table.file)
 
     def find_export(self) -> bool:
         """Whether the export has its name. An interrupt may have come after the rename and before `published` was set: then
@@ -274,7 +277,7 @@ class ScanStore:
         self._syncer.sync_directory()
 
     def remove_sidecars(self) -> None:
-        """Remove the redo log, then the journal: they are no longer needed."""
+        """Remove the lock file, the redo log, then the journal: they are no longer needed."""
         with self._syncer.flush_lock, self._checksummer.checksum_lock:
             self._closed = True  # a writer may be about to flush after its last frame
             if self.published is None:
@@ -284,6 +287,7 @@ class ScanStore:
             self._rewriter.close()
             self.journal.close()
             if self._owns_sidecars:
+                self.file.lock_file.remove()  # first: a lock file that a crash leaves alone would stay
                 for left in (self.path, self.journal.path):
                     remove_file(replacement_path(left))  # of an interrupted change of the layout
                 remove_file(redo_path(self.path))
@@ -291,7 +295,7 @@ class ScanStore:
 
     def discard(self) -> None:
         """Remove the files: 1. truncate the scan file, so that recovery treats it as a scan without frames and removes the rest
-        if this is interrupted; 2. remove the redo log and the journal; 3. remove the scan file."""
+        if this is interrupted; 2. remove the sidecars; 3. remove the scan file."""
         if self.file.follow_folder():
             self.file.set_size(0)
             self.remove_sidecars()

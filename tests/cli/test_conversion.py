@@ -185,7 +185,7 @@ def test_link_takes_files_and_an_axis(tmp_path: Path) -> None:
         assert file["entry/data/T"][...].tolist() == [10, 20.5]
         assert np.array_equal(file["entry/data/data"][1], some((3, 4), "u2", 1))
     one = json.loads(invoke("link", *paths, out, "--overwrite", "--json").stdout)
-    assert (one["state"], one["way"], one["shape"], one["warnings"]) == ("linked", "external", [2, 3, 4], [])
+    assert (one["state"], one["way"], one["shape"], one["warnings"]) == ("linked", "virtual", [2, 3, 4], [])
     for words, code, said in (
         ((*paths, out), 1, "exists already"),
         ((*paths, out, "--axis", "a,b"), 2, "write numbers and commas"),

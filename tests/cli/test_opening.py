@@ -112,6 +112,17 @@ def test_the_text_has_a_line_for_each_program(tmp_path: Path) -> None:
         scan[...] = 1
     lines = CliRunner().invoke(main, ["info", str(tmp_path / "a.npz")]).stdout.splitlines()
     assert [line.split()[2] for line in lines if line.startswith("open with")] == [
-        *("lys_storage", "lys", "xarray", "numpy", "MATLAB", "ImageJ")
+        *("lys_storage", "lys", "xarray", "h5py", "numpy", "MATLAB", "ImageJ")
     ]
     assert any(line.startswith("array offset") for line in lines)
+
+
+def test_h5py_opens_it(tmp_path: Path) -> None:
+    """An array that HDF5 has no type for, and a file of another program, have no such line."""
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed: pip install 'lys_storage[hdf5]'")
+    for name, dtype in (("a", "u2"), ("b", "U3")):
+        with lys_storage.create(tmp_path / f"{name}.npz", (3, 4), dtype) as scan:
+            scan[...] = some((3, 4), dtype)
+    np.savez(tmp_path / "c.npz", data=some((3, 4), "f8"))
+    assert np.array_equal(eval(ways_of(tmp_path / "a.npz")["h5py"], {"h5py": h5py}), some((3, 4), "u2"))
+    assert ["h5py" in ways_of(tmp_path / f"{name}.npz") for name in "bc"] == [False, False]

@@ -16,8 +16,7 @@ import pytest
 
 import lys_storage
 from lys_storage import AxisLengthError, BadFileError, ConversionError, NameTakenError, convert, link
-from lys_storage.conversion import linking
-from tests.conversion.hdf5_side import add_hdf5_side
+from lys_storage.conversion import linking, parts
 from tests.helpers import interrupt, some
 from tests.preview.sources import write_scan
 
@@ -42,11 +41,7 @@ def in_another_process(path: Path, cwd: Path) -> Any:
 
 @pytest.mark.parametrize("way", ["virtual", "external", "converted"])
 def test_the_files_are_one_array_in_each_working_directory(tmp_path: Path, way: str) -> None:
-    paths, expected = exports(tmp_path)
-    if way == "virtual":
-        for path in paths:
-            add_hdf5_side(path)
-        assert lys_storage.verify(tmp_path) == []  # the block is in a field of the ZIP header
+    paths, expected = exports(tmp_path, hdf5=way == "virtual")
     if way == "converted":
         paths = [convert(path, path.with_suffix(".h5")).path for path in paths]
     (tmp_path / "out").mkdir()
@@ -70,9 +65,7 @@ def test_the_files_are_one_array_in_each_working_directory(tmp_path: Path, way: 
 def test_a_virtual_link_can_be_moved_with_its_files_and_an_external_one_stays(tmp_path: Path) -> None:
     for way in ("virtual", "external"):
         folder = tmp_path / way
-        paths, expected = exports(folder)
-        for path in paths if way == "virtual" else ():
-            add_hdf5_side(path)
+        paths, expected = exports(folder, hdf5=way == "virtual")
         link(paths, folder / "all.nxs")
         shutil.move(folder, tmp_path / "moved")
         seen = in_another_process(tmp_path / "moved" / "all.nxs", tmp_path)
@@ -87,14 +80,14 @@ def test_a_link_in_a_folder_that_is_a_symbolic_link_finds_its_files(tmp_path: Pa
     paths, expected = exports(tmp_path)
     (tmp_path / "deep" / "down").mkdir(parents=True)
     os.symlink(tmp_path / "deep" / "down", tmp_path / "short")
-    link([add_hdf5_side(path) for path in paths], tmp_path / "short" / "all.nxs")
+    link(paths, tmp_path / "short" / "all.nxs")
     assert in_another_process(tmp_path / "short" / "all.nxs", tmp_path) == expected.tolist()
     assert in_another_process(tmp_path / "deep" / "down" / "all.nxs", tmp_path) == expected.tolist()
 
 
 def test_a_source_of_floats_that_is_gone_reads_as_nan(tmp_path: Path) -> None:
     paths, _ = exports(tmp_path, dtype="f4")
-    link([add_hdf5_side(path) for path in paths], tmp_path / "all.nxs")
+    link(paths, tmp_path / "all.nxs")
     paths[1].unlink()
     with h5py.File(tmp_path / "all.nxs", "r") as file:
         assert np.isnan(file[DATA][1]).all()
@@ -102,7 +95,7 @@ def test_a_source_of_floats_that_is_gone_reads_as_nan(tmp_path: Path) -> None:
 
 
 def test_the_exports_do_not_change_and_cannot_be_written_through_the_link(tmp_path: Path) -> None:
-    paths, _ = exports(tmp_path)
+    paths, _ = exports(tmp_path, hdf5=False)
     before = [path.read_bytes() for path in paths]
     link(paths, tmp_path / "all.nxs")
     assert [path.read_bytes() for path in paths] == before
@@ -117,7 +110,7 @@ def test_the_exports_do_not_change_and_cannot_be_written_through_the_link(tmp_pa
     "dtype", ["?", "i1", ">u4", "f2", "f8", "c8", "S5", "M8[s]", "m8[ms]", [("a", "u2"), ("b", "f4")]]
 )
 def test_raw_elements_of_each_dtype_are_read(tmp_path: Path, dtype: Any) -> None:
-    paths, expected = exports(tmp_path, dtype=dtype)
+    paths, expected = exports(tmp_path, dtype=dtype, hdf5=False)
     assert link(paths, tmp_path / "all.h5").way == "external"
     with h5py.File(tmp_path / "all.h5", "r") as file:
         seen, attributes = file[DATA][...], dict(file[DATA].attrs)
@@ -155,7 +148,7 @@ def test_a_row_of_complex_numbers_that_is_gone_reads_as_nan(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("dtype", ["U3", "M8[M]", "M8[25s]"])
 def test_raw_elements_that_hdf5_does_not_know_are_converted_first(tmp_path: Path, dtype: str) -> None:
-    paths, _ = exports(tmp_path, dtype=dtype)
+    paths, _ = exports(tmp_path, dtype=dtype, hdf5=False)
     with pytest.raises(ConversionError, match=r"convert the files to \.h5 first"):
         link(paths, tmp_path / "all.h5")
     converted = [convert(path, path.with_suffix(".h5")).path for path in paths]
@@ -174,7 +167,7 @@ def test_an_array_that_is_not_in_one_piece_is_converted_first(tmp_path: Path, sa
 
 
 def test_an_hdf5_file_and_an_export_without_an_hdf5_side_are_not_mixed(tmp_path: Path) -> None:
-    paths, _ = exports(tmp_path)
+    paths, _ = exports(tmp_path, hdf5=False)
     mixed = [convert(paths[0], tmp_path / "a.h5").path, paths[1]]
     with pytest.raises(ConversionError, match=r"has no HDF5 side: lys-storage convert"):
         link(mixed, tmp_path / "all.nxs")
@@ -246,10 +239,15 @@ def test_what_is_no_finished_file_is_refused(tmp_path: Path) -> None:
         link([interrupt(tmp_path / "c.npz")], tmp_path / "all.nxs")
     with pytest.raises(lys_storage.StorageOSError, match="No such file"):
         link([tmp_path / "none.npz"], tmp_path / "all.nxs")
+
+
+def test_an_hdf5_side_of_another_array_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths, _ = exports(tmp_path)
-    add_hdf5_side(paths[0], (3, 2, 4))
-    with pytest.raises(BadFileError, match=r"its HDF5 side has an array \(3, 2, 4\)"):
-        link(paths[:1], tmp_path / "all.nxs")
+    with h5py.File(paths[0], "r") as file:
+        (other,) = [f"/entry/data/{name}" for name in ("written", "missing") if f"/entry/data/{name}" in file]
+    monkeypatch.setattr(parts, "DATASET", other)
+    with pytest.raises(BadFileError, match=r"its HDF5 side has an array \(2,\) of bool"):
+        link(paths, tmp_path / "all.nxs")
 
 
 def test_no_file_is_replaced_unless_it_is_asked_for_and_never_one_of_the_sources(tmp_path: Path) -> None:
@@ -264,7 +262,7 @@ def test_no_file_is_replaced_unless_it_is_asked_for_and_never_one_of_the_sources
 def test_more_files_than_external_storage_takes_are_refused_in_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    paths, _ = exports(tmp_path)
+    paths, _ = exports(tmp_path, hdf5=False)
     monkeypatch.setattr(linking, "_MOST_EXTERNAL", 2)
     with pytest.raises(ConversionError, match="3 files are more than HDF5 links without an HDF5 side"):
         link(paths, tmp_path / "all.nxs")

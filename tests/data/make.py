@@ -129,9 +129,9 @@ def export_aligned(folder: Path) -> None:
 
 
 def _align_as_a_large_one() -> None:
-    from lys_storage.core import _layout
+    from lys_storage.format import archive
 
-    _layout._alignment = lambda array_size, frame_bytes: 1 << 17  # type: ignore[assignment]
+    archive.array_alignment = lambda array_size, frame_bytes: 1 << 17  # type: ignore[assignment]
 
 
 def _fails(fd: int) -> None:

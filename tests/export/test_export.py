@@ -22,7 +22,8 @@ from lys_storage.format import archive as archive_module
 from lys_storage.format import combine, crc32, crc32_repeated, encode_npy_header
 from tests.helpers import assert_same_array, files, load_export, some
 
-MEMBERS = ["data.npy", "axes.npy", "note.npy", "allow_pickle.npy", "acquisition.json"]
+OF_LYS = ["data.npy", "axes.npy", "note.npy", "allow_pickle.npy"]
+PLAIN = ["axis_0.npy", "axis_1.npy", "note.json"]
 
 
 def export(tmp_path: Path, shape: Any, dtype: Any, frames: dict[Any, Any], **options: Any) -> Path:
@@ -50,7 +51,7 @@ def test_the_members_of_an_export_are_those_of_lys_and_the_acquisition_in_this_o
     path = export(tmp_path, (2, 3), "f8", {(): np.ones((2, 3))})
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None
-        assert archive.namelist() == MEMBERS
+        assert archive.namelist() == [*OF_LYS, *PLAIN, "acquisition.json", "hdf5.bin"]
         assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
         assert archive.getinfo("data.npy").header_offset == 0
         assert archive.comment == b""
@@ -85,9 +86,17 @@ def large(tmp_path: Path) -> Path:
 def test_a_large_array_begins_as_its_frames_lie_and_a_member_of_zeros_comes_before(large: Path) -> None:
     assert array_offset(large) == 1 << 17
     with zipfile.ZipFile(large) as archive:
-        assert archive.namelist() == [*MEMBERS, "alignment.bin"]
+        assert archive.namelist() == [
+            *OF_LYS,
+            "note.json",
+            "written.npy",
+            "acquisition.json",
+            "hdf5.bin",
+            "alignment.bin",
+        ]
         assert archive.testzip() is None
-        assert set(archive.read("alignment.bin")) == {0}
+        zeros = archive.read("alignment.bin")
+        assert (zeros[:469], zeros[469:477], set(zeros[469 + 48 :])) == (bytes(469), b"\x89HDF\r\n\x1a\n", {0})
         assert archive.getinfo("alignment.bin").header_offset == 0
     with np.load(large) as stored:
         assert_same_array(stored["data"][100], some((1 << 17,), "u1", seed=100))
@@ -178,7 +187,7 @@ def test_other_programs_can_add_to_an_export_and_copy_out_of_it(tmp_path: Path) 
     with zipfile.ZipFile(path) as archive:
         archive.extractall(tmp_path / "out")
         assert archive.testzip() is None
-    assert files(tmp_path / "out") == {*MEMBERS, "more.txt"}
+    assert files(tmp_path / "out") == {*OF_LYS, "axis_0.npy", "note.json", "acquisition.json", "hdf5.bin", "more.txt"}
     assert_same_array(np.load(tmp_path / "out" / "data.npy"), np.arange(3, dtype="u1"))
 
 
@@ -286,11 +295,16 @@ def test_the_acquisition_says_what_came_and_when(tmp_path: Path) -> None:
     """It has format and version, software, start and end (UTC), frames expected and written, and the missing frames."""
     before = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=1)
     frames = {(0,): np.ones((4, 2), "u1"), (2, 1): np.ones(2, "u1")}
-    info = load_export(export(tmp_path, (3, 4, 2), "u1", frames, grid_ndim=2)).info
+    path = export(tmp_path, (3, 4, 2), "u1", frames, grid_ndim=2)
+    info = load_export(path).info
     stored = np.full((3, 4, 2), 0, "u1")
     for index, frame in frames.items():
         stored[index] = frame
     assert info.pop("array_crc32") == zlib.crc32(stored)
+    with zipfile.ZipFile(path) as archive:
+        for name in ("axes", "note"):
+            assert info.pop(f"{name}_crc32") == archive.getinfo(f"{name}.npy").CRC
+    assert info.pop("head_crc32") == zlib.crc32(path.read_bytes()[: array_offset(path)])
     started, ended = (datetime.datetime.fromisoformat(info.pop(key)) for key in ("started", "ended"))
     assert before <= started <= ended <= datetime.datetime.now(datetime.UTC)
     assert (started.utcoffset(), ended.utcoffset()) == (datetime.timedelta(0), datetime.timedelta(0))
@@ -298,12 +312,13 @@ def test_the_acquisition_says_what_came_and_when(tmp_path: Path) -> None:
     assert re.fullmatch(r"lys_storage( \d+\.\d+.*)?", info.pop("software"))
     assert info == {
         "format": "lys_storage acquisition",
-        "version": 2,
+        "version": 3,
         "grid_shape": [3, 4],
         "frames_expected": 12,
         "frames_written": 5,
         "missing": [[4, 9], [10, 12]],
         "missing_complete": True,
+        "array_offset": 4096,
     }
 
 
@@ -376,7 +391,14 @@ def test_an_archive_beyond_4_gib_is_a_sound_zip64(tmp_path: Path, sparse: None) 
     assert path.stat().st_size > 5 << 30
     assert path.stat().st_blocks * 512 < 64 << 20, "zeros that never came cost nothing"
     with zipfile.ZipFile(path) as archive:
-        assert archive.namelist() == [*MEMBERS, "alignment.bin"]
+        assert archive.namelist() == [
+            *OF_LYS,
+            "note.json",
+            "written.npy",
+            "acquisition.json",
+            "hdf5.bin",
+            "alignment.bin",
+        ]
         assert archive.getinfo("data.npy").file_size > 5 << 30
         assert archive.getinfo("axes.npy").header_offset > 5 << 30
         assert json.loads(archive.read("acquisition.json"))["frames_written"] == 2

@@ -369,7 +369,7 @@ def test_the_journal_of_another_form_is_refused(rotten: Rotten, folder: Path, tm
     assert (folder / "a.npz.part").read_bytes() == rotten.part
 
 
-@pytest.mark.parametrize("version", [0, 3, 99, 0xFFFFFFFF])
+@pytest.mark.parametrize("version", [0, 4, 99, 0xFFFFFFFF])
 def test_a_version_from_the_future_is_refused_and_nothing_is_touched(
     rotten: Rotten, folder: Path, version: int
 ) -> None:

@@ -48,10 +48,11 @@ def encoded(**changes: Any) -> bytes:
 
 def test_every_field_is_there_in_its_order() -> None:
     """It contains neither the boot id of this machine nor file names: the file may be renamed and sent away."""
-    assert encoded(frames_written=9, missing=[(0, 2), (5, 6)], array_crc=0xFFFFFFFF).decode() == (
+    crcs = {"array_crc": 0xFFFFFFFF, "head_crc": 12}
+    assert encoded(frames_written=9, missing=[(0, 2), (5, 6)], axes_crc=5, **crcs).decode() == (
         "{\n"
         ' "format": "lys_storage acquisition",\n'
-        ' "version": 2,\n'
+        ' "version": 3,\n'
         ' "software": "lys_storage 1.2.3",\n'
         f' "scan_id": "{"0f" * 16}",\n'
         ' "started": "2024-05-06T07:08:09.123+00:00",\n'
@@ -61,8 +62,12 @@ def test_every_field_is_there_in_its_order() -> None:
         ' "frames_written": 9,\n'
         ' "missing": [\n  [\n   0,\n   2\n  ],\n  [\n   5,\n   6\n  ]\n ],\n'
         ' "missing_complete": true,\n'
-        ' "array_crc32": 4294967295\n'
-        "}"
+        ' "array_crc32": 4294967295,\n'
+        ' "axes_crc32": 5,\n'
+        ' "note_crc32": null,\n'
+        ' "array_offset": 4096,\n'
+        ' "head_crc32": 12\n'
+        "}        "
     )
 
 
@@ -100,6 +105,9 @@ def test_the_export_of_a_scan_holds_what_is_encoded(tmp_path: Path) -> None:
         frames_written=2,
         missing=[(0, 1), (2, 11)],
         array_crc=info["array_crc32"],
+        head_crc=info["head_crc32"],
+        axes_crc=info["axes_crc32"],
+        note_crc=info["note_crc32"],
         ended=datetime.fromisoformat(info["ended"]),
     )
 

@@ -52,9 +52,9 @@ def changed(path: Path, at: int, new: bytes) -> None:
 
 
 def test_the_first_bytes_of_a_journal_are_these(tmp_path: Path, journal: Journal) -> None:
-    """Golden: docs/format.md, byte by byte, in version 2."""
+    """Golden: docs/format.md, byte by byte, in version 3."""
     data, text = (tmp_path / "j").read_bytes(), encode_description(HERE)
-    head = struct.pack("<8sIIIIQQQQ", b"\x93LYSJRN\n", 2, len(text), zlib.crc32(text), 4096, 12, 4096, 8192, 16384)
+    head = struct.pack("<8sIIIIQQQQ", b"\x93LYSJRN\n", 3, len(text), zlib.crc32(text), 4096, 12, 4096, 8192, 16384)
     assert len(head) == 56
     assert data[:60] == head + struct.pack("<I", zlib.crc32(head))
     assert data[60:456] == bytes(396)  # no writer is recorded yet
@@ -99,8 +99,8 @@ def test_a_journal_does_not_replace_another(tmp_path: Path, journal: Journal) ->
     ("at", "new", "said"),
     [
         pytest.param(0, b"PK", "does not begin with the magic bytes of a journal", id="another magic"),
-        pytest.param(8, b"\x03", "has version 3, expected at most 2", id="the next version"),
-        pytest.param(8, b"\x00", "has version 0, expected at most 2", id="version 0"),
+        pytest.param(8, b"\x04", "has version 4, expected at most 3", id="the next version"),
+        pytest.param(8, b"\x00", "has version 0, expected at most 3", id="version 0"),
         pytest.param(12, b"\xff\xff", "its head is damaged", id="another size of the description"),
         pytest.param(24, b"\xff", "its head is damaged", id="another number of frames"),
         pytest.param(32, b"\xff", "its head is damaged", id="another place of the states"),
@@ -161,12 +161,12 @@ def test_of_an_unknown_version_resume_and_recover_touch_nothing(tmp_path: Path) 
     scan = lys_storage.create(tmp_path / "data.npz", (2, 3), grid_ndim=1)
     scan[0] = np.ones(3)
     scan.suspend()
-    changed(tmp_path / "data.npz.part.journal", 8, b"\x03")
+    changed(tmp_path / "data.npz.part.journal", 8, b"\x04")
     before = {name: (tmp_path / name).read_bytes() for name in files(tmp_path)}
     with pytest.raises(BadFileError, match="update lys_storage"):
         lys_storage.resume(tmp_path / "data.npz")
     (result,) = lys_storage.recover(tmp_path)
-    assert (result.path, "has version 3" in result.message) == (None, True)
+    assert (result.path, "has version 4" in result.message) == (None, True)
     assert {name: (tmp_path / name).read_bytes() for name in files(tmp_path)} == before
 
 
@@ -330,4 +330,4 @@ def test_a_new_journal_left_by_a_crash_is_without_meaning(tmp_path: Path) -> Non
         scan[0] = np.ones(4)
         assert scan.frames_written == 5
     assert files(tmp_path) == {"data.npz"}
-    assert VERSION == 2
+    assert VERSION == 3

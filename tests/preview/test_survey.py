@@ -215,7 +215,7 @@ def test_of_a_copy_only_frames_that_match_their_checksum_are_shown(tmp_path: Pat
     with opened(copy / part.name) as source, open(copy / part.name, "r+b") as stream:
         assert source.is_trusted is False
         assert source.readable(np.arange(4)).tolist() == [True, True, True, False]
-        stream.seek(source._description.array_offset + 2 * source.frame_bytes)  # type: ignore[attr-defined]
+        stream.seek(source._scan.description.array_offset + 2 * source.frame_bytes)  # type: ignore[attr-defined]
         stream.write(bytes(4096))
     found = survey_of(copy / part.name)
     assert found.map is not None
@@ -241,7 +241,7 @@ def test_frames_after_the_end_of_a_file_that_was_cut_are_missing(tmp_path: Path)
     with part.open("r+b") as stream:
         stream.truncate(part.stat().st_size - 4096 * 3 - 5)
     with opened(part) as source:
-        held = (part.stat().st_size - source._description.array_offset) // 4096  # type: ignore[attr-defined]
+        held = (part.stat().st_size - source._scan.description.array_offset) // 4096  # type: ignore[attr-defined]
         assert 0 < held < 8
         assert source.flags(np.arange(8)).tolist() == [k < held for k in range(8)]
 

@@ -29,10 +29,14 @@ def test_a_scan_in_progress(tmp_path: Path, running: bool) -> None:
         if not running:
             scan.suspend()
         advice = (
-            "while it is being written, read it with its Scan; if it was interrupted, "
-            f"lys-storage recover '{tmp_path}' exports it, and lys_storage.resume continues it"
+            "open_wave('a.npz.part') and lys_storage.follow read its frames, also while it is written; if it was "
+            f"interrupted, lys-storage recover '{tmp_path}' exports it, and lys_storage.resume continues it"
         )
-        assert said(part) == f"{part} is a scan in progress, and not an export yet; {advice}"
+        with lys_storage.open_wave(part) as wave:
+            assert (wave.read().tolist(), wave.written.tolist()) == (
+                [[1, 1, 1], *[[0, 0, 0]] * 3],
+                [True, *[False] * 3],
+            )
         journal = tmp_path / "a.npz.part.journal"
         assert said(journal) == f"{journal} belongs to the scan in progress a.npz.part, and is not an export; {advice}"
         missing = said(tmp_path / "a.npz")
@@ -44,6 +48,9 @@ def test_a_scan_in_progress(tmp_path: Path, running: bool) -> None:
             f"its scan in progress a.npz.part exists: {advice}"
         )
         (tmp_path / "a.npz").unlink()
+        for named in (part, journal, tmp_path / "a.npz"):  # what the message says does work
+            with lys_storage.follow(named) as follower:
+                assert follower.read(0).tolist() == [1, 1, 1]
         scan.suspend()
 
 

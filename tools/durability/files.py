@@ -1,12 +1,14 @@
 """A folder as a value: read it, write it again, and compare exports before and after.
 
-It ignores hidden files, which are lock files.
+It ignores the lock file of the folder, which means nothing. That of a scan is kept.
 """
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+
+from lys_storage.disk import LOCK_NAME
 
 Files = dict[str, bytes | str | None]
 """The content of a folder, by path with "/". None is a folder. Text is a hard link to the file of that name."""
@@ -15,7 +17,7 @@ Files = dict[str, bytes | str | None]
 def read_files(root: Path) -> Files:
     files: Files = {}
     first: dict[int, str] = {}
-    for path in sorted(path for path in root.rglob("*") if not path.name.startswith(".")):
+    for path in sorted(path for path in root.rglob("*") if path.name != LOCK_NAME):
         name, inode = path.relative_to(root).as_posix(), path.stat().st_ino
         if path.is_dir():
             files[name] = None

@@ -18,6 +18,7 @@ from typing import Any
 
 from lys_storage.disk import file as file_module
 from lys_storage.disk import folder as folder_module
+from lys_storage.disk import lock as lock_module
 from lys_storage.disk import syscalls as syscalls_module
 from tools.durability.files import read_files
 from tools.durability.model.disk import PAGE, SECTOR, Disk, Event
@@ -81,7 +82,7 @@ class Recorder:
             "unlink",
         )
         ours = {name: getattr(self, f"_{name}") for name in (*functions, "close")}
-        for module in (file_module, folder_module):
+        for module in (file_module, folder_module, lock_module):
             self._put(module, "os", _Proxy(os, **ours))
         self._put(file_module, "mmap", _Proxy(file_module.mmap, mmap=self._mmap))
         self._put(syscalls_module, "fallocate", self._fallocate)

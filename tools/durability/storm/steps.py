@@ -102,7 +102,7 @@ class Steps:
 
 
 def _kind(path: Path) -> str:
-    for suffix in (".journal.new", ".journal", ".redo", ".part.new", ".part", ".npz"):
+    for suffix in (".journal.new", ".journal", ".redo", ".lock", ".part.new", ".part", ".npz"):
         if path.name.endswith(suffix):
             return suffix
     return "folder"

@@ -1,0 +1,140 @@
+"""A scan in progress as `open_wave` opens it: reading by index, of what is written at that moment.
+
+Never changes a file, and never maps one.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any, NoReturn, SupportsIndex
+
+import numpy as np
+
+from ..array_like import Facts, one_index
+from ..callbacks import Progress
+from ..errors import BadFileError, MissingFrameError
+from ..format import Grid, select, shown_index
+from .array_file import ArrayMember, allocate
+from .forward import as_slice
+from .scan_in_progress import ScanInProgress
+from .source import ExportSource
+from .wave import StoredWave
+
+_ADVICE = "reading takes ints, slices and '...'"
+_PIECE_BYTES = 1 << 22
+Array = np.ndarray[Any, Any]
+
+
+class ScanWave(StoredWave):
+    """A scan in progress, opened for reading. Each read gives what is written at that moment; `info` is {}.
+
+    `wave[index]`, `data` and `np.asarray` raise MissingFrameError if they need a frame that is missing. `read` gives the fill
+    value instead. After the end of the scan, and after a change of its dtype or its grid, it reads the files that were opened.
+    """
+
+    def __init__(self, path: Path, scan: ScanInProgress) -> None:
+        d = scan.description
+        member = ArrayMember(zipfile.ZipInfo("data.npy"), 0, d.shape, d.dtype, "C", d.array_offset, "")
+        super().__init__(path, scan.file, member)
+        self._scan = scan
+        self._axes, self.note = scan.read_metadata()
+
+    @property
+    def axis_names(self) -> list[str | None]:
+        return list(self._scan.names_and_units[0])
+
+    @property
+    def units(self) -> list[str | None]:
+        return list(self._scan.names_and_units[1])
+
+    @property
+    def _grid(self) -> Grid:
+        return self._scan.grid
+
+    @property
+    def data(self) -> Array:
+        """A copy of the whole array, read-only. It is not mapped: the file changes. Raises NotEnoughMemoryError, too."""
+        self._raise_if_closed()
+        what = f"{self.path}: a copy of its array"
+        allocate(what, self.shape, self.dtype, "C", "read parts of it by wave[index]")  # only to see whether it fits
+        array = read_part(self._scan, ..., fill=False)
+        array.flags.writeable = False
+        return array
+
+    def read(self, index: Any = ..., *more: Any) -> Array:
+        one_index("wave.read", index, more)
+        self._raise_if_closed()
+        return read_part(self._scan, index, fill=True)
+
+    def __getitem__(self, index: Any) -> Any:
+        self._raise_if_closed()
+        return read_part(self._scan, index, fill=False)[()]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether each frame has been written."""
+        return bool(self.written.all())
+
+    @property
+    def written(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """The frames that have been written at this moment: an array of bool of the shape of the grid."""
+        self._raise_if_closed()
+        return self._scan.written().reshape(self.grid_shape)
+
+    def verify(self, *, on_progress: Progress | None = None) -> NoReturn:
+        raise self._is_in_progress("lys-storage verify compares its frames with their checksums")
+
+    def _source(self) -> ExportSource:
+        raise self._is_in_progress("a lazy array would change while it is computed")
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise self._is_in_progress("it cannot be pickled: pass its path")
+
+    def _is_in_progress(self, why: str) -> BadFileError:
+        text = (
+            f"is a scan in progress, and not an export yet; {why}; wave[index] and lys_storage.follow read its frames"
+        )
+        return BadFileError(f"{self.path} {text}")
+
+    def close(self) -> None:
+        super().close()
+        self._scan.close()
+
+    def _facts(self) -> Facts:
+        def frames() -> str:
+            written = self._scan.written()
+            return f"{np.count_nonzero(written)} of {len(written)} written"
+
+        return {**super()._facts(), "frames": frames}
+
+
+def read_part(scan: ScanInProgress, index: Any, *, fill: bool) -> Array:
+    """A copy of the part of the array that `index` selects. Missing frames hold the fill value, or raise MissingFrameError.
+
+    Each frame is one version of it. Parts of frames are read as whole frames.
+    """
+    d, grid = scan.description, scan.grid
+    selection = select(index, d.shape, _ADVICE)
+    result = np.empty(selection.shape, d.dtype)
+    if not result.size:
+        return result
+    inner = tuple(e if isinstance(e, int) else as_slice(e) for e in selection.entries[grid.ndim :])
+    step = max(1, _PIECE_BYTES // d.frame_bytes)
+    filled = np.frombuffer(d.fill, d.dtype)[0]
+    for place, first, count in selection.blocks(grid):
+        rows = result[(*place, ...)].reshape(count, -1)
+        for at in range(0, count, step):
+            stop = min(count, at + step)
+            frames, present = scan.read_frames(first + at, first + stop)
+            rows[at:stop] = frames[(slice(None), *inner)].reshape(stop - at, -1)
+            if present.all():
+                continue
+            if not fill:
+                missing = grid.index_of(first + at + int((~present).argmax()))
+                raise MissingFrameError(
+                    f"index {shown_index(index)} needs frame {missing} of {scan.path}, which has not been written; "
+                    "read(index) gives the fill value for it"
+                )
+            rows[at:stop][~present] = filled
+    return result
