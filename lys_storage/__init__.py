@@ -8,10 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ._version import VERSION
+from .conversion import Converted, Linked, convert, link
 from .errors import (
     AxisLengthError,
     BadFileError,
     BindingError,
+    ConversionError,
     CoordinateError,
     DiskFullError,
     FollowTimeoutError,
@@ -32,6 +34,7 @@ from .errors import (
 )
 from .export import FinalizeReport
 from .interop import register_lys_loader, unregister_lys_loader
+from .inventory import Catalog, Cataloged, catalog
 from .live import Follower, Indices, follow
 from .reading import StoredWave, StoredWaves, open_wave, open_waves
 from .recovery import Problem, Recovered, recover, resume, verify
@@ -47,6 +50,10 @@ __all__ = [
     "AxisLengthError",
     "BadFileError",
     "BindingError",
+    "Catalog",
+    "Cataloged",
+    "ConversionError",
+    "Converted",
     "CoordinateError",
     "DiskFullError",
     "FinalizeReport",
@@ -56,6 +63,7 @@ __all__ = [
     "FrameShapeError",
     "FrameTypeError",
     "Indices",
+    "Linked",
     "LysStorageError",
     "MissingExtraError",
     "MissingFrameError",
@@ -73,8 +81,11 @@ __all__ = [
     "StoredWaves",
     "UnsafeFileError",
     "__version__",
+    "catalog",
+    "convert",
     "create",
     "follow",
+    "link",
     "open_wave",
     "open_waves",
     "recover",

@@ -66,6 +66,10 @@ class UnsafeFileError(BadFileError):
     """A pickle in a file names an object that is not on the allow-list; loading it could run code."""
 
 
+class ConversionError(LysStorageError, ValueError):
+    """A file format cannot hold this array, or files cannot be linked. Nothing is wrong with the files."""
+
+
 class CoordinateError(LysStorageError, KeyError):
     """A dimension of that name, or a coordinate of that value, does not exist."""
 
@@ -90,7 +94,7 @@ class MissingExtraError(LysStorageError, ImportError):
 
 
 def install_command(extra: str) -> str:
-    """The command that installs an optional part of lys_storage: "qt", "lys", "plot", "dask", "xarray", "napari" or "lab"."""
+    """The command that installs an optional part of lys_storage: "qt", "plot", "dask", "hdf5", ..."""
     return f'pip install "lys_storage[{extra}]"'  # these quotes work in each shell
 
 

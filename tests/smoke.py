@@ -105,6 +105,22 @@ def try_kill() -> None:
         expect(wave.info["missing"], [[3, 5]])
 
 
+def try_other_formats() -> None:
+    """Zarr and .npy need no other package."""
+    for name, package, extra in (("a.npy", "numpy", ""), ("a.zarr", "numpy", ""), ("a.nxs", "h5py", "hdf5")):
+        done = json.loads(command("convert", "run/data_0.npz", name, "--json", code=0 if is_there(package) else 1))
+        expect(Path(name).exists(), is_there(package))
+        if not is_there(package):
+            expect_part(f'pip install "lys_storage[{extra}]"', done["error"])
+    with lys_storage.open_wave("run/data_0.npz") as wave:
+        expect(np.load("a.npy").tolist(), wave.data.tolist())
+    linked = json.loads(command("link", "run/data_0.npz", "all.nxs", "--json", code=0 if is_there("h5py") else 1))
+    expect(linked["error"] is None, is_there("h5py"))
+    found = json.loads(command("catalog", "run", "--json", "--note"))
+    expect([one["note"] for one in found], [{"sample": "TaS2"}, {}])
+    expect(len(lys_storage.catalog("run")), 2)
+
+
 def try_commands() -> None:
     for name in main.commands:
         expect_part(f"lys-storage {name}", command(name, "--help"))
@@ -120,6 +136,7 @@ def try_commands() -> None:
     expect(Path("data_0.png").exists(), is_there("matplotlib"))
     if not is_there("matplotlib"):
         expect_part('pip install "lys_storage[plot]"', drawn["error"])
+    try_other_formats()
     command("verify", "run", "demo")
     command("verify", "nothing.npz", code=2)
     expect(lys_storage.verify("."), [])

@@ -38,15 +38,16 @@ def test_the_core_is_five_packages_and_lab_is_the_three_extras() -> None:
     """lys, Qt and matplotlib are extras. lys requires numpy < 2, which conflicts with most other packages."""
     extras = PYPROJECT["project"]["optional-dependencies"]
     assert names(PYPROJECT["project"]["dependencies"]) == {"numpy", "isal", "filelock", "click", "rich"}
-    assert {
-        extra: names(extras[extra]) for extra in ("qt", "lys", "plot", "hdf5", "dask", "xarray", "napari", "lab")
-    } == {
+    assert {extra: names(needed) for extra, needed in extras.items() if extra != "test"} == {
         "qt": {"qtpy", "PyQt6"},
         "lys": {"lys-python"},
         "plot": {"matplotlib"},
         "hdf5": {"h5py"},
         "dask": {"dask[array]"},
         "xarray": {"xarray"},
+        "netcdf": {"h5netcdf", "h5py"},
+        "tiff": {"tifffile"},
+        "pandas": {"pandas"},
         "napari": {"napari", "lys_storage[dask]"},
         "lab": {"lys_storage[qt,lys,plot]"},
     }
@@ -55,7 +56,7 @@ def test_the_core_is_five_packages_and_lab_is_the_three_extras() -> None:
 
 def test_the_tools_of_development_are_groups_and_no_extras() -> None:
     """A group that names lys_storage would be resolved from the registry, where the name belongs to another package."""
-    extras = {"qt", "lys", "plot", "hdf5", "dask", "xarray", "napari", "lab", "test"}
+    extras = {"qt", "lys", "plot", "dask", "xarray", "hdf5", "netcdf", "tiff", "pandas", "napari", "lab", "test"}
     assert set(PYPROJECT["project"]["optional-dependencies"]) == extras
     assert set(PYPROJECT["dependency-groups"]) == {"dev", "bench"}
     assert all("lys_storage" not in line for group in PYPROJECT["dependency-groups"].values() for line in group)
@@ -111,6 +112,10 @@ def test_help_imports_no_package_of_an_extra(arguments: list[str]) -> None:
         "qtpy",
         "lys",
         "dask",
+        "h5py",
+        "h5netcdf",
+        "tifffile",
+        "pandas",
         "scipy",
         "matplotlib",
         "rich",

@@ -78,7 +78,8 @@ class _Commands(click.Group):
             """Print JSON, if that was asked for: a list, or one object from a command that prints one object."""
             if JSON_OPTION in asked:
                 found = record("", "", error=text)
-                say_json(found if asked[0] in ("info", "preview", "resume", "watch") else [found])
+                one = ("convert", "info", "link", "preview", "resume", "watch")
+                say_json(found if asked[0] in one else [found])
 
         try:
             return super().invoke(ctx)

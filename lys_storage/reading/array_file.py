@@ -28,6 +28,7 @@ from .stream import FileStream, open_stream
 from .zip_check import check_structure, find_member, member_start
 
 _STEP = 1 << 20
+_SHORT_HEAD = 4096
 _SINCE = (
     "after it was pickled, or after a lazy array was made of it; open_wave reads what is there now, and a copy of the "
     "former file can be put back"
@@ -227,7 +228,7 @@ def _describe_array(archive: zipfile.ZipFile, file: File, member: zipfile.ZipInf
     is_stored = member.compress_type == zipfile.ZIP_STORED
     start = member_start(file, member) if is_stored else 0
     if is_stored:
-        head = file.read_at(MAX_NPY_HEADER + 12, start)
+        head = _read_head(file, start)
     else:
         with archive.open(member) as stream:
             head = stream.read(MAX_NPY_HEADER + 12)
@@ -246,6 +247,13 @@ def _describe_array(archive: zipfile.ZipFile, file: File, member: zipfile.ZipInf
             f"{member.filename} has {member.file_size} bytes, expected {needed} for shape {shape} of {dtype}"
         )
     return data
+
+
+def _read_head(file: File, start: int) -> bytes:
+    """The bytes at `start`, with the .npy header there. A long one needs a second read: few are, and a share is slow."""
+    head = file.read_at(_SHORT_HEAD, start)
+    size = int.from_bytes(head[8 : 10 if head[6:7] == b"\1" else 12], "little")
+    return head if size + 12 <= _SHORT_HEAD else file.read_at(MAX_NPY_HEADER + 12, start)
 
 
 def _available_memory() -> int | None:

@@ -5,13 +5,14 @@ Never maps a file, and never changes one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from ..disk import read_elements
-from ..errors import ScanClosedError
+from ..errors import BadFileError, ScanClosedError
+from ..format import crc32
 from .wave import StoredWave
 
 _PIECE_BYTES = 1 << 20
@@ -51,3 +52,34 @@ def iterate_stored(wave: StoredWave) -> Iterator[tuple[int, Array]]:
             reader.read_into(piece.view(np.uint8).data, at * wave.dtype.itemsize)
             yield at, piece
         reader.finish()
+
+
+def iterate_checked(wave: StoredWave, counts: Iterable[int]) -> Iterator[Array]:
+    """Consecutive pieces of `counts` elements each, which are all elements, in the order of the file.
+
+    After the last piece the CRC-32 of the array is compared: BadFileError is raised if it is wrong.
+    """
+    wave._raise_if_closed()
+    if is_compressed(wave):
+        at = 0
+        with wave._array.forward() as reader:
+            for count in counts:
+                piece = np.empty(count, wave.dtype)
+                reader.read_into(piece.view(np.uint8).data, at)
+                at += piece.nbytes
+                yield piece
+            reader.finish()
+        return
+    stored, at = wave._stored, 0
+    header_size, offset = stored.header_size, stored.offset or 0
+    crc = crc32(wave._array.file.read_at(header_size, offset - header_size))
+    for count in counts:
+        piece = read_stored(wave, at, count)
+        at += count
+        crc = crc32(piece.view(np.uint8).data, crc)
+        yield piece
+    if crc != stored.member.CRC:
+        raise BadFileError(
+            f"{wave.path}: the array does not match its checksum: it is damaged; restore a copy (lys-storage verify "
+            "lists all files with errors)"
+        )

@@ -61,12 +61,19 @@ def read_metadata(archive: zipfile.ZipFile, path: Path, ndim: int, allow_pickle:
     if axes is None:
         member = find_member(archive, "axes")
         axes = [] if member is None else decode_axes(archive.read(check_member_size(member)), allow_pickle)
-    note, error = None, None
-    if is_ours and _has_copy(archive, "note.npy", info.get("note_crc32")):
-        note = _plain_note(archive)
-    if note is None:
-        note, error = _note(archive, path, allow_pickle)
+    note, error = read_note(archive, path, info, allow_pickle)
     return Metadata(axes, note, error, info, is_ours and HDF5_MEMBER in archive.namelist())
+
+
+def read_note(
+    archive: zipfile.ZipFile, path: Path, info: dict[str, Any], allow_pickle: bool
+) -> tuple[dict[Any, Any], BadFileError | None]:
+    """The note, and why it is not as it was stored, or None."""
+    if info.get("format") == INFO_FORMAT and _has_copy(archive, "note.npy", info.get("note_crc32")):
+        plain = _plain_note(archive)
+        if plain is not None:
+            return plain, None
+    return _note(archive, path, allow_pickle)
 
 
 def _has_copy(archive: zipfile.ZipFile, name: str, crc: Any) -> bool:

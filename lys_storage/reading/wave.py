@@ -324,18 +324,17 @@ def _open(where: Path, file: File, allow_pickle: bool, identity: str | None) -> 
         wave = StoredWave(where, file, find_array(archive, file, identity), allow_pickle)
         found = read_metadata(archive, where, wave.ndim, allow_pickle)
         wave._axes, wave.note, wave.note_error, wave.info, wave.is_hdf5 = found
-        _check_header(file, wave)
+        check_header(file, wave._stored, wave.info)
     return wave
 
 
-def _check_header(file: File, wave: StoredWave) -> None:
+def check_header(file: File, stored: ArrayMember, info: dict[str, Any]) -> None:
     """Raise BadFileError if the .npy header has changed: a flipped bit can turn "<f8" into ">f8".
 
     This reads no data: the CRC-32 of the member follows from that of the header and that of the array, which
-    `acquisition.json` holds.
+    `acquisition.json`, whose content is `info`, holds.
     """
-    stored = wave._stored
-    array_crc, offset, size = wave.info.get("array_crc32"), stored.offset, stored.size_bytes
+    array_crc, offset, size = info.get("array_crc32"), stored.offset, stored.size_bytes
     if type(array_crc) is not int or offset is None or size == 0:
         return
     header = file.read_at(stored.header_size, offset - stored.header_size)
