@@ -33,7 +33,13 @@ def array_in(path: Path) -> Array:
 
         with netCDF4.Dataset(path) as file:
             file.set_auto_maskandscale(False)
-            return np.asarray(file["data"][...])
+            variable = file["data"]
+            if variable.ndim == 32 and np.__version__ < "2":  # netCDF4 makes an array of 33 dimensions to read it
+                import h5netcdf
+
+                with h5netcdf.File(path, "r") as other:
+                    return np.asarray(other["data"][...])
+            return np.asarray(variable[...])
     if path.suffix == ".zarr":
         import zarr
 
