@@ -24,7 +24,7 @@ def encode_note_json(note: Mapping[Any, Any]) -> tuple[bytes, bool]:
     """`note.json`, in UTF-8, and whether decode_note_json gives `note` again, with the same types."""
     exact = [True]
     plain = _plain(note, 0, exact)
-    return json.dumps(plain, ensure_ascii=True, allow_nan=False, indent=1).encode(), exact[0]
+    return json.dumps(plain, ensure_ascii=False, allow_nan=False, indent=1).encode(), exact[0]
 
 
 def decode_note_json(data: bytes) -> dict[str, Any]:
