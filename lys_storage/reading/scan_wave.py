@@ -15,7 +15,7 @@ from ..array_like import Facts, one_index
 from ..callbacks import Progress
 from ..errors import BadFileError, MissingFrameError
 from ..format import Grid, select, shown_index
-from .array_file import ArrayMember, allocate
+from .array_file import ArrayMember, ensure_it_fits
 from .forward import as_slice
 from .scan_in_progress import ScanInProgress
 from .source import ExportSource
@@ -55,12 +55,14 @@ class ScanWave(StoredWave):
     @property
     def data(self) -> Array:
         """A copy of the whole array, read-only. It is not mapped: the file changes. Raises NotEnoughMemoryError, too."""
-        self._raise_if_closed()
-        what = f"{self.path}: a copy of its array"
-        allocate(what, self.shape, self.dtype, "C", "read parts of it by wave[index]")  # only to see whether it fits
-        array = read_part(self._scan, ..., fill=False)
+        array = self._load("read parts of it by wave[index]")
         array.flags.writeable = False
         return array
+
+    def _load(self, advice: str) -> Array:
+        self._raise_if_closed()
+        ensure_it_fits(f"{self.path}: a copy of its array", self.shape, self.dtype, advice)
+        return read_part(self._scan, ..., fill=False)
 
     def read(self, index: Any = ..., *more: Any) -> Array:
         one_index("wave.read", index, more)
@@ -92,6 +94,7 @@ class ScanWave(StoredWave):
         raise self._is_in_progress("it cannot be pickled: pass its path")
 
     def _is_in_progress(self, why: str) -> BadFileError:
+        self._raise_if_closed()
         text = (
             f"is a scan in progress, and not an export yet; {why}; wave[index] and lys_storage.follow read its frames"
         )
@@ -102,7 +105,9 @@ class ScanWave(StoredWave):
         self._scan.close()
 
     def _facts(self) -> Facts:
-        def frames() -> str:
+        def frames() -> str | None:
+            if self._is_closed:
+                return None
             written = self._scan.written()
             return f"{np.count_nonzero(written)} of {len(written)} written"
 

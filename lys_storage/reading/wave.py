@@ -244,7 +244,7 @@ class StoredWave(LabelledArray):
         return frame_chunks(self.shape, self.dtype.itemsize, self.grid_ndim, self._stored.order == "F")
 
     def __repr__(self) -> str:
-        lines = [f"<StoredWave {self.path} {self.shape} {self.dtype}", *self._axes_in_short()]
+        lines = [f"<{type(self).__name__} {self.path} {self.shape} {self.dtype}", *self._axes_in_short()]
         return "\n  ".join(lines) + ">"
 
     def _facts(self) -> Facts:

@@ -114,3 +114,25 @@ def test_a_scan_file_that_is_a_second_name_of_its_export_is_the_export(tmp_path:
     journal.write_bytes(kept)
     with lys_storage.open_wave(part) as wave:
         assert (type(wave), wave.info["frames_written"]) == (lys_storage.StoredWave, 2)
+
+
+def test_an_array_for_lys_has_no_frame_that_is_missing(tmp_path: Path) -> None:
+    """`to_lys` takes it from here. It must not read the zeros that the file has in the place of these frames."""
+    part = interrupt(tmp_path / "a.npz", fill_value=9)
+    with lys_storage.open_wave(part) as wave, pytest.raises(MissingFrameError, match=r"needs frame \(1,\)"):
+        wave._load("")
+    part = interrupt(tmp_path / "b.npz", frames=(0, 1, 2, 3))
+    with lys_storage.open_wave(part) as wave:
+        array = wave._load("")
+    assert (array[:, 0].tolist(), array.flags.writeable) == ([1, 2, 3, 4], True)
+
+
+def test_it_says_what_it_is_also_when_it_is_closed(tmp_path: Path) -> None:
+    wave = lys_storage.open_wave(interrupt(tmp_path / "a.npz"))
+    wave.close()
+    wave.close()
+    assert repr(wave).startswith("<ScanWave ")
+    assert "not known" not in wave._repr_html_()
+    for ask in (wave.verify, lambda: pickle.dumps(wave), wave._source, lambda: wave.is_complete):
+        with pytest.raises(ScanClosedError, match="open_wave"):
+            ask()
