@@ -145,12 +145,13 @@ class ScanInProgress:
     def read_frames(self, first: int, stop: int) -> tuple[Array, Flags]:
         """(array, flags) of the frames `first` to `stop`, which are few: the frames, and whether each of them is there.
 
-        The array has a first dimension of stop - first, and then those of a frame. Frames that are not there are undefined in
-        it. Raises StorageOSError, and MissingFrameError if a frame is rewritten so often that no version of it could be read.
+        The array has the shape (stop - first, elements of a frame): numpy may not have one more dimension than a frame has.
+        Frames that are not there are undefined in it. Raises StorageOSError, and MissingFrameError if a frame is rewritten so
+        often that no version of it could be read.
         """
         count = stop - first
-        frames = np.empty((count, *self.grid.frame_shape), self.dtype)
-        rows = frames.reshape(count, -1).view(np.uint8)
+        frames = np.empty((count, self.grid.frame_elements), self.dtype)
+        rows = frames.view(np.uint8)
         mark, states = self._begin(), self._states(first, stop)
         held = min(count, max(0, self.held_frames() - first))
         self._read(rows[:held], first)
