@@ -35,12 +35,12 @@ class ScanWave(StoredWave):
 
     _is_always_copied = True
 
-    def __init__(self, path: Path, scan: ScanInProgress) -> None:
+    def __init__(self, path: Path, scan: ScanInProgress, allow_pickle: bool = False) -> None:
         d = scan.description
         member = ArrayMember(zipfile.ZipInfo("data.npy"), 0, d.shape, d.dtype, "C", d.array_offset, "")
-        super().__init__(path, scan.file, member)
+        super().__init__(path, scan.file, member, allow_pickle)
         self._scan = scan
-        self._axes, self.note = scan.read_metadata()
+        self._axes, self.note, self.note_error = scan.read_metadata(allow_pickle)
 
     @property
     def axis_names(self) -> list[str | None]:

@@ -301,7 +301,7 @@ def _open_path(where: Path, allow_pickle: bool, verify: bool = False, identity: 
 
     scan = ScanInProgress(where)
     try:
-        wave = ScanWave(where, scan)
+        wave = ScanWave(where, scan, allow_pickle)
         if verify:
             wave.verify()
         return wave
