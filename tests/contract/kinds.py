@@ -79,10 +79,24 @@ DIFFERENCES = {
         FOREIGN, "reading.md", "Without a grid in the file the last two dimensions are a frame."
     ),
     "the first dimension has no unit": Difference(
-        STACKS, "reading.md", "The first axis of several files has no unit, and they have no `path`, `data` and `info`."
+        STACKS,
+        "reading.md",
+        "The first axis of several files has no unit, and they have no `path`, `data`, `info` and `verify`.",
     ),
     "there is no data": Difference(
-        STACKS, "reading.md", "The first axis of several files has no unit, and they have no `path`, `data` and `info`."
+        STACKS,
+        "reading.md",
+        "The first axis of several files has no unit, and they have no `path`, `data`, `info` and `verify`.",
+    ),
+    "a stack is not verified": Difference(
+        STACKS,
+        "reading.md",
+        "The first axis of several files has no unit, and they have no `path`, `data`, `info` and `verify`.",
+    ),
+    "a scan file is verified by its command": Difference(
+        OPEN,
+        "live.md",
+        "`lys-storage verify` and `lys_storage.verify` check a scan file, and `wave.verify()` does not.",
     ),
     "an index that needs a missing frame is an error": Difference(
         OPEN,

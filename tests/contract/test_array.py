@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lys_storage import FrameIndexError, MissingFrameError, NotEnoughMemoryError, ScanClosedError
+import lys_storage
+from lys_storage import BadFileError, FrameIndexError, MissingFrameError, NotEnoughMemoryError, ScanClosedError
 from lys_storage.reading import array_file
 from tests.contract.conftest import Held
 from tests.contract.kinds import differs
@@ -177,6 +178,28 @@ def test_copy_is_what_numpy_2_says(held: Held) -> None:
     shared = [wave.__array__(copy=False), np.asarray(wave), *([np.array(wave, copy=False)] if NUMPY_2 else [])]
     for taken in shared:
         assert np.shares_memory(taken, wave.data) == (data.size > 0)
+
+
+def test_nothing_is_assigned_and_equality_is_identity(held: Held) -> None:
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        held.wave[...] = held.what.data
+    assert held.wave == held.wave
+    assert (held.wave == 3) is False
+    assert held.wave in {held.wave}
+    assert_same_array(held.wave.read(), held.what.data)
+
+
+def test_verify_finds_no_fault(held: Held) -> None:
+    if differs(held.kind, "a stack is not verified"):
+        assert not hasattr(held.wave, "verify")
+    elif differs(held.kind, "a scan file is verified by its command"):
+        with pytest.raises(BadFileError, match="lys-storage verify compares its frames with their checksums"):
+            held.wave.verify()
+        assert lys_storage.verify(held.wave.path) == []
+    else:
+        assert held.wave.verify() == []
+        lys_storage.open_wave(held.wave.path, verify=True).close()
+        assert lys_storage.verify(held.wave.path) == []
 
 
 def test_more_than_the_memory_is_a_memory_error_in_words(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
