@@ -81,7 +81,7 @@ CONTENTS = {
     ">f4": content((4, 3, 5, 6), ">f4", 2, fill=-0.5),
     "c8": content((4, 3, 2), "c8", 2, fill=1 - 2j),
     "bool": content((4, 3, 5), "?", 1, fill=True),
-    "M8[ns]": content((4, 3), "M8[ns]", 1, fill=np.datetime64("NaT")),
+    "M8[ns]": content((4, 3), "M8[ns]", 1, fill=np.datetime64("NaT", "ns")),
     "S3": content((4, 3, 2), "S3", 2, fill=b"no"),
     "structured": content((4, 2, 3), [("a", "<f4"), ("b", ">u2")], 1),
     "1-d": content((7,), "i8", 1, fill=-1),
