@@ -22,6 +22,8 @@ class ArrayLike(ABC):
 
     _whole = ""
     """The expression for the whole array, for messages."""
+    _is_always_copied = False
+    """Whether `_as_array` reads the file into new memory each time. numpy 2 then refuses `copy=False`."""
 
     @property
     @abstractmethod
@@ -36,7 +38,7 @@ class ArrayLike(ABC):
 
     @abstractmethod
     def _as_array(self) -> np.ndarray[Any, Any]:
-        """The whole array, read-only, without a copy."""
+        """The whole array, read-only, without a copy unless `_is_always_copied`."""
 
     @abstractmethod
     def _facts(self) -> Facts:
@@ -73,6 +75,10 @@ class ArrayLike(ABC):
         raise TypeError(f"'in' would compare every element of the file; use (value == {self._whole}).any()")
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        if copy is False and self._is_always_copied:
+            raise ValueError(
+                f"a {type(self).__name__} is read into new memory each time, but copy is False: pass copy=None"
+            )
         array = self._as_array()
         wanted = array.dtype if dtype is None else np.dtype(dtype)
         if copy or wanted != array.dtype:

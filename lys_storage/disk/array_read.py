@@ -60,6 +60,8 @@ def read_elements(
 
 
 def _slice(of: range) -> slice:
+    if not of:  # range(-1, -1, -1), which [-9::-1] gives, would be slice(-1, None, -1): everything
+        return slice(0, 0)
     return slice(of.start, of.stop if of.stop >= 0 else None, of.step)
 
 

@@ -26,6 +26,7 @@ class FollowedArray(ArrayLike):
     """
 
     _whole = "follower.data.read()"
+    _is_always_copied = True
 
     def __init__(self, follower: FollowerView) -> None:
         self._follower = follower

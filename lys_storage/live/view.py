@@ -117,7 +117,7 @@ class FollowerView:
 
     @property
     def note(self) -> dict[Any, Any]:
-        """The present note. It is {} while the scan is in progress if it holds objects that are not plain data."""
+        """The present note. A text such as `<decimal.Decimal('1')>` replaces an object that is not plain data."""
         source = self._source()
         return source.read_metadata()[1] if isinstance(source, ScanInProgress) else source.note
 

@@ -150,7 +150,7 @@ class ScanSource(Source):
             _ensure_same_grid(grid_ndim, scan.grid.ndim, path)
             self.grid, self.dtype = scan.grid, scan.dtype
             self.names, self.units = scan.names_and_units
-            self.axes, self.note = scan.read_metadata()
+            self.axes, self.note, _ = scan.read_metadata()
             self.is_trusted = scan.is_trusted()
             self.checksum_bytes = scan.journal.block_bytes
             self.frames_written = scan.count_readable()

@@ -79,4 +79,6 @@ def _in_order_of_the_file(selection: Any, grid: Grid, size: int) -> Iterator[tup
 
 def as_slice(of: range) -> slice:
     """The slice that selects the positions `of`."""
+    if not of:  # range(-1, -1, -1), which [-9::-1] gives, would be slice(-1, None, -1): everything
+        return slice(0, 0)
     return slice(of.start, of.stop if of.stop >= 0 else None, of.step)

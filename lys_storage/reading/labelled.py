@@ -41,6 +41,11 @@ class LabelledArray(ArrayLike):
         """How many of the first dimensions are the grid. The others are a frame."""
 
     @property
+    def grid_shape(self) -> tuple[int, ...]:
+        """The first dimensions of `shape`, which form the grid. Of a file that does not tell it: all but the last two."""
+        return self.shape[: self.grid_ndim]
+
+    @property
     @abstractmethod
     def is_complete(self) -> bool: ...
 

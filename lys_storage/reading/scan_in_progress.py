@@ -29,7 +29,7 @@ from ..format import (
     crc32,
     decode_axes,
     decode_labels,
-    decode_note,
+    decode_note_with_texts,
     journal_path,
     layout_of,
     redo_path,
@@ -86,12 +86,16 @@ class ScanInProgress:
         names, units = (decode_labels(labels or None, len(d.shape)) for labels in (d.axis_names, d.units))
         return names, units
 
-    def read_metadata(self) -> tuple[Axes, dict[Any, Any]]:
-        """The present axes, and the present note. Both are empty if they hold objects that are not plain data."""
-        raw = self.journal.read_metadata()
+    def read_metadata(self, allow_pickle: bool = False) -> tuple[Axes, dict[Any, Any], UnsafeFileError | None]:
+        """The present axes, the present note, and the error for the first object in the note that is not plain data.
+
+        A text replaces each such object, unless `allow_pickle`. Axes with such objects, which no version writes, are left out.
+        """
+        axes_npy, note_npy = self.journal.read_metadata()
+        axes: Axes = []
         with suppress(UnsafeFileError):
-            return decode_axes(raw[0]), decode_note(raw[1])
-        return [], {}
+            axes = decode_axes(axes_npy, allow_pickle)
+        return axes, *decode_note_with_texts(note_npy, allow_pickle)
 
     def is_current(self) -> bool:
         """Whether the paths still refer to both files. If not, the scan has a new layout, or is over."""
@@ -145,12 +149,13 @@ class ScanInProgress:
     def read_frames(self, first: int, stop: int) -> tuple[Array, Flags]:
         """(array, flags) of the frames `first` to `stop`, which are few: the frames, and whether each of them is there.
 
-        The array has a first dimension of stop - first, and then those of a frame. Frames that are not there are undefined in
-        it. Raises StorageOSError, and MissingFrameError if a frame is rewritten so often that no version of it could be read.
+        The array has the shape (stop - first, elements of a frame): numpy may not have one more dimension than a frame has.
+        Frames that are not there are undefined in it. Raises StorageOSError, and MissingFrameError if a frame is rewritten so
+        often that no version of it could be read.
         """
         count = stop - first
-        frames = np.empty((count, *self.grid.frame_shape), self.dtype)
-        rows = frames.reshape(count, -1).view(np.uint8)
+        frames = np.empty((count, self.grid.frame_elements), self.dtype)
+        rows = frames.view(np.uint8)
         mark, states = self._begin(), self._states(first, stop)
         held = min(count, max(0, self.held_frames() - first))
         self._read(rows[:held], first)

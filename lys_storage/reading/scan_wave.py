@@ -14,8 +14,8 @@ import numpy as np
 from ..array_like import Facts, one_index
 from ..callbacks import Progress
 from ..errors import BadFileError, MissingFrameError
-from ..format import Grid, select, shown_index
-from .array_file import ArrayMember, allocate
+from ..format import select, shown_index
+from .array_file import ArrayMember, ensure_it_fits
 from .forward import as_slice
 from .scan_in_progress import ScanInProgress
 from .source import ExportSource
@@ -33,12 +33,14 @@ class ScanWave(StoredWave):
     value instead. After the end of the scan, and after a change of its dtype or its grid, it reads the files that were opened.
     """
 
-    def __init__(self, path: Path, scan: ScanInProgress) -> None:
+    _is_always_copied = True
+
+    def __init__(self, path: Path, scan: ScanInProgress, allow_pickle: bool = False) -> None:
         d = scan.description
         member = ArrayMember(zipfile.ZipInfo("data.npy"), 0, d.shape, d.dtype, "C", d.array_offset, "")
-        super().__init__(path, scan.file, member)
+        super().__init__(path, scan.file, member, allow_pickle)
         self._scan = scan
-        self._axes, self.note = scan.read_metadata()
+        self._axes, self.note, self.note_error = scan.read_metadata(allow_pickle)
 
     @property
     def axis_names(self) -> list[str | None]:
@@ -49,38 +51,40 @@ class ScanWave(StoredWave):
         return list(self._scan.names_and_units[1])
 
     @property
-    def _grid(self) -> Grid:
-        return self._scan.grid
+    def grid_ndim(self) -> int:
+        return self._scan.grid.ndim
 
     @property
     def data(self) -> Array:
         """A copy of the whole array, read-only. It is not mapped: the file changes. Raises NotEnoughMemoryError, too."""
-        self._raise_if_closed()
-        what = f"{self.path}: a copy of its array"
-        allocate(what, self.shape, self.dtype, "C", "read parts of it by wave[index]")  # only to see whether it fits
-        array = read_part(self._scan, ..., fill=False)
+        array = self._load("read parts of it by wave[index]")
         array.flags.writeable = False
         return array
 
+    def _load(self, advice: str) -> Array:
+        self._raise_if_closed()
+        ensure_it_fits(f"{self.path}: a copy of its array", self.shape, self.dtype, advice)
+        return self._read(..., fill=False)
+
     def read(self, index: Any = ..., *more: Any) -> Array:
         one_index("wave.read", index, more)
-        self._raise_if_closed()
-        return read_part(self._scan, index, fill=True)
+        return self._read(index, fill=True)
 
     def __getitem__(self, index: Any) -> Any:
-        self._raise_if_closed()
-        return read_part(self._scan, index, fill=False)[()]
+        return self._read(index, fill=False)[()]
+
+    def _read(self, index: Any, *, fill: bool) -> Array:
+        return self._while_open(lambda: read_part(self._scan, index, fill=fill))
 
     @property
     def is_complete(self) -> bool:
-        """Whether each frame has been written."""
+        """Whether each frame has been written. Raises ScanClosedError after `close()`."""
         return bool(self.written.all())
 
     @property
     def written(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """The frames that have been written at this moment: an array of bool of the shape of the grid."""
-        self._raise_if_closed()
-        return self._scan.written().reshape(self.grid_shape)
+        return self._while_open(self._scan.written).reshape(self.grid_shape)
 
     def verify(self, *, on_progress: Progress | None = None) -> NoReturn:
         raise self._is_in_progress("lys-storage verify compares its frames with their checksums")
@@ -92,6 +96,7 @@ class ScanWave(StoredWave):
         raise self._is_in_progress("it cannot be pickled: pass its path")
 
     def _is_in_progress(self, why: str) -> BadFileError:
+        self._raise_if_closed()
         text = (
             f"is a scan in progress, and not an export yet; {why}; wave[index] and lys_storage.follow read its frames"
         )
@@ -102,7 +107,9 @@ class ScanWave(StoredWave):
         self._scan.close()
 
     def _facts(self) -> Facts:
-        def frames() -> str:
+        def frames() -> str | None:
+            if self._is_closed:
+                return None
             written = self._scan.written()
             return f"{np.count_nonzero(written)} of {len(written)} written"
 
@@ -127,7 +134,7 @@ def read_part(scan: ScanInProgress, index: Any, *, fill: bool) -> Array:
         for at in range(0, count, step):
             stop = min(count, at + step)
             frames, present = scan.read_frames(first + at, first + stop)
-            rows[at:stop] = frames[(slice(None), *inner)].reshape(stop - at, -1)
+            rows[at:stop] = _parts(frames, grid.frame_shape, inner)
             if present.all():
                 continue
             if not fill:
@@ -138,3 +145,12 @@ def read_part(scan: ScanInProgress, index: Any, *, fill: bool) -> Array:
                 )
             rows[at:stop][~present] = filled
     return result
+
+
+def _parts(frames: Array, shape: tuple[int, ...], inner: tuple[int | slice, ...]) -> Array:
+    """What `inner` selects of each of `frames` (a row for each) of `shape`: a row for each, too."""
+    if not inner:
+        return frames
+    if len(frames) == 1:  # alone: a frame can have as many dimensions as numpy has
+        return frames.reshape(shape)[inner].reshape(1, -1)
+    return frames.reshape(-1, *shape)[(slice(None), *inner)].reshape(len(frames), -1)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, SupportsIndex
+from typing import Any, SupportsIndex, TypeVar
 
 import numpy as np
 
@@ -41,6 +41,8 @@ from .scan_in_progress import ScanInProgress
 from .source import ExportSource
 from .stream import open_stream
 from .zip_check import check_members
+
+_Result = TypeVar("_Result")
 
 
 class StoredWave(LabelledArray):
@@ -98,11 +100,6 @@ class StoredWave(LabelledArray):
         return self._stored.dtype
 
     @property
-    def grid_shape(self) -> tuple[int, ...]:
-        """The first dimensions of `shape`, which form the grid. Of a file that does not tell it: all but the last two."""
-        return self._grid.grid_shape
-
-    @property
     def array_offset(self) -> int | None:
         """Where the first element of the array is in the file, in bytes. None if the array is compressed."""
         return self._stored.offset
@@ -125,8 +122,7 @@ class StoredWave(LabelledArray):
         StorageOSError if the system refuses the map (`read` needs none), BadFileError if the compressed data are damaged,
         NotEnoughMemoryError (a MemoryError) if they do not fit into memory, and ScanClosedError after `close()`.
         """
-        self._raise_if_closed()
-        return self._array.whole()
+        return self._while_open(self._array.whole)
 
     def read(self, index: Any = ..., *more: Any) -> np.ndarray[Any, Any]:
         """A copy of the part that `index` selects, as an array of `dtype`; 0-dimensional if that is one element.
@@ -139,13 +135,11 @@ class StoredWave(LabelledArray):
         each read decompresses what is before its end, and keeps nothing; its CRC-32 is then not compared.
         """
         one_index("wave.read", index, more)
-        self._raise_if_closed()
-        return self._array.read(index)
+        return self._while_open(self._array.read, index)
 
     def __getitem__(self, index: Any) -> Any:
         """As `read`, but one element is a numpy scalar."""
-        self._raise_if_closed()
-        result = self._array.read(index)
+        result = self._while_open(self._array.read, index)
         return result if result.ndim else result[()]
 
     def __iter__(self) -> Iterator[Any]:
@@ -166,8 +160,18 @@ class StoredWave(LabelledArray):
         return self.data
 
     def _load(self, advice: str) -> np.ndarray[Any, Any]:
+        return self._while_open(self._array.load, advice)
+
+    def _while_open(self, read: Callable[..., _Result], *args: Any) -> _Result:
+        """What `read` returns. Raises ScanClosedError, also if another thread calls `close()` meanwhile.
+
+        Its result is not used then: the number of the closed descriptor may be that of another file already.
+        """
         self._raise_if_closed()
-        return self._array.load(advice)
+        try:
+            return read(*args)
+        finally:
+            self._raise_if_closed()
 
     def _raise_if_closed(self) -> None:
         if self._is_closed:
@@ -244,7 +248,7 @@ class StoredWave(LabelledArray):
         return frame_chunks(self.shape, self.dtype.itemsize, self.grid_ndim, self._stored.order == "F")
 
     def __repr__(self) -> str:
-        lines = [f"<StoredWave {self.path} {self.shape} {self.dtype}", *self._axes_in_short()]
+        lines = [f"<{type(self).__name__} {self.path} {self.shape} {self.dtype}", *self._axes_in_short()]
         return "\n  ".join(lines) + ">"
 
     def _facts(self) -> Facts:
@@ -297,7 +301,7 @@ def _open_path(where: Path, allow_pickle: bool, verify: bool = False, identity: 
 
     scan = ScanInProgress(where)
     try:
-        wave = ScanWave(where, scan)
+        wave = ScanWave(where, scan, allow_pickle)
         if verify:
             wave.verify()
         return wave

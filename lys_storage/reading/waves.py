@@ -71,6 +71,7 @@ class StoredWaves(LabelledArray):
     """
 
     _whole = "waves.read()"
+    _is_always_copied = True
 
     def __init__(self, source: StackSource, labels: _Labels, incomplete: Mapping[int, Flags]) -> None:
         """`incomplete`: `written` of each file with missing frames, by its position."""
@@ -120,9 +121,10 @@ class StoredWaves(LabelledArray):
     def written(self) -> Flags:
         """The frames that were written, as StoredWave.written, with the first dimension of this array.
 
-        If the grids have different numbers of dimensions, the smallest number counts.
+        If the grids have different numbers of dimensions, the smallest number counts. Raises ScanClosedError after `close()`.
         """
-        grid = self.shape[: self.grid_ndim]
+        self._source()
+        grid = self.grid_shape
         result = np.ones(grid, bool)
         for k, written in self._incomplete.items():
             result[k] = written.reshape(*grid[1:], -1).all(axis=-1)
@@ -196,9 +198,9 @@ def open_waves(paths: Iterable[AnyPath], *, axis_name: str | None = None, axis: 
     An axis, a name, a unit or an entry of the note that is not the same in all files is left out. Memory: about 1 kB for each
     file, a byte for each frame of those with missing frames, and the axes of one file.
 
-    Raises ScanShapeError (a ValueError) if there is no file, or if a file has another shape or dtype than the first one, with
-    its name; AxisLengthError if `axis` does not have one coordinate for each file, or the files have an axis of the name
-    `axis_name`; and what `open_wave` raises.
+    Raises ScanShapeError (a ValueError) if there is no file, if a file has another shape or dtype than the first one, with
+    its name, or if numpy has no dimension more; AxisLengthError if `axis` does not have one coordinate for each file, or the
+    files have an axis of the name `axis_name`; and what `open_wave` raises.
     """
     if isinstance(paths, str | bytes | os.PathLike):
         raise ScanShapeError(f"paths is {os.fspath(paths)!r}, expected several: pass a list, or use open_wave")
@@ -219,6 +221,12 @@ def open_waves(paths: Iterable[AnyPath], *, axis_name: str | None = None, axis: 
         labels = found if labels is None else labels.common(found)
     if labels is None:
         raise ScanShapeError("paths has no file: check the pattern or the folder")
+    try:
+        np.empty((0,) * (1 + parts[0].ndim))
+    except ValueError:
+        raise ScanShapeError(
+            f"{parts[0].path} has {parts[0].ndim} dimensions, and numpy has no more: open it alone"
+        ) from None
     (coordinates,) = check_axes([axis], (len(parts),))
     names = check_axis_names([axis_name, *labels.axis_names], 1 + len(labels.axis_names))
     stacked = replace(labels, axes=[coordinates, *labels.axes], axis_names=list(names), units=[None, *labels.units])

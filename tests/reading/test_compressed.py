@@ -74,6 +74,7 @@ def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
             np.s_[0:0],
         ),
         *(np.s_[..., ::2], np.s_[1, :, 0, ::-1], np.s_[-2:, 3], np.s_[5:1:-1, ::3, ::-1, 1:]),
+        *(np.s_[-9::-1], np.s_[1, -9::-1], np.s_[-9::-1, 1, 1, 1]),
     ],
     ids=repr,
 )

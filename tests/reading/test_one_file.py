@@ -16,6 +16,7 @@ import pytest
 
 import lys_storage
 from lys_storage import reading
+from lys_storage.disk import File
 from tests.reading.exports import with_members
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="an open file is not replaced there")
@@ -131,3 +132,30 @@ def test_opens_beside_a_writer_that_replaces_the_file_show_one_file_each(
         writer.join()
     assert mixed == []
     assert seen == {1, 2}
+
+
+@pytest.mark.parametrize("when", ["before the bytes are read", "after"])
+def test_a_file_that_another_thread_closes_is_not_read_from_its_successor(
+    tmp_path: Path, two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """The next file that is opened gets the number of the closed descriptor. Its bytes are never taken for those of the first."""
+    wave, read_into, later = lys_storage.open_wave(two[0]), File.read_into, []
+
+    def close_and_open_another() -> None:
+        wave.close()
+        later.append(two[1].open("rb"))
+
+    def read(file: File, buffer: Any, offset: int) -> int:
+        fd = file.fd
+        monkeypatch.undo()
+        if when == "before the bytes are read":
+            close_and_open_another()
+            return os.preadv(fd, [buffer], offset) if hasattr(os, "preadv") else read_into(file, buffer, offset)
+        result = read_into(file, buffer, offset)
+        close_and_open_another()
+        return result
+
+    monkeypatch.setattr(File, "read_into", read)
+    with pytest.raises(lys_storage.ScanClosedError):
+        wave.read(0)
+    later[0].close()

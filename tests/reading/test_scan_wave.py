@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import os
 import pickle
 from pathlib import Path
@@ -114,3 +115,44 @@ def test_a_scan_file_that_is_a_second_name_of_its_export_is_the_export(tmp_path:
     journal.write_bytes(kept)
     with lys_storage.open_wave(part) as wave:
         assert (type(wave), wave.info["frames_written"]) == (lys_storage.StoredWave, 2)
+
+
+def test_an_array_for_lys_has_no_frame_that_is_missing(tmp_path: Path) -> None:
+    """`to_lys` takes it from here. It must not read the zeros that the file has in the place of these frames."""
+    part = interrupt(tmp_path / "a.npz", fill_value=9)
+    with lys_storage.open_wave(part) as wave, pytest.raises(MissingFrameError, match=r"needs frame \(1,\)"):
+        wave._load("")
+    part = interrupt(tmp_path / "b.npz", frames=(0, 1, 2, 3))
+    with lys_storage.open_wave(part) as wave:
+        array = wave._load("")
+    assert (array[:, 0].tolist(), array.flags.writeable) == ([1, 2, 3, 4], True)
+
+
+def test_it_says_what_it_is_also_when_it_is_closed(tmp_path: Path) -> None:
+    wave = lys_storage.open_wave(interrupt(tmp_path / "a.npz"))
+    wave.close()
+    wave.close()
+    assert repr(wave).startswith("<ScanWave ")
+    assert "not known" not in wave._repr_html_()
+    for ask in (wave.verify, lambda: pickle.dumps(wave), wave._source, lambda: wave.is_complete):
+        with pytest.raises(ScanClosedError, match="open_wave"):
+            ask()
+
+
+def test_an_object_in_the_note_is_a_text_as_in_an_export(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing else of the note is lost, and no axis."""
+    labels = {**AXES, "note": {"sample": "TaS2", "price": decimal.Decimal(1)}}
+    scan = lys_storage.create(tmp_path / "a.npz", (4, 3, 5), "u2", grid_ndim=2, **labels)
+    scan[...] = 1
+    found = []
+    for path in (scan.part_path, tmp_path / "a.npz"):
+        with lys_storage.open_wave(path) as wave:
+            found.append((wave.note, str(wave.note_error), type(wave.note_error), wave.axes[0].tolist()))
+        with lys_storage.open_wave(path, allow_pickle=True) as wave:
+            assert (wave.note, wave.note_error) == (labels["note"], None)
+        with lys_storage.follow(tmp_path / "a.npz") as follower:
+            assert follower.note == {"sample": "TaS2", "price": "<decimal.Decimal('1')>"}
+        scan.close()
+    assert found[0] == found[1]
+    assert found[0][0] == {"sample": "TaS2", "price": "<decimal.Decimal('1')>"}
+    assert found[0][3] == [0.5, 1.5, 2.5, 3.5]

@@ -62,6 +62,8 @@ def test_files_are_one_array_with_a_new_first_axis(paths: list[Path]) -> None:
             np.s_[1:1],
             np.s_[..., 1],
             np.s_[4, 3, 1, 2],
+            np.s_[4, -9::-1],
+            np.s_[:, 0, -9::-1],
         ):
             assert_same_array(waves[index], DATA[index])
             assert_same_array(waves.read(index), DATA[index])
