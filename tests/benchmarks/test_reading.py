@@ -196,6 +196,7 @@ def test_readers_that_are_not_installed_are_left_out_and_named(tmp_path: Path, m
 # -- dask.distributed ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(600)
 def test_each_worker_opens_each_file_once_and_the_mean_is_right(tmp_path: Path) -> None:
     """Real workers, in processes of their own; one file in 16 chunks of 64 MiB, then three. A worker may get no chunk."""
     pytest.importorskip("distributed", reason="pip install distributed is needed")
@@ -238,6 +239,7 @@ def test_the_cluster_is_judged_by_memory_and_openings(tmp_path: Path, monkeypatc
     assert (goal.met, "distributed is not installed" in goal.measured) == (None, True)
 
 
+@pytest.mark.timeout(600)
 def test_a_child_of_the_cluster_that_fails_is_an_error(tmp_path: Path) -> None:
     pytest.importorskip("distributed", reason="pip install distributed is needed")
     np.savez(tmp_path / "a.npz", data=some((2, 3), "i4"))
@@ -262,6 +264,7 @@ def cgroup(limit_bytes: int) -> Iterator[Path]:
         pytest.skip(f"no cgroup can be made: {error}")
 
 
+@pytest.mark.timeout(600)
 def test_a_cluster_stays_in_a_cgroup_that_is_smaller_than_the_export(tmp_path: Path) -> None:
     """2 GiB with holes in 1 GiB of memory, for the client, the scheduler and two workers: the kernel kills what needs more."""
     pytest.importorskip("distributed", reason="pip install distributed is needed")
