@@ -17,7 +17,7 @@ from .folder import (
     sync_folder,
 )
 from .forks import call_in_forked_child, fork_generation, process_id, register_for_forks
-from .lock import Lock, probe_lock, remove_stale_lock
+from .lock import Lock, LockFile, probe_lock
 from .memory import available_memory
 from .numbering import LOCK_NAME, claim_number, claim_path, free_number, give_back
 from .page_cache import WRITES_BACK, PageCache, open_page_cache
@@ -41,6 +41,7 @@ __all__ = [
     "Frame",
     "Identity",
     "Lock",
+    "LockFile",
     "PageCache",
     "Preallocation",
     "Speed",
@@ -73,7 +74,6 @@ __all__ = [
     "read_selection",
     "register_for_forks",
     "remove_file",
-    "remove_stale_lock",
     "replace_file",
     "rewrite_pieces",
     "rewrite_range",

@@ -228,9 +228,12 @@ class File:
         """Take the writer's exclusive lock, or with `shared` that of a process that inspects the file; close() releases it."""
         return self.lock_file.take(self.path, self.fd, shared=shared)
 
+    def share_lock(self) -> None:
+        """Take the shared lock that a writer has of its scan file, before this file replaces that of a scan."""
+        share_scan_file(self.fd, self.path)
+
     def take_lock_of(self, other: File) -> None:
         """This file has replaced `other`, and from now on holds its lock."""
-        share_scan_file(self.fd, self.path)
         self.lock_file = other.lock_file
         self.lock_file.owner = id(self)  # last: until here `other` closes it
 
@@ -325,9 +328,11 @@ class File:
         folder_fd, self._folder_fd = self._folder_fd, -1
         if folder_fd >= 0:
             os.close(folder_fd)
-        if self.lock_file.owner == id(self):
-            self.lock_file.close()
-        self._close()
+        try:
+            if self.lock_file.owner == id(self):
+                self.lock_file.close()
+        finally:
+            self._close()
 
     def _close(self) -> None:
         fd, self.fd = self.fd, -1  # last: after an interrupt before this, another close() continues

@@ -6,9 +6,11 @@ reader of an interrupted scan would look like its writer. Earlier versions locke
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
+import time
 from enum import Enum
 from pathlib import Path
 
@@ -25,6 +27,7 @@ except ImportError:  # Windows
 _LOCK_AT = 1 << 62  # locks are mandatory on Windows: lock a byte that is never read
 _FLAGS = sum(getattr(os, name, 0) for name in ("O_CLOEXEC", "O_NONBLOCK", "O_BINARY"))
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_NEW_TRIES = 50
 
 
 class Lock(Enum):
@@ -49,7 +52,8 @@ class LockFile:
 
     The lock is released when the descriptor is closed, or when the process ends. flock(2), not a POSIX lock, which closing
     any other descriptor of the file would release. A writer also holds a shared lock of the scan file, as readers of HDF5 do: if
-    its lock file is deleted, that one keeps others from taking the scan over.
+    its lock file is deleted, that one keeps others from taking the scan over. Therefore a lock file is made only by a process that
+    holds an exclusive lock of the scan file: until it is locked it does not look like one of a free scan.
     """
 
     def __init__(self, owner: int = 0) -> None:
@@ -58,24 +62,51 @@ class LockFile:
         self._fd = -1
         self._path = Path()
         self._is_exclusive = False
+        self._is_unsupported = False
 
     def take(self, scan_file: Path, fd: int, *, shared: bool) -> Lock:
-        """Take the lock of `scan_file`, whose descriptor is `fd`. Makes the lock file if there is none."""
-        while True:
-            if self._fd < 0:
-                self._path = lock_path(scan_file)
-                self._fd, self.is_new = _make_or_open(self._path)
-            lock = _flock(self._fd, self._path, shared=shared)
+        """Take the lock of `scan_file`, whose descriptor is `fd`; -1 if it is gone. Makes the lock file if there is none."""
+        lock = Lock.BUSY
+        while self._fd >= 0 or self._make_or_open(scan_file, fd):
+            lock = self._lock(shared=shared)
             if lock is not Lock.TAKEN or self._owns_path():
                 break
             self._close()  # its holder has removed it: there is another one now, or none
-        self._is_exclusive = lock is Lock.TAKEN and not shared
-        if self._is_exclusive and fd >= 0 and not share_scan_file(fd, scan_file, is_unlocked=self.is_new):
             lock = Lock.BUSY
-        if lock is Lock.UNSUPPORTED:
-            self.remove()
+        self._is_exclusive = lock is Lock.TAKEN and not shared
+        self._is_unsupported = lock is Lock.UNSUPPORTED
+        if self._is_exclusive and not share_scan_file(fd, scan_file):
+            lock = Lock.BUSY
         if lock is not Lock.TAKEN:
             self.close()
+        if lock is not Lock.TAKEN or shared:
+            _unlock(fd)
+        return lock
+
+    def _make_or_open(self, scan_file: Path, fd: int) -> bool:
+        """False if there is no lock file, and another process has a lock of the scan file: an earlier version, or a writer whose
+        lock file was deleted."""
+        self._path = lock_path(scan_file)
+        while True:
+            for flags in (0, os.O_CREAT | os.O_EXCL):
+                if flags and fcntl is not None and fd >= 0 and _flock(fd, scan_file, shared=False) is Lock.BUSY:
+                    return False
+                try:
+                    self._fd = _open(self._path, os.O_RDWR | _NO_LINK | flags)
+                except StorageOSError as error:
+                    if error.errno != (errno.EEXIST if flags else errno.ENOENT):
+                        raise
+                else:
+                    self.is_new = bool(flags)
+                    return True
+
+    def _lock(self, *, shared: bool) -> Lock:
+        """Lock the file. Another process may have locked one that is new: it lets go, as it gets no lock of the scan file."""
+        for _ in range(_NEW_TRIES if self.is_new else 1):
+            lock = _flock(self._fd, self._path, shared=shared)
+            if lock is not Lock.BUSY:
+                break
+            time.sleep(0.001)
         return lock
 
     def _owns_path(self) -> bool:
@@ -91,9 +122,10 @@ class LockFile:
     def remove(self) -> None:
         """Remove the lock file, while the lock is held: nobody can mistake a removed file for one that is in use. Release it.
 
-        On Windows an open file cannot be removed: it is closed first. Another process may hold it then, and it stays.
+        On Windows an open file cannot be removed: it is closed first. Another process may hold it then, and it stays. Without
+        locks it is removed at once, or, if another process has made it, when this one is done with the scan.
         """
-        is_own = self._fd >= 0 and self._owns_path()
+        is_own = self._is_unsupported or (self._fd >= 0 and self._owns_path())
         if os.name == "nt":
             self._close()
         if is_own:
@@ -106,9 +138,11 @@ class LockFile:
 
     def close(self) -> None:
         """Release the lock. In a forked child the parent keeps it."""
-        if self.is_new and self._is_exclusive:
-            self.remove()
-        self._close()
+        try:
+            if self._fd >= 0 and self.is_new and (self._is_exclusive or self._is_unsupported):
+                self.remove()
+        finally:
+            self._close()
 
     def _close(self) -> None:
         fd, self._fd = self._fd, -1
@@ -116,27 +150,15 @@ class LockFile:
             os.close(fd)
 
 
-def share_scan_file(fd: int, scan_file: Path, *, is_unlocked: bool = False) -> bool:
-    """Take a shared lock of a scan file, for its writer. False if a process locks it exclusively, as earlier versions do.
-
-    `is_unlocked`: there was no lock file. Then also False if a process has a shared lock: a writer whose lock file was deleted.
-    """
-    if fcntl is None:
-        return True
-    if is_unlocked and _flock(fd, scan_file, shared=False) is Lock.BUSY:
-        return False
-    return _flock(fd, scan_file, shared=True) is not Lock.BUSY
+def share_scan_file(fd: int, scan_file: Path) -> bool:
+    """Take a shared lock of a scan file, for its writer. False if a process locks it exclusively, as earlier versions do."""
+    return fcntl is None or fd < 0 or _flock(fd, scan_file, shared=True) is not Lock.BUSY
 
 
-def remove_stale_lock(scan_file: Path) -> None:
-    """Remove the lock file of a scan file that is gone, unless a process holds it."""
-    if os.path.lexists(lock_path(scan_file)):
-        lock = LockFile()
-        try:
-            if lock.take(scan_file, -1, shared=False) is Lock.TAKEN:
-                lock.remove()
-        finally:
-            lock.close()
+def _unlock(fd: int) -> None:
+    if fcntl is not None and fd >= 0:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(fd, fcntl.LOCK_UN)
 
 
 def probe_lock(scan_file: Path) -> Lock:
@@ -163,17 +185,6 @@ def _probe(path: Path, flags: int, *, is_lock_file: bool) -> Lock:
         return _flock(fd, path, shared=True) if is_lock_file or fcntl is not None else Lock.TAKEN
     finally:
         os.close(fd)
-
-
-def _make_or_open(path: Path) -> tuple[int, bool]:
-    """The descriptor of the lock file, and whether it is new."""
-    while True:
-        for flags in (os.O_EXCL, 0):
-            try:
-                return _open(path, os.O_RDWR | _NO_LINK | (os.O_CREAT | flags if flags else 0)), bool(flags)
-            except StorageOSError as error:
-                if error.errno != (errno.EEXIST if flags else errno.ENOENT):
-                    raise
 
 
 def _open(path: Path, flags: int) -> int:

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..disk import LOCK_NAME, File, read_pieces, remove_file, remove_stale_lock, sync_folder
+from ..disk import LOCK_NAME, File, Lock, LockFile, read_pieces, remove_file, sync_folder
 from ..errors import BadFileError
 from ..format import EXPORT_SUFFIX, PART_SUFFIX, crc32, is_export, journal_path, lock_path, redo_path
 from ..journal import JOURNAL_MAGIC, REDO_MAGIC, Journal, begins_with_record_of, was_never_durable
@@ -151,12 +151,23 @@ def _final_of(path: Path) -> str:
     return found[1] if found and is_export(found[1]) else ""
 
 
-def remove_leftovers(path: Path) -> None:
-    """Remove the sidecars of `path`, which judge_leftovers found superfluous."""
+def remove_leftovers(path: Path) -> bool:
+    """Remove the sidecars of `path`, which judge_leftovers found superfluous. False if they are in use: since then a process has
+    begun a scan of this name, or removes them itself."""
     sync_folder(path.parent)  # the process may have died before it made the final name durable
-    remove_stale_lock(path)
-    remove_file(redo_path(path))
-    remove_file(journal_path(path))
+    lock = LockFile()
+    try:
+        if path.is_file() or lock.take(path, -1, shared=False) is Lock.BUSY or path.is_file():
+            return False
+        remove_file(redo_path(path))
+        remove_file(journal_path(path))
+        lock.remove()
+        return True
+    finally:
+        try:
+            lock.close()
+        finally:
+            lock.close()  # again: a second interrupt may have prevented the first, and the lock would stay
 
 
 def finish_publishing(path: Path, force: bool) -> Path | None:

@@ -217,7 +217,8 @@ def _recover_leftovers(path: Path, wanted: _Wanted) -> Recovered:
         return _failed(path, message, LEFTOVER)
     if wanted.dry_run:
         return Recovered(path, None, 0, 0, f"{found.message}; would be removed", LEFTOVER)
-    remove_leftovers(path)
+    if not remove_leftovers(path):
+        return Recovered(path, None, 0, 0, "left alone: a living process begins or ends a scan of this name", RUNNING)
     return Recovered(path, None, 0, 0, f"{found.message}; removed", REMOVED)
 
 

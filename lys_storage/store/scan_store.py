@@ -250,6 +250,7 @@ class ScanStore:
     def _put_in_place(self, file: File, journal: Journal) -> None:
         """Step 3. If it fails, a journal of the old layout replaces `journal`, if that is possible."""
         table = self.table
+        file.share_lock()
         try:
             replace_file(file.path, table.path)
         except OSError:
@@ -276,8 +277,8 @@ class ScanStore:
         self._syncer.directory_changed()
         self._syncer.sync_directory()
 
-    def remove_sidecars(self) -> None:
-        """Remove the lock file, the redo log, then the journal: they are no longer needed."""
+    def remove_sidecars(self, *, keep_lock: bool = False) -> None:
+        """Remove the lock file, the redo log, then the journal: they are no longer needed. `keep_lock`: not the lock file."""
         with self._syncer.flush_lock, self._checksummer.checksum_lock:
             self._closed = True  # a writer may be about to flush after its last frame
             if self.published is None:
@@ -287,7 +288,8 @@ class ScanStore:
             self._rewriter.close()
             self.journal.close()
             if self._owns_sidecars:
-                self.file.lock_file.remove()  # first: a lock file that a crash leaves alone would stay
+                if not keep_lock:
+                    self.file.lock_file.remove()  # first: a lock file that a crash leaves alone would stay
                 for left in (self.path, self.journal.path):
                     remove_file(replacement_path(left))  # of an interrupted change of the layout
                 remove_file(redo_path(self.path))
@@ -295,11 +297,13 @@ class ScanStore:
 
     def discard(self) -> None:
         """Remove the files: 1. truncate the scan file, so that recovery treats it as a scan without frames and removes the rest
-        if this is interrupted; 2. remove the sidecars; 3. remove the scan file."""
+        if this is interrupted; 2. remove the sidecars; 3. remove the scan file; 4. the lock file, last: without a lock recovery
+        could remove the empty scan file, and another process claim its name before step 3."""
         if self.file.follow_folder():
             self.file.set_size(0)
-            self.remove_sidecars()
+            self.remove_sidecars(keep_lock=True)
             remove_file(self.path)
+        self.file.lock_file.remove()
 
     def close(self) -> None:
         with self._syncer.flush_lock, self._checksummer.checksum_lock:
