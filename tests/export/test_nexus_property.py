@@ -18,7 +18,24 @@ from hypothesis.extra import numpy as hnp
 import lys_storage
 from tests.helpers import assert_same_array, some
 
-_DTYPES = ["?", "i1", "u2", ">i4", "u8", ">f2", "f4", ">f8", "c8", ">c16", "S1", "S7", "M8[ns]", ">m8[3us]", "M8[D]", "U2"]
+_DTYPES = [
+    "?",
+    "i1",
+    "u2",
+    ">i4",
+    "u8",
+    ">f2",
+    "f4",
+    ">f8",
+    "c8",
+    ">c16",
+    "S1",
+    "S7",
+    "M8[ns]",
+    ">m8[3us]",
+    "M8[D]",
+    "U2",
+]
 _NUMBERS = ["?", "i1", ">u2", "i8", "u8", "f2", "f4", ">f8", "c8", "c16", "g"]
 _AXIS_DTYPES = [*_NUMBERS, "M8[ns]", "M8[s]", ">m8[D]", "m8[5ms]", "S3"]
 _TEXT = st.text(max_size=5)
@@ -154,7 +171,9 @@ def _check(folder: Path, case: dict[str, Any]) -> None:
         has_type = array.dtype.kind != "U"
         assert h5py.is_hdf5(scan.path) is (case["hdf5"] and has_type)
         if case["hdf5"] and has_type:
-            assert int.from_bytes(raw[540:548], "little") == len(raw), "the end of file address; HDF5 cuts the file there"
+            assert int.from_bytes(raw[540:548], "little") == len(raw), (
+                "the end of file address; HDF5 cuts the file there"
+            )
             _check_hdf5(scan.path, raw, archive, array)
             with h5py.File(scan.path, "r+"):
                 pass
