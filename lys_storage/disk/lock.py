@@ -52,8 +52,8 @@ class LockFile:
 
     The lock is released when the descriptor is closed, or when the process ends. flock(2), not a POSIX lock, which closing
     any other descriptor of the file would release. A writer also holds a shared lock of the scan file, as readers of HDF5 do: if
-    its lock file is deleted, that one keeps others from taking the scan over. Therefore a lock file is made only by a process that
-    holds an exclusive lock of the scan file: until it is locked it does not look like one of a free scan.
+    its lock file is deleted, that one keeps others from taking the scan over. Therefore only a process that holds an exclusive
+    lock of the scan file makes a lock file: until it is locked it looks like that of a free scan.
     """
 
     def __init__(self, owner: int = 0) -> None:
@@ -79,7 +79,7 @@ class LockFile:
             lock = Lock.BUSY
         if lock is not Lock.TAKEN:
             self.close()
-        if lock is Lock.BUSY or shared:
+        if lock is not Lock.TAKEN or shared:
             _unlock(fd)
         return lock
 

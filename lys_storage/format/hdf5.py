@@ -131,13 +131,19 @@ def _attribute(name: str, value: Value) -> bytes:
     if isinstance(value, int):
         kind, space, data = _integer(8, False, True), _space(()), value.to_bytes(8, "little", signed=True)
     else:
-        texts = [text.encode() for text in ([value] if isinstance(value, str) else value)]
+        texts = [_encoded(text) for text in ([value] if isinstance(value, str) else value)]
         width = max(1, *map(len, texts)) if texts else 1
         kind, space = text_type(width), _space(() if isinstance(value, str) else (len(texts),))
         data = b"".join(text.ljust(width, b"\0") for text in texts)
     raw = name.encode() + b"\0"
     sizes = struct.pack("<BBHHHB", 3, 0, len(raw), len(kind), len(space), _UTF8)
     return _message(_ATTRIBUTE, sizes + raw + kind + space + data)
+
+
+def _encoded(text: str) -> bytes:
+    """`text`, or its beginning: a message has less than 64 KiB."""
+    raw = text.encode()
+    return raw if len(raw) <= _MAX_TEXT else raw[:_MAX_TEXT].decode(errors="ignore").encode()
 
 
 def _header(messages: Sequence[bytes]) -> bytes:
@@ -194,7 +200,7 @@ class Dataset:
 
 def text_dataset(text: str) -> Dataset:
     """A scalar with `text`, which is short."""
-    raw = text.encode()[:_MAX_TEXT]
+    raw = _encoded(text)
     return Dataset((), text_type(len(raw)), content=raw or b"\0")
 
 

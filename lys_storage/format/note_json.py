@@ -17,14 +17,15 @@ from ..errors import BadFileError
 
 NOTE_JSON_MEMBER = "note.json"
 _MAX_LEVELS, _MAX_ITEMS, _MAX_WORDS = 50, 10_000, 1_000
+_MAX_ITEMS_OF_ALL = 1 << 18
 _SAFE_INTEGER = 1 << 63
 
 
 def encode_note_json(note: Mapping[Any, Any]) -> tuple[bytes, bool]:
     """`note.json`, in UTF-8, and whether decode_note_json gives `note` again, with the same types."""
-    exact = [True]
-    plain = _plain(note, 0, exact)
-    return json.dumps(plain, ensure_ascii=False, allow_nan=False, indent=1).encode(), exact[0]
+    state = _State()
+    plain = _plain(note, 0, state)
+    return json.dumps(plain, ensure_ascii=False, allow_nan=False, indent=1).encode(), state.is_exact
 
 
 def decode_note_json(data: bytes) -> dict[str, Any]:
@@ -38,33 +39,47 @@ def decode_note_json(data: bytes) -> dict[str, Any]:
     return note
 
 
-def _plain(value: Any, level: int, exact: list[bool]) -> Any:
-    """`value` as JSON can hold it. `exact[0]` becomes False if it is another one."""
+class _State:
+    """`is_exact`: no value is another one so far. `room`: how many items of arrays, tuples and sets are written at most. A note
+    can refer to one array many times."""
+
+    def __init__(self) -> None:
+        self.is_exact, self.room = True, _MAX_ITEMS_OF_ALL
+
+    def has_room(self, items: int) -> bool:
+        if items > min(self.room, _MAX_ITEMS):
+            return False
+        self.room -= items
+        return True
+
+
+def _plain(value: Any, level: int, state: _State) -> Any:
+    """`value` as JSON can hold it."""
     kind = type(value)
     if value is None or kind is bool or (kind is int and -_SAFE_INTEGER <= value < 2 * _SAFE_INTEGER):
         return value
     if (kind is float and math.isfinite(value)) or (kind is str and _is_unicode(value)):
         return value
     if level < _MAX_LEVELS and kind is dict and all(type(key) is str and _is_unicode(key) for key in value):
-        return {key: _plain(item, level + 1, exact) for key, item in value.items()}
+        return {key: _plain(item, level + 1, state) for key, item in value.items()}
     if level < _MAX_LEVELS and kind is list:
-        return [_plain(item, level + 1, exact) for item in value]
-    exact[0] = False
-    return _nearest(value, level, exact)
+        return [_plain(item, level + 1, state) for item in value]
+    state.is_exact = False
+    return _nearest(value, level, state)
 
 
-def _nearest(value: Any, level: int, exact: list[bool]) -> Any:
+def _nearest(value: Any, level: int, state: _State) -> Any:
     if level < _MAX_LEVELS:
         if isinstance(value, Mapping):
-            return {_in_words(key): _plain(item, level + 1, exact) for key, item in value.items()}
-        if isinstance(value, tuple | set | frozenset) and len(value) <= _MAX_ITEMS:
-            return [_plain(item, level + 1, exact) for item in value]
+            return {_in_words(key): _plain(item, level + 1, state) for key, item in value.items()}
+        if isinstance(value, tuple | set | frozenset) and state.has_room(len(value)):
+            return [_plain(item, level + 1, state) for item in value]
         if isinstance(value, np.ndarray) and not value.dtype.hasobject and value.dtype.kind in "biufU":
-            if value.size <= _MAX_ITEMS:
-                return _plain(value.tolist(), level + 1, exact)
+            if state.has_room(value.size):
+                return _plain(value.tolist(), level + 1, state)
             return f"array of {value.dtype}, shape {value.shape}"
         if isinstance(value, np.bool_ | np.integer | np.floating | np.str_) and value.dtype.char not in "gG":
-            return _plain(value.item(), level + 1, exact)
+            return _plain(value.item(), level + 1, state)
     if isinstance(value, datetime.datetime | datetime.date | datetime.time):
         return value.isoformat()
     return _in_words(value)

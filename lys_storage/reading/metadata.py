@@ -90,9 +90,10 @@ def _plain_axes(archive: zipfile.ZipFile, ndim: int) -> Axes | None:
     names = set(archive.namelist())
     members = map(axis_member, range(ndim))
     try:
-        return [decode_axis(_read(archive, name), name) if name in names else None for name in members]
+        axes = [decode_axis(_read(archive, name), name) if name in names else None for name in members]
     except BAD_FILE_ERRORS:
         return None
+    return None if any(axis is not None and axis.ndim == 0 for axis in axes) else axes
 
 
 def _plain_note(archive: zipfile.ZipFile) -> dict[str, Any] | None:
@@ -152,12 +153,15 @@ def check_copies(archive: zipfile.ZipFile, file: File, info: dict[str, Any], arr
 def _check_written(archive: zipfile.ZipFile, info: dict[str, Any]) -> Iterator[str]:
     is_there = WRITTEN_MEMBER in archive.namelist()
     written = decode_axis(_read(archive, WRITTEN_MEMBER), WRITTEN_MEMBER) if is_there else None
+    missing = info.get("missing")
     if written is None:
-        is_right = info.get("missing") == []
+        is_right = missing == []
     else:
-        is_right = written.dtype == bool and np.count_nonzero(written) == info.get("frames_written")
+        is_right = written.dtype == bool and list(written.shape) == info.get("grid_shape")
+        is_right = is_right and np.count_nonzero(written) == info.get("frames_written")
+        is_right = is_right and isinstance(missing, list) and not any(written.ravel()[a:b].any() for a, b in missing)
     if not is_right:
-        yield f"{WRITTEN_MEMBER} and the number of frames in acquisition.json differ"
+        yield f"{WRITTEN_MEMBER} and acquisition.json differ: the grid, or the frames that are written"
 
 
 def _check_axes(archive: zipfile.ZipFile) -> Iterator[str]:

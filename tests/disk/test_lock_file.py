@@ -18,7 +18,9 @@ from lys_storage.disk import File, Lock, probe_lock
 from lys_storage.disk import lock as lock_module
 from lys_storage.format import lock_path
 from lys_storage.recovery import list_scans
-from tests.helpers import copies_are_trusted, interrupt, load_export
+from lys_storage.recovery.leftovers import judge_leftovers, remove_leftovers
+from lys_storage.store import scan_store as scan_store_module
+from tests.helpers import copies_are_trusted, interrupt, load_export, raising
 
 fcntl = pytest.importorskip("fcntl")
 
@@ -288,3 +290,166 @@ def test_no_permission_for_the_folder_is_an_error_in_words(tmp_path: Path, monke
         assert [entry.state for entry in list_scans(tmp_path)] == ["interrupted"]
         with pytest.raises(StorageOSError, match=r"\.a\.npz\.part\.lock"):
             lys_storage.resume(tmp_path / "a.npz")
+
+
+# -- races ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_lock_file_that_another_process_has_only_just_made_does_not_stand_for_a_free_scan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock file of a living writer was deleted, and two processes try to take the scan over at the same time."""
+    with begun(tmp_path) as scan:
+        lock_path(scan.part_path).unlink()
+        first, second = (File.open(scan.part_path, writable=True) for _ in range(2))
+        real, results, is_nested = lock_module._flock, [], [False]
+
+        def flock(*args: Any, **options: Any) -> Lock:
+            if not is_nested[0]:
+                is_nested[0] = True
+                results.append(second.try_lock())
+                is_nested[0] = False
+            return real(*args, **options)
+
+        monkeypatch.setattr(lock_module, "_flock", flock)
+        results.append(first.try_lock())
+        assert set(results) == {Lock.BUSY}
+        for file in (first, second):
+            file.close()
+        assert names(tmp_path) == _WRITING[1:]
+
+
+def test_who_makes_a_lock_file_keeps_others_from_it_until_it_is_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interrupted scan without a lock file: the second process locks the file that the first has just made."""
+    begun(tmp_path).suspend()
+    part = tmp_path / "a.npz.part"
+    lock_path(part).unlink()
+    first, second = (File.open(part, writable=True) for _ in range(2))
+    real, results = lock_module._open, []
+
+    def opened(path: Path, flags: int) -> int:
+        fd = real(path, flags)
+        if flags & os.O_CREAT and not results:
+            results.append(None)
+            results[0] = second.try_lock()
+        return fd
+
+    monkeypatch.setattr(lock_module, "_open", opened)
+    results.append(first.try_lock())
+    assert results == [Lock.BUSY, Lock.TAKEN]
+    for file in (second, first):
+        file.close()
+
+
+def test_a_refused_lock_leaves_the_scan_file_unlocked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again on the same descriptor, while others look."""
+    begun(tmp_path).suspend()
+    part = tmp_path / "a.npz.part"
+    lock_path(part).unlink()
+    file, real = File.open(part, writable=True), lock_module._flock
+
+    def flock(fd: int, path: Path, *, shared: bool) -> Lock:
+        return Lock.BUSY if path != part else real(fd, path, shared=shared)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lock_module, "_flock", flock)
+        assert file.try_lock() is Lock.BUSY
+    with part.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(other, fcntl.LOCK_UN)
+    assert file.try_lock() is Lock.TAKEN
+    file.close()
+
+
+def test_leftovers_of_a_scan_that_was_begun_meanwhile_stay(tmp_path: Path) -> None:
+    """A lock file alone does not keep anybody from the name, as a journal does."""
+    lock_path(tmp_path / "a.npz.part").touch()
+    assert judge_leftovers(tmp_path / "a.npz.part").superfluous
+    with begun(tmp_path) as scan:
+        remove_leftovers(tmp_path / "a.npz.part")
+        assert names(tmp_path) == _WRITING
+        scan.suspend()
+    remove_leftovers(tmp_path / "a.npz.part")
+    assert names(tmp_path) == _WRITING
+
+
+@pytest.mark.parametrize("how", ["discard", "discard, interrupted"])
+def test_the_lock_is_held_until_the_scan_file_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Else recovery could remove the empty file, and a third process claim its name, before this one removes it again."""
+    scan = lys_storage.create(tmp_path / "a.npz", (2,), "u1")
+    real, looks = scan_store_module.remove_file, []
+
+    def remove(path: Path) -> None:
+        if path == scan.part_path:
+            looks.append(probe_lock(path))
+            real(path)
+            if how != "discard" and len(looks) == 1:
+                raise KeyboardInterrupt
+        real(path)
+
+    monkeypatch.setattr(scan_store_module, "remove_file", remove)
+    if how != "discard":
+        with pytest.raises(KeyboardInterrupt):
+            scan.discard()
+    scan.discard()
+    assert looks == [Lock.BUSY]
+    assert names(tmp_path) == []
+
+
+def test_a_lock_that_cannot_be_tried_is_not_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NFS has run out of locks, for a moment: the writer has its own."""
+    with begun(tmp_path):
+        with monkeypatch.context() as patch:
+            patch.setattr(lock_module, "_flock", lambda *args, **options: Lock.UNSUPPORTED)
+            with pytest.raises(StorageOSError):
+                lys_storage.resume(tmp_path / "a.npz")
+        assert names(tmp_path) == _WRITING
+
+
+def test_without_locks_no_lock_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor one that was copied there with its scan."""
+    begun(tmp_path).suspend()
+    monkeypatch.setattr(lock_module, "_flock", lambda *args, **options: Lock.UNSUPPORTED)
+    lys_storage.resume(tmp_path / "a.npz", force=True).close()
+    lys_storage.create(tmp_path / "b.npz", (2,), "u1").close()
+    lys_storage.create(tmp_path / "c.npz", (2,), "u1").discard()
+    lock_path(tmp_path / "d.npz.part").touch()
+    lys_storage.recover(tmp_path)
+    assert names(tmp_path) == ["a.npz", "b.npz"]
+
+
+def test_a_lock_is_released_also_if_its_file_cannot_be_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = tmp_path / "a.npz.part"
+    file = File.create(part)
+    assert file.try_lock() is Lock.TAKEN
+    with monkeypatch.context() as patch:
+        patch.setattr(lock_module, "remove_file", raising(errno.EACCES))
+        with pytest.raises(StorageOSError):
+            file.close()
+    assert file.fd == -1
+    assert probe_lock(part) is Lock.TAKEN
+
+
+def test_a_scan_file_of_another_dtype_is_locked_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock file may have been deleted."""
+    from lys_storage.scan import relayout
+
+    with lys_storage.create(tmp_path / "a.npz", (2,), "f8") as scan:
+        lock_path(scan.part_path).unlink()
+        real, found = scan_store_module.replace_file, []
+
+        def replace(old: Path, new: Path) -> None:
+            real(old, new)
+            file = File.open(new, writable=True)
+            found.append(file.try_lock())
+            file.close()
+
+        monkeypatch.setattr(scan_store_module, "replace_file", replace)
+        relayout.change_dtype(scan._store, np.dtype("u1"), None)
+        assert found == [Lock.BUSY]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import subprocess
 import sys
@@ -408,6 +409,51 @@ def test_copies_that_differ_are_found(tmp_path: Path, change: str) -> None:
             new.writestr(info.filename, content)
     found = [problem.what for problem in lys_storage.verify(made)]
     assert any(change in what for what in found)
+
+
+def _npy(array: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("member", "array", "words"),
+    [
+        ("axis_0.npy", np.array(3), "axis_0.npy"),
+        ("axis_0.npy", np.zeros(0), "axis 0 has 0 points"),
+        ("written.npy", np.array([[True, False, False]]), "written.npy"),
+        ("written.npy", np.array([False, True, False]), "written.npy"),
+        ("written.npy", np.array(True), "written.npy"),
+        ("written.npy", np.array([1, 0, 0], "u1"), "written.npy"),
+    ],
+    ids=["axis of no dimension", "axis without points", "other shape", "other frame", "no dimension", "no bool"],
+)
+def test_members_of_another_shape_are_found(
+    tmp_path: Path, member: str, array: np.ndarray[Any, Any], words: str
+) -> None:
+    path, made = _export(tmp_path), tmp_path / "b.npz"
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(made, "w") as new:
+        for info in old.infolist():
+            new.writestr(info.filename, _npy(array) if info.filename == member else old.read(info))
+    with lys_storage.open_wave(made) as wave:
+        assert [axis.ndim for axis in wave.axes] == [1, 1]
+    assert any(words in problem.what for problem in lys_storage.verify(made))
+
+
+def test_long_units_are_cut(tmp_path: Path) -> None:
+    """An attribute of HDF5 has less than 64 KiB. The scan is exported, and acquisition.json has all of the text."""
+    units = ["µ" * 70_000, "u" * 70_000, "é" * 40_000]
+    axes = [[1.0], ["a"], np.array([1], "M8[s]")]
+    with lys_storage.create(tmp_path / "a.npz", (1, 1, 1), "u1", axes=axes, units=units) as scan:
+        scan[...] = 1
+    with h5py.File(scan.path) as file:
+        for k, unit in enumerate(units):
+            shown = file[f"entry/data/axis_{k}"].attrs["units"].decode()
+            assert unit.startswith(shown)
+            assert 32_000 < len(shown.encode()) <= 1 << 15
+    assert load_export(scan.path).info["units"] == units
+    assert lys_storage.verify(scan.path) == []
 
 
 def test_our_own_files_are_read_without_a_pickle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

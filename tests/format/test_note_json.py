@@ -83,3 +83,14 @@ def test_a_note_that_contains_itself_ends() -> None:
 def test_a_damaged_note_is_an_error(data: bytes) -> None:
     with pytest.raises(BadFileError):
         decode_note_json(data)
+
+
+def test_an_array_that_is_there_many_times_is_not_written_each_time() -> None:
+    """The pickle holds it once: note.json would take gigabytes, and closing a scan minutes."""
+    one = np.arange(10_000.0)
+    encoded, is_exact = encode_note_json({"runs": [{"calibration": one} for _ in range(500)], "sets": [(one,)] * 500})
+    read = decode_note_json(encoded)
+    assert not is_exact
+    assert len(encoded) < 10_000_000
+    assert read["runs"][0]["calibration"] == one.tolist()
+    assert read["runs"][-1]["calibration"] == "array of float64, shape (10000,)"

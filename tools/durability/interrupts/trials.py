@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 import lys_storage
-from lys_storage.disk import File
+from lys_storage.disk import File, LockFile
+from lys_storage.format import scan_file_name
 from tools.durability import own_reader
 from tools.durability.internals import drawn_kind_of_disk
 from tools.durability.interrupts.calls import CALLS, COLUMNS, DTYPE, ELEMENTS, FILL, OTHER_DTYPE, ROWS, Trial
@@ -100,6 +101,11 @@ def _not_free(folder: Path) -> list[str]:
         if not file.try_lock():
             held.append(f"the lock of {part.name} is held")
         file.close()
+    for path in folder.glob(".*.part.lock"):  # also of a scan file that is gone
+        lock = LockFile()
+        if not lock.take(folder / scan_file_name(path.name), -1, shared=False):
+            held.append(f"the lock file {path.name} is held")
+        lock.close()
     return held
 
 
