@@ -1,7 +1,8 @@
 """The lock of a scan file: a file of its own beside it, which the writer holds and removes.
 
-Never locks the scan file itself. HDF5 locks each file that it opens: it could not read a scan that is being written, and a
-reader of an interrupted scan would look like its writer. Earlier versions locked the scan file: such a lock is respected.
+The scan file itself is locked exclusively for a moment only. HDF5 locks each file that it opens: it could not read a scan that is
+being written, and a reader of an interrupted scan would look like its writer. Earlier versions locked the scan file: such a lock
+is respected.
 """
 
 from __future__ import annotations
