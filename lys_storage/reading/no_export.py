@@ -121,12 +121,19 @@ def _why_no_export(path: Path, file: File) -> str | None:
         return f"is empty, {_EXPECTED}; {_instead(path) or 'check the name, or restore a copy'}"
     head = file.read_at(8, 0)
     with open_stream(file) as stream:
-        if head.startswith(_LOCAL_HEADER) or zipfile.is_zipfile(stream):
+        if head.startswith(_LOCAL_HEADER) or _ends_as_zip(stream):
             return None
     for magic, what, reader in _OTHER_FORMATS:
         if head.startswith(magic):
             return f"is {what}, {_EXPECTED}; {reader} reads it"
     return f"is not a ZIP archive, {_EXPECTED}; check the name (lys-storage ls lists exports), or restore a copy"
+
+
+def _ends_as_zip(stream: Any) -> bool:
+    try:
+        return zipfile.is_zipfile(stream)
+    except zipfile.BadZipFile:  # it has the end of an archive on several disks
+        return True
 
 
 def _what_to_do(scan: Path) -> str:

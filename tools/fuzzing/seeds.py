@@ -130,6 +130,8 @@ def export_seeds() -> list[bytes]:
     made = [
         bytes([kind]) + join_fields(a, axes, note, info, claim) for kind in (1, 4, 5, 6, 7) for a in (array, fortran)
     ]
+    plain = [encode_npy(np.arange(2.0)), b'{"a": [1, null, "b"]}', encode_npy(np.array([False, True]))]
+    made += [bytes([kind]) + join_fields(array, axes, note, info, claim, *plain) for kind in (8, 9, 12)]
     return [b"\0" + _small_export(), b"\0" + _small_export(note={"k": np.arange(3)}), *made]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import collections
 import datetime
 import io
+import json
 import struct
 import zipfile
 import zlib
@@ -217,17 +218,23 @@ def target_redo(folder: Path) -> Check:
 
 
 def target_export(folder: Path) -> Check:
-    """Exports: the input itself (first byte 0), or an archive of members with a compression and false sizes or offsets."""
+    """Exports: the input itself (first byte 0), or an archive of members with a compression and false sizes or offsets.
+
+    With bit 3 of the first byte, axes and note are also plain members, and the description says that these hold the same.
+    """
     path = folder / "a.npz"
 
     def build(kind: int, data: bytes) -> bytes:
-        array, axes, note, info, claims = split_fields(data, 5)
+        array, axes, note, info, claims, *plain = split_fields(data, 8 if kind & 8 else 5)
         method = (0, 8, 12, 14)[kind & 3]
+        members = {"data.npy": array, "axes.npy": axes, "note.npy": note, "acquisition.json": info}
+        if kind & 8:
+            members |= dict(zip(("axis_0.npy", "note.json", "written.npy"), plain, strict=True))
+            sums = {"axes_crc32": zlib.crc32(axes), "note_crc32": zlib.crc32(note), "head_crc32": 0}
+            members["acquisition.json"] = info.rstrip().removesuffix(b"}") + b", " + json.dumps(sums)[1:].encode()
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", method) as archive:
-            for name, content in zip(
-                ("data.npy", "axes.npy", "note.npy", "acquisition.json"), (array, axes, note, info), strict=True
-            ):
+            for name, content in members.items():
                 archive.writestr(name, content)
             if kind & 4 and len(claims) >= 9:
                 member = archive.infolist()[claims[0] & 3]
