@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -27,6 +28,11 @@ from tests.fixtures import (  # noqa: F401
     states_are,
 )
 from tests.helpers import DEADLINE_S, HAS_PASSED, Finished, open_below
+
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # a shell starts a command in the background so: children inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
 
