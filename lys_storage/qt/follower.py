@@ -50,8 +50,13 @@ class Follower(QtCore.QObject):
         if not self._is_started:
             self._is_started = True
             me = weakref.ref(self)
-            self._follower.state_changed.connect(functools.partial(_emit, me, self._follower, "stateChanged"))
-            self._follower.changed.connect(functools.partial(_emit, me, self._follower, "frame"))
+            for connect, name in (
+                (self._follower.state_changed.connect, "stateChanged"),
+                (self._follower.changed.connect, "frame"),
+            ):
+                connect(
+                    functools.partial(_emit, me, self._follower, name)
+                )  # no slots of Qt: the thread of the follower calls them
 
     @property
     def state(self) -> str:
