@@ -110,7 +110,7 @@ class Library:
         return lys_storage.open_wave(f"{path}.part" if kind.is_open else path)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # the threads of an open scan would disturb tests of threads
 def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
     for name in ("dask.array", "xarray"):  # now: a module that keeps an error of its import would keep a wave of a test
         with contextlib.suppress(ImportError):
