@@ -72,7 +72,7 @@ def naming_the_target(out: Path, beside: Path) -> Iterator[None]:
         raise os_error("write", out, OSError(error.errno, os.strerror(error.errno or 0))) from error
     except (LysStorageError, MemoryError):
         raise
-    except Exception as error:
+    except Exception as error:  # a package that writes a format can raise anything
         if isinstance(error, OSError):
             raise os_error("write", out, OSError(error.errno or errno.EIO, str(error))) from error
         raise ConversionError(f"{out} cannot be written: {type(error).__name__}: {error}") from error

@@ -71,7 +71,7 @@ class OutputStream(io.RawIOBase):
         if self.failure is None:
             try:
                 return deed()
-            except BaseException as error:
+            except BaseException as error:  # also Ctrl-C: HDF5 crashes if its file raises while it closes
                 self.failure = error
         return None
 

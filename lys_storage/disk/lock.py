@@ -93,7 +93,7 @@ class LockFile:
                 if flags and fcntl is not None and fd >= 0 and _flock(fd, scan_file, shared=False) is Lock.BUSY:
                     return False
                 try:
-                    self._fd = _open(self._path, os.O_RDWR | _NO_LINK | flags)
+                    self._fd = _open_lock(self._path, flags)
                 except StorageOSError as error:
                     if error.errno != (errno.EEXIST if flags else errno.ENOENT):
                         raise
@@ -186,6 +186,16 @@ def _probe(path: Path, flags: int, *, is_lock_file: bool) -> Lock:
         return _flock(fd, path, shared=True) if is_lock_file or fcntl is not None else Lock.TAKEN
     finally:
         os.close(fd)
+
+
+def _open_lock(path: Path, flags: int) -> int:
+    """Open a lock file, or make it. One of another user may be read-only, which is enough for flock(2)."""
+    try:
+        return _open(path, os.O_RDWR | _NO_LINK | flags)
+    except StorageOSError as error:
+        if flags or fcntl is None or error.errno != errno.EACCES:
+            raise
+    return _open(path, os.O_RDONLY | _NO_LINK)
 
 
 def _open(path: Path, flags: int) -> int:

@@ -192,7 +192,7 @@ class Follower(FollowerView):
                 told = self._tell()
             except ScanClosedError:
                 break
-            except Exception as error:
+            except Exception as error:  # the thread has no caller: `error` tells it
                 log.error("%s: it is not followed any more: %s", self._tracker.path, str(error))
                 self.error = error if isinstance(error, LysStorageError) else LysStorageError(repr(error))
                 self.error.__traceback__ = self.error.__context__ = None  # they would keep the files open
@@ -268,5 +268,5 @@ class Follower(FollowerView):
 def _call(connection: Connection, value: Any) -> None:
     try:
         connection.callback(value)
-    except Exception:
+    except Exception:  # of a user's function: the others are called
         log.exception("a function that follows a scan raised an exception")

@@ -453,3 +453,25 @@ def test_a_scan_file_of_another_dtype_is_locked_before_it_has_its_name(
         monkeypatch.setattr(scan_store_module, "replace_file", replace)
         relayout.change_dtype(scan._store, np.dtype("u1"), None)
         assert found == [Lock.BUSY]
+
+
+def test_a_lock_file_of_another_user_that_may_only_be_read_is_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`chmod g+w data.npz.part*` in a shared folder does not name the hidden file. flock(2) needs no permission to write."""
+    begun(tmp_path).suspend()
+    real = os.open
+
+    def refusing(path: Any, flags: int, *more: Any, **options: Any) -> int:
+        if str(path).endswith(".part.lock") and flags & (os.O_RDWR | os.O_WRONLY):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path, flags, *more, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refusing)
+        scan = lys_storage.resume(tmp_path / "a.npz")
+        assert probe_lock(tmp_path / "a.npz.part") is Lock.BUSY
+    with pytest.raises(ScanInUseError):
+        lys_storage.resume(tmp_path / "a.npz")
+    scan.close()
+    assert names(tmp_path) == ["a.npz"]

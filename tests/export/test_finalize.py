@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -254,7 +255,15 @@ def test_a_longer_tail_of_a_failed_attempt_leaves_nothing_behind_a_shorter_one(t
     scan.note = {"a": 1}
     scan.close()
     assert_exported(tmp_path / "data.npz")
-    assert (tmp_path / "data.npz").stat().st_size < 40_000
+    with lys_storage.open_wave(tmp_path / "data.npz") as wave:
+        assert wave.note == {"a": 1}
+    with zipfile.ZipFile(tmp_path / "data.npz") as archive:
+        last = max(archive.infolist(), key=lambda member: member.header_offset)
+        end = archive.start_dir + sum(46 + len(one.orig_filename) + len(one.extra) for one in archive.infolist())
+    assert archive.start_dir == last.header_offset + 30 + len(last.orig_filename) + last.file_size
+    assert (tmp_path / "data.npz").stat().st_size == end + 56 + 20 + 22, (
+        "the ends of ZIP64 and of ZIP, and nothing else"
+    )
 
 
 # -- killed ------------------------------------------------------------------------------------------------------------
