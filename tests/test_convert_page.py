@@ -5,25 +5,15 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from lys_storage.conversion import FORMATS
 from tests.helpers import Finished
+from tests.pages import console_with, snippets_of, text_of
 
-PAGE = (Path(__file__).parents[1] / "docs" / "convert.md").read_text(encoding="utf8")
-SNIPPETS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+SNIPPETS = snippets_of("convert.md")
 NEEDED = ("h5py", "pandas")
-
-CONSOLE = """
-import code, warnings
-warnings.simplefilter("error")
-console = code.InteractiveConsole()
-for snippet in SNIPPETS:
-    for line in [*snippet.splitlines(), ""]:
-        console.push(line)
-"""
 
 
 @pytest.mark.skipif(
@@ -31,7 +21,7 @@ for snippet in SNIPPETS:
 )
 def test_every_snippet_can_be_pasted_after_the_one_before(run_child: Callable[..., Finished]) -> None:
     assert len(SNIPPETS) == 6
-    child = run_child(CONSOLE.replace("SNIPPETS", repr(SNIPPETS)))
+    child = run_child(console_with(SNIPPETS))
     assert (child.code, child.err) == (0, "")
     seen = child.out.splitlines()
     assert seen[0] == "run/data_1.zarr (5, 4, 32, 32) ()"
@@ -47,5 +37,5 @@ def test_every_snippet_can_be_pasted_after_the_one_before(run_child: Callable[..
 
 
 def test_the_page_names_every_format() -> None:
-    table = PAGE.partition("| suffix |")[2].partition("\n\n")[0]
+    table = text_of("convert.md").partition("| suffix |")[2].partition("\n\n")[0]
     assert set(re.findall(r"`(\.[a-z0-9]+)`", table)) == set(FORMATS)

@@ -5,21 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 from tests.helpers import Finished
+from tests.pages import console_with, snippets_of
 
-PAGE = (Path(__file__).parents[1] / "docs" / "live.md").read_text(encoding="utf8")
-SNIPPETS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-
-PASTE = """
-import code, warnings
-warnings.simplefilter("error")
-console = code.InteractiveConsole()
-for snippet in SNIPPETS:
-    for line in [*snippet.splitlines(), ""]:
-        console.push(line)
-"""
+SNIPPETS = snippets_of("live.md")
 
 
 def test_every_snippet_can_be_pasted_while_the_first_one_runs(
@@ -28,7 +18,7 @@ def test_every_snippet_can_be_pasted_while_the_first_one_runs(
     writer, *others = SNIPPETS
     assert len(others) == 4
     running = start_child(writer)
-    child = run_child(PASTE.replace("SNIPPETS", repr(others)))
+    child = run_child(console_with(others))
     assert (running.wait(20), child.code, child.err) == (0, 0, "")
     lines = child.out.splitlines()
     assert [line.split(")")[0] for line in lines[:20]] == [f"({i}," for i in range(20)]

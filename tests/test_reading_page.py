@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from tests.helpers import Finished
+from tests.pages import console_with, snippets_of
 
-PAGE = (Path(__file__).parents[1] / "docs" / "reading.md").read_text(encoding="utf8")
-SNIPPETS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+SNIPPETS = snippets_of("reading.md")
 NEEDED = ("dask", "xarray")
 HAS_LYS = importlib.util.find_spec("lys") is not None
-
-CONSOLE = """
-import code, os, sys, warnings
-warnings.simplefilter("error")
-import dask
-dask.config.set(scheduler="synchronous")
-console = code.InteractiveConsole()
-for snippet in SNIPPETS:
-    for line in [*snippet.splitlines(), ""]:
-        console.push(line)
-sys.stdout.flush()
-sys.stderr.flush()
-os._exit(0)  # lys leaves threads to the end of the process
-"""
+QUIET_DASK = "import dask; dask.config.set(scheduler='synchronous')"
+LEAVE = "sys.stdout.flush(); sys.stderr.flush(); os._exit(0)  # lys leaves threads to the end of the process"
 
 
 @pytest.mark.skipif(
@@ -39,7 +25,7 @@ def test_every_snippet_can_be_pasted_after_the_one_before(run_child: Callable[..
     with_lys = [snippet for snippet in SNIPPETS if "lys_dask" in snippet or "lys.load" in snippet]
     assert len(with_lys) == 2
     snippets = [snippet for snippet in SNIPPETS if HAS_LYS or snippet not in with_lys]
-    child = run_child(CONSOLE.replace("SNIPPETS", repr(snippets)))
+    child = run_child(console_with(snippets, before=QUIET_DASK, after=LEAVE))
     assert (child.code, child.err) == (0, "")
     assert child.out.splitlines() == [
         "<StoredWave run/data_0.npz (5, 4, 32, 32) uint16",
