@@ -12,15 +12,13 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConversionError
+from ..format import TIME_UNITS
 
 Array = np.ndarray[Any, Any]
 NOT_A_TIME = -(1 << 63)
 """What NaT is as an int64."""
-_UNITS = {
-    "D": "days", "h": "hours", "m": "minutes", "s": "seconds", "ms": "milliseconds", "us": "microseconds",
-    "ns": "nanoseconds", "ps": "picoseconds", "fs": "femtoseconds", "as": "attoseconds",
-}  # fmt: skip
 _LONGER = {"Y": "D", "M": "D", "W": "D"}
+_UNITS = {unit: words for unit, words in TIME_UNITS.items() if unit not in _LONGER}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Never changes a file, and never holds more than one block of the array.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from ..callbacks import Progress
-from ..errors import BadFileError
+from ..errors import BadFileError, ConversionError
 from ..format import INFO_FORMAT, is_scan_file, journal_path, recover_command, with_coordinates
 from ..reading import StoredWave, is_fortran, iterate_checked, open_wave
 from ..recovery import RUNNING, find_named, scan_state
 from .blocks import Box, block_shape, boxes, lengths
-from .elements import Array
+from .elements import Array, Elements
 from .plain import note_as_json, valid_names
 
 TAKEN = ("data", "written", "note")
@@ -40,6 +40,24 @@ class Given:
     written: np.ndarray[Any, np.dtype[np.bool_]] | None
     warnings: list[str] = field(default_factory=list)
     on_progress: Progress | None = None
+
+    def converted_axes(
+        self, names: tuple[str, ...], elements_of: Callable[[np.dtype[Any]], Elements]
+    ) -> Iterator[tuple[str, Elements, Array, dict[str, Any]]]:
+        """(name, elements, values as stored, attributes) of each axis with coordinates. A warning names one that does not fit.
+
+        `elements_of`: how elements of a dtype are stored. It raises ConversionError if they cannot be.
+        """
+        for name, points, unit in zip(names, self.points, self.units, strict=True):
+            if points is None:
+                continue
+            try:
+                elements = elements_of(points.dtype)
+                values = elements.convert(points)
+            except ConversionError as error:
+                self.warn(f"the axis of {name} is left out: {error}")
+                continue
+            yield name, elements, values, ({} if unit is None else {"units": unit}) | elements.attributes
 
     @property
     def shape(self) -> tuple[int, ...]:

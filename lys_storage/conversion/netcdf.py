@@ -64,17 +64,9 @@ def write_netcdf(path: Path, given: Given, compress: bool) -> None:
 
 
 def _add_axes(file: Any, given: Given, text: Any) -> None:
-    for name, points, unit in zip(given.names, given.points, given.units, strict=True):
-        if points is None:
-            continue
-        try:
-            elements = netcdf_elements(points.dtype)
-            values = elements.convert(points)
-        except ConversionError as error:
-            given.warn(f"the axis of {name} is left out: {error}")
-            continue
+    for name, elements, values, attributes in given.converted_axes(given.names, netcdf_elements):
         axis = file.create_variable(name, (name,), text if elements.dtype == object else elements.dtype)
-        _describe(axis, elements, {} if unit is None else {"units": unit})
+        axis.attrs.update(attributes)
         axis[...] = values
 
 

@@ -140,20 +140,10 @@ def write_zarr(path: Path, given: Given, compress: bool, zarr_format: int = 3) -
 
 
 def _add_axes(group: _Group, given: Given, names: tuple[str, ...]) -> None:
-    for name, points, unit in zip(names, given.points, given.units, strict=True):
-        if points is None:
-            continue
-        try:
-            axis = zarr_elements(points.dtype)
-            values = axis.convert(points)
-        except ConversionError as error:
-            given.warn(f"the axis of {name} is left out: {error}")
-            continue
-        size = (max(1, len(points)),)
-        attributes = ({} if unit is None else {"units": unit}) | axis.attributes
-        group.add(name, points.shape, size, (name,), axis.dtype, attributes)
-        if len(points):
-            group.write(name, (0,), size, values)
+    for name, elements, values, attributes in given.converted_axes(names, zarr_elements):
+        group.add(name, values.shape, (max(1, len(values)),), (name,), elements.dtype, attributes)
+        if len(values):
+            group.write(name, (0,), (max(1, len(values)),), values)
 
 
 def _index(box: Box, chunks: tuple[int, ...]) -> tuple[int, ...]:

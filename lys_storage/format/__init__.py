@@ -74,7 +74,7 @@ from .names import (
     replacement_path,
     scan_file_name,
 )
-from .nexus import Contents, axis_dataset_names, export_block, export_objects, scan_heads
+from .nexus import TIME_UNITS, Contents, axis_dataset_names, export_block, export_objects, scan_heads
 from .note import encode_note, plain_note, unreadable_keys
 from .note_json import NOTE_JSON_MEMBER, decode_note_json, encode_note_json
 from .npy import MAX_NPY_HEADER, check_dtype, check_shape, decode_npy_header, encode_npy_header
@@ -98,6 +98,7 @@ __all__ = [
     "NOTE_JSON_MEMBER",
     "PAGE",
     "PART_SUFFIX",
+    "TIME_UNITS",
     "WRITTEN_MEMBER",
     "Axes",
     "Contents",

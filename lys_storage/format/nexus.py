@@ -32,7 +32,7 @@ from .hdf5 import (
 _BOOL = datatype(np.dtype(bool)) or b""
 _MAX_NAME_BYTES = 255
 _MAX_TEXT_AXIS = 1 << 20
-_UNITS = {
+TIME_UNITS = {
     "Y": "years",
     "M": "months",
     "W": "weeks",
@@ -178,8 +178,8 @@ def _time_attributes(dtype: np.dtype[Any]) -> list[tuple[str, Value]]:
         return []
     unit, count = np.datetime_data(dtype)
     attributes: list[tuple[str, Value]] = [("numpy_dtype", dtype.str)]
-    if unit in _UNITS and count == 1:
-        attributes.append(("units", _UNITS[unit] + (" since 1970-01-01T00:00:00" if dtype.kind == "M" else "")))
+    if unit in TIME_UNITS and count == 1:
+        attributes.append(("units", TIME_UNITS[unit] + (" since 1970-01-01T00:00:00" if dtype.kind == "M" else "")))
     return attributes
 
 
