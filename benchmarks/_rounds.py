@@ -5,12 +5,9 @@ The peers run last in a round, and only if the two runs of the limit agree.
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +17,7 @@ from typing import Any
 
 from benchmarks._candidates import AGAIN, LIMIT
 from benchmarks._figures import strays
+from benchmarks._measured import run_child
 from benchmarks._memory import Sampler
 from benchmarks._workloads import Workload
 
@@ -48,31 +46,13 @@ def run(candidate: str, workload: Workload, folder: Path, seed: int, **more: Any
     """One measurement in a new process and a new folder, which is removed. {"failed": why} if it fails."""
     own = Path(tempfile.mkdtemp(prefix="compare_", dir=folder))
     spec = {"candidate": candidate, "workload": asdict(workload), "folder": str(own), "seed": seed, **more}
-    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "OPENBLAS_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, str(CHILD), json.dumps(spec)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
-    sampler = Sampler(process.pid)
     try:
-        out, err = process.communicate(timeout=TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        return {"failed": f"took more than {TIMEOUT_S:.0f} s"}
+        result, sampler = run_child(CHILD, spec, TIMEOUT_S)
     finally:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
-        sampler.stop()
         shutil.rmtree(own, ignore_errors=True)
         os.sync()
         time.sleep(SETTLE_S)
-    if process.returncode:
-        lines = err.strip().splitlines() or [f"ended with {process.returncode}"]
-        return {"failed": lines[-1], "stderr": err}
-    return _with_peaks(json.loads(out.splitlines()[-1]), sampler)
+    return result if "failed" in result else _with_peaks(result, sampler)
 
 
 def _with_peaks(result: Run, sampler: Sampler) -> Run:

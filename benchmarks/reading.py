@@ -27,7 +27,6 @@ import os
 import random
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -46,7 +45,7 @@ import lys_storage
 from benchmarks import _cluster, _environment
 from benchmarks._figures import Ratio, apart, ratio_of
 from benchmarks._goals import Goal, goals_table
-from benchmarks._memory import Sampler
+from benchmarks._measured import run_child
 from benchmarks._readers import READERS, Data, Ours
 from benchmarks._table import shown
 
@@ -75,26 +74,9 @@ Rounds = dict[bool, list[dict[str, Run]]]
 def run(name: str, data: Data, folder: Path, seed: int, cold: bool) -> Run:
     """One measurement in a new process. {"failed": why} if it fails."""
     spec = {"reader": name, "data": asdict(data), "folder": str(folder), "seed": seed, "cold": cold}
-    process = subprocess.Popen(
-        [sys.executable, str(CHILD), json.dumps(spec)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "QT_QPA_PLATFORM": "offscreen", "OPENBLAS_NUM_THREADS": "1"},
-    )
-    sampler = Sampler(process.pid)
-    try:
-        out, err = process.communicate(timeout=TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        return {"failed": f"took more than {TIMEOUT_S:.0f} s"}
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
-        sampler.stop()
-    if process.returncode:
-        return {"failed": (err.strip().splitlines() or [f"ended with {process.returncode}"])[-1]}
-    result: Run = json.loads(out.splitlines()[-1])
+    result, sampler = run_child(CHILD, spec, TIMEOUT_S)
+    if "failed" in result:
+        return result
     seen = [anon - result["start_bytes"] for at, anon, _ in sampler.samples if result["began"] <= at <= result["ended"]]
     result["anon_bytes"] = max([result["anon_bytes"], *seen])
     return result
