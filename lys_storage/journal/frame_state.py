@@ -8,7 +8,7 @@
     BLOCK_CHECKSUMMED   data; the checksum of its block is that of the block's bytes
     REWRITING           data; a new version, which is in the redo log, is being written over an older one
 
-    first write   begin_write     ABSENT, WRITING -> WRITING       end_write      WRITING -> WRITTEN
+    first write   begin_write     ABSENT, WRITING -> WRITING       end_write      WRITING -> WRITTEN or CHECKSUMMED
     rewrite       begin_rewrite   data -> REWRITING                end_rewrite    REWRITING -> WRITTEN
     checksum      begin_checksum  WRITTEN -> CHECKSUMMING          end_checksum   -> CHECKSUMMED or BLOCK_CHECKSUMMED
                   cancel_checksum CHECKSUMMING -> WRITTEN          split_block    BLOCK_CHECKSUMMED -> CHECKSUMMED
@@ -172,8 +172,13 @@ class FrameStates:
     def end_write(self, first: int, stop: int) -> None:
         self._set(first, stop, WRITTEN)
 
-    def end_write_one(self, frame: int) -> None:
-        self.raw[frame] = WRITTEN
+    def end_write_one(self, frame: int, crc: int | None = None) -> None:
+        """`crc`: the checksum of its bytes in the file, if it is known."""
+        if crc is None:
+            self.raw[frame] = WRITTEN
+        else:
+            self._store("checksums", frame, crc.to_bytes(4, "little"))
+            self.raw[frame] = CHECKSUMMED
 
     def begin_rewrite(self, first: int, stop: int) -> None:
         self._set(first, stop, REWRITING)

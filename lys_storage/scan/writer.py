@@ -6,6 +6,7 @@ adjacent ones of an update are written together. The general path selects, casts
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -85,6 +86,8 @@ class FrameWriter:
             self._store.write(layout, number, 1, ((0, frame.data),))
         except LayoutChanged:
             self._write_general(index, frame)
+        else:
+            self._take_checksums()
 
     def update(self, data: Mapping[Any, Any]) -> None:
         """Store every frame of `{index: frame}`. The error of a bad one is raised after all others are stored."""
@@ -148,7 +151,8 @@ class FrameWriter:
         if not frames or layout is None:
             return
         try:
-            if len(frames) > 1 and self._table.write_adjacent(layout, first, frames):
+            together = len(frames) > 1 and not self._table.checksums_at_once
+            if together and self._table.write_adjacent(layout, first, frames):
                 return
         except LysStorageError as error:
             log.info("%s: %s; its frames are written one by one", self._store.path, error)
@@ -182,6 +186,7 @@ class FrameWriter:
             try:
                 for place, first, count in selection.blocks(layout.grid, most):
                     store.write(layout, first, count, chunks(array[place] if place else array, layout.dtype))
+                self._take_checksums()
                 return
             except LayoutChanged:
                 continue
@@ -252,9 +257,15 @@ class FrameWriter:
         """Enable the fast paths if no frame can change the layout any more."""
         table = self._table
         self._layout_is_fixed = fixed = self._grid_is_known and not self._infers_dtype
+        fixed = fixed and not table.checksums_at_once
         self._write_fast, self.write_item_fast = (table.write_fast, table.write_item_fast) if fixed else (None, None)
 
     # -- what follows a write ---------------------------------------------------------------------------------------
+
+    def _take_checksums(self) -> None:
+        if self._table.checksums_at_once:
+            with contextlib.suppress(ScanClosedError):  # the end of the scan takes them
+                self._store.checksum_all()
 
     def _notify_written(self) -> None:
         self._workers.notify_written()

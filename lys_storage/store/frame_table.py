@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from ..disk import File, Frame, register_for_forks
+from ..disk import File, Frame, range_crc32, register_for_forks
 from ..errors import ScanClosedError
 from ..format import Description, FrameLayout, LayoutChanged, journal_path
 from ..journal import FrameStates, Journal, Span
@@ -29,6 +29,9 @@ class FrameTable(DirtyFrames):
     `lock` guards the states and checksums of frames, and every attribute here. It is held briefly, never while bytes of frames
     are written. `layout_lock` is held while the layout changes: new frames wait.
 
+    `checksums_at_once`: after the death of this process nobody can trust the states (see journal/writer_record). Only
+    its checksum will prove then that a frame is data, so it is taken before the write returns.
+
     An interrupt can come after any call, and a second one while the first unwinds. So the work that must follow an exception
     is recorded first, by plain assignments or in one compiled call: `aborted`, `taken`, `syncing`. The next caller does it.
     """
@@ -38,6 +41,7 @@ class FrameTable(DirtyFrames):
     description: Description
     layout: FrameLayout
     successor: tuple[Journal, File] | None  # they are replacing the scan's, first on disk
+    checksums_at_once: bool
 
     def __init__(self, file: File, journal: Journal) -> None:
         self._begin_locks()
@@ -81,6 +85,7 @@ class FrameTable(DirtyFrames):
                 "syncing": (0, 0),
                 "successor": None,
                 "prepare_frames": 0,
+                "checksums_at_once": not journal.vouches_for(file),
             }
         )
 
@@ -138,8 +143,9 @@ class FrameTable(DirtyFrames):
             else:
                 before, after = (number - span[0]) * size, (span[1] - number - 1) * size
                 self.file.write_between_zeros(frame, self.array_offset + number * size, size, before, after)
+            crc = range_crc32(self.file, self.array_offset + number * size, size) if self.checksums_at_once else None
             with self.lock:
-                states.end_write_one(number)
+                states.end_write_one(number, crc)
                 self.frames_written += 1
                 first, stop = self.dirty
                 self.dirty = (first, number + 1) if number == stop else join((first, stop), (number, number + 1))
