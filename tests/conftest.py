@@ -17,6 +17,7 @@ import pytest
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")  # set before a test creates an application: no display is needed
 from hypothesis import HealthCheck, settings
 
+from lys_storage.disk.systems import SYSTEM
 from tests.extras import HAS_QT, NEEDS_QT
 from tests.fixtures import (  # noqa: F401
     faults,
@@ -102,10 +103,17 @@ def nothing_left_open(request: pytest.FixtureRequest, tmp_path: Path) -> Iterato
 def syncs_take_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Syncs do nothing in this process: no power is cut, and the tests make ten thousand of them.
 
-    Child processes sync. A descriptor that is not open raises as usual.
+    Child processes sync. A descriptor that is not open, and a folder that cannot be opened, raise as usual.
     """
-    for name in ("fsync", "fdatasync"):
-        monkeypatch.setattr(os, name, lambda fd: os.fstat(fd) and None, raising=False)
+    open_folder = SYSTEM.open_folder
+
+    def sync_folder(folder: Path) -> None:
+        fd = open_folder(folder)
+        if fd >= 0:
+            os.close(fd)
+
+    monkeypatch.setattr(SYSTEM, "sync", lambda fd: os.fstat(fd) and None)
+    monkeypatch.setattr(SYSTEM, "sync_folder", sync_folder)
 
 
 # -- child processes ---------------------------------------------------------------------------------------------------

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -19,6 +23,7 @@ import pytest
 import lys_storage
 from lys_storage import StorageOSError
 from lys_storage.disk import boot_id
+from lys_storage.disk.systems import SYSTEM
 from lys_storage.journal.writer_record import WriterRecord
 
 DEADLINE_S = 20.0
@@ -103,6 +108,16 @@ def some(shape: tuple[int, ...], dtype: Any, seed: int = 0) -> np.ndarray[Any, A
     return np.frombuffer(random.bytes(int(np.prod(shape)) * dtype.itemsize), dtype).reshape(shape)
 
 
+def make_link(path: Path, target: str | Path) -> None:
+    """A symbolic link. The test is skipped where this user may not make one (Windows), or none is made (Wine)."""
+    try:
+        path.symlink_to(target)
+    except OSError as error:
+        pytest.skip(f"no symbolic links here: {error}")
+    if not path.is_symlink():
+        pytest.skip("Wine: os.symlink makes no link, and raises nothing")
+
+
 def wait_until(condition: Callable[[], object]) -> bool:
     """Whether `condition` becomes true before the deadline. Only a hang reaches the deadline."""
     end = time.monotonic() + DEADLINE_S
@@ -141,6 +156,19 @@ def copies_are_trusted() -> Iterator[None]:
         yield
 
 
+def take_locks_away(patch: pytest.MonkeyPatch, code: str) -> None:
+    """Make the file systems those without locks. `code`: the name of the errno of flock(2); empty on any system."""
+    if not code:
+        patch.setattr(SYSTEM, "try_lock", lambda fd, *, shared: None)
+        return
+    fcntl, number = pytest.importorskip("fcntl"), getattr(errno, code)
+
+    def flock(fd: int, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    patch.setattr(fcntl, "flock", flock)
+
+
 def raising(code: int) -> Callable[..., Any]:
     """A function to patch in that raises StorageOSError with errno `code` for any arguments."""
 
@@ -163,7 +191,9 @@ HAS_PASSED = pytest.StashKey[bool]()  # of a test: whether its call has passed, 
 
 
 def open_below(folder: Path) -> list[str]:
-    """Files below `folder` that this process has open or mapped (Linux)."""
+    """Files below `folder` that this process has open or mapped (Linux), or that any process has (Windows)."""
+    if sys.platform == "win32":
+        return sorted(str(path) for path in folder.rglob("*") if path.is_file() and _is_open(path))
     found = []
     for fd in os.listdir("/proc/self/fd"):
         try:
@@ -175,6 +205,46 @@ def open_below(folder: Path) -> list[str]:
     if below in maps:
         found += [line.split(maxsplit=5)[-1].strip() for line in maps.splitlines()]
     return sorted({name for name in found if name.startswith(below)})
+
+
+def _is_open(path: Path) -> bool:
+    """Whether a file is open or mapped in any process: nobody else can open it then without sharing it (Windows)."""
+    import _winapi
+
+    try:
+        _winapi.CloseHandle(_winapi.CreateFile(str(path), _winapi.GENERIC_READ, 0, 0, _winapi.OPEN_EXISTING, 0, 0))  # type: ignore[attr-defined]
+    except PermissionError as error:
+        return getattr(error, "winerror", 0) == 32
+    return False
+
+
+_CTRL_C_BY_FILE = """
+import os, signal, threading, time
+def wait_for_ctrl_c():
+    while not os.path.exists({path!r}):
+        time.sleep(0.01)
+    signal.raise_signal(signal.SIGINT)
+threading.Thread(target=wait_for_ctrl_c, daemon=True).start()
+"""
+
+
+def takes_ctrl_c(source: str, tmp_path: Path) -> str:
+    """Source of a child process for press_ctrl_c(). Windows sends no signal to one process: a file tells it to raise one.
+
+    Reading stdin in a thread would keep the process from loading a library there.
+    """
+    return (_CTRL_C_BY_FILE.format(path=str(_ctrl_c(tmp_path))) if sys.platform == "win32" else "") + source
+
+
+def press_ctrl_c(child: subprocess.Popen[Any], tmp_path: Path) -> None:
+    if sys.platform == "win32":
+        _ctrl_c(tmp_path).touch()
+    else:
+        child.send_signal(signal.SIGINT)
+
+
+def _ctrl_c(tmp_path: Path) -> Path:
+    return tmp_path.with_name(f"{tmp_path.name} Ctrl-C")
 
 
 @dataclass

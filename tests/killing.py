@@ -16,18 +16,17 @@ import pytest
 DEADLY = """
 import os, signal, sys, traceback
 import numpy as np
-from lys_storage.disk import syscalls as syscalls_module
 import lys_storage
-from lys_storage.disk import file as file_module
+from lys_storage.disk.systems import SYSTEM
 
 moment, left = sys.argv[1], 1 << 60
-whole_write = os.pwrite
+whole_write = SYSTEM.pwrite
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
-def make_deadly(module, name):
-    real = getattr(module, name)
+def make_deadly(owner, name):
+    real = getattr(owner, name)
 
     def call(*args, **options):
         global left
@@ -45,13 +44,14 @@ def make_deadly(module, name):
             if left == 0:
                 die()
 
-    setattr(module, name, call)
+    setattr(owner, name, call)
 
-for module, name in [
-    (os, "open"), (os, "pwrite"), (os, "pwritev"), (os, "truncate"), (os, "fdatasync"), (os, "fsync"), (os, "replace"),
-    (os, "unlink"), (os, "link"), (os, "mkdir"), (syscalls_module, "fallocate"), (syscalls_module, "rename_noreplace"),
-]:
-    make_deadly(module, name)
+for name in (
+    "open_file", "open_folder", "pwrite", "pwritev", "set_size", "sync", "sync_folder", "replace", "remove", "link",
+    "preallocate", "punch_hole", "rename_new",
+):
+    make_deadly(SYSTEM, name)
+make_deadly(os, "mkdir")
 
 def run(scenario):
     global left

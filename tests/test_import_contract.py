@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -67,3 +68,11 @@ def test_a_package_that_no_layer_names_is_found(copy: Path) -> None:
     code, said = lint(copy)
     assert code == 1, said
     assert "unlisted" in said
+
+
+def test_only_the_package_of_systems_asks_on_which_system_it_runs() -> None:
+    """Except how a shell quotes a path, and whether Qt has a display on X11 or Wayland."""
+    asks = re.compile(r"sys\.platform|\bos\.name\b|platform\.system|import (fcntl|msvcrt|winreg)")
+    others = [path for path in (ROOT / "lys_storage").rglob("*.py") if path.parent.name != "systems"]
+    found = {path.relative_to(ROOT).as_posix() for path in others if asks.search(path.read_text())}
+    assert found == {"lys_storage/format/hints.py", "lys_storage/interop/lys_import.py"}

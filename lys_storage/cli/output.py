@@ -7,7 +7,6 @@ ended, the disk is full, the terminal is closed) nothing more is written to it, 
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import sys
@@ -15,11 +14,10 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
+from ..disk import SYSTEM
+
 JSON_OPTION = "--json"
 SUCCESS, PROBLEMS, INTERRUPTED = 0, 1, 130
-_READER_IS_GONE = {errno.EPIPE, *([errno.EINVAL] if os.name == "nt" else [])}
-
-
 _KEYS = (
     *("part", "shape", "dtype", "frames_written", "frames_expected", "size_bytes", "allocated_bytes", "changed"),
     *("message", "error"),
@@ -84,7 +82,7 @@ def tolerant_outputs() -> Iterator[Callable[[], bool]]:
     def is_lost() -> bool:
         out.flush()
         failure = out.failure
-        if failure is None or (isinstance(failure, OSError) and failure.errno in _READER_IS_GONE):
+        if failure is None or (isinstance(failure, OSError) and failure.errno in SYSTEM.closed_pipe):
             return False
         messages.write(f"the output could not be written: {getattr(failure, 'strerror', None) or failure}\n")
         messages.flush()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..disk import free_space
+from ..disk import SYSTEM, free_space
 from ..errors import LysStorageError
 from ..live import FINISHED, REMOVED, WAITING, Tracker
 from ..reading import ScanInProgress
@@ -114,9 +114,9 @@ def _note(scan: WatchedScan, tracker: Tracker) -> None:
     scan.frames_expected, scan.frame_bytes = d.frames, d.frame_bytes
     stat = source.path.stat()
     scan.size_bytes, scan.device = stat.st_size, stat.st_dev
-    allocated = stat.st_blocks * 512 if hasattr(stat, "st_blocks") else stat.st_size
+    allocated = SYSTEM.allocated_bytes(stat)
     missing = (d.frames - scan.frames_written) * d.frame_bytes
-    scan.to_come_bytes = max(0, min(missing, stat.st_size - allocated))
+    scan.to_come_bytes = max(0, min(missing, 0 if allocated is None else stat.st_size - allocated))
     _note_rate(scan, d.started)
 
 

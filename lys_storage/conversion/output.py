@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..disk import File, publish_new, remove_file, replace_file, sync_folder
+from ..disk import SYSTEM, File, publish_new, remove_file, replace_file, sync_folder
 from ..errors import ConversionError, LysStorageError, NameTakenError, StorageOSError, os_error
 
 _ZARR = ("zarr.json", ".zgroup", ".zarray")
@@ -121,5 +121,5 @@ def _remove(path: Path) -> None:
 
 def make_read_only(path: Path) -> None:
     """Remove the permission to write `path`: what is written to external storage would change the exports."""
-    if os.name != "nt":  # there a file without it could not be replaced
+    if not SYSTEM.open_files_keep_their_names:  # on Windows a file without it could not be replaced
         os.chmod(path, 0o444)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from .array_read import read_block, read_elements, read_fortran_selection, read_selection
 from .direct import FOLIO_BYTES
-from .file import ZEROS_BYTES, Buffer, File, Frame, preadv_is_native
-from .filesystem import Identity, version
+from .file import WRITE_BYTES, ZEROS_BYTES, Buffer, File, Frame, preadv_is_native
+from .filesystem import boot_id, place_of, version
 from .folder import (
+    check_name,
     check_name_length,
+    check_replaceable,
+    ensure_fits,
     ensure_free_space,
     free_space,
     make_folder,
@@ -18,7 +21,7 @@ from .folder import (
 )
 from .forks import call_in_forked_child, fork_generation, process_id, register_for_forks
 from .lock import Lock, LockFile, probe_lock
-from .memory import available_memory
+from .memory import available_memory, known_available_memory
 from .numbering import LOCK_NAME, claim_number, claim_path, free_number, give_back
 from .page_cache import WRITES_BACK, PageCache, open_page_cache
 from .paths import AnyPath, absolute, user_path
@@ -26,13 +29,15 @@ from .pieces import FileCutError, folios_of, range_crc32, read_pieces, rewrite_p
 from .preallocation import Preallocation
 from .probe import check_disk
 from .speed import Speed, rate_text
-from .syscalls import NO_SUCH_CALL, boot_id
+from .systems import NO_SUCH_CALL, SYSTEM, Identity
 
 __all__ = [
     "FOLIO_BYTES",
     "LOCK_NAME",
     "NO_SUCH_CALL",
+    "SYSTEM",
     "WRITES_BACK",
+    "WRITE_BYTES",
     "ZEROS_BYTES",
     "AnyPath",
     "Buffer",
@@ -50,17 +55,22 @@ __all__ = [
     "boot_id",
     "call_in_forked_child",
     "check_disk",
+    "check_name",
     "check_name_length",
+    "check_replaceable",
     "claim_number",
     "claim_path",
+    "ensure_fits",
     "ensure_free_space",
     "folios_of",
     "fork_generation",
     "free_number",
     "free_space",
     "give_back",
+    "known_available_memory",
     "make_folder",
     "open_page_cache",
+    "place_of",
     "preadv_is_native",
     "probe_lock",
     "process_id",

@@ -17,11 +17,11 @@ import os
 from ..errors import os_error
 from ..format import PAGE
 from .file import Buffer, File
-from .syscalls import NO_SUCH_CALL
+from .systems import NO_SUCH_CALL, SYSTEM
 
 FOLIO_BYTES = 1 << 21
 """The kernel caches a file in folios of up to this size, aligned."""
-_PWRITE, _PREADV = getattr(os, "pwrite", None), getattr(os, "preadv", None)
+_PWRITE, _PREADV = SYSTEM.pwrite, SYSTEM.preadv
 
 
 class DirectWriter:
@@ -31,10 +31,10 @@ class DirectWriter:
         self._file, self._fd = file, -1
 
     def __enter__(self) -> DirectWriter:
-        is_native = os.pwrite is _PWRITE and os.preadv is _PREADV  # not those of a model of the disk
-        if hasattr(os, "O_DIRECT") and is_native:
+        is_native = SYSTEM.pwrite == _PWRITE and SYSTEM.preadv == _PREADV  # not those of a model of the disk
+        if SYSTEM.has_direct_io and is_native:
             try:
-                self._fd = os.open(f"/proc/self/fd/{self._file.fd}", os.O_RDWR | os.O_DIRECT | os.O_CLOEXEC)
+                self._fd = SYSTEM.open_direct(self._file.fd)
             except OSError:
                 self._fd = -1  # no direct I/O, or no /proc
         return self
@@ -70,12 +70,14 @@ class DirectWriter:
         with mmap.mmap(-1, size) as wanted, mmap.mmap(-1, size) as found:  # aligned, as O_DIRECT needs it
             wanted[: len(data)] = data
             try:
-                done = os.pwrite(self._fd, wanted, offset)
+                done = SYSTEM.pwrite(self._fd, wanted, offset)
             except OSError:
-                done = os.pwrite(self._fd, wanted, offset)  # the first one can report the write-back that has failed
+                done = SYSTEM.pwrite(
+                    self._fd, wanted, offset
+                )  # the first one can report the write-back that has failed
             if done != size:
                 raise OSError(errno.EIO, "a short write")
-            if os.preadv(self._fd, [found], offset) != size or found[:] != wanted[:]:
+            if SYSTEM.preadv(self._fd, [found], offset) != size or found[:] != wanted[:]:
                 raise OSError(errno.EIO, "the disk holds other bytes than were written")
         if size != len(data):
             self._file.set_size(offset + len(data))

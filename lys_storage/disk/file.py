@@ -1,5 +1,5 @@
 """An open file: write, read, sync, map, lock, preallocate. Every failure is a StorageOSError that names the operation and
-the path. Windows and macOS lack some system calls: this module has the replacements.
+the path.
 """
 
 from __future__ import annotations
@@ -10,22 +10,16 @@ import logging
 import mmap
 import os
 import stat
-import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import NameTakenError, StorageOSError, os_error
-from . import filesystem, syscalls
-from .filesystem import Identity
 from .forks import register_for_forks
 from .lock import Lock, LockFile, probe_lock, share_scan_file
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from .systems import SYSTEM, Identity, Place
 
 log = logging.getLogger("lys_storage")
 
@@ -35,18 +29,16 @@ Frame = Any
 
 WRITE_BYTES = 1 << 20  # of one write, at most, and so of one folio of the page cache: see decision 17
 _READ_LIMIT = 1 << 30  # the limit of one call is 2 GiB minus a page
-_HAS_PWRITE = hasattr(os, "pwrite")  # Windows has none
 _MANY_BUFFERS = 1024  # IOV_MAX
 _LOOK_S = 0.5
 ZEROS_BYTES = 1 << 17
 _ZEROS = memoryview(bytes(ZEROS_BYTES))
-_KEEP_SIZE, _PUNCH_HOLE = 1, 2
-_PREADV = getattr(os, "preadv", None)
+_PREADV = SYSTEM.preadv
 
 
 def preadv_is_native() -> bool:
-    """Whether os.preadv is the system's own: a test or a model of the disk may have replaced it."""
-    return _PREADV is not None and os.preadv is _PREADV
+    """Whether preadv is the system's own: a test or a model of the disk may have replaced it."""
+    return SYSTEM.preadv == _PREADV
 
 
 class File:
@@ -60,10 +52,8 @@ class File:
         self.path = path
         self._folder_fd = -1
         self.lock_file = LockFile(id(self))
-        self._seek_lock = threading.Lock()  # guards the file position on systems without pwrite
-        mode = flags | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
         try:
-            self.fd = os.open(path, mode | getattr(os, "O_NONBLOCK", 0), 0o666)  # opening a pipe would block
+            self.fd = SYSTEM.open_file(path, flags)
         except FileExistsError as error:
             raise NameTakenError(error.errno, "exists already", os.fspath(path)) from error
         except OSError as error:
@@ -99,28 +89,22 @@ class File:
         """Write all of `data`, a contiguous buffer of any format, at `offset`."""
         try:
             size = data.nbytes if isinstance(data, memoryview) else len(data)
-            if _HAS_PWRITE and size <= WRITE_BYTES:
-                done = os.pwrite(self.fd, data, offset)
+            if size <= WRITE_BYTES:
+                done = SYSTEM.pwrite(self.fd, data, offset)
                 if done == size:
                     return
             else:
                 done = 0
             view = data.cast("B") if isinstance(data, memoryview) else memoryview(data)
             while done < size:
-                piece = view[done : done + WRITE_BYTES]
-                if _HAS_PWRITE:
-                    done += os.pwrite(self.fd, piece, offset + done)
-                else:
-                    with self._seek_lock:
-                        os.lseek(self.fd, offset + done, os.SEEK_SET)
-                        done += os.write(self.fd, piece)
+                done += SYSTEM.pwrite(self.fd, view[done : done + WRITE_BYTES], offset + done)
         except OSError as error:
             raise os_error("write", self.path, error) from error
 
     def write_frame(self, frame: Frame, offset: int, size: int) -> None:
         """Write a frame of `size` bytes at `offset`, in as few steps as possible."""
-        with contextlib.suppress(OSError, AttributeError):  # write_at tries again, and reports the error
-            if size <= WRITE_BYTES and os.pwrite(self.fd, frame, offset) == size:
+        with contextlib.suppress(OSError):  # write_at tries again, and reports the error
+            if size <= WRITE_BYTES and SYSTEM.pwrite(self.fd, frame, offset) == size:
                 return
         self.write_at(frame.data, offset)
 
@@ -129,8 +113,9 @@ class File:
 
         The kernel caches what one call writes in large folios: small frames that are written there later cost it less.
         """
-        with contextlib.suppress(OSError, AttributeError):  # write_frame reports the error, if the frame has it too
-            if os.pwritev(self.fd, [_ZEROS[:before], frame, _ZEROS[:after]], offset - before) == before + size + after:
+        buffers = [_ZEROS[:before], frame, _ZEROS[:after]]
+        with contextlib.suppress(OSError):  # write_frame reports the error, if the frame has it too
+            if SYSTEM.pwritev(self.fd, buffers, offset - before) == before + size + after:
                 return
         self.write_frame(frame, offset, size)
 
@@ -140,9 +125,9 @@ class File:
         for k in range(0, len(frames), step):
             some, at = frames[k : k + step], offset + k * size
             try:
-                if len(some) > 1 and os.pwritev(self.fd, some, at) == size * len(some):
+                if len(some) > 1 and SYSTEM.pwritev(self.fd, some, at) == size * len(some):
                     continue
-            except (OSError, AttributeError):
+            except OSError:
                 pass
             for j, frame in enumerate(some):
                 self.write_at(frame.data, at + j * size)
@@ -152,14 +137,7 @@ class File:
         view, done = memoryview(buffer), 0
         try:
             while done < len(view):
-                if hasattr(os, "preadv"):
-                    n = os.preadv(self.fd, [view[done : done + _READ_LIMIT]], offset + done)
-                else:
-                    with self._seek_lock:
-                        os.lseek(self.fd, offset + done, os.SEEK_SET)
-                        chunk = os.read(self.fd, min(len(view) - done, 1 << 20))
-                    n = len(chunk)
-                    view[done : done + n] = chunk
+                n = SYSTEM.preadv(self.fd, [view[done : done + _READ_LIMIT]], offset + done)
                 if n == 0:
                     break
                 done += n
@@ -174,7 +152,7 @@ class File:
 
     def set_size(self, size: int) -> None:
         try:
-            os.truncate(self.fd, size)
+            SYSTEM.set_size(self.fd, size)
         except OSError as error:
             raise os_error("set the size", self.path, error) from error
 
@@ -184,36 +162,37 @@ class File:
         `beyond_end`: keep the size of the file. Raises DiskFullError if there is not enough space.
         """
         try:
-            return syscalls.fallocate(self.fd, _KEEP_SIZE if beyond_end else 0, offset, size)
+            return SYSTEM.preallocate(self.fd, offset, size, beyond_end=beyond_end)
         except OSError as error:
             raise os_error(f"preallocate {size:,} bytes", self.path, error) from error
 
     def keeps_mapped_stores(self) -> bool:
-        """See filesystem.keeps_mapped_stores."""
-        return filesystem.keeps_mapped_stores(self.fd)
+        """Whether a store through a memory map into preallocated space never fails: the process would be killed."""
+        return SYSTEM.keeps_mapped_stores(self.fd)
 
     def identity(self) -> Identity | None:
-        """See filesystem.identify."""
-        return filesystem.identify(self.fd)
+        """Unique within this boot: a copy, a restored file, and the file after a new mount differ. None if it is unknown:
+        network shares, FAT, Linux before 6.8."""
+        return SYSTEM.identify(self.fd)
+
+    @property
+    def is_unlinked(self) -> bool:
+        """Whether the file has no name any more. False if the system does not tell."""
+        return SYSTEM.is_unlinked(self.fd)
 
     def punch_hole(self, offset: int, size: int) -> bool:
         """Free the space of a range, which then reads as zeros. False if the file system cannot."""
         try:
-            return syscalls.fallocate(self.fd, _PUNCH_HOLE | _KEEP_SIZE, offset, size)
+            return SYSTEM.punch_hole(self.fd, offset, size)
         except OSError as error:
             raise os_error("punch a hole", self.path, error) from error
 
     def sync(self) -> None:
-        """Make what was written survive a power cut (macOS: F_FULLFSYNC, its fsync stops at the drive's cache)."""
+        """Make what was written survive a power cut."""
         try:
             if self.fd < 0:
                 raise OSError(errno.EBADF, "the file is closed in this process")
-            if sys.platform == "darwin" and fcntl is not None:
-                fcntl.fcntl(self.fd, fcntl.F_FULLFSYNC)
-            elif hasattr(os, "fdatasync"):
-                os.fdatasync(self.fd)
-            else:
-                os.fsync(self.fd)
+            SYSTEM.sync(self.fd)
         except OSError as error:
             raise os_error("sync", self.path, error) from error
 
@@ -244,48 +223,67 @@ class File:
         """
         deadline, pause = time.monotonic() + _LOOK_S, threading.Event()
         while (lock := self.try_lock()) is Lock.BUSY and time.monotonic() < deadline:
-            if fcntl is not None and probe_lock(self.path) is Lock.BUSY:
-                break  # a writer holds it. Windows has no shared locks, so there it waits in any case
+            if probe_lock(self.path) is Lock.BUSY:
+                break  # a writer holds it
             pause.wait(0.005)
         return lock
 
-    def close_for_rename(self) -> None:
-        """Close the file on Windows, which cannot rename an open file. It stays locked."""
-        if os.name == "nt":
-            self._close()
+    def place(self) -> Place:
+        """Of two open files, equal if and only if they are the same one."""
+        return SYSTEM.place(self.fd)
+
+    def is_at(self, path: Path) -> bool:
+        """Whether `path` refers to this file now. Raises OSError if there is no file."""
+        return SYSTEM.place_of(path) == self.place()
 
     def owns_path(self) -> bool:
         """Whether the path still refers to this file."""
         try:
-            return os.path.samestat(os.stat(self.path), os.fstat(self.fd))
+            return self.is_at(self.path)
         except OSError:
             return False
 
     def reopen(self) -> BinaryIO:
         """This file, opened again for reading, with a position of its own."""
-        own = Path(f"/proc/self/fd/{self.fd}")  # Linux
         try:
-            file = (own if own.exists() else self.path).open("rb")
+            file = os.fdopen(SYSTEM.open_again(self.fd, self.path), "rb")
         except OSError as error:
             raise os_error("open again", self.path, error) from error
-        if not os.path.samestat(os.fstat(file.fileno()), os.fstat(self.fd)):
+        if SYSTEM.place(file.fileno()) != SYSTEM.place(self.fd):
             file.close()
             raise StorageOSError(errno.ENOENT, "the path now refers to another file", os.fspath(self.path))
         return file
 
     def hold_folder(self) -> None:
         """Keep the file's folder open, to find the file after the folder was renamed or a link to it was changed."""
-        if hasattr(os, "O_DIRECTORY"):
-            try:
-                self._folder_fd = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            except PermissionError:
-                log.debug("no permission to read %s: a rename of this folder cannot be followed", self.path.parent)
-            except OSError as error:
-                raise os_error("open the folder", self.path.parent, error) from error
+        try:
+            self._folder_fd = SYSTEM.open_folder(self.path.parent)
+        except PermissionError:
+            log.debug("no permission to read %s: a rename of this folder cannot be followed", self.path.parent)
+        except OSError as error:
+            raise os_error("open the folder", self.path.parent, error) from error
 
     def _folder_now(self) -> Path | None:
         """The current path of the folder that is kept open; None if there is none, or it was removed."""
-        return syscalls.path_of(self._folder_fd) if self._folder_fd >= 0 else None
+        return SYSTEM.path_of(self._folder_fd) if self._folder_fd >= 0 else None
+
+    @contextlib.contextmanager
+    def closed_for_replacement(self, *, is_scan_file: bool = False) -> Iterator[None]:
+        """Another file is about to be renamed to this one's path: close it meanwhile, if an open file keeps its name.
+
+        After an exception it is open again. The lock file stays locked.
+        """
+        if not SYSTEM.open_files_keep_their_names:
+            yield
+            return
+        self._close()
+        try:
+            yield
+        except BaseException:
+            self.fd = SYSTEM.open_file(self.path, os.O_RDWR)
+            if is_scan_file:
+                self.share_lock()
+            raise
 
     def follow_folder(self) -> bool:
         """Whether `path` refers to this file. If not, `path` is first changed to the current path of its folder."""
@@ -305,10 +303,10 @@ class File:
     def other_name(self, suffix: str) -> Path | None:
         """Another name of this file in its folder, which ends with `suffix`; None if there is none."""
         try:
-            mine = os.fstat(self.fd)
+            mine = SYSTEM.place(self.fd)
             with os.scandir(self._folder_now() or self.path.parent) as entries:
-                named = (entry for entry in entries if entry.name.endswith(suffix))
-                return next((Path(each.path) for each in named if os.path.samestat(each.stat(), mine)), None)
+                named = [Path(entry.path) for entry in entries if entry.name.endswith(suffix)]
+            return next((path for path in named if SYSTEM.place_of(path) == mine), None)
         except OSError:
             return None
 

@@ -10,28 +10,21 @@ import os
 from pathlib import Path
 
 from ..errors import DiskFullError, NameTakenError, StorageOSError, os_error
-from . import syscalls
-from .syscalls import NO_SUCH_CALL
+from .paths import absolute
+from .systems import SYSTEM
 
 
 def free_space(folder: Path) -> int | None:
     """Bytes that this user can still write in `folder`; None if the system does not report it."""
     try:
-        if hasattr(os, "statvfs"):
-            stat = os.statvfs(folder)
-            return stat.f_bavail * stat.f_frsize
-        import shutil
-
-        return shutil.disk_usage(folder).free
+        return SYSTEM.free_space(folder)
     except OSError:
         return None
 
 
 def ensure_free_space(folder: Path, size: int, path: Path) -> None:
     """Raise DiskFullError if `size` bytes are not free. A preallocation that fails would take all free space for a moment."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent  # the folder is made only if there is enough space
-    free = free_space(folder)
+    free = free_space(_existing(folder))  # the folder is made only if there is enough space
     if free is not None and free < size:
         text = f"not enough space: needs {size:,} bytes, {free:,} are free; free some, or choose another folder"
         raise DiskFullError(errno.ENOSPC, text, os.fspath(path))
@@ -42,51 +35,59 @@ def check_name_length(path: Path, longest: str, stem: str) -> None:
 
     `stem`: the part of the name of `path` that the user chose.
     """
-    at = path.parent
-    while not os.path.exists(at) and at != at.parent:
-        at = at.parent
-    most_of_name, most_of_path = _limit(at, "PC_NAME_MAX", 255), _limit(at, "PC_PATH_MAX", 4096) - 1
-    over = max(_length(longest) - most_of_name, _length(os.fspath(path.with_name(longest))) - most_of_path)
+    most_of_name, most_of_path = SYSTEM.name_limits(_existing(path.parent))
+    length = SYSTEM.name_length
+    over = max(length(longest) - most_of_name, length(os.fspath(absolute(path.with_name(longest)))) - most_of_path)
     if over > 0:
-        size, rest = _length(path.name), path.name[len(stem) :]
+        size, rest = length(path.name), path.name[len(stem) :]
         text = (
-            f"the name is {size} bytes long, and can be {max(size - over, 0)} here ({max(_length(stem) - over, 0)} before "
-            f"{rest!r}): files beside the scan need {_length(longest) - size} more; choose a shorter one"
+            f"the name is {size} bytes long, and can be {max(size - over, 0)} here ({max(length(stem) - over, 0)} before "
+            f"{rest!r}): files beside the scan need {length(longest) - size} more; choose a shorter one"
         )
         raise StorageOSError(errno.ENAMETOOLONG, text, os.fspath(path))
 
 
-def _limit(folder: Path, name: str, default: int) -> int:
-    if not hasattr(os, "pathconf"):
-        return default
+def _existing(folder: Path) -> Path:
+    """`folder`, or the nearest folder above it that exists."""
+    while not os.path.exists(folder) and folder != folder.parent:
+        folder = folder.parent
+    return folder
+
+
+def check_name(path: Path) -> None:
+    """Raise StorageOSError if this system cannot have a file with the name of `path`, or takes it for something else."""
+    why = SYSTEM.why_refused(path.name)
+    if why is not None:
+        raise StorageOSError(errno.EINVAL, f"{why}; choose another name", os.fspath(path))
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise StorageOSError if there is a file that the system would not replace now."""
     try:
-        return os.pathconf(folder, name)
-    except (OSError, ValueError):
-        return default
+        SYSTEM.check_replaceable(path)
+    except OSError as error:
+        hint = "close it there, or choose another name"
+        raise os_error("replace", path, error, hint) from error
 
 
-def _length(name: str) -> int:
-    """The length of a name in the units of the system's limits."""
-    return len(name.encode("utf-16-le", "surrogatepass")) // 2 if os.name == "nt" else len(os.fsencode(name))
+def ensure_fits(path: Path, size: int) -> None:
+    """Raise StorageOSError if no file on the file system of `path` can have `size` bytes."""
+    try:
+        most = SYSTEM.largest_file(_existing(path.parent))
+    except OSError:
+        return  # whoever makes the file says what is wrong
+    if most is not None and size > most:
+        text = (
+            f"the scan needs a file of {size:,} bytes, and no file of this file system can have more than {most:,}: "
+            "choose a folder on a disk with another file system, for example exFAT, or split the scan"
+        )
+        raise StorageOSError(errno.EFBIG, text, os.fspath(path))
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` survive a power cut. Windows has no such call, and does it without one."""
-    _fsync_folder(folder)
-
-
-def _fsync_folder(folder: Path) -> None:
-    if os.name == "nt":
-        return
+    """Make the names in `folder` survive a power cut, as far as the file system can."""
     try:
-        fd = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
-        try:
-            os.fsync(fd)
-        except OSError as error:
-            if error.errno not in NO_SUCH_CALL:  # some network shares have no fsync of folders
-                raise
-        finally:
-            os.close(fd)
+        SYSTEM.sync_folder(folder)
     except OSError as error:
         raise os_error("sync the folder", folder, error) from error
 
@@ -118,7 +119,7 @@ def make_folder(folder: Path) -> None:
 def remove_file(path: Path) -> None:
     """Remove a file, if it exists."""
     try:
-        os.unlink(path)
+        SYSTEM.remove(path)
     except FileNotFoundError:
         pass
     except OSError as error:
@@ -128,7 +129,7 @@ def remove_file(path: Path) -> None:
 def replace_file(old: Path, new: Path) -> None:
     """Rename `old` to `new` in one step, which replaces an existing file."""
     try:
-        os.replace(old, new)
+        SYSTEM.replace(old, new)
     except OSError as error:
         raise os_error(f"rename to {new.name}", old, error) from error
 
@@ -136,25 +137,19 @@ def replace_file(old: Path, new: Path) -> None:
 def publish_new(old: Path, new: Path) -> None:
     """Rename `old` to `new` in one step. Raises NameTakenError if `new` exists: it is never replaced."""
     try:
-        if syscalls.rename_noreplace(old, new):
+        if SYSTEM.rename_new(old, new):
             return
-        os.link(old, new)
+        SYSTEM.link(old, new)
     except FileExistsError as error:
         if not _same_file(old, new):  # the same: an earlier call linked it, and failed to remove the old name
             raise NameTakenError(errno.EEXIST, "exists already", os.fspath(new)) from error
     except OSError as error:
         raise os_error(f"publish as {new.name}", old, error) from error
-    try:
-        os.unlink(old)
-    except OSError as error:
-        if os.name != "nt":
-            raise os_error("remove", old, error) from error
-
-        # Windows cannot remove the name of a file that a reader maps; recovery removes it later.
+    remove_file(old)
 
 
 def _same_file(a: Path, b: Path) -> bool:
     try:
-        return os.path.samefile(a, b)
+        return SYSTEM.place_of(a) == SYSTEM.place_of(b)
     except OSError:
         return False

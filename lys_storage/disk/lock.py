@@ -18,16 +18,9 @@ from pathlib import Path
 from ..errors import StorageOSError, os_error
 from ..format import lock_path
 from .folder import remove_file
-from .syscalls import NO_SUCH_CALL
+from .systems import SYSTEM
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
-_LOCK_AT = 1 << 62  # locks are mandatory on Windows: lock a byte that is never read
-_FLAGS = sum(getattr(os, name, 0) for name in ("O_CLOEXEC", "O_NONBLOCK", "O_BINARY"))
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_NO_LINK = SYSTEM.no_link
 _NEW_TRIES = 50
 
 
@@ -51,10 +44,9 @@ class LockFile:
 
     `is_new`: this process has made it, and does not keep it: to close it removes it.
 
-    The lock is released when the descriptor is closed, or when the process ends. flock(2), not a POSIX lock, which closing
-    any other descriptor of the file would release. A writer also holds a shared lock of the scan file, as readers of HDF5 do: if
-    its lock file is deleted, that one keeps others from taking the scan over. Therefore only a process that holds an exclusive
-    lock of the scan file makes a lock file: until it is locked it looks like that of a free scan.
+    The lock is released when the descriptor is closed, or when the process ends. A writer also holds a shared lock of the scan
+    file, as readers of HDF5 do: if its lock file is deleted, that one keeps others from taking the scan over. Therefore only a
+    process that holds an exclusive lock of the scan file makes a lock file: until it is locked it looks like that of a free scan.
     """
 
     def __init__(self, owner: int = 0) -> None:
@@ -90,7 +82,7 @@ class LockFile:
         self._path = lock_path(scan_file)
         while True:
             for flags in (0, os.O_CREAT | os.O_EXCL):
-                if flags and fcntl is not None and fd >= 0 and _flock(fd, scan_file, shared=False) is Lock.BUSY:
+                if flags and fd >= 0 and _try_lock(fd, scan_file, shared=False) is Lock.BUSY:
                     return False
                 try:
                     self._fd = _open_lock(self._path, flags)
@@ -104,7 +96,7 @@ class LockFile:
     def _lock(self, *, shared: bool) -> Lock:
         """Lock the file. Another process may have locked one that is new: it lets go, as it gets no lock of the scan file."""
         for _ in range(_NEW_TRIES if self.is_new else 1):
-            lock = _flock(self._fd, self._path, shared=shared)
+            lock = _try_lock(self._fd, self._path, shared=shared)
             if lock is not Lock.BUSY:
                 break
             time.sleep(0.001)
@@ -112,7 +104,7 @@ class LockFile:
 
     def _owns_path(self) -> bool:
         try:
-            return os.path.samestat(os.stat(self._path, follow_symlinks=False), os.fstat(self._fd))
+            return SYSTEM.place_of(self._path, follow=False) == SYSTEM.place(self._fd)
         except OSError:
             return False
 
@@ -123,17 +115,17 @@ class LockFile:
     def remove(self) -> None:
         """Remove the lock file, while the lock is held: nobody can mistake a removed file for one that is in use. Release it.
 
-        On Windows an open file cannot be removed: it is closed first. Another process may hold it then, and it stays. Without
+        Where an open file keeps its name, it is closed first. Another process may hold it then, and it stays. Without
         locks it is removed at once, or, if another process has made it, when this one is done with the scan.
         """
         is_own = self._is_unsupported or (self._fd >= 0 and self._owns_path())
-        if os.name == "nt":
+        if SYSTEM.open_files_keep_their_names:
             self._close()
         if is_own:
             try:
                 remove_file(self._path)
             except StorageOSError:
-                if os.name != "nt":
+                if not SYSTEM.open_files_keep_their_names:
                     raise
         self._close()
 
@@ -153,13 +145,13 @@ class LockFile:
 
 def share_scan_file(fd: int, scan_file: Path) -> bool:
     """Take a shared lock of a scan file, for its writer. False if a process locks it exclusively, as earlier versions do."""
-    return fcntl is None or fd < 0 or _flock(fd, scan_file, shared=True) is not Lock.BUSY
+    return fd < 0 or _try_lock(fd, scan_file, shared=True) is not Lock.BUSY
 
 
 def _unlock(fd: int) -> None:
-    if fcntl is not None and fd >= 0:
+    if fd >= 0:
         with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(fd, fcntl.LOCK_UN)
+            SYSTEM.unlock(fd)
 
 
 def probe_lock(scan_file: Path) -> Lock:
@@ -167,12 +159,12 @@ def probe_lock(scan_file: Path) -> Lock:
 
     Raises StorageOSError if the scan file, or its lock file, cannot be opened.
     """
-    result = _probe(scan_file, os.O_RDONLY, is_lock_file=False)
+    result = _probe(scan_file, os.O_RDONLY)
     path = lock_path(scan_file)
     if result is Lock.BUSY or not os.path.lexists(path):
         return result
     try:
-        own = _probe(path, (os.O_RDONLY if fcntl is not None else os.O_RDWR) | _NO_LINK, is_lock_file=True)
+        own = _probe(path, os.O_RDONLY | _NO_LINK)
     except StorageOSError as error:
         if error.errno != errno.ENOENT:
             raise
@@ -180,27 +172,27 @@ def probe_lock(scan_file: Path) -> Lock:
     return result if own is Lock.TAKEN else own
 
 
-def _probe(path: Path, flags: int, *, is_lock_file: bool) -> Lock:
+def _probe(path: Path, flags: int) -> Lock:
     fd = _open(path, flags)
     try:
-        return _flock(fd, path, shared=True) if is_lock_file or fcntl is not None else Lock.TAKEN
+        return _try_lock(fd, path, shared=True)
     finally:
         os.close(fd)
 
 
 def _open_lock(path: Path, flags: int) -> int:
-    """Open a lock file, or make it. One of another user may be read-only, which is enough for flock(2)."""
+    """Open a lock file, or make it. One of another user may be read-only, which is enough for a lock."""
     try:
         return _open(path, os.O_RDWR | _NO_LINK | flags)
     except StorageOSError as error:
-        if flags or fcntl is None or error.errno != errno.EACCES:
+        if flags or error.errno != errno.EACCES:
             raise
     return _open(path, os.O_RDONLY | _NO_LINK)
 
 
 def _open(path: Path, flags: int) -> int:
     try:
-        fd = os.open(path, flags | _FLAGS, 0o666)
+        fd = SYSTEM.open_file(path, flags)
     except OSError as error:
         raise os_error("open", path, error) from error
     if not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -209,19 +201,9 @@ def _open(path: Path, flags: int) -> int:
     return fd
 
 
-def _flock(fd: int, path: Path, *, shared: bool) -> Lock:
+def _try_lock(fd: int, path: Path, *, shared: bool) -> Lock:
     try:
-        if fcntl is not None:
-            fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        else:
-            import msvcrt
-
-            os.lseek(fd, _LOCK_AT, os.SEEK_SET)
-            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        done = SYSTEM.try_lock(fd, shared=shared)
     except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
-            return Lock.BUSY
-        if error.errno in NO_SUCH_CALL | {errno.ENOLCK}:
-            return Lock.UNSUPPORTED
         raise os_error("lock", path, error) from error
-    return Lock.TAKEN
+    return Lock.UNSUPPORTED if done is None else Lock.TAKEN if done else Lock.BUSY

@@ -6,17 +6,14 @@ the same descriptor. This module therefore opens the file again: the sync of the
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
 
 from ..errors import os_error
-from . import filesystem, syscalls
 from .file import File
+from .systems import SYSTEM
 
-WRITES_BACK = sys.platform == "linux"
+WRITES_BACK = SYSTEM.writes_back
 """Whether the kernel can be asked to start write-back."""
-_WAIT_BEFORE, _WRITE, _WAIT_AFTER = 1, 2, 4
 
 
 class PageCache:
@@ -26,32 +23,31 @@ class PageCache:
     """
 
     def __init__(self, file: File) -> None:
-        self.of, self.drops = file, filesystem.drops_pages(file.fd) and hasattr(os, "posix_fadvise")
+        self.of, self.drops = file, SYSTEM.pays_to_drop_pages(file.fd)
         with file.reopen() as opened:
             self._fd = os.dup(opened.fileno())
 
     def begin_write_back(self, offset: int, size: int) -> None:
         """Start the write-back of a range. Raises StorageOSError if an earlier one has failed."""
-        self._call(offset, size, _WRITE)
+        self._call(offset, size, wait=False)
 
     def write_back(self, offset: int, size: int) -> None:
         """Write a range back, and wait until all of it is on the disk, or in the disk's own cache.
 
         Raises StorageOSError if the write-back of any page of the file has failed since this was called last.
         """
-        self._call(offset, size, _WAIT_BEFORE | _WRITE | _WAIT_AFTER)
+        self._call(offset, size, wait=True)
 
-    def _call(self, offset: int, size: int, how: int) -> None:
-        call = syscalls.libc_call("sync_file_range")
-        if call(self._fd, ctypes.c_int64(offset), ctypes.c_int64(size), how):
-            code = ctypes.get_errno()
-            error = OSError(code, os.strerror(code))
+    def _call(self, offset: int, size: int, *, wait: bool) -> None:
+        try:
+            SYSTEM.write_back(self._fd, offset, size, wait=wait)
+        except OSError as error:
             raise os_error("write back", self.of.path, error) from error
 
     def drop(self, offset: int, size: int) -> None:
         """Drop the clean pages that are wholly in a range. Pages that are dirty, or mapped by a reader, stay."""
         try:
-            os.posix_fadvise(self._fd, offset, size, os.POSIX_FADV_DONTNEED)
+            SYSTEM.drop_pages(self._fd, offset, size)
         except OSError as error:
             raise os_error("drop from the page cache", self.of.path, error) from error
 
@@ -67,7 +63,7 @@ class PageCache:
 
 def open_page_cache(file: File) -> PageCache | None:
     """The cached pages of `file`; None if this system has no calls for them."""
-    if not WRITES_BACK or syscalls.libc_call("sync_file_range") is None:
+    if not WRITES_BACK:
         return None
     try:
         return PageCache(file)

@@ -21,6 +21,7 @@ from .file import File
 from .folder import ensure_free_space, free_space
 from .memory import available_memory
 from .page_cache import PageCache, open_page_cache
+from .systems import SYSTEM
 
 _SECONDS, _DIRECT_SECONDS, _ROUND_S, _PREALLOCATION_S = 5.0, 1.5, 0.5, 1.0
 _SURE_S = 2.0
@@ -149,16 +150,16 @@ class _DropBehind:
 
 def _direct_rate(file: File, first: int, stop: int) -> float | None:
     """Bytes per second by O_DIRECT; None if the system or the file system has none."""
-    if not hasattr(os, "O_DIRECT"):
+    if not SYSTEM.has_direct_io:
         return None
     fd = -1
     try:
-        fd = os.open(f"/proc/self/fd/{file.fd}", os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC)
+        fd = SYSTEM.open_direct(file.fd)
         with mmap.mmap(-1, _BLOCK) as buffer:  # aligned, as O_DIRECT needs it
             buffer[:] = os.urandom(_BLOCK)
 
             def put(at: int) -> None:
-                if os.pwrite(fd, buffer, at) != _BLOCK:
+                if SYSTEM.pwrite(fd, buffer, at) != _BLOCK:
                     raise OSError(errno.EIO, "a short write")
 
             return _rate(put, file.sync, (first, stop), _DIRECT_SECONDS)

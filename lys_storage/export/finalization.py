@@ -68,7 +68,6 @@ def _finalize(store: ScanStore, on_progress: Progress | None, trim: bool, recove
         store.table.ensure_owns_path()
         _let_journal_be_recognized(store, description)
         store.exported_as = description  # from here on a changed name of the scan file can be the export's
-        store.file.close_for_rename()
         store.published = publish(store.path, description, recovering=recovering)
     description = store.exported_as or store.description
     assert store.published is not None

@@ -4,7 +4,7 @@
     | axes.npy and note.npy, twice
 
 docs/format.md describes each byte. States and checksums are stored through a memory map of preallocated space. On file
-systems where such a store can raise SIGBUS (see disk/filesystem) they are written by pwrite. The description never changes:
+systems where such a store can raise SIGBUS (see disk/systems) they are written by pwrite. The description never changes:
 a scan with another grid or dtype gets a new journal, which is renamed over the old one. The journal never reads or writes
 the scan file.
 """
@@ -13,30 +13,27 @@ from __future__ import annotations
 
 import mmap
 import struct
-import sys
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..disk import FOLIO_BYTES, File, ensure_free_space, remove_file, replace_file, rewrite_range
+from ..disk import FOLIO_BYTES, SYSTEM, File, ensure_free_space, remove_file, replace_file, rewrite_range
 from ..errors import BadFileError
 from ..format import PAGE, Description, crc32, encode_description, replacement_path
 from .frame_state import FrameStates, PwriteStates
 from .layout import JournalLayout, frames_in_block, pages, read_head
+from .metadata_copies import POINTER, POINTER_AT, MetadataCopy, read_copy, read_newest_metadata
 from .writer_record import RECORD_BYTES, WriterRecord, decode_writer_record
 
-_POINTER = struct.Struct("<QQIIII")
 _EPOCH = struct.Struct("<Q")
 WRITER_AT = 64
 _EPOCH_AT = 448
 DURABLE_AT = 464
 FAILED_AT = (456, 457)  # one byte each: whether the last sync of the scan file, of the journal, failed
-_POINTER_AT = (512, 1024)  # in two sectors: a torn write damages at most one of them
 _LARGE_MAP = 1 << 23
 
 
@@ -46,6 +43,15 @@ class Journal:
     def __init__(self, file: File, description: Description, layout: JournalLayout, *, writable: bool) -> None:
         self.file, self.description, self._layout = file, description, layout
         self.uses_mmap = writable and file.keeps_mapped_stores()
+        self._make_map()
+        self._key = crc32(description.scan_id.encode())
+        self._sync_lock = threading.Lock()  # guards sync_failed
+        self._metadata_lock = threading.Lock()  # guards the metadata, the pointers to it, and the next two
+        self._metadata_is_durable, self._metadata_writes = False, 0
+        self.table_lock: AbstractContextManager[Any] = nullcontext()  # held while the table changes
+
+    def _make_map(self) -> None:
+        file, layout = self.file, self._layout
         self._map = file.map(layout.metadata, writable=self.uses_mmap)
         self._bytes = _Bytes(file, self._map if self.uses_mmap else None)
         view = memoryview(self._map)[layout.states : layout.states + layout.frames]
@@ -58,11 +64,12 @@ class Journal:
             per_block=layout.per_block,
             store=_Tables(self._bytes, layout).store,
         )
-        self._key = crc32(description.scan_id.encode())
-        self._sync_lock = threading.Lock()  # guards sync_failed
-        self._metadata_lock = threading.Lock()  # guards the metadata, the pointers to it, and the next two
-        self._metadata_is_durable, self._metadata_writes = False, 0
-        self.table_lock: AbstractContextManager[Any] = nullcontext()  # held while the table changes
+
+    def _release_map(self) -> None:
+        """Raises BufferError if a view of the states still exists."""
+        self.states.release()
+        self._bytes.map = None
+        self._map.close()
 
     @property
     def path(self) -> Path:
@@ -146,7 +153,7 @@ class Journal:
         layout = JournalLayout(len(text), description.frames, frames_in_block(description.frame_bytes))
         size = layout.metadata + 4 * pages(sum(map(len, metadata)) + PAGE)
         ensure_free_space(path.parent, size, path)
-        file = File.create(path)
+        file, journal = File.create(path), None
         try:
             file.set_size(layout.metadata)
             if not file.preallocate(0, size):
@@ -157,7 +164,7 @@ class Journal:
             journal = cls(file, description, layout, writable=True)
             journal.write_metadata(*metadata)
         except BaseException:
-            file.close()
+            (file if journal is None else journal).close()
             remove_file(path)
             raise
         return journal
@@ -177,8 +184,8 @@ class Journal:
             raise
         return journal
 
-    def _read_copy(self, slot: int) -> _Copy | None:
-        return _read_copy(self.file, self._layout, self._key, slot)
+    def _read_copy(self, slot: int) -> MetadataCopy | None:
+        return read_copy(self.file, self._layout, self._key, slot)
 
     def read_metadata(self) -> tuple[bytes, bytes]:
         """The newest intact axes.npy and note.npy. Raises BadFileError if neither copy is intact."""
@@ -200,7 +207,7 @@ class Journal:
             finally:
                 self._metadata_writes += 1  # last: a sync that began before may not include all bytes
 
-    def _put_metadata(self, axes: bytes, note: bytes, copies: list[_Copy | None]) -> None:
+    def _put_metadata(self, axes: bytes, note: bytes, copies: list[MetadataCopy | None]) -> None:
         found = [copy for copy in copies if copy is not None]
         slot = min((0, 1), key=lambda k: 0 if (copy := copies[k]) is None else copy.seq)
         blob, mine = axes + note, copies[slot]
@@ -210,8 +217,8 @@ class Journal:
             offset = max([self._layout.metadata] + [copy.offset + copy.pages for copy in found])
         self.file.write_at(blob, offset)
         seq = 1 + max((copy.seq for copy in found), default=0)
-        head = _POINTER.pack(seq, offset, len(axes), len(note), crc32(blob), 0)[:-4]
-        self.file.write_at(head + struct.pack("<I", crc32(head, self._key)), _POINTER_AT[slot])
+        head = POINTER.pack(seq, offset, len(axes), len(note), crc32(blob), 0)[:-4]
+        self.file.write_at(head + struct.pack("<I", crc32(head, self._key)), POINTER_AT[slot])
 
     def write_replacement(
         self, description: Description, copy_states: Callable[[Journal], None], scan_file: File | None
@@ -236,13 +243,32 @@ class Journal:
         return journal
 
     def replace(self, of: Journal) -> None:
+        """Rename this journal over `of`. If that fails this one is removed, and `of` can be used as before.
+
+        Nobody may use `of` meanwhile: where an open file keeps its name, it is closed, and after a failure open again. Then
+        `of.states` is another object.
+        """
         try:
-            replace_file(self.path, of.path)
+            with of._closed_for_replacement():
+                replace_file(self.path, of.path)
         except BaseException:
             self.close()
             remove_file(self.path)
             raise
         self.file.path = of.path
+
+    @contextmanager
+    def _closed_for_replacement(self) -> Iterator[None]:
+        if not SYSTEM.open_files_keep_their_names:
+            yield
+            return
+        self._release_map()
+        try:
+            with self.file.closed_for_replacement():
+                yield
+        except BaseException:
+            self._make_map()
+            raise
 
     def _rewrite(self) -> None:
         """Write everything again, before the sync that follows a failed one: see disk.rewrite_range."""
@@ -257,8 +283,8 @@ class Journal:
             if self.sync_failed:
                 self._rewrite()
             try:
-                if self.uses_mmap and sys.platform != "linux":
-                    self._map.flush()  # on Linux a sync of the file includes stores through its maps
+                if self.uses_mmap and not SYSTEM.sync_includes_maps:
+                    self._map.flush()
                 self.file.sync()
             except BaseException:
                 self._bytes.store(FAILED_AT[1], b"\1")
@@ -267,57 +293,15 @@ class Journal:
                 self._bytes.store(FAILED_AT[1], b"\0")
             with self._metadata_lock:
                 self._metadata_is_durable = writes == self._metadata_writes
-        if len(self._map) > _LARGE_MAP and hasattr(mmap, "MADV_DONTNEED"):
-            self._map.madvise(mmap.MADV_DONTNEED)  # lowers the resident size of this process
+        if len(self._map) > _LARGE_MAP:
+            SYSTEM.release_pages(self._map)
 
     def close(self) -> None:
         try:
-            self.states.release()
-            self._bytes.map = None
-            self._map.close()
+            self._release_map()
         except BufferError:
             pass  # a view of the states still exists: the map is freed with it
         self.file.close()
-
-
-@dataclass(frozen=True)
-class _Copy:
-    """An intact copy of axes and note. The one with the larger `seq` is the newer one."""
-
-    seq: int
-    offset: int
-    axes: bytes
-    note: bytes
-
-    @property
-    def pages(self) -> int:
-        """The bytes that it takes in the journal."""
-        return pages(len(self.axes) + len(self.note))
-
-
-def _read_copy(file: File, layout: JournalLayout, key: int, slot: int) -> _Copy | None:
-    """The axes and the note to which a pointer refers; None if the pointer or they are damaged."""
-    raw = file.read_at(_POINTER.size, _POINTER_AT[slot])
-    if len(raw) < _POINTER.size or _POINTER.unpack(raw)[5] != crc32(raw[:-4], key):
-        return None
-    seq, offset, axes_size, note_size, checksum, _ = _POINTER.unpack(raw)
-    if offset < layout.metadata or offset + axes_size + note_size > file.size:
-        return None  # the checksum matches, but the range is outside the file
-    blob = file.read_at(axes_size + note_size, offset)
-    if len(blob) != axes_size + note_size or crc32(blob) != checksum:
-        return None  # a power cut kept the pointer, and not the bytes
-    return _Copy(seq, offset, blob[:axes_size], blob[axes_size:])
-
-
-def read_newest_metadata(file: File, layout: JournalLayout, key: int) -> tuple[bytes, bytes]:
-    """See Journal.read_metadata."""
-    found = [copy for copy in (_read_copy(file, layout, key, slot) for slot in (0, 1)) if copy is not None]
-    if not found:
-        raise BadFileError(
-            f"journal {file.path}: both copies of the axes and the note are damaged, expected an intact one"
-        )
-    newest = max(found, key=lambda copy: copy.seq)
-    return newest.axes, newest.note
 
 
 class _Bytes:

@@ -15,8 +15,9 @@ from ..disk import File, FileCutError, range_crc32
 from ..errors import BadFileError
 from ..format import crc32
 from .frame_state import BLOCK_CHECKSUMMED, CHECKSUMMED, REWRITING, TABLE_STEP, WRITTEN, Numbers, States
-from .journal import _EPOCH_AT, DURABLE_AT, FAILED_AT, WRITER_AT, read_newest_metadata
+from .journal import _EPOCH_AT, DURABLE_AT, FAILED_AT, WRITER_AT
 from .layout import read_head
+from .metadata_copies import read_newest_metadata
 from .writer_record import RECORD_BYTES, decode_writer_record
 
 Flags = np.ndarray[Any, np.dtype[np.bool_]]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..disk import File
+from ..disk import File, place_of
 from ..errors import StorageOSError
 from .redo_log import HEADER_SIZE, RedoRecord, decode_record
 
@@ -71,11 +71,10 @@ class RedoReader:
     def _open(self) -> tuple[tuple[int, int], File] | None:
         """The log that is at the path now; None if there is none."""
         try:
-            found = os.stat(self.path)
+            identity = place_of(self.path)
         except (FileNotFoundError, NotADirectoryError):
             self._opened = None
             return None
-        identity = (found.st_dev, found.st_ino)
         if self._opened is None or self._opened[0] != identity:
             try:
                 file = File.open_for_reading(self.path)
@@ -83,6 +82,5 @@ class RedoReader:
                 if os.path.lexists(self.path):
                     raise
                 return None
-            found = os.fstat(file.fd)
-            self._opened = (found.st_dev, found.st_ino), file
+            self._opened = file.place(), file
         return self._opened

@@ -238,14 +238,14 @@ def _export_of(scan: ScanInProgress) -> Path | None:
     d = scan.description
     final = scan.path.with_name(d.final)
     try:
-        if os.path.samestat(os.stat(final), os.fstat(scan.file.fd)):
+        if scan.file.is_at(final):
             return final
     except OSError:
         pass  # it has another name, or there is none
     other = scan.file.other_name(EXPORT_SUFFIX)
     if other is not None:
         return other
-    if os.name == "posix" and os.fstat(scan.file.fd).st_nlink == 0:
+    if scan.file.is_unlinked:
         return None  # it was removed
     # It was moved, or the system has no stable inode numbers.
     names = sorted(scan.path.parent.glob(f"{glob.escape(d.stem)}*{EXPORT_SUFFIX}"), key=lambda path: path != final)

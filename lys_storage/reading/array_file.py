@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..disk import File, available_memory, read_block, read_fortran_selection, read_selection, version
+from ..disk import File, known_available_memory, read_block, read_fortran_selection, read_selection, version
 from ..errors import BadFileError, NotEnoughMemoryError, os_error
 from ..format import CHUNK_BYTES, MAX_NPY_HEADER, decode_npy_header, select
 from .forward import ForwardReader, read_forward
@@ -256,14 +255,9 @@ def _read_head(file: File, start: int) -> bytes:
     return head if size + 12 <= _SHORT_HEAD else file.read_at(MAX_NPY_HEADER + 12, start)
 
 
-def _available_memory() -> int | None:
-    """None if it is not known."""
-    return available_memory() if sys.platform == "linux" else None
-
-
 def fits_into_memory(size: int) -> bool:
     """Whether `size` bytes are available, or it is not known."""
-    available = _available_memory()
+    available = known_available_memory()
     return available is None or size <= available
 
 
@@ -285,7 +279,7 @@ def ensure_it_fits(what: str, shape: tuple[int, ...], dtype: np.dtype[Any], advi
 
 
 def _too_large(what: str, shape: tuple[int, ...], dtype: np.dtype[Any], advice: str) -> NotEnoughMemoryError:
-    available = _available_memory()
+    available = known_available_memory()
     known = "" if available is None else f"; {available:,} bytes are available"
     size = prod(shape) * dtype.itemsize
     return NotEnoughMemoryError(f"{what} of shape {shape} of {dtype} needs {size:,} bytes of memory{known}: {advice}")

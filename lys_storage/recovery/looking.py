@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..disk import File, Lock, probe_lock
+from ..disk import SYSTEM, File, Lock, probe_lock
 from ..errors import BadFileError, LysStorageError, UnsafeFileError
 from ..format import (
     Axes,
@@ -111,7 +111,7 @@ def look_at(found: Found, *, named: bool = False) -> Entry | None:
         size, changed, allocated = 0, 0.0, None
     else:
         size, changed = stat.st_size, stat.st_mtime
-        allocated = stat.st_blocks * 512 if hasattr(stat, "st_blocks") else None
+        allocated = SYSTEM.allocated_bytes(stat)
     try:
         look = {Kind.SCAN: _scan, Kind.EXPORT: _export, Kind.LEFTOVERS: _leftovers}[found.kind]
         state, shape, dtype, written, expected, message, problem = look(path, named)

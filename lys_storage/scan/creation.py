@@ -20,6 +20,7 @@ from ..disk import (
     absolute,
     claim_number,
     claim_path,
+    ensure_fits,
     ensure_free_space,
     give_back,
     make_folder,
@@ -152,6 +153,7 @@ def begin_scan(
     check_names(folder, stem, numbered=numbered, replaces=replace_existing)
     plan = _plan(shape, dtype, fill_value, axes, axis_names, units, note, grid_ndim, hdf5)
     plan.check_is_read_again(folder, stem, numbered, note or {})
+    ensure_fits(folder / export_name(stem), plan.layout.array_end + plan.reserve)
     if preallocate:
         ensure_free_space(folder, plan.layout.array_end + plan.reserve, folder / export_name(stem))
     make_folder(folder)

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..disk import check_name_length
+from ..disk import check_name, check_name_length, check_replaceable
 from ..errors import ScanShapeError, StorageOSError
 from ..format import EXPORT_SUFFIX, export_name, longest_name, numbered_name
 
@@ -45,6 +45,9 @@ def check_names(folder: Path, stem: str, *, numbered: bool, replaces: bool) -> N
     except UnicodeEncodeError as error:
         text = f"the name cannot be encoded by this system: {error}; choose another one"
         raise StorageOSError(errno.EILSEQ, text, ascii(str(whole))) from error
+    check_name(whole)
     check_name_length(whole, longest_name(final, unique=replaces and not numbered), stem)
     if not numbered and os.path.isdir(whole):
         raise StorageOSError(errno.EISDIR, "is a folder, and no file can take its name: choose another one", str(whole))
+    if replaces and not numbered:
+        check_replaceable(whole)

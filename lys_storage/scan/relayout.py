@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..disk import File, ensure_free_space, remove_file
+from ..disk import File, ensure_fits, ensure_free_space, remove_file
 from ..errors import ScanShapeError
-from ..format import layout_of, plan_data_member, replacement_path, scan_heads
+from ..format import layout_of, plan_data_member, replacement_path, scan_heads, tail_reserve
 from ..journal import Journal
 from ..store import Checksummer, FrameTable, ScanStore
 from .frame_input import check_fill
@@ -71,6 +71,7 @@ def _change_dtype(store: ScanStore, dtype: np.dtype[Any], fill: bytes) -> None:
     began = datetime.fromisoformat(old.started).timestamp()
     layout = plan_data_member(old.shape, dtype, began, frame_bytes=new.frame_bytes, hdf5=old.hdf5)
     new = replace(new, array_offset=layout.array_offset)
+    ensure_fits(store.path, layout.array_end + tail_reserve(new.frames))
     ensure_free_space(store.path.parent, layout.array_size - layout_of(old).array_size, store.path)
     store.table.ensure_owns_path()
     beside = replacement_path(store.path)

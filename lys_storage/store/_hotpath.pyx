@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True, binding=False
 """The compiled part: stores one new frame, and takes checksums. hotpath.py documents it; Python code does the same.
 
-If a test has replaced `os.pwrite` in disk/file.py, frames are written by the replacement: a model of the disk sees each write.
+If a test has replaced SYSTEM.pwrite, frames are written by the replacement: a model of the disk sees each write.
 """
 
 cimport cython
@@ -12,7 +12,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy, memset
 
 from numpy import ndarray
-from ..disk import file as file_module
+from ..disk import SYSTEM, WRITE_BYTES
 
 cdef extern from "unistd.h" nogil:
     ssize_t pread(int fd, void *buffer, size_t size, int64_t offset)
@@ -21,8 +21,8 @@ ctypedef uint32_t (*Crc32)(uint32_t, const void *, uint64_t) noexcept nogil
 
 cdef enum: ABSENT = 0, WRITING = 1, WRITTEN = 2, CHECKSUMMING = 5  # of journal/frame_state.py
 cdef enum: NOT_STORED = 0, STORED = 1, STORED_WAKE = 2
-cdef Py_ssize_t write_bytes = file_module.WRITE_BYTES
-cdef object array_type = ndarray, plain_pwrite = file_module.os.pwrite
+cdef Py_ssize_t write_bytes = WRITE_BYTES
+cdef object array_type = ndarray, plain_pwrite = SYSTEM.pwrite
 
 
 @cython.final
@@ -136,15 +136,15 @@ cdef class TableState:
 
     cdef bint write(self, object frame, Py_buffer *view, Py_ssize_t at, int fd) except -1:
         cdef Py_ssize_t sent = 0, done = 1
-        if file_module.os.pwrite is plain_pwrite:
+        if SYSTEM.pwrite is plain_pwrite:
             with nogil:
                 while sent < view.len and done > 0:
                     done = pwrite(fd, <char *>view.buf + sent, min(view.len - sent, write_bytes), at + sent)
                     sent += done
             return sent == view.len
         try:
-            return file_module.os.pwrite(fd, frame, at) == view.len
-        except (OSError, AttributeError):
+            return SYSTEM.pwrite(fd, frame, at) == view.len
+        except OSError:
             return False
 
     def checksum_run(self, Py_ssize_t first, Py_ssize_t stop, int state, uintptr_t crc32, offset, size, table, buffer):

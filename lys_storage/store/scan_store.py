@@ -11,13 +11,15 @@ Lock order: layout > flush > priority > checksum > redo > directory > journal sy
 from __future__ import annotations
 
 import contextlib
+import errno
+import logging
 import threading
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
 from ..disk import File, remove_file, replace_file
-from ..errors import ScanClosedError
+from ..errors import ScanClosedError, StorageOSError
 from ..format import EXPORT_SUFFIX, Description, FrameLayout, Grid, redo_path, replacement_path
 from ..journal import Chunk, Journal, Span
 from .checksummer import Checksummer
@@ -25,6 +27,9 @@ from .frame_table import FrameTable
 from .rewriter import Rewriter
 from .syncer import Syncer
 from .write_behind import WriteBehind
+
+log = logging.getLogger("lys_storage")
+_HELD_BY_OTHERS = {errno.EACCES, errno.EPERM, errno.EBUSY}
 
 
 class ScanStore:
@@ -225,9 +230,10 @@ class ScanStore:
 
         1. set `successor`: after an exception from here on the scan refuses frames, unless the disk is unchanged or the change
         was undone; 2. rename the journal; 3. rename the file, and set its states to ABSENT; 4. bind the new layout, in one step.
+        Other threads cannot look at the states meanwhile: where an open file keeps its name, the old journal is closed first.
         """
         table = self.table
-        with self._syncer.flush_lock, self._checksummer.checksum_lock:
+        with self._syncer.flush_lock, self._checksummer.checksum_lock, table.lock:
             old_journal, old_file = table.journal, table.file
             table.successor = (journal, file or old_file)
             try:
@@ -235,11 +241,12 @@ class ScanStore:
                 if file is not None:
                     self._put_in_place(file, journal)
                     journal.states.release_all()
-                with table.lock:
-                    table.bind(journal, file or old_file)
+                table.bind(journal, file or old_file)
             except BaseException:
                 if old_journal.file.owns_path():
                     table.successor = None
+                    if table.states is not old_journal.states:  # it had to be closed and opened again
+                        table.bind(old_journal, old_file)
                     journal.close()
                     remove_file(journal.path)
                 raise
@@ -248,18 +255,18 @@ class ScanStore:
                 old_file.close()
 
     def _put_in_place(self, file: File, journal: Journal) -> None:
-        """Step 3. If it fails, a journal of the old layout replaces `journal`, if that is possible."""
+        """Step 3, holding the table's lock. If it fails, a journal of the old layout replaces `journal`, if that is possible."""
         table = self.table
         file.share_lock()
         try:
-            replace_file(file.path, table.path)
+            with table.file.closed_for_replacement(is_scan_file=True):
+                replace_file(file.path, table.path)
         except OSError:
             old_journal = table.journal
             back = journal.write_replacement(table.description, lambda j: None, table.file)
             back.replace(journal)
             journal.close()
-            with table.lock:
-                table.bind(back, table.file)
+            table.bind(back, table.file)
             old_journal.close()
             raise
         file.path = table.path
@@ -278,7 +285,10 @@ class ScanStore:
         self._syncer.sync_directory()
 
     def remove_sidecars(self, *, keep_lock: bool = False) -> None:
-        """Remove the lock file, the redo log, then the journal: they are no longer needed. `keep_lock`: not the lock file."""
+        """Remove the lock file, the redo log, then the journal: they are no longer needed. `keep_lock`: not the lock file.
+
+        If the export is there, and another program holds one of them, it stays, for recovery to remove.
+        """
         with self._syncer.flush_lock, self._checksummer.checksum_lock:
             self._closed = True  # a writer may be about to flush after its last frame
             if self.published is None:
@@ -287,13 +297,19 @@ class ScanStore:
                 self._owns_sidecars = self.journal.file.owns_path()
             self._rewriter.close()
             self.journal.close()
-            if self._owns_sidecars:
-                if not keep_lock:
-                    self.file.lock_file.remove()  # first: a lock file that a crash leaves alone would stay
+            if not self._owns_sidecars:
+                return
+            if not keep_lock:
+                self.file.lock_file.remove()  # first: a lock file that a crash leaves alone would stay
+            try:
                 for left in (self.path, self.journal.path):
                     remove_file(replacement_path(left))  # of an interrupted change of the layout
                 remove_file(redo_path(self.path))
                 remove_file(self.journal.path)
+            except StorageOSError as error:
+                if self.published is None or error.errno not in _HELD_BY_OTHERS:
+                    raise
+                log.warning("%s is complete, but %s; lys-storage recover removes it later", self.published, error)
 
     def discard(self) -> None:
         """Remove the files: 1. truncate the scan file, so that recovery treats it as a scan without frames and removes the rest

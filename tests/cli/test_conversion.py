@@ -6,7 +6,6 @@ import csv
 import errno
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,13 @@ from click.testing import CliRunner, Result
 
 import lys_storage
 from lys_storage.cli import main
+from lys_storage.disk.systems import SYSTEM
 from tests.conversion.readers import SUFFIXES, array_in, need
 from tests.extras import without
 from tests.fixtures import Faults
 from tests.helpers import interrupt, some
 from tests.preview.sources import write_scan
+from tests.systems import IS_WINDOWS
 
 
 def invoke(*words: object) -> Result:
@@ -142,14 +143,13 @@ def test_each_operation_that_fails_is_one_line_and_leaves_nothing(
         assert array_in(out).size == 60
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="it interrupts a call that Windows does not have")
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_ctrl_c_in_each_write_leaves_nothing(
     tmp_path: Path, suffix: str, scan: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also inside the library of the format."""
     need(suffix)
-    out, real, calls, stop_at = tmp_path / f"b{suffix}", os.pwrite, 0, 0
+    out, real, calls, stop_at = tmp_path / f"b{suffix}", SYSTEM.pwrite, 0, 0
 
     def write(*args: Any) -> int:
         nonlocal calls
@@ -158,7 +158,7 @@ def test_ctrl_c_in_each_write_leaves_nothing(
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setattr(os, "pwrite", write)
+    monkeypatch.setattr(SYSTEM, "pwrite", write)
     for stop_at in range(1, 100):
         calls = 0
         result = invoke("convert", scan, out)
@@ -202,14 +202,15 @@ def test_link_takes_files_and_an_axis(tmp_path: Path) -> None:
 
 
 def test_catalog_prints_a_table(tmp_path: Path, scan: Path) -> None:
-    write_scan(tmp_path / "sub" / "b\n.npz", some((2,), "f4"), 1, axis_names=["ä"], units=["mm"])
+    name = "b.npz" if IS_WINDOWS else "b\n.npz"
+    write_scan(tmp_path / "sub" / name, some((2,), "f4"), 1, axis_names=["ä"], units=["mm"])
     (tmp_path / "c.npz").write_text("no archive")
     lines = invoke("catalog", tmp_path).stdout.splitlines()
     assert lines[0].split() == ["state", "shape", "dtype", "frames", "started", "size", "axes", "file"]
     assert "finalized  3 x 4 x 5  uint16   2 of 3  20" in lines[1]
     assert lines[1].endswith("  a.npz")
     assert lines[2].split()[0] == "damaged"
-    assert lines[3].endswith("ä (mm)  sub/b\\n.npz")
+    assert lines[3].endswith("ä (mm)  " + os.path.join("sub", name.replace("\n", "\\n")))
     assert invoke("catalog", tmp_path / "nothing").exit_code == 2
     (tmp_path / "empty").mkdir()
     assert "no exports" in invoke("catalog", tmp_path / "empty").stdout

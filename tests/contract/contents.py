@@ -78,7 +78,7 @@ CONTENTS = {
         units=["mm", None, None, "eV"],
         note={"sample": "TaS2", "temperature": 4.5},
     ),
-    ">f4": content((4, 3, 5, 6), ">f4", 2, fill=-0.5),
+    "big-endian": content((4, 3, 5, 6), ">f4", 2, fill=-0.5),
     "c8": content((4, 3, 2), "c8", 2, fill=1 - 2j),
     "bool": content((4, 3, 5), "?", 1, fill=True),
     "M8[ns]": content((4, 3), "M8[ns]", 1, fill=np.datetime64("NaT", "ns")),

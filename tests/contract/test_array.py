@@ -11,7 +11,7 @@ import pytest
 
 import lys_storage
 from lys_storage import BadFileError, FrameIndexError, MissingFrameError, NotEnoughMemoryError, ScanClosedError
-from lys_storage.reading import array_file
+from lys_storage.disk.systems import SYSTEM
 from tests.contract.conftest import Held
 from tests.contract.kinds import differs
 from tests.helpers import assert_same_array, in_threads
@@ -204,7 +204,7 @@ def test_verify_finds_no_fault(held: Held) -> None:
 
 def test_more_than_the_memory_is_a_memory_error_in_words(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a map and of an empty array nothing has to fit."""
-    monkeypatch.setattr(array_file, "_available_memory", lambda: 0)
+    monkeypatch.setattr(SYSTEM, "available_memory", lambda: 0)
     if not held.what.data.size or differs(held.kind, "the whole is a map"):
         assert_same_array(np.asarray(held.wave), held.what.data)
         return

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 import lys_storage
+from lys_storage.disk.systems import SYSTEM
 
 SMALL, LARGE = (6, 8, 5, 7), (5, 132, 512)
 AXES = [np.linspace(0, 1, 6), np.arange(8) * 2.0, None, np.array([1, 2, 4, 8, 16, 32, 64])]
@@ -83,7 +84,7 @@ def scan_redo(folder: Path) -> None:
     for k in range(4):
         scan[k] = content(LARGE)[k]
     scan.flush()
-    whole = os.pwrite
+    whole = SYSTEM.pwrite
 
     def pwrite(fd: int, data: Any, offset: int) -> int:
         if os.readlink(f"/proc/self/fd/{fd}").endswith("redo.npz.part"):
@@ -91,7 +92,7 @@ def scan_redo(folder: Path) -> None:
             os._exit(0)
         return whole(fd, data, offset)
 
-    os.pwrite = pwrite  # type: ignore[assignment]
+    SYSTEM.pwrite = pwrite  # type: ignore[method-assign]
     scan[REWRITTEN] = content(LARGE, seed=1)[REWRITTEN]
     raise AssertionError("the rewrite came to its end")
 
@@ -103,7 +104,7 @@ def scan_sync_failed(folder: Path) -> None:
         scan[i, j] = content(SMALL)[i, j]
     scan.flush()
     scan[5, 7] = content(SMALL)[5, 7]
-    os.fdatasync = _fails  # type: ignore[assignment]
+    SYSTEM.sync = _fails  # type: ignore[method-assign]
     try:
         scan.flush()
     except OSError:

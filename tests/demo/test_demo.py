@@ -3,7 +3,6 @@
 import importlib.util
 import io
 import os
-import signal
 import subprocess
 import sys
 import zipfile
@@ -19,6 +18,7 @@ from lys_storage.demo._check import Finding, check_frames, check_with_lys, ident
 from lys_storage.demo._run import Demo, run, size_text
 from lys_storage.errors import BindingError, StorageOSError
 from lys_storage.scan import FrameWriter
+from tests.helpers import press_ctrl_c, takes_ctrl_c
 
 WITHOUT_QT = "no Qt here: libEGL.so.1 is missing"
 
@@ -281,6 +281,9 @@ def test_without_matplotlib_it_is_said_and_all_is_well(tmp_path, way, no_lys, mo
 # -- as a program --------------------------------------------------------------------------------------------------
 
 
+PROGRAM = "from lys_storage.cli import main; main(prog_name='lys-storage')"
+
+
 def program(tmp_path, *arguments, qt=True):
     """The demo as a child process. Without Qt, both bindings fail to load as on a bare Debian."""
     paths = [os.fspath(tmp_path / "bare"), *sys.path]
@@ -289,14 +292,27 @@ def program(tmp_path, *arguments, qt=True):
         (tmp_path / "bare" / binding / "__init__.py").write_text(
             "raise ImportError('libEGL.so.1: cannot open shared object file: No such file or directory')"
         )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONUNBUFFERED": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONUTF8": "1",
+    }
     environment.pop("QT_API", None)
     return subprocess.Popen(
-        [sys.executable, "-m", "lys_storage", "demo", "--out", os.fspath(tmp_path / "run"), *arguments],
+        [
+            sys.executable,
+            "-c",
+            takes_ctrl_c(PROGRAM, tmp_path),
+            "demo",
+            "--out",
+            os.fspath(tmp_path / "run"),
+            *arguments,
+        ],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
 
 
@@ -315,7 +331,6 @@ def test_the_demo_runs_as_a_program(tmp_path, qt):
         assert wave.info["frames_written"] == 9
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process")
 @pytest.mark.parametrize("qt", [True, False], ids=["with Qt", "where Qt cannot be loaded"])
 def test_ctrl_c_saves_what_came(tmp_path, qt):
     """The detector stops, the written frames are in a valid file whose name is printed, and the exit code is 130."""
@@ -325,7 +340,7 @@ def test_ctrl_c_saves_what_came(tmp_path, qt):
             line = child.stdout.readline()
             assert line, child.stderr.read()
             seen += line
-        child.send_signal(signal.SIGINT)
+        press_ctrl_c(child, tmp_path)
         out, err = child.communicate(timeout=100)
     assert child.returncode == 130, seen + out + err
     assert f"saved in {tmp_path / 'run' / 'data_0.npz'}" in out

@@ -1,6 +1,7 @@
 """What the demo prints about its memory and its progress."""
 
 import io
+import sys
 
 import numpy as np
 import pytest
@@ -10,8 +11,12 @@ from lys_storage.demo import _memory, _progress
 from lys_storage.demo._memory import PeakMemory, anonymous_bytes, available_bytes
 from lys_storage.demo._progress import Meter
 
+linux = pytest.mark.skipif(
+    sys.platform != "linux" or anonymous_bytes() is None, reason="only Linux tells the anonymous memory of a process"
+)
 
-@pytest.mark.skipif(anonymous_bytes() is None, reason="the system does not tell its anonymous memory")
+
+@linux
 def test_the_peak_is_seen_after_it_has_passed():
     """64 MiB that were allocated briefly are in the peak, and not in the present use."""
     before = anonymous_bytes()
@@ -23,7 +28,7 @@ def test_the_peak_is_seen_after_it_has_passed():
     assert anonymous_bytes() < memory.peak_bytes
 
 
-@pytest.mark.skipif(anonymous_bytes() is None, reason="the system does not tell its anonymous memory")
+@linux
 def test_pages_of_a_mapped_file_are_not_counted(tmp_path):
     """RssAnon counts memory that cannot be dropped, unlike a map of a file."""
     (tmp_path / "file").write_bytes(bytes(64 << 20))

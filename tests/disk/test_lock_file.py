@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,30 @@ import lys_storage
 from lys_storage import NameTakenError, ScanInUseError, StorageOSError
 from lys_storage.disk import File, Lock, probe_lock
 from lys_storage.disk import lock as lock_module
+from lys_storage.disk.systems import SYSTEM
 from lys_storage.format import lock_path
 from lys_storage.recovery import list_scans
 from lys_storage.recovery.leftovers import judge_leftovers, remove_leftovers
 from lys_storage.store import scan_store as scan_store_module
-from tests.helpers import copies_are_trusted, interrupt, load_export, raising
+from tests.helpers import copies_are_trusted, interrupt, load_export, make_link, raising, take_locks_away
+from tests.systems import not_on_windows, not_under_wine
 
-fcntl = pytest.importorskip("fcntl")
+name_is_freed = not_under_wine("the name of a removed file stays until each process has closed the file")
 
 
 def names(folder: Path) -> list[str]:
     """Also hidden ones."""
     return sorted(os.listdir(folder))
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[int]:
+    """A descriptor of another program."""
+    fd = SYSTEM.open_file(path, os.O_RDONLY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def begun(folder: Path) -> lys_storage.Scan:
@@ -90,6 +103,7 @@ def test_a_scan_in_use_is_not_taken_over_and_its_lock_file_stays(tmp_path: Path)
         assert names(tmp_path) == _WRITING
 
 
+@name_is_freed
 def test_a_scan_whose_lock_file_was_deleted_is_not_taken_over(tmp_path: Path) -> None:
     """Scratch disks are cleaned of files that nobody has changed for weeks. The writer goes on, and ends as ever."""
     with begun(tmp_path) as scan:
@@ -109,8 +123,8 @@ def test_a_writer_of_an_earlier_version_is_respected(tmp_path: Path) -> None:
     """It locks the scan file itself, and makes no lock file."""
     begun(tmp_path).suspend()
     (tmp_path / ".a.npz.part.lock").unlink()
-    with (tmp_path / "a.npz.part").open("rb") as earlier:
-        fcntl.flock(earlier, fcntl.LOCK_EX)
+    with opened(tmp_path / "a.npz.part") as earlier:
+        assert SYSTEM.try_lock(earlier, shared=False)
         for leave in (False, True):
             if leave:
                 (tmp_path / ".a.npz.part.lock").touch()
@@ -129,15 +143,15 @@ def test_a_reader_with_a_shared_lock_does_not_hinder_anybody(tmp_path: Path, has
     begun(tmp_path).suspend()
     if not has_lock_file:
         (tmp_path / ".a.npz.part.lock").unlink()
-    with (tmp_path / "a.npz.part").open("rb") as reader:
-        fcntl.flock(reader, fcntl.LOCK_SH)
+    with opened(tmp_path / "a.npz.part") as reader:
+        assert SYSTEM.try_lock(reader, shared=True)
         assert [entry.state for entry in list_scans(tmp_path)] == ["interrupted"]
         if not has_lock_file:
             with pytest.raises(ScanInUseError):
                 lys_storage.resume(tmp_path / "a.npz")
-            fcntl.flock(reader, fcntl.LOCK_UN)
+            SYSTEM.unlock(reader)
         with lys_storage.resume(tmp_path / "a.npz"):
-            fcntl.flock(reader, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            assert SYSTEM.try_lock(reader, shared=True)
 
 
 def test_a_look_makes_no_lock_file(tmp_path: Path) -> None:
@@ -156,17 +170,17 @@ def test_a_lock_file_that_its_holder_has_just_removed_is_not_taken_for_the_lock(
     part = tmp_path / "a.npz.part"
     first, second, third = File.create(part), File.open(part, writable=True), File.open(part, writable=True)
     assert first.try_lock() is Lock.TAKEN
-    real, waited = lock_module._flock, []
+    real, waited = SYSTEM.try_lock, []
 
-    def flock(fd: int, path: Path, *, shared: bool) -> Lock:
+    def try_lock(fd: int, *, shared: bool) -> bool | None:
         if not waited:
             waited.append(fd)
             first.lock_file.remove()
-            fcntl.flock(first.fd, fcntl.LOCK_UN)
+            SYSTEM.unlock(first.fd)
             assert third.try_lock() is Lock.TAKEN
-        return real(fd, path, shared=shared)
+        return real(fd, shared=shared)
 
-    monkeypatch.setattr(lock_module, "_flock", flock)
+    monkeypatch.setattr(SYSTEM, "try_lock", try_lock)
     assert second.try_lock() is Lock.BUSY
     assert lock_path(part).exists()
     third.lock_file.remove()
@@ -178,9 +192,11 @@ def test_a_lock_file_that_its_holder_has_just_removed_is_not_taken_for_the_lock(
     "make",
     [
         pytest.param(lambda path: path.mkdir(), id="a folder"),
-        pytest.param(lambda path: os.mkfifo(path), id="a pipe"),
-        pytest.param(lambda path: path.symlink_to("elsewhere"), id="a link to nowhere"),
-        pytest.param(lambda path: path.symlink_to("a.npz.part"), id="a link to the scan file"),
+        pytest.param(
+            lambda path: os.mkfifo(path), id="a pipe", marks=not_on_windows("no named pipe is a file in a folder")
+        ),
+        pytest.param(lambda path: make_link(path, "elsewhere"), id="a link to nowhere"),
+        pytest.param(lambda path: make_link(path, "a.npz.part"), id="a link to the scan file"),
     ],
 )
 def test_what_is_no_lock_file_is_an_error_that_names_it(tmp_path: Path, make: Callable[[Path], None]) -> None:
@@ -198,8 +214,8 @@ def test_an_empty_lock_file_alone_is_removed_by_recovery(tmp_path: Path) -> None
     for name in ("a", "b", "c"):
         (tmp_path / f".{name}.npz.part.lock").touch()
     (tmp_path / ".b.npz.part.lock").write_text("4711")
-    with (tmp_path / ".c.npz.part.lock").open("rb") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with opened(tmp_path / ".c.npz.part.lock") as held:
+        assert SYSTEM.try_lock(held, shared=False)
         found = lys_storage.recover(tmp_path)
         assert names(tmp_path) == [".b.npz.part.lock", ".c.npz.part.lock"]
         assert not any(result.failed for result in found)
@@ -207,6 +223,7 @@ def test_an_empty_lock_file_alone_is_removed_by_recovery(tmp_path: Path) -> None
     assert names(tmp_path) == [".b.npz.part.lock"]
 
 
+@not_on_windows("a folder with open files cannot be renamed")
 def test_a_scan_whose_folder_is_renamed_removes_its_lock_file_there(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     scan = begun(tmp_path / "old")
@@ -240,6 +257,7 @@ print(os.listdir("."))
 """
 
 
+@not_on_windows("no fork")
 def test_a_forked_child_neither_releases_nor_removes_it(run_child: Callable[..., Any]) -> None:
     done = run_child(FORKS)
     assert done.out.splitlines() == [f"BUSY {_WRITING}"] * 2 + ["['a.npz']"], done.err
@@ -279,14 +297,14 @@ def test_no_permission_for_the_folder_is_an_error_in_words(tmp_path: Path, monke
     with copies_are_trusted():
         begun(tmp_path).suspend()
         lock_path(tmp_path / "a.npz.part").unlink()
-        real = os.open
+        real = SYSTEM.open_file
 
-        def refusing(path: Any, flags: int, *more: Any, **options: Any) -> int:
+        def refusing(path: Any, flags: int) -> int:
             if str(path).endswith(".lock") and flags & os.O_CREAT:
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-            return real(path, flags, *more, **options)
+            return real(path, flags)
 
-        monkeypatch.setattr(os, "open", refusing)
+        monkeypatch.setattr(SYSTEM, "open_file", refusing)
         assert [entry.state for entry in list_scans(tmp_path)] == ["interrupted"]
         with pytest.raises(StorageOSError, match=r"\.a\.npz\.part\.lock"):
             lys_storage.resume(tmp_path / "a.npz")
@@ -295,6 +313,7 @@ def test_no_permission_for_the_folder_is_an_error_in_words(tmp_path: Path, monke
 # -- races ----------------------------------------------------------------------------------------------------------------
 
 
+@name_is_freed
 def test_a_lock_file_that_another_process_has_only_just_made_does_not_stand_for_a_free_scan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,16 +321,16 @@ def test_a_lock_file_that_another_process_has_only_just_made_does_not_stand_for_
     with begun(tmp_path) as scan:
         lock_path(scan.part_path).unlink()
         first, second = (File.open(scan.part_path, writable=True) for _ in range(2))
-        real, results, is_nested = lock_module._flock, [], [False]
+        real, results, is_nested = SYSTEM.try_lock, [], [False]
 
-        def flock(*args: Any, **options: Any) -> Lock:
+        def try_lock(fd: int, *, shared: bool) -> bool | None:
             if not is_nested[0]:
                 is_nested[0] = True
                 results.append(second.try_lock())
                 is_nested[0] = False
-            return real(*args, **options)
+            return real(fd, shared=shared)
 
-        monkeypatch.setattr(lock_module, "_flock", flock)
+        monkeypatch.setattr(SYSTEM, "try_lock", try_lock)
         results.append(first.try_lock())
         assert set(results) == {Lock.BUSY}
         for file in (first, second):
@@ -327,16 +346,16 @@ def test_who_makes_a_lock_file_keeps_others_from_it_until_it_is_locked(
     part = tmp_path / "a.npz.part"
     lock_path(part).unlink()
     first, second = (File.open(part, writable=True) for _ in range(2))
-    real, results = lock_module._open, []
+    real, results = SYSTEM.open_file, []
 
-    def opened(path: Path, flags: int) -> int:
+    def open_file(path: Path, flags: int) -> int:
         fd = real(path, flags)
         if flags & os.O_CREAT and not results:
             results.append(None)
             results[0] = second.try_lock()
         return fd
 
-    monkeypatch.setattr(lock_module, "_open", opened)
+    monkeypatch.setattr(SYSTEM, "open_file", open_file)
     results.append(first.try_lock())
     assert results == [Lock.BUSY, Lock.TAKEN]
     for file in (second, first):
@@ -348,17 +367,17 @@ def test_a_refused_lock_leaves_the_scan_file_unlocked(tmp_path: Path, monkeypatc
     begun(tmp_path).suspend()
     part = tmp_path / "a.npz.part"
     lock_path(part).unlink()
-    file, real = File.open(part, writable=True), lock_module._flock
+    file, real = File.open(part, writable=True), SYSTEM.try_lock
 
-    def flock(fd: int, path: Path, *, shared: bool) -> Lock:
-        return Lock.BUSY if path != part else real(fd, path, shared=shared)
+    def try_lock(fd: int, *, shared: bool) -> bool | None:
+        return fd == file.fd and real(fd, shared=shared)
 
     with monkeypatch.context() as patch:
-        patch.setattr(lock_module, "_flock", flock)
+        patch.setattr(SYSTEM, "try_lock", try_lock)
         assert file.try_lock() is Lock.BUSY
-    with part.open("rb") as other:
-        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        fcntl.flock(other, fcntl.LOCK_UN)
+    with opened(part) as other:
+        assert SYSTEM.try_lock(other, shared=False)
+        SYSTEM.unlock(other)
     assert file.try_lock() is Lock.TAKEN
     file.close()
 
@@ -375,7 +394,7 @@ def test_leftovers_of_a_scan_that_was_begun_meanwhile_stay(tmp_path: Path) -> No
     assert names(tmp_path) == _WRITING
 
 
-@pytest.mark.parametrize("how", ["discard", "discard, interrupted"])
+@pytest.mark.parametrize("how", ["discard", pytest.param("discard, interrupted", marks=name_is_freed)])
 def test_the_lock_is_held_until_the_scan_file_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
@@ -404,7 +423,7 @@ def test_a_lock_that_cannot_be_tried_is_not_removed(tmp_path: Path, monkeypatch:
     """NFS has run out of locks, for a moment: the writer has its own."""
     with begun(tmp_path):
         with monkeypatch.context() as patch:
-            patch.setattr(lock_module, "_flock", lambda *args, **options: Lock.UNSUPPORTED)
+            take_locks_away(patch, "")
             with pytest.raises(StorageOSError):
                 lys_storage.resume(tmp_path / "a.npz")
         assert names(tmp_path) == _WRITING
@@ -413,7 +432,7 @@ def test_a_lock_that_cannot_be_tried_is_not_removed(tmp_path: Path, monkeypatch:
 def test_without_locks_no_lock_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor one that was copied there with its scan."""
     begun(tmp_path).suspend()
-    monkeypatch.setattr(lock_module, "_flock", lambda *args, **options: Lock.UNSUPPORTED)
+    take_locks_away(monkeypatch, "")
     lys_storage.resume(tmp_path / "a.npz", force=True).close()
     lys_storage.create(tmp_path / "b.npz", (2,), "u1").close()
     lys_storage.create(tmp_path / "c.npz", (2,), "u1").discard()
@@ -423,12 +442,13 @@ def test_without_locks_no_lock_file_stays(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_lock_is_released_also_if_its_file_cannot_be_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where another process may still hold a file that is removed, the file stays: that is no error."""
     part = tmp_path / "a.npz.part"
     file = File.create(part)
     assert file.try_lock() is Lock.TAKEN
     with monkeypatch.context() as patch:
         patch.setattr(lock_module, "remove_file", raising(errno.EACCES))
-        with pytest.raises(StorageOSError):
+        with nullcontext() if SYSTEM.open_files_keep_their_names else pytest.raises(StorageOSError):
             file.close()
     assert file.fd == -1
     assert probe_lock(part) is Lock.TAKEN
@@ -458,17 +478,17 @@ def test_a_scan_file_of_another_dtype_is_locked_before_it_has_its_name(
 def test_a_lock_file_of_another_user_that_may_only_be_read_is_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`chmod g+w data.npz.part*` in a shared folder does not name the hidden file. flock(2) needs no permission to write."""
+    """`chmod g+w data.npz.part*` in a shared folder does not name the hidden file. A lock needs no permission to write."""
     begun(tmp_path).suspend()
-    real = os.open
+    real = SYSTEM.open_file
 
-    def refusing(path: Any, flags: int, *more: Any, **options: Any) -> int:
+    def refusing(path: Any, flags: int) -> int:
         if str(path).endswith(".part.lock") and flags & (os.O_RDWR | os.O_WRONLY):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-        return real(path, flags, *more, **options)
+        return real(path, flags)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "open", refusing)
+        patch.setattr(SYSTEM, "open_file", refusing)
         scan = lys_storage.resume(tmp_path / "a.npz")
         assert probe_lock(tmp_path / "a.npz.part") is Lock.BUSY
     with pytest.raises(ScanInUseError):

@@ -6,15 +6,16 @@ import errno
 import os
 import threading
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 import lys_storage
 from lys_storage.disk import File, Lock, check_disk
+from lys_storage.disk.systems import SYSTEM
+from tests.helpers import take_locks_away
 
-fcntl = pytest.importorskip("fcntl")
+CODES = ["ENOLCK", "ENOSYS", "EOPNOTSUPP", "ENOTSUP", "EINVAL"]
 
 
 def test_a_lock_is_taken_busy_or_not_supported(tmp_path: Path) -> None:
@@ -41,20 +42,36 @@ def test_a_scan_that_is_written_is_not_waited_for(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.filterwarnings("ignore:flock not supported on this filesystem")  # of filelock
-@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL])
+@pytest.mark.parametrize("code", ["", *CODES], ids=lambda code: code or "on any system")
 def test_scans_are_created_without_locks_and_the_disk_check_says_that_there_are_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
     """The exclusive create decides who gets a new name."""
-
-    def flock(fd: int, operation: int) -> Any:
-        raise OSError(code, os.strerror(code))
-
-    monkeypatch.setattr(fcntl, "flock", flock)
+    take_locks_away(monkeypatch, code)
     with lys_storage.create(tmp_path / "a.npz", (2,), "u1") as scan:
         scan[...] = np.ones(2, "u1")
     failed = {finding.what: finding.seen for finding in check_disk(tmp_path) if not finding.holds}
     assert failed["a writer's lock keeps another process out"] == "not supported by this file system"
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"), [*((code, None) for code in CODES), ("EAGAIN", False), ("EACCES", False)]
+)
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_flock_reports_is_told_as_a_lock_that_is_held_or_that_there_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, expected: bool | None, shared: bool
+) -> None:
+    """Any other error is raised."""
+    file = File.create(tmp_path / "a")
+    with monkeypatch.context() as patch:
+        take_locks_away(patch, code)
+        assert SYSTEM.try_lock(file.fd, shared=shared) is expected
+        take_locks_away(patch, "EIO")
+        with pytest.raises(OSError) as caught:
+            SYSTEM.try_lock(file.fd, shared=shared)
+        assert caught.value.errno == errno.EIO
+    assert SYSTEM.try_lock(file.fd, shared=shared) is True
+    file.close()
 
 
 @pytest.mark.parametrize("sidecar", ["data.npz.part.journal", "data.npz.part.redo"])

@@ -18,7 +18,8 @@ from lys_storage.disk import claim_number, claim_path, free_number
 from lys_storage.disk import numbering as numbering_module
 from lys_storage.disk.numbering import LOCK_NAME, LOCK_WAIT_S
 from lys_storage.scan import begin_scan
-from tests.helpers import files, in_threads
+from tests.helpers import files, in_threads, make_link
+from tests.systems import not_on_windows
 
 FOREVER_S = 1000.0
 """Whoever waits so long is ended by the time limit of the test."""
@@ -82,7 +83,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
         pytest.param(
             ["data_00.npz", "data_01.npz", "data_+0.npz", "data_-0.npz", "data_ 0.npz"], 0, id="no such numbers"
         ),
-        pytest.param(["data_0.npz.bak", "xdata_0.npz", "data_0_npz", "data_0.NPZ", "data_0.np"], 0, id="other names"),
+        pytest.param(["data_0.npz.bak", "xdata_0.npz", "data_0_npz", "data_0.np"], 0, id="other names"),
+        pytest.param(
+            ["data_0.NPZ"],
+            0,
+            id="upper case",
+            marks=not_on_windows("names that differ in upper case alone are the same"),
+        ),
         pytest.param(["data.npz", "data_.npz", "data_x.npz", "data_1e3.npz", "data_0x0.npz"], 0, id="no numbers"),
         pytest.param(["data_٠.npz", "data_０.npz", "data_².npz"], 0, id="digits of other scripts"),
         pytest.param(["data_99999999999999999999999.npz"], 0, id="a huge number"),
@@ -104,12 +111,14 @@ def test_a_folder_that_is_not_there_has_all_numbers_free_and_is_not_made(tmp_pat
 
 
 @pytest.mark.parametrize(
-    "name", ["a.b", "y_[2]", "(x|y)*", "a+b?", "$^", "\\d", "温度 µ", "data_1", "a b", "{0}", ".."]
+    "name",
+    [
+        *("a.b", "y_[2]", "(x)", "a+b", "$^", "温度 µ", "data_1", "a b", "{0}", ".."),
+        *(pytest.param(name, marks=not_on_windows("no name has these")) for name in ("(x|y)*", "a+b?", "\\d")),
+    ],
 )
 def test_a_name_is_taken_literally(tmp_path: Path, name: str) -> None:
     """No character of it is a pattern."""
-    if os.name == "nt" and set(name) & set('*?|\\"<>'):
-        pytest.skip("no such names here")
     touch(tmp_path, "axb_0.npz", "y_2_0.npz", "x_0.npz", "aab_0.npz", "1_0.npz")
     assert free_number(tmp_path, name) == 0
     touch(tmp_path, f"{name}_0.npz", f"{name}_1.npz.part")
@@ -154,7 +163,7 @@ def test_a_gap_that_somebody_else_makes_is_found_in_time(tmp_path: Path, clock: 
 def test_an_orphaned_journal_or_a_dangling_link_takes_its_number_too(tmp_path: Path) -> None:
     """Nothing with such a name is overwritten."""
     touch(tmp_path, "data_0.npz.part.journal")
-    (tmp_path / "data_1.npz").symlink_to(tmp_path / "nowhere")
+    make_link(tmp_path / "data_1.npz", tmp_path / "nowhere")
     with reserve(tmp_path) as scan:
         assert scan.number == 2
 

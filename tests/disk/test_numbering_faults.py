@@ -21,17 +21,19 @@ from lys_storage import Scan
 from lys_storage.disk import File, free_number
 from lys_storage.disk import folder as folder_module
 from lys_storage.disk import numbering as numbering_module
-from lys_storage.disk import syscalls as syscalls_module
 from lys_storage.disk.numbering import LOCK_NAME
+from lys_storage.disk.systems import SYSTEM
 from lys_storage.export import publish as publish_module
 from lys_storage.scan import begin_scan
 from tests.faults.operations import BECOME_NOBODY, _open_to_all  # noqa: F401  a fixture
-from tests.helpers import DEADLINE_S, files, in_threads, load_export
+from tests.helpers import DEADLINE_S, files, in_threads, load_export, make_link
+from tests.systems import not_on_windows
 
 FOREVER_S = 1000.0
 """Whoever waits so long is ended by the time limit of the test."""
 
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+users = not_on_windows("a process cannot become another user, and files have no modes")
 
 
 def reserve(folder: Path, name: str = "data") -> Scan:
@@ -50,10 +52,11 @@ MANY = """
 import json, os, sys
 from pathlib import Path
 import filelock, numpy as np
+from lys_storage.disk.systems import SYSTEM
 from lys_storage.scan import begin_scan
 
 processes, each = int(sys.argv[1]), int(sys.argv[2])
-os.fsync = os.fdatasync = lambda fd: None  # no power is cut here
+SYSTEM.sync = SYSTEM.sync_folder = lambda what: None  # no power is cut here
 folder = Path("run")
 folder.mkdir()
 go, said = os.pipe(), os.pipe()
@@ -188,7 +191,7 @@ def test_a_file_of_lys_instr_that_comes_right_before_the_publishing_is_never_rep
 ) -> None:
     """The next numbers are taken in the same way. The scan gets the first number that stays free."""
     if by_link:
-        monkeypatch.setattr(syscalls_module, "rename_noreplace", lambda old, new: False)
+        monkeypatch.setattr(SYSTEM, "rename_new", lambda old, new: False)
     real = folder_module.publish_new
     come: list[Path] = []
 
@@ -217,13 +220,13 @@ def test_a_file_of_lys_instr_that_comes_right_before_the_publishing_is_never_rep
 @pytest.mark.parametrize(
     "operation",
     [
-        pytest.param((os, "open"), id="before each open"),
-        pytest.param((os, "pwrite"), id="before each write"),
-        pytest.param((os, "truncate"), id="before each change of a size"),
+        pytest.param((SYSTEM, "open_file"), id="before each open"),
+        pytest.param((SYSTEM, "pwrite"), id="before each write"),
+        pytest.param((SYSTEM, "set_size"), id="before each change of a size"),
         pytest.param((File, "try_lock"), id="between create and lock"),
-        pytest.param((syscalls_module, "rename_noreplace"), id="right before the publishing"),
-        pytest.param((os, "fsync"), id="between the publishing and the end"),
-        pytest.param((os, "unlink"), id="before the journal goes"),
+        pytest.param((SYSTEM, "rename_new"), id="right before the publishing"),
+        pytest.param((SYSTEM, "sync_folder"), id="between the publishing and the end"),
+        pytest.param((SYSTEM, "remove"), id="before the journal goes"),
     ],
 )
 def test_a_claim_in_any_moment_of_anothers_life_never_gets_its_number(
@@ -280,10 +283,6 @@ def test_a_claim_that_another_process_looks_at_just_then_keeps_its_number(
 # -- the lock file -----------------------------------------------------------------------------------------------------
 
 
-def _link(path: Path) -> None:
-    path.symlink_to(path.parent / "nowhere")
-
-
 @pytest.mark.parametrize(
     "leave",
     [
@@ -292,11 +291,12 @@ def _link(path: Path) -> None:
         pytest.param(lambda path: path.write_bytes(os.urandom(5000)), id="of rubbish"),
         pytest.param(lambda path: (path.touch(), os.utime(path, (0, 0))), id="of 1970"),
         pytest.param(lambda path: (path.touch(), os.utime(path, (4e9, 4e9))), id="of the future"),
-        pytest.param(_link, id="a link to nowhere"),
-        pytest.param(lambda path: os.mkfifo(path), id="a pipe"),
+        pytest.param(lambda path: make_link(path, path.parent / "nowhere"), id="a link to nowhere"),
+        pytest.param(
+            lambda path: os.mkfifo(path), id="a pipe", marks=not_on_windows("no named pipe is a file in a folder")
+        ),
     ],
 )
-@posix
 def test_a_stale_lock_file_is_no_hindrance(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leave: Callable[[Path], Any]
 ) -> None:
@@ -325,7 +325,7 @@ for n in range(3):
 """
 
 
-@posix
+@users
 @pytest.mark.parametrize("mode", [0o600, 0o644, 0o000])
 def test_a_lock_file_of_another_user_that_cannot_be_opened_is_no_hindrance(
     open_to_all: Path, run_child: Callable[..., Any], mode: int
@@ -365,7 +365,7 @@ with begin_scan(Path(), "data", (2,), "u1", numbered=True, replace_existing=Fals
 """
 
 
-@posix
+@not_on_windows("no signal stops a process")
 @pytest.mark.parametrize(
     ("moment", "ours", "its"),
     [pytest.param("before", 0, 1, id="before its create"), pytest.param("after", 1, 0, id="after its create")],
@@ -430,7 +430,7 @@ print(json.dumps([numbers, recovered]))
 """
 
 
-@posix
+@users
 @pytest.mark.parametrize(
     ("umask", "shared"), [pytest.param(0o022, False, id="umask 022"), pytest.param(0o002, True, id="umask 002")]
 )
@@ -463,7 +463,7 @@ def test_the_members_of_a_group_number_and_save_in_one_folder(
     assert data == [[USERS[0], 0], [USERS[0], 1], [USERS[1], 0], [USERS[1], 1]]
 
 
-@posix
+@users
 def test_two_users_at_once_never_get_the_same_number(open_to_all: Path, run_child: Callable[..., Any]) -> None:
     """The lock file belongs to one user, and the other user may not open it."""
     folder = open_to_all / "group"

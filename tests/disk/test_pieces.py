@@ -16,6 +16,7 @@ from lys_storage import StorageOSError
 from lys_storage.disk import File, FileCutError, range_crc32, read_pieces, rewrite_range, units_crc32
 from lys_storage.disk import direct as direct_module
 from lys_storage.disk import pieces as pieces_module
+from lys_storage.disk.systems import SYSTEM
 from lys_storage.format import PAGE
 
 SIZE = 1000
@@ -95,7 +96,7 @@ def test_a_file_that_ends_before_is_an_error_that_names_it(file: File, ask: obje
     for offset, size in [(SIZE - 10, 11), (SIZE, 1), (2 * SIZE, 100)]:
         with pytest.raises(FileCutError, match=f"shorter than the expected {offset + size} bytes") as caught:
             ask(file, offset, size)  # type: ignore[operator]
-        assert str(file.path) in str(caught.value)
+        assert repr(str(file.path)) in str(caught.value)
     assert issubclass(FileCutError, StorageOSError)
     with pytest.raises(FileCutError):
         units_crc32(file, SIZE - 10, 4, np.empty(3, np.uint32), memoryview(bytearray(64)))
@@ -122,10 +123,10 @@ class Disk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, file: File) -> None:
         self.error, self.spoils, self.written = 0, False, []
-        self._real, self._file = os.pwrite, file
+        self._real, self._file = SYSTEM.pwrite, file
         call = self.pwrite  # one object: a replaced call is taken for a model of the disk
         monkeypatch.setattr(direct_module, "_PWRITE", call)
-        monkeypatch.setattr(os, "pwrite", call)
+        monkeypatch.setattr(SYSTEM, "pwrite", call)
 
     def pwrite(self, fd: int, data: Any, offset: int) -> int:
         if fd == self._file.fd:

@@ -15,10 +15,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lys_storage.cli import commands, main, throughput
-from lys_storage.disk import File, check_disk, filesystem, syscalls
+from lys_storage.disk import File, check_disk
 from lys_storage.disk import probe as probe_module
 from lys_storage.disk import speed as speed_module
 from lys_storage.disk.speed import DROP_BEHIND, WRITE_AND_SYNC, Speed, measure_speed
+from lys_storage.disk.systems import SYSTEM
 from lys_storage.errors import DiskFullError
 from tests.helpers import files
 
@@ -35,7 +36,7 @@ def check(*words: object) -> Result:
 @pytest.fixture
 def drops(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the file system of the tests is, lys_storage drops pages on it."""
-    monkeypatch.setattr(filesystem, "drops_pages", lambda fd: True)
+    monkeypatch.setattr(SYSTEM, "pays_to_drop_pages", lambda fd: True)
 
 
 @pytest.fixture
@@ -120,23 +121,22 @@ def test_a_file_system_without_o_direct_is_measured_without_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
     """Some refuse the open, others the write."""
-    real_open, real_pwrite, direct = os.open, os.pwrite, set()
+    real_pwrite, direct = SYSTEM.pwrite, set()
 
-    def open_(path: Any, flags: int, *more: Any, **options: Any) -> int:
-        if not flags & os.O_DIRECT:
-            return real_open(path, flags, *more, **options)
+    def open_direct(fd: int) -> int:
         if at == "open":
             raise FileNotFoundError(errno.ENOENT, "there is no /proc")
-        direct.add(fd := real_open(path, flags & ~os.O_DIRECT, *more, **options))
-        return fd
+        direct.add(found := os.dup(fd))
+        return found
 
     def pwrite(fd: int, *more: Any) -> int:
         if fd in direct:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         return real_pwrite(fd, *more)
 
-    monkeypatch.setattr(os, "open", open_)
-    monkeypatch.setattr(os, "pwrite", pwrite)
+    monkeypatch.setattr(SYSTEM, "has_direct_io", True)
+    monkeypatch.setattr(SYSTEM, "open_direct", open_direct)
+    monkeypatch.setattr(SYSTEM, "pwrite", pwrite)
     speed = measure_speed(tmp_path)
     assert (speed.method, speed.direct_bytes_per_second) == (DROP_BEHIND, None)
     assert "O_DIRECT" not in str(speed)
@@ -150,9 +150,9 @@ def test_a_file_system_without_drops_is_measured_by_writes_and_syncs(
     """Also if it does not preallocate. All of the file is written, and the last thing is a sync."""
     calls: list[str] = []
     real_write = File.write_at
-    monkeypatch.setattr(filesystem, "drops_pages", lambda fd: False)
+    monkeypatch.setattr(SYSTEM, "pays_to_drop_pages", lambda fd: False)
     if not preallocates:
-        monkeypatch.setattr(syscalls, "fallocate", lambda *args: False)
+        monkeypatch.setattr(SYSTEM, "preallocate", lambda *args, **options: False)
     monkeypatch.setattr(File, "write_at", lambda *args: (calls.append("write"), real_write(*args)))
     monkeypatch.setattr(File, "sync", lambda file: calls.append("sync"))
     speed = measure_speed(tmp_path)
@@ -200,11 +200,11 @@ def test_preallocation_that_takes_long_ends_after_a_second(
 ) -> None:
     """What has been preallocated is what is written."""
 
-    def fallocate(*args: Any) -> bool:
+    def preallocate(*args: Any, **options: Any) -> bool:
         clock[0] += 0.4
         return True
 
-    monkeypatch.setattr(syscalls, "fallocate", fallocate)
+    monkeypatch.setattr(SYSTEM, "preallocate", preallocate)
     file = File.create(tmp_path / "file")
     assert speed_module._preallocate(file, 8 << 30) == 3 << 28
     file.close()
@@ -214,7 +214,7 @@ def test_preallocation_that_takes_long_ends_after_a_second(
 def test_at_most_a_quarter_of_the_free_space_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int | None, expected: int
 ) -> None:
-    monkeypatch.setattr(filesystem, "drops_pages", lambda fd: False)
+    monkeypatch.setattr(SYSTEM, "pays_to_drop_pages", lambda fd: False)
     monkeypatch.setattr(speed_module, "_LEAST", 4 * MIB)
     monkeypatch.setattr(speed_module, "_MOST", 16 * MIB)
     monkeypatch.setattr(speed_module, "free_space", lambda folder: free)
@@ -223,7 +223,7 @@ def test_at_most_a_quarter_of_the_free_space_is_used(
 
 
 def test_a_disk_in_memory_takes_a_quarter_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filesystem, "drops_pages", lambda fd: False)
+    monkeypatch.setattr(SYSTEM, "pays_to_drop_pages", lambda fd: False)
     monkeypatch.setattr(speed_module, "_LEAST", 2 * MIB)
     monkeypatch.setattr(speed_module, "available_memory", lambda: 12 * MIB)
     measure_speed(tmp_path)

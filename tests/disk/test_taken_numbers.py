@@ -10,7 +10,7 @@ import pytest
 
 import lys_storage
 from lys_storage.disk import free_number
-from lys_storage.disk import syscalls as syscalls_module
+from lys_storage.disk.systems import SYSTEM
 from lys_storage.scan import begin_scan
 
 
@@ -26,11 +26,11 @@ def test_a_reserve_that_fails_takes_no_number(tmp_path: Path, monkeypatch: pytes
         (tmp_path / f"data_{k}.npz").touch()
     assert free_number(tmp_path, "data") == 3000
 
-    def full(*args: Any) -> bool:
+    def full(*args: Any, **options: Any) -> bool:
         raise OSError(errno.ENOSPC, "full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(syscalls_module, "fallocate", full)
+        patch.setattr(SYSTEM, "preallocate", full)
         with pytest.raises(lys_storage.DiskFullError):
             begin_scan(tmp_path, "data", (2,), "u1", numbered=True, replace_existing=False)
     assert free_number(tmp_path, "data") == 3000

@@ -15,6 +15,7 @@ import pytest
 import lys_storage
 from lys_storage.disk import FOLIO_BYTES, File
 from lys_storage.disk.file import WRITE_BYTES
+from lys_storage.disk.systems import SYSTEM
 
 SIZES = [1, WRITE_BYTES - 1, WRITE_BYTES, WRITE_BYTES + 1, 3 * WRITE_BYTES + 5]
 NAMES = ["write_at", "write_frame", "write_frames", "write_between_zeros"]
@@ -47,10 +48,9 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
         return write
 
-    if hasattr(os, "pwrite"):
-        monkeypatch.setattr(os, "pwrite", counted(os.pwrite, lambda data: memoryview(data).nbytes))
-    if hasattr(os, "pwritev"):
-        monkeypatch.setattr(os, "pwritev", counted(os.pwritev, lambda all_: sum(memoryview(d).nbytes for d in all_)))
+    together = counted(SYSTEM.pwritev, lambda all_: sum(memoryview(data).nbytes for data in all_))
+    monkeypatch.setattr(SYSTEM, "pwrite", counted(SYSTEM.pwrite, lambda data: memoryview(data).nbytes))
+    monkeypatch.setattr(SYSTEM, "pwritev", together)
     return sizes
 
 
@@ -113,7 +113,6 @@ def test_large_frames_of_each_dtype_are_written(tmp_path: Path, dtype: Any) -> N
         assert all(wave.read(k).tobytes() == frame.tobytes() for k in range(3))
 
 
-@pytest.mark.skipif(not hasattr(os, "pwrite"), reason="no pwrite")
 @pytest.mark.parametrize("code", [None, errno.ENOSPC, errno.EIO], ids=["Ctrl-C", "full", "broken"])
 @pytest.mark.parametrize("rewrite", [False, True])
 def test_a_write_that_ends_between_two_pieces_leaves_no_frame_or_the_old_one(
@@ -121,7 +120,7 @@ def test_a_write_that_ends_between_two_pieces_leaves_no_frame_or_the_old_one(
 ) -> None:
     size = 3 * WRITE_BYTES
     old, new = np.full(size, 5, "u1"), np.full(size, 6, "u1")
-    real, calls = os.pwrite, 0
+    real, calls = SYSTEM.pwrite, 0
 
     def write(fd: int, data: Any, offset: int) -> int:
         nonlocal calls
@@ -137,10 +136,10 @@ def test_a_write_that_ends_between_two_pieces_leaves_no_frame_or_the_old_one(
     if rewrite:
         scan[1] = old
         scan.flush()
-    monkeypatch.setattr(os, "pwrite", write)
+    monkeypatch.setattr(SYSTEM, "pwrite", write)
     with pytest.raises((KeyboardInterrupt, lys_storage.StorageOSError)):
         scan[1] = new
-    monkeypatch.setattr(os, "pwrite", real)
+    monkeypatch.setattr(SYSTEM, "pwrite", real)
     assert calls >= 2
     scan[2] = new
     scan.close()

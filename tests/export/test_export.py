@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import re
 import shutil
 import struct
@@ -18,9 +19,11 @@ import pytest
 
 import lys_storage
 from lys_storage.disk import File
+from lys_storage.disk.systems import SYSTEM
 from lys_storage.format import archive as archive_module
 from lys_storage.format import combine, crc32, crc32_repeated, encode_npy_header
 from tests.helpers import assert_same_array, files, load_export, some
+from tests.systems import not_on_windows
 
 OF_LYS = ["data.npy", "axes.npy", "note.npy", "allow_pickle.npy"]
 PLAIN = ["axis_0.npy", "axis_1.npy", "note.json"]
@@ -277,7 +280,13 @@ def test_long_axes_are_stored_without_a_python_object_for_each_point(tmp_path: P
     assert (stored[0].tolist(), stored[1].tolist() == list(range(200_000))) == ([5, 6, 7], True)
 
 
-@pytest.mark.parametrize("name", ["温度/走査 µ é.npz", "a b/[x]_{y}*.npz", "a.b.c.npz", "x'\"q.npz"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("温度/走査 µ é.npz", "a b/[x]_{y}.npz", "a.b.c.npz", "x'q.npz"),
+        pytest.param("a*b\"q.npz", marks=not_on_windows("no name has these characters")),
+    ],
+)
 def test_names_and_notes_beyond_ascii_come_back(tmp_path: Path, name: str) -> None:
     note = {"名前": "Größe µ 😀", "nested": {"é": [1, 2.5, None]}, 3: b"\x00\xff"}
     with lys_storage.create(tmp_path / name, (2,), note=note) as scan:
@@ -374,8 +383,11 @@ def test_more_runs_than_10000_are_a_map_of_bits(tmp_path: Path, runs: int) -> No
 def sparse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Skip the test if files have no holes here. Do not preallocate, so that nothing is written."""
     with (tmp_path / "holes").open("wb") as stream:
+        if SYSTEM.allocated_bytes(os.fstat(stream.fileno())) is None:
+            pytest.skip("no holes in files on this system")
         stream.truncate(1 << 33)
-    if (tmp_path / "holes").stat().st_blocks * 512 > 1 << 20:
+    allocated = SYSTEM.allocated_bytes((tmp_path / "holes").stat())
+    if allocated is None or allocated > 1 << 20:
         pytest.skip("no holes in files here")
     (tmp_path / "holes").unlink()
     monkeypatch.setattr(File, "preallocate", lambda file, offset, size, **how: False)

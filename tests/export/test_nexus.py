@@ -12,7 +12,6 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 
@@ -24,6 +23,7 @@ from lys_storage.format import axis_dataset_names
 from lys_storage.recovery import list_scans
 from tests.helpers import assert_same_array, load_export, raising, some
 
+h5py = pytest.importorskip("h5py", reason="h5py is not installed: pip install 'lys_storage[hdf5]'")
 _DTYPES = [
     "?",
     "i1",

@@ -9,8 +9,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -18,6 +18,7 @@ from hypothesis.extra import numpy as hnp
 import lys_storage
 from tests.helpers import assert_same_array, some
 
+h5py = pytest.importorskip("h5py", reason="h5py is not installed: pip install 'lys_storage[hdf5]'")
 _DTYPES = [
     "?",
     "i1",

@@ -21,7 +21,8 @@ import numpy as np
 
 import lys_storage
 from lys_storage import StorageOSError
-from lys_storage.disk import ZEROS_BYTES, File, PageCache, syscalls
+from lys_storage.disk import ZEROS_BYTES, File, PageCache
+from lys_storage.disk.systems import SYSTEM
 from tests.faults.namespace import NOT_HERE
 
 MiB = 1 << 20
@@ -83,7 +84,7 @@ class Disk:
             if at <= offset >> 12 < at + count:
                 first = block + (offset >> 12) - at
                 bad = min(BAD_BYTES, (block + count - first) << 12)
-                assert syscalls.fallocate(self._image, 3, first << 12, bad)
+                assert SYSTEM.punch_hole(self._image, first << 12, bad)
                 break
         else:
             raise AssertionError(lines)

@@ -17,7 +17,7 @@ import pytest
 import lys_storage
 from lys_storage import LysStorageError, NameTakenError, Scan, StorageOSError
 from lys_storage.disk import File
-from lys_storage.disk import syscalls as syscalls_module
+from lys_storage.disk.systems import SYSTEM
 from lys_storage.scan import begin_scan
 from tests.faults.operations import (
     BECOME_NOBODY,
@@ -189,7 +189,7 @@ def test_a_final_name_that_is_a_folder_by_now_is_refused_and_the_scan_is_kept(
 ) -> None:
     """close() succeeds after the folder is moved away."""
     if by_link:
-        monkeypatch.setattr(syscalls_module, "rename_noreplace", lambda old, new: False)
+        monkeypatch.setattr(SYSTEM, "rename_new", lambda old, new: False)
     scan = begun(folder)
     (folder / "data.npz").mkdir()
     with pytest.raises(NameTakenError):

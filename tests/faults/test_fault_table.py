@@ -20,11 +20,12 @@ import pytest
 
 import lys_storage
 from lys_storage import LysStorageError, Scan, StorageOSError
-from lys_storage.disk import syscalls as syscalls_module
+from lys_storage.disk.systems import SYSTEM
 from lys_storage.scan import begin_scan
 from tests.faults.operations import (
     DATA,
     ERRNOS,
+    HELD,
     JOURNAL,
     PART,
     Disk,
@@ -81,9 +82,7 @@ def test_a_scan_that_cannot_begin_leaves_no_file_and_begins_once_the_fault_is_go
     assert_saved(folder, set(range(6)))
 
 
-@pytest.mark.parametrize(
-    "code", [getattr(errno, name) for name in ERRNOS if name != "EACCES"], ids=[e for e in ERRNOS if e != "EACCES"]
-)
+@codes
 @pytest.mark.parametrize("numbered", [False, True], ids=["a plain name", "a number"])
 def test_a_scan_file_that_cannot_be_locked_leaves_no_file(disk: Disk, folder: Path, code: int, numbered: bool) -> None:
     """The file of the exclusive create is removed. Otherwise its name would stay taken."""
@@ -214,7 +213,7 @@ def test_a_failed_sync_of_the_redo_file_is_not_forgotten_by_one_that_succeeds(
     disk.mended()
     with open(folder / ("data.npz" + PART + ".redo"), "r+b") as dropped:
         dropped.write(bytes(os.path.getsize(dropped.name)))
-    real = os.pwrite
+    real = SYSTEM.pwrite
 
     def torn(fd: int, data: Any, offset: int) -> int:
         if os.readlink(f"/proc/self/fd/{fd}").endswith(PART) and offset == 4096 + DATA[0].nbytes:
@@ -224,13 +223,13 @@ def test_a_failed_sync_of_the_redo_file_is_not_forgotten_by_one_that_succeeds(
 
     new = DATA[1] + 1
     with monkeypatch.context() as patch:
-        patch.setattr(os, "pwrite", torn)
+        patch.setattr(SYSTEM, "pwrite", torn)
         with pytest.raises(StorageOSError):
             scan[1] = new
     cut = folder.with_name("cut")
     shutil.copytree(folder, cut)
     with monkeypatch.context() as patch:
-        patch.setattr(syscalls_module, "read_boot_id", lambda: "another boot")
+        patch.setattr(SYSTEM, "read_boot_id", lambda: "another boot")
         lys_storage.recover(cut)
     row = load_export(cut / "data.npz").data[1]
     assert row.tobytes() in (DATA[1].tobytes(), new.tobytes())
@@ -589,6 +588,27 @@ def test_a_close_that_fails_after_the_name_is_there_can_be_called_again(
     with disk.watched("sync the folder", "remove the journal") as done:
         scan.close()
     assert [name for name, *_ in done] == ["sync the folder", "remove the journal"]
+    assert_saved(folder, {0, 1, 2})
+
+
+@HELD
+def test_a_journal_that_another_program_holds_stays_beside_the_export_until_a_recovery(
+    disk: Disk, folder: Path, caplog: pytest.LogCaptureFixture, code: int
+) -> None:
+    """close() succeeds, and a warning names the journal."""
+    scan = begun(folder)
+    disk.breaks("remove the journal", code)
+    assert scan.close() == scan.close() == folder / "data.npz"
+    assert scan.report is not None
+    (said,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert "data.npz is complete" in said
+    assert os.strerror(code) in said
+    assert f"data.npz{JOURNAL}" in said
+    assert files(folder) == {"data.npz", "data.npz" + JOURNAL}
+    assert_holds(folder / "data.npz", {0, 1, 2})
+    disk.mended()
+    assert lys_storage.verify(folder) == []
+    lys_storage.recover(folder)
     assert_saved(folder, {0, 1, 2})
 
 

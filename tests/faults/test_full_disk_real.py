@@ -81,7 +81,7 @@ def check(path, there):
 
 import lys_storage
 from lys_storage.disk import File
-from lys_storage.disk import syscalls as syscalls_module
+from lys_storage.disk.systems import SYSTEM
 """
 
 RunOnDisk = Callable[[str, str], int]
@@ -193,7 +193,7 @@ array.flush()
 def test_where_space_cannot_be_claimed_a_full_disk_is_an_exception(run_on_disk: RunOnDisk, kind: str) -> None:
     """Frames without space are missing, the others are there. With space again the scan is saved or continued."""
     source = """
-syscalls_module.fallocate = lambda *arguments: False
+SYSTEM.preallocate = SYSTEM.punch_hole = lambda *arguments, **options: False
 scan = lys_storage.create(disk / "run" / "data_0.npz", (40, 256, 512), "u2", flush_interval_s=0.05)
 there, refused = set(), set()
 for k in range(40):
@@ -217,7 +217,7 @@ check(scan.close(), there | {again})
 def test_a_save_that_finds_no_room_keeps_the_scan_in_progress(run_on_disk: RunOnDisk, kind: str) -> None:
     """close() raises DiskFullError and can be repeated with more space. The final name never has a partial file."""
     source = """
-syscalls_module.fallocate = lambda *arguments: False
+SYSTEM.preallocate = SYSTEM.punch_hole = lambda *arguments, **options: False
 final = disk / "run" / "data_0.npz"
 scan = lys_storage.create(final, (4, 256, 512), "u2", fill_value=7, grid_ndim=1, flush_interval_s=None)
 scan[0] = frame(0)

@@ -20,7 +20,7 @@ import pytest
 
 import lys_storage
 from lys_storage import BadFileError, LysStorageError, UnsafeFileError, open_wave, recover, resume, verify
-from lys_storage.disk import syscalls as syscalls_module
+from lys_storage.disk.systems import SYSTEM
 from lys_storage.journal import REWRITING
 from lys_storage.journal.redo_log import _encode as encode_redo_header
 from lys_storage.recovery import inspect
@@ -68,8 +68,8 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def syncs_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """Durability is not tested here, and thousands of syncs are slow on a real disk."""
-    monkeypatch.setattr(os, "fdatasync", lambda fd: None, raising=False)
-    monkeypatch.setattr(os, "fsync", lambda fd: None)
+    monkeypatch.setattr(SYSTEM, "sync", lambda fd: None)
+    monkeypatch.setattr(SYSTEM, "sync_folder", lambda folder: None)
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +80,7 @@ def laid_files_are_the_scans_own() -> Iterator[None]:
 
 @pytest.fixture
 def another_boot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(syscalls_module, "read_boot_id", lambda: "00000000-0000-0000-0000-000000000000")
+    monkeypatch.setattr(SYSTEM, "read_boot_id", lambda: "00000000-0000-0000-0000-000000000000")
 
 
 # -- the guarantee, as one check ---------------------------------------------------------------------------------------

@@ -15,15 +15,15 @@ import pytest
 from lys_storage import StorageOSError
 from lys_storage.disk import File
 from lys_storage.disk import file as file_module
-from lys_storage.disk import folder as folder_module
-from lys_storage.disk import syscalls as syscalls_module
+from lys_storage.disk import lock as lock_module
+from lys_storage.disk.systems import SYSTEM
 from lys_storage.journal import Journal
 from lys_storage.store.syncer import Syncer
 from tests.conftest import ROOT, child_environment
 from tools.durability.files import read_files
 from tools.durability.model.cuts import Tally, cut_everywhere
 from tools.durability.model.disk import Disk
-from tools.durability.model.recorder import Recorder
+from tools.durability.model.recorder import CALLS, Recorder
 from tools.durability.model.scenarios import (
     SCENARIOS,
     Scenario,
@@ -115,7 +115,7 @@ def _publishes_first(old: Path, new: Path) -> bool:
     [
         pytest.param(File, "sync", in_order, id="the files are never synced"),
         pytest.param(Journal, "sync", in_order, id="the journal is never synced"),
-        pytest.param(folder_module, "_fsync_folder", in_random_order, id="the folder is never synced"),
+        pytest.param(Recorder, "_sync_folder", in_random_order, id="the folder is never synced"),
     ],
 )
 def test_the_model_sees_a_sync_that_is_missing(
@@ -193,7 +193,7 @@ def test_a_scan_published_by_link_and_unlink_keeps_its_promises(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without an exclusive rename a file briefly has two names, which breaks no guarantee."""
-    monkeypatch.setattr(syscalls_module, "rename_noreplace", _publishes_first)
+    monkeypatch.setattr(SYSTEM, "rename_new", _publishes_first)
     tally = Tally()
     cut_everywhere(Scenario(in_order), "test", tmp_path, tally, choices=1, most=200)
     assert tally.faults == []
@@ -347,19 +347,9 @@ def test_stores_through_a_map_are_recorded(tmp_path: Path) -> None:
 
 def test_everything_is_as_before_after_a_record(tmp_path: Path) -> None:
     """The recorder restores what it has changed."""
-    before = (file_module.os, file_module.mmap, syscalls_module.fallocate, syscalls_module.rename_noreplace, os.mkdir)
+    places = [(file_module, "os"), (lock_module, "os"), (file_module, "mmap"), (os, "mkdir")]
+    places += [(SYSTEM, name) for name in CALLS]
+    before = [getattr(*place) for place in places]
     with Recorder(tmp_path):
-        assert (
-            file_module.os,
-            file_module.mmap,
-            syscalls_module.fallocate,
-            syscalls_module.rename_noreplace,
-            os.mkdir,
-        ) != before
-    assert (
-        file_module.os,
-        file_module.mmap,
-        syscalls_module.fallocate,
-        syscalls_module.rename_noreplace,
-        os.mkdir,
-    ) == before
+        assert all(getattr(*place) != real for place, real in zip(places, before, strict=True))
+    assert [getattr(*place) for place in places] == before

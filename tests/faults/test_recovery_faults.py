@@ -12,11 +12,12 @@ import pytest
 import lys_storage
 from lys_storage import LysStorageError, ScanInUseError, StorageOSError
 from lys_storage.disk import File
-from lys_storage.disk import syscalls as syscalls_module
+from lys_storage.disk.systems import SYSTEM
 from lys_storage.scan import begin_scan
 from tests.faults.operations import (
     DATA,
     ERRNOS,
+    HELD,
     JOURNAL,
     Disk,
     assert_a_death_now_loses_nothing,
@@ -85,6 +86,24 @@ def test_a_recovery_that_fails_after_the_name_is_there_can_be_run_again(
     assert_saved(folder, {0, 1, 2})
 
 
+@HELD
+def test_a_journal_that_another_program_holds_stays_beside_the_export_until_the_next_recovery(
+    disk: Disk, folder: Path, code: int
+) -> None:
+    """The scan is exported. Only a recovery that finds nothing but the journal reports that it stays."""
+    interrupted(folder)
+    disk.breaks("remove the journal", code)
+    (found,) = lys_storage.recover(folder)
+    assert (found.path, found.failed, found.frames_written) == (folder / "data.npz", False, 3)
+    assert files(folder) == {"data.npz", "data.npz" + JOURNAL}
+    (found,) = lys_storage.recover(folder)
+    assert os.strerror(code) in found.message
+    assert_holds(folder / "data.npz", {0, 1, 2})
+    disk.mended()
+    lys_storage.recover(folder)
+    assert_saved(folder, {0, 1, 2})
+
+
 @rows(
     ("resume", ["open the scan file", "open the journal", "map the journal"]),
     (
@@ -101,7 +120,7 @@ def test_a_scan_that_cannot_be_resumed_stays_as_it_is_and_is_resumed_once_the_fa
     """The scan keeps neither a lock nor a descriptor."""
     interrupted(folder)
     if phase != "resume":
-        monkeypatch.setattr(syscalls_module, "read_boot_id", lambda: "another boot")
+        monkeypatch.setattr(SYSTEM, "read_boot_id", lambda: "another boot")
     disk.breaks(operation, code)
     for _ in range(2):
         with pytest.raises(StorageOSError) as caught:
@@ -138,9 +157,9 @@ def test_an_interrupted_scan_that_cannot_be_locked_is_neither_resumed_nor_recove
 
 
 def test_a_lock_that_is_refused_for_its_holders_sake_means_that_a_writer_lives(disk: Disk, folder: Path) -> None:
-    """Some systems report the lock of another process with EACCES."""
+    """Some systems report the lock of another process with EACCES: see tests/disk/test_locks.py."""
     interrupted(folder)
-    disk.breaks("lock the scan file", errno.EACCES)
+    disk.breaks("lock the scan file", None)
     with pytest.raises(ScanInUseError):
         lys_storage.resume(folder / "data.npz")
     (found,) = lys_storage.recover(folder)
@@ -165,7 +184,7 @@ def test_where_every_lock_is_refused_a_number_is_not_looked_for_for_ever(
         return real(path)
 
     monkeypatch.setattr(File, "create", create_few)
-    disk.breaks("lock the scan file", errno.EACCES)
+    disk.breaks("lock the scan file", None)
     with pytest.raises(LysStorageError):
         begin_scan(folder, "data", DATA.shape, "f8", numbered=True, replace_existing=False)
     disk.mended()

@@ -28,7 +28,14 @@ def test_the_checksum_takes_each_length() -> None:
     assert len({lookup3(bytes(n)) for n in range(100)}) == 100
 
 
-@pytest.mark.parametrize("dtype", ["U3", "g", "G", "V4", [("a", "i4")]], ids=str)
+LARGER = pytest.mark.skipif(np.dtype("g") == np.dtype("f8"), reason="a long double is a float64 here")
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    ["U3", "V4", [("a", "i4")], pytest.param("g", marks=LARGER), pytest.param("G", marks=LARGER)],
+    ids=str,
+)
 def test_other_types_have_no_simple_one_in_hdf5(dtype: Any) -> None:
     """Long doubles differ between machines, and HDF5 has no text of four bytes a character."""
     assert datatype(np.dtype(dtype)) is None

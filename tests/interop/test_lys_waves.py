@@ -130,15 +130,15 @@ def test_a_wave_that_does_not_fit_into_memory_is_an_error_that_names_the_other_w
         """
 import os, sys
 import lys_storage
-from lys_storage.reading import array_file
+from lys_storage.disk.systems import SYSTEM
 stored = lys_storage.open_wave("a.npz")
 lazy = stored.to_lys_dask()
-array_file._available_memory = lambda: 79_999
+SYSTEM.available_memory = lambda: 79_999
 try:
     stored.to_lys()
 except lys_storage.NotEnoughMemoryError as error:
     print(isinstance(error, MemoryError), error)
-array_file._available_memory = lambda: 80_000
+SYSTEM.available_memory = lambda: 80_000
 print(stored.to_lys().data.shape, stored._array._whole)
 """
         + EXIT

@@ -13,10 +13,9 @@ import pytest
 
 import lys_storage
 from lys_storage import BadFileError
-from lys_storage.disk import Lock
-from lys_storage.disk import lock as lock_module
 from lys_storage.live import tracker as tracker_module
-from tests.helpers import interrupt, wait_until
+from tests.helpers import interrupt, take_locks_away, wait_until
+from tests.systems import not_under_wine
 from tests.test_golden import SCANS, VERSIONS
 
 Follow = Callable[..., lys_storage.Follower]
@@ -43,7 +42,7 @@ def test_scans_of_earlier_versions(tmp_path: Path, version: Path, name: str) -> 
 
 
 def test_a_file_system_without_locks(tmp_path: Path, follow: Follow, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock_module, "_flock", lambda fd, path, **options: Lock.UNSUPPORTED)
+    take_locks_away(monkeypatch, "")
     scan = lys_storage.create(tmp_path / "a.npz", (3, 2), "u2", grid_ndim=1)
     scan[1] = np.ones(2, "u2")
     follower = follow()
@@ -52,7 +51,7 @@ def test_a_file_system_without_locks(tmp_path: Path, follow: Follow, monkeypatch
     assert (follower.poll(), follower.state) == ([], "finished")
 
 
-@pytest.mark.skipif(os.name != "posix", reason="open files cannot be removed there")
+@not_under_wine("the name of a removed file stays until it is closed")
 def test_a_folder_that_is_removed(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     interrupt(tmp_path / "run" / "a.npz")

@@ -23,8 +23,10 @@ from lys_storage import (
     ScanClosedError,
     StorageOSError,
 )
+from lys_storage.disk.systems import SYSTEM
 from tests.helpers import assert_same_array, interrupt, some, wait_until
 from tests.live.writers import Writer
+from tests.systems import not_on_windows
 
 Follow = Callable[..., lys_storage.Follower]
 
@@ -353,7 +355,7 @@ def test_names_that_are_not_plain(tmp_path: Path, follow: Follow, name: str) -> 
     assert (follower.poll(), follower.path) == ([(0,)], tmp_path / name)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="fork")
+@not_on_windows("there is no fork")
 def test_a_forked_child_opens_the_files_again(writer: Writer, follow: Follow, tmp_path: Path) -> None:
     writer.create((3, 2))
     writer.write(1)
@@ -375,14 +377,14 @@ def test_each_file_is_opened_for_reading_only(
     tmp_path: Path, writer: Writer, follow: Follow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A scan of another user, on a disk that is mounted read-only, can be followed."""
-    flags, real = [], os.open
+    flags, real = [], SYSTEM.open_file
 
-    def spying_open(path: Any, mode: int, *args: Any, **options: Any) -> int:
+    def spying_open(path: Any, mode: int) -> int:
         if str(tmp_path) in os.fspath(path):
             flags.append(mode & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC))
-        return real(path, mode, *args, **options)
+        return real(path, mode)
 
-    monkeypatch.setattr(os, "open", spying_open)
+    monkeypatch.setattr(SYSTEM, "open_file", spying_open)
     writer.create((3, 2))
     writer.write(1)
     follower = follow()

@@ -17,6 +17,7 @@ from lys_storage.live import tracker as tracker_module
 from lys_storage.scan.relayout import change_dtype, refine
 from tests.helpers import copies_are_trusted, interrupt, wait_until
 from tests.live.writers import Writer
+from tests.systems import not_on_windows
 
 Follow = Callable[..., lys_storage.Follower]
 
@@ -158,7 +159,7 @@ def test_a_numbered_scan_whose_number_was_taken_is_found_by_its_file(
     assert (follower.poll(), follower.state, follower.path.name) == ([(1,)], "finished", "a_1.npz")
 
 
-@pytest.mark.skipif(os.name != "posix", reason="an open file cannot be removed there")
+@not_on_windows("a file that its writer has mapped cannot be removed")
 def test_a_journal_that_is_removed_is_an_error_in_words(tmp_path: Path, writer: Writer, follow: Follow) -> None:
     writer.create((3, 5))
     follower = follow()

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from lys_storage.disk.systems import SYSTEM
 from lys_storage.qt import API_NAME
 from tests.helpers import HAS_PASSED, Finished, open_below
 from tests.qt.detector import DEADLINE_S, BareDetector, BrokenDetector, SimulatedDetector, process_events
@@ -114,15 +115,14 @@ class Disk:
 def disk(make_storage: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
     """Delay the syncs: a save that was started cannot end before `release`."""
     disk = Disk()
-    for name in ("fsync", "fdatasync"):
-        if hasattr(os, name):
-            real = getattr(os, name)
+    for name in ("sync", "sync_folder"):
+        real = getattr(SYSTEM, name)
 
-            def sync(fd: int, real: Callable[[int], None] = real) -> None:
-                disk.pass_()
-                real(fd)
+        def sync(what: Any, real: Callable[[Any], None] = real) -> None:
+            disk.pass_()
+            real(what)
 
-            monkeypatch.setattr(os, name, sync)
+        monkeypatch.setattr(SYSTEM, name, sync)
     yield disk
     disk.error = None
     disk.release()

@@ -14,15 +14,16 @@ from tests.helpers import assert_same_array, files, load_export
 BEGIN = """
 import gc, os, sys, threading
 import numpy as np
+from lys_storage.disk.systems import SYSTEM
 slow_threads = set()
-for name in ("fsync", "fdatasync"):
-    def slow(fd, real=getattr(os, name)):
+for name in ("sync", "sync_folder"):
+    def slow(what, real=getattr(SYSTEM, name)):
         thread = threading.current_thread()
         if thread is not threading.main_thread() and thread not in slow_threads:
             slow_threads.add(thread)
             threading.Event().wait(0.3)
-        real(fd)
-    setattr(os, name, slow)
+        real(what)
+    setattr(SYSTEM, name, slow)
 from lys_storage import DataStorage
 from lys_storage.qt import QtCore
 app = QtCore.QCoreApplication([])

@@ -17,6 +17,7 @@ from lys_storage import StorageOSError
 from lys_storage.disk import numbering as numbering_module
 from tests.faults.operations import (
     DATA,
+    HELD,
     JOURNAL,
     PART,
     Disk,
@@ -70,17 +71,11 @@ RESERVE = [
 ]
 
 
-def skip_held_locks(operation: str, code: int) -> None:
-    if operation == "lock the scan file" and code == errno.EACCES:
-        pytest.skip("it means that another process has it; tests/faults/test_fault_table.py tells")
-
-
 @rows(("reserve", RESERVE))
 def test_a_reservation_that_fails_is_raised_leaves_nothing_and_the_next_one_gets_its_number(
     store: Any, broken: Disk, run: Path, phase: str, operation: str, code: int
 ) -> None:
     """The storage is as before: no scan is running or being saved."""
-    skip_held_locks(operation, code)
     broken.breaks(operation, code)
     with pytest.raises(StorageOSError) as caught:
         store.reserve(DATA.shape)
@@ -98,7 +93,6 @@ def test_a_reservation_that_a_signal_asks_for_and_that_fails_is_signalled(
     store: Any, broken: Disk, bare_detector: Any, run: Path, phase: str, operation: str, code: int
 ) -> None:
     """`failed` gives the reason once. Later frames are counted at the end, and the next run is stored."""
-    skip_held_locks(operation, code)
     bare_detector.dataShape = DATA.shape
     bare_detector.axes = []
     store.connect(bare_detector)
@@ -257,6 +251,25 @@ def test_a_save_that_fails_after_the_name_is_there_is_signalled_and_retry_saves_
     wait_saved(store)
     assert log.args("saved") == [(str(run / NAME),)]
     assert log.args("failed")[1:] == []
+    assert_saved(run, {0, 1, 2}, NAME)
+
+
+@HELD
+def test_a_journal_that_another_program_holds_stays_beside_the_file_that_is_saved(
+    store: Any, broken: Disk, run: Path, code: int
+) -> None:
+    """It is no failure: the next recovery removes it."""
+    log = listen_to(store)
+    store.reserve(DATA.shape)
+    put(store, 0, 1, 2)
+    broken.breaks("remove the journal", code)
+    store.save()
+    wait_saved(store)
+    assert (log.args("saved"), log.args("failed")) == ([(str(run / NAME),)], [])
+    assert files(run) == {NAME, NAME + JOURNAL}
+    broken.mended()
+    assert store.retry() == 0
+    lys_storage.recover(run)
     assert_saved(run, {0, 1, 2}, NAME)
 
 

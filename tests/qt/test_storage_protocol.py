@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import lys_storage
+from lys_storage.disk.systems import SYSTEM
 from tests.helpers import assert_same_array, assert_same_axes, files, load_export
 from tests.qt.detector import DEADLINE_S, SimulatedDetector, in_another_thread, process_events
 from tests.qt.helpers import listen_to, wait_saved, wait_until
@@ -173,13 +174,9 @@ def test_a_slow_disk_slows_the_detector_instead_of_filling_the_memory(
     storage: Any, make_detector: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The emit does not return before the frame is written."""
-    import os
-
-    if not hasattr(os, "pwrite"):
-        pytest.skip("no pwrite on this system")
     detector = make_detector((3,), (4,), by_hand=True)
     storage.connect(detector)
-    real, begun, go_on = os.pwrite, threading.Event(), threading.Event()
+    real, begun, go_on = SYSTEM.pwrite, threading.Event(), threading.Event()
 
     def slow(*args: Any) -> int:
         if threading.current_thread() is not threading.main_thread():
@@ -189,7 +186,7 @@ def test_a_slow_disk_slows_the_detector_instead_of_filling_the_memory(
 
     detector.startAcq()
     detector.step(2)
-    monkeypatch.setattr(os, "pwrite", slow)
+    monkeypatch.setattr(SYSTEM, "pwrite", slow)
     detector._permits.release()
     assert begun.wait(DEADLINE_S)
     assert not detector._ended.wait(0.05)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import lys_storage
+from lys_storage.disk.systems import SYSTEM
 from lys_storage.qt import QtCore
 from tests.helpers import assert_same_array, assert_same_axes, files, load_export
 from tests.qt.detector import DEADLINE_S, process_events
@@ -410,15 +411,15 @@ def test_a_write_that_fails_is_an_os_error_and_the_scan_goes_on(
 ) -> None:
     """Nothing of the frame counts as written."""
     storage.reserve(DATA.shape)
-    real = os.pwrite
+    real = SYSTEM.pwrite
 
     def fail(*args: Any) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "pwrite", fail)
+    monkeypatch.setattr(SYSTEM, "pwrite", fail)
     with pytest.raises(OSError) as caught:
         storage.update({(0,): DATA[0]})
-    monkeypatch.setattr(os, "pwrite", real)
+    monkeypatch.setattr(SYSTEM, "pwrite", real)
     assert isinstance(caught.value, lys_storage.LysStorageError)
     assert caught.value.errno == errno.ENOSPC
     assert not storage.written.any()

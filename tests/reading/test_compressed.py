@@ -12,6 +12,7 @@ import pytest
 
 import lys_storage
 from lys_storage import BadFileError, NotEnoughMemoryError, ScanClosedError
+from lys_storage.disk.systems import SYSTEM
 from lys_storage.reading import array_file
 from tests.helpers import assert_same_array, some, write_anew
 
@@ -22,8 +23,7 @@ def test_compressed_data_larger_than_memory_are_a_memory_error_in_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     np.savez_compressed(tmp_path / "a.npz", data=np.zeros((100, 10)))
-    monkeypatch.setattr(array_file, "available_memory", lambda: 7999)
-    monkeypatch.setattr(array_file.sys, "platform", "linux")
+    monkeypatch.setattr(SYSTEM, "available_memory", lambda: 7999)
     with lys_storage.open_wave(tmp_path / "a.npz") as wave:
         for attempt in (np.asarray, lambda wave: wave.data):
             with pytest.raises(NotEnoughMemoryError) as caught:
@@ -33,7 +33,7 @@ def test_compressed_data_larger_than_memory_are_a_memory_error_in_words(
                 caught.value
             )
             assert "needs 8,000 bytes of memory; 7,999 bytes are available" in str(caught.value)
-        monkeypatch.setattr(array_file, "available_memory", lambda: 8000)
+        monkeypatch.setattr(SYSTEM, "available_memory", lambda: 8000)
         assert_same_array(np.asarray(wave), np.zeros((100, 10)))
 
 
@@ -51,8 +51,7 @@ def test_a_memory_error_of_numpy_is_told_in_the_same_words(tmp_path: Path, monke
 @pytest.fixture
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """One byte less than DATA needs. The whole array can then not be decompressed."""
-    monkeypatch.setattr(array_file, "available_memory", lambda: DATA.nbytes - 1)
-    monkeypatch.setattr(array_file.sys, "platform", "linux")
+    monkeypatch.setattr(SYSTEM, "available_memory", lambda: DATA.nbytes - 1)
 
 
 @pytest.mark.usefixtures("little_memory")

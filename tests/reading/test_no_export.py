@@ -12,6 +12,8 @@ import pytest
 
 import lys_storage
 from lys_storage import BadFileError, LysStorageError, StorageOSError
+from lys_storage.format import quoted
+from tests.systems import not_on_windows
 
 
 def said(path: Path) -> str:
@@ -30,7 +32,7 @@ def test_a_scan_in_progress(tmp_path: Path, running: bool) -> None:
             scan.suspend()
         advice = (
             "open_wave('a.npz.part') and lys_storage.follow read its frames, also while it is written; if it was "
-            f"interrupted, lys-storage recover '{tmp_path}' exports it, and lys_storage.resume continues it"
+            f"interrupted, lys-storage recover {quoted(tmp_path)} exports it, and lys_storage.resume continues it"
         )
         with lys_storage.open_wave(part) as wave:
             assert (wave.read().tolist(), wave.written.tolist()) == (
@@ -125,7 +127,7 @@ def test_an_export_whose_first_bytes_are_damaged(tmp_path: Path) -> None:
     assert said(path).endswith(RESTORE)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
+@not_on_windows("modes of files are POSIX")
 def test_a_file_that_this_user_may_not_read(tmp_path: Path) -> None:
     path = lys_storage.create(tmp_path / "a.npz", (3,)).close()
     path.chmod(0)
@@ -189,7 +191,7 @@ def test_a_name_that_no_file_has(path: str | bytes, number: int | None, words: s
     assert number is None or caught.value.errno == number
 
 
-@pytest.mark.skipif(os.name != "posix", reason="names are UTF-16 there")
+@not_on_windows("a name can have any UTF-16 unit")
 def test_a_name_that_the_system_cannot_write() -> None:
     with pytest.raises(StorageOSError, match="cannot be the name of a file"):
         lys_storage.open_wave("a\ud800.npz")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import threading
@@ -17,9 +16,11 @@ import pytest
 import lys_storage
 from lys_storage import reading
 from lys_storage.disk import File
+from lys_storage.disk.systems import SYSTEM
 from tests.reading.exports import with_members
+from tests.systems import not_under_wine
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="an open file is not replaced there")
+replaces_open_files = not_under_wine("an open file is not replaced")
 READING = str(Path(reading.__file__).parent)
 
 
@@ -35,7 +36,7 @@ def two(tmp_path: Path) -> tuple[Path, Path]:
 
 def replace(path: Path, source: Path) -> None:
     """Replace `path` with a copy of `source` in one step."""
-    os.replace(shutil.copyfile(source, path.with_name("new")), path)
+    SYSTEM.replace(shutil.copyfile(source, path.with_name("new")), path)
 
 
 def numbers(wave: lys_storage.StoredWave) -> set[Any]:
@@ -71,6 +72,7 @@ def once_at_line(k: int, act: Callable[[], None]) -> Iterator[list[int]]:
         sys.settrace(before)
 
 
+@replaces_open_files
 def test_a_file_that_is_replaced_before_any_line_is_not_mixed_with_the_new_one(
     tmp_path: Path, two: tuple[Path, Path]
 ) -> None:
@@ -87,6 +89,7 @@ def test_a_file_that_is_replaced_before_any_line_is_not_mixed_with_the_new_one(
     assert (seen, k > 100) == ({1, 2}, True)
 
 
+@replaces_open_files
 def test_a_file_that_is_replaced_while_it_is_verified_is_one_of_the_two(tmp_path: Path, two: tuple[Path, Path]) -> None:
     """One has a rotten array, the other an unreadable note. `verify` reports exactly one of these problems."""
     content = bytearray(two[0].read_bytes())
@@ -106,6 +109,7 @@ def test_a_file_that_is_replaced_while_it_is_verified_is_one_of_the_two(tmp_path
     assert seen == {"Bad CRC-32 for file 'data.npy'", "not a .npy header"}
 
 
+@replaces_open_files
 def test_opens_beside_a_writer_that_replaces_the_file_show_one_file_each(
     tmp_path: Path, two: tuple[Path, Path]
 ) -> None:
@@ -150,7 +154,7 @@ def test_a_file_that_another_thread_closes_is_not_read_from_its_successor(
         monkeypatch.undo()
         if when == "before the bytes are read":
             close_and_open_another()
-            return os.preadv(fd, [buffer], offset) if hasattr(os, "preadv") else read_into(file, buffer, offset)
+            return SYSTEM.preadv(fd, [buffer], offset)
         result = read_into(file, buffer, offset)
         close_and_open_another()
         return result

@@ -17,6 +17,7 @@ import lys_storage
 from lys_storage import BadFileError, ScanClosedError, StorageOSError, StoredWave
 from tests.helpers import assert_same_array, some, write_anew
 from tests.reading.exports import npy, with_members
+from tests.systems import not_under_wine
 
 DATA = some((4, 5, 2, 3), "i4")
 
@@ -81,6 +82,7 @@ def test_a_copy_of_the_file_with_other_times_and_inode_is_the_same(export: Path,
         assert_same_array(wave[...], DATA)
 
 
+@not_under_wine("the name of a removed file stays until it is closed: its bytes are written over")
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed], ids=["stored", "compressed"])
 def test_a_file_with_other_data_of_the_same_size_is_refused(tmp_path: Path, save: Any) -> None:
     path = tmp_path / "a.npz"

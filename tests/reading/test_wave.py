@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -88,7 +87,6 @@ def test_any_number_of_readers_can_have_a_file_open(export: Path) -> None:
         wave.close()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a file that is mapped cannot be cut there")
 def test_read_raises_where_a_map_would_kill(export: Path, run_child: Callable[..., Any]) -> None:
     """Another process truncates the file, which can happen on a share."""
     child = run_child(

@@ -23,6 +23,7 @@ from lys_storage import (
     StorageOSError,
     StoredWaves,
 )
+from lys_storage.disk.systems import SYSTEM
 from lys_storage.reading import array_file, source
 from tests.helpers import assert_same_array, open_below, some
 
@@ -185,8 +186,7 @@ def test_a_pickle_holds_the_paths(paths: list[Path]) -> None:
 
 
 def test_more_than_the_memory_is_a_memory_error_in_words(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(array_file, "available_memory", lambda: DATA.nbytes - 1)
-    monkeypatch.setattr(array_file.sys, "platform", "linux")
+    monkeypatch.setattr(SYSTEM, "available_memory", lambda: DATA.nbytes - 1)
     with lys_storage.open_waves(paths) as waves:
         assert_same_array(waves[1:3], DATA[1:3])
         with pytest.raises(

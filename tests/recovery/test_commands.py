@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from pathlib import Path
 
@@ -23,16 +22,16 @@ def test_the_commands_say_what_the_functions_do(tmp_path: Path) -> None:
         result = CliRunner().invoke(main, list(words))
         return result.exit_code, result.output
 
-    folder = str(tmp_path)
+    folder, export = str(tmp_path), tmp_path / "data.npz"
     interrupt(tmp_path / "data.npz")
     code, text = run("ls", folder)
     assert code == 0
     assert "interrupted" in text
     assert "2 of 4" in text
     assert text.endswith(f"\n{recover_command(folder)} exports the interrupted scans\n")
-    assert run("recover", "--dry-run", folder) == (0, f"{tmp_path}/data.npz.part: would be exported, 2 of 4 frames\n")
-    assert run("recover", folder) == (0, f"{tmp_path}/data.npz: exported with 2 of 4 frames\n")
-    assert run("verify", folder) == (0, f"{tmp_path}/data.npz: sound\n")
+    assert run("recover", "--dry-run", folder) == (0, f"{export}.part: would be exported, 2 of 4 frames\n")
+    assert run("recover", folder) == (0, f"{export}: exported with 2 of 4 frames\n")
+    assert run("verify", folder) == (0, f"{export}: sound\n")
     assert run("recover", folder) == (0, f"{tmp_path}: no interrupted scans here\n")
     assert "interrupted" not in run("ls", folder)[1]
     code, text = run("info", f"{tmp_path}/data.npz")
@@ -43,7 +42,7 @@ def test_the_commands_say_what_the_functions_do(tmp_path: Path) -> None:
         file.write(b"x")
     with zipfile.ZipFile(tmp_path / "data.npz") as archive:
         broken = archive.testzip()
-    assert run("verify", folder)[0] == (1 if broken or os.name == "nt" else 0)
+    assert run("verify", folder)[0] == (1 if broken else 0)
     assert run("verify", "--json", f"{tmp_path}/nothing")[0] == 2
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from lys_storage.recovery.find import Found, Kind, walk
+from tests.helpers import make_link
 
 EXPORT, SCAN, LEFTOVERS = Kind.EXPORT, Kind.SCAN, Kind.LEFTOVERS
 ALL = tuple(Kind)
@@ -134,14 +135,13 @@ def test_a_pipe_is_no_file(tmp_path: Path) -> None:
     assert found(tmp_path) == []
 
 
-@pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
 def test_links_to_files_are_followed_links_to_folders_are_not(tmp_path: Path) -> None:
     """Following a link to a parent folder would never end."""
     touch(tmp_path, "a/real.npz")
-    (tmp_path / "link.npz").symlink_to(tmp_path / "a" / "real.npz")
-    (tmp_path / "dangling.npz").symlink_to(tmp_path / "nowhere")
-    (tmp_path / "a" / "up").symlink_to(tmp_path)
-    (tmp_path / "a" / "up.npz").symlink_to(tmp_path)
+    make_link(tmp_path / "link.npz", tmp_path / "a" / "real.npz")
+    make_link(tmp_path / "dangling.npz", tmp_path / "nowhere")
+    make_link(tmp_path / "a" / "up", tmp_path)
+    make_link(tmp_path / "a" / "up.npz", tmp_path)
     assert found(tmp_path) == [("a/real.npz", EXPORT), ("link.npz", EXPORT)]
 
 

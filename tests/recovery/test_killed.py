@@ -109,7 +109,7 @@ def die_in_a_rewrite():
         scan[i] = np.full(1000, value, "u1")
     scan.flush()
     scan[2] = np.full(1000, 5, "u1")
-    whole = os.pwrite
+    whole = SYSTEM.pwrite
 
     def half(fd, data, at):
         if at != 4096:
@@ -117,7 +117,7 @@ def die_in_a_rewrite():
         whole(fd, bytes(500), at)
         die()
 
-    os.pwrite = half
+    SYSTEM.pwrite = half
     scan[0] = np.full(1000, 4, "u1")
 
 def scenario(arm, say):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage.disk import syscalls as syscalls_module
+from lys_storage.disk.systems import SYSTEM
 from lys_storage.journal import ABSENT, CHECKSUMMED, CHECKSUMMING, REWRITING, WRITTEN
 from lys_storage.store import ScanStore
 from tests.helpers import assert_same_array, files, interrupt, load_export, some, wait_until
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("no_early_checksums")
 
 def cut_power(monkeypatch: pytest.MonkeyPatch) -> None:
     """Change the boot id, as after a restart of the machine."""
-    monkeypatch.setattr(syscalls_module, "read_boot_id", lambda: "after the cut")
+    monkeypatch.setattr(SYSTEM, "read_boot_id", lambda: "after the cut")
 
 
 def spoil(scan: lys_storage.Scan, frame: int, content: bytes) -> None:
@@ -113,7 +113,7 @@ def test_after_the_death_of_the_process_bytes_are_not_checked_and_verify_checks_
 
 
 def test_where_the_machine_names_no_boot_every_byte_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(syscalls_module, "read_boot_id", lambda: "")
+    monkeypatch.setattr(SYSTEM, "read_boot_id", lambda: "")
     scan, _ = flushed_scan(tmp_path)
     scan.suspend()
     spoil(scan, 1, b"\xff")
@@ -153,7 +153,7 @@ def test_what_a_scan_was_resumed_with_after_a_power_cut_is_flushed_again(
     assert list(scan.missing()) == [(3,), (5,)]
     scan[3], scan[5] = expected[3], expected[5]
     scan.suspend()
-    monkeypatch.setattr(syscalls_module, "read_boot_id", lambda: "after the second cut")
+    monkeypatch.setattr(SYSTEM, "read_boot_id", lambda: "after the second cut")
     (result,) = lys_storage.recover(tmp_path)
     assert result.frames_written == 6
     assert_same_array(load_export(tmp_path / "data.npz").data, expected)
@@ -189,13 +189,13 @@ def test_a_frame_older_than_the_flush_window_survives_a_power_cut(
 @pytest.fixture
 def other_boot(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another boot id, as if the machine had been restarted since the scan was created."""
-    monkeypatch.setattr(syscalls_module, "read_boot_id", lambda: "another boot")
+    monkeypatch.setattr(SYSTEM, "read_boot_id", lambda: "another boot")
 
 
 def test_after_a_power_cut_a_frame_is_data_only_where_its_checksum_says_so(tmp_path: Path, other_boot: None) -> None:
     """A frame of which a part did not reach the disk is reported as missing, and holds the fill value."""
     with pytest.MonkeyPatch.context() as same_boot:
-        same_boot.setattr(syscalls_module, "read_boot_id", lambda: "the boot of the scan")
+        same_boot.setattr(SYSTEM, "read_boot_id", lambda: "the boot of the scan")
         part = interrupt(tmp_path / "data.npz", frames=(0, 1, 2, 3), fill_value=9)
     with open(part, "r+b") as file:
         file.seek(4096 + 6)
@@ -211,21 +211,20 @@ def test_frames_that_come_after_a_resume_on_another_boot_survive_the_death_of_th
 ) -> None:
     """The journal belongs to the boot that resumed it: its later states are trusted without a checksum."""
     child = run_child("""
-import os, signal, numpy as np, lys_storage
-from lys_storage.disk import file as file_module
-from lys_storage.disk import syscalls as syscalls_module
-syscalls_module.read_boot_id = lambda: "first boot"
+import os, numpy as np, lys_storage
+from lys_storage.disk.systems import SYSTEM
+SYSTEM.read_boot_id = lambda: "first boot"
 scan = lys_storage.create("data.npz", (4, 3), "u2", grid_ndim=1)
 scan[0] = np.full(3, 1, "u2")
 scan.suspend()
-syscalls_module.read_boot_id = lambda: "second boot"
+SYSTEM.read_boot_id = lambda: "second boot"
 scan = lys_storage.resume("data.npz", flush_interval_s=None)
 scan[1] = np.full(3, 2, "u2")
-os.kill(os.getpid(), signal.SIGKILL)
+os.kill(os.getpid(), 9)  # SIGKILL; TerminateProcess on Windows
 """)
-    assert child.code == -9
+    assert abs(child.code) == 9
     with pytest.MonkeyPatch.context() as second:
-        second.setattr(syscalls_module, "read_boot_id", lambda: "second boot")
+        second.setattr(SYSTEM, "read_boot_id", lambda: "second boot")
         (found,) = lys_storage.recover(tmp_path)
     assert found.frames_written == 2
     assert_same_array(load_export(tmp_path / "data.npz").data, np.array([[1] * 3, [2] * 3, [0] * 3, [0] * 3], "u2"))

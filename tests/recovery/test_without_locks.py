@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,21 +13,14 @@ import lys_storage
 from lys_storage.cli import main
 from lys_storage.journal import Journal
 from lys_storage.recovery import find_interrupted, list_scans
-from tests.helpers import files, interrupt, load_export
-
-fcntl = pytest.importorskip("fcntl")
+from tests.helpers import files, interrupt, load_export, take_locks_away
 
 CODES = ["ENOLCK", "ENOSYS", "EOPNOTSUPP", "ENOTSUP", "EINVAL"]
 
 
-@pytest.fixture(params=CODES)
+@pytest.fixture(params=["", *CODES], ids=lambda code: code or "on any system")
 def no_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = getattr(errno, request.param)
-
-    def flock(fd: int, operation: int) -> Any:
-        raise OSError(code, os.strerror(code))
-
-    monkeypatch.setattr(fcntl, "flock", flock)
+    take_locks_away(monkeypatch, request.param)
 
 
 @pytest.fixture
@@ -86,4 +77,4 @@ def test_the_command_says_first_who_wrote_it(tmp_path: Path) -> None:
     forced = CliRunner().invoke(main, ["recover", "--force", str(tmp_path)])
     assert forced.exit_code == 0
     assert "process 4711 on host microscope-3" in forced.stderr
-    assert forced.stdout == f"{tmp_path}/a.npz: exported with 2 of 4 frames\n"
+    assert forced.stdout == f"{tmp_path / 'a.npz'}: exported with 2 of 4 frames\n"

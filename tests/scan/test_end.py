@@ -163,7 +163,7 @@ def test_an_exception_keeps_the_scan_and_says_how_to_go_on(tmp_path: Path) -> No
     assert said == (
         "The scan is kept in progress: 1 of 2 frames. "
         f"lys_storage.resume({str(tmp_path / 'data.npz')!r}) continues it; "
-        f"lys-storage recover '{tmp_path}' exports it."
+        f"lys-storage recover {quoted(tmp_path)} exports it."
     )
     assert files(tmp_path) == IN_PROGRESS
     with lys_storage.resume(tmp_path / "data.npz") as scan:

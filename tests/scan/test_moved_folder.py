@@ -13,6 +13,7 @@ import pytest
 import lys_storage
 from lys_storage import Scan
 from tests.helpers import files, load_export
+from tests.systems import IS_WINDOWS, not_on_windows, not_under_wine
 
 
 def frame(k: int) -> np.ndarray[Any, Any]:
@@ -54,15 +55,21 @@ def replace_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "moved"
 
 
-WAYS = [go_elsewhere, turn_the_link, rename_the_folder, replace_the_folder]
+found_by_descriptor = not_on_windows("a scan finds its folder by its path, and a folder with open files keeps its name")
+WAYS = [
+    go_elsewhere,
+    *(pytest.param(way, marks=found_by_descriptor) for way in (turn_the_link, rename_the_folder, replace_the_folder)),
+]
 
 
 @pytest.fixture
 def day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder by a name that is relative to the working directory, or by a link."""
+    """The folder by a name that is relative to the working directory, and a link; few users of Windows may make links."""
     (tmp_path / "day 1").mkdir()
-    (tmp_path / "today").symlink_to(tmp_path / "day 1")
     monkeypatch.chdir(tmp_path)
+    if IS_WINDOWS:
+        return Path("day 1")
+    (tmp_path / "today").symlink_to(tmp_path / "day 1")
     return Path("today")
 
 
@@ -127,6 +134,7 @@ def test_what_else_is_done_by_name_is_done_where_the_folder_is(
     assert lys_storage.verify(folder) == []
 
 
+@not_under_wine("the name of a removed file stays until each process has closed the file")
 def test_a_scan_whose_file_was_removed_says_so(tmp_path: Path, day: Path) -> None:
     scan = begin(day / "x.npz", 0)
     os.unlink(scan.part_path)

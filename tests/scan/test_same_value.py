@@ -20,8 +20,8 @@ from lys_storage.scan.frame_input import SLAB_BYTES
 from tests.helpers import MakesAnArray, assert_same_array
 from tests.scan.scans import begin, saved
 
-HUGE = np.longdouble("1e400")
-HAS_LARGER_FLOAT = bool(np.isfinite(HUGE))
+HAS_LARGER_FLOAT = np.finfo(np.longdouble).maxexp > np.finfo("f8").maxexp
+HUGE = np.longdouble("1e400" if HAS_LARGER_FLOAT else "inf")
 PAIR, SMALLER_PAIR = [("a", "u4"), ("b", "f8", (2,))], [("a", "u2"), ("b", "f4", (2,))]
 
 

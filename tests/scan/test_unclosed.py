@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import lys_storage
+from lys_storage.format import quoted
 
 HEAD = """
 import os, sys, numpy as np, lys_storage
@@ -29,12 +30,11 @@ def output_of(code: str, folder: Path) -> str:
 def warning(path: Path) -> str:
     return (
         "a scan was not closed. The scan is kept in progress: 1 of 4 frames. "
-        f"lys_storage.resume({str(path)!r}) continues it; lys-storage recover '{path.parent}' exports it. "
+        f"lys_storage.resume({str(path)!r}) continues it; lys-storage recover {quoted(path.parent)} exports it. "
         "Use it in a with block, or call close().\n"
     )
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a path has other quotes there")
 @pytest.mark.parametrize(
     "code",
     ["scan = begin('a')", "begin('a')", "kept = [begin('a')]; sys.exit(0)"],
@@ -46,7 +46,6 @@ def test_a_program_that_forgets_close_is_told_which_scan_and_how_to_go_on(tmp_pa
     assert (found.failed, found.frames_written) == (False, 1)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a path has other quotes there")
 def test_each_scan_is_named(tmp_path: Path) -> None:
     said = output_of("a, b, c = begin('a'), begin('b'), begin('c'); b.close()", tmp_path)
     expected = {warning(tmp_path / "my run" / name) for name in ("a.npz", "c.npz")}

@@ -17,9 +17,7 @@ from lys_storage import StorageOSError
 from lys_storage.disk import WRITES_BACK, File, PageCache
 from lys_storage.disk import memory as memory_module
 from lys_storage.disk import page_cache as page_cache_module
-from lys_storage.disk import syscalls as syscalls_module
-from lys_storage.disk.filesystem import drops_pages
-from lys_storage.disk.syscalls import libc_call
+from lys_storage.disk.systems import SYSTEM, linux_memory
 from lys_storage.scan import write_behind_thread as thread_module
 from lys_storage.store import WriteBehind
 from tests.helpers import DEADLINE_S, assert_same_array, wait_until
@@ -35,7 +33,7 @@ THREAD = "lys_storage write-behind"
 @pytest.fixture
 def on_ext4(tmp_path: Path) -> None:
     probe = File.create(tmp_path / "probe")
-    drops = drops_pages(probe.fd)
+    drops = SYSTEM.pays_to_drop_pages(probe.fd)
     probe.close()
     (tmp_path / "probe").unlink()
     if not drops:
@@ -286,9 +284,9 @@ def test_the_memory_of_a_cgroup_counts(tmp_path: Path, monkeypatch: pytest.Monke
         (tmp_path / name).mkdir(parents=True, exist_ok=True)
         (tmp_path / name / "memory.limit_in_bytes").write_text(limit)
         (tmp_path / name / "memory.stat").write_text(stat)
-    monkeypatch.setattr(memory_module, "_MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(memory_module, "_CGROUP", tmp_path / "cgroup")
-    monkeypatch.setattr(memory_module, "_MOUNTED", tmp_path)
+    monkeypatch.setattr(linux_memory, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(linux_memory, "_CGROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(linux_memory, "_MOUNTED", tmp_path)
     assert memory_module.available_memory() == 3 << 30
     (tmp_path / "two").mkdir()
     (tmp_path / "two" / "memory.max").write_text("max\n")
@@ -299,6 +297,7 @@ def test_the_memory_of_a_cgroup_counts(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "cgroup").unlink()
     assert memory_module.available_memory() == 8 << 30
     (tmp_path / "meminfo").unlink()
+    assert memory_module.known_available_memory() is None
     assert memory_module.available_memory() == 8 << 30
 
 
@@ -351,11 +350,15 @@ def test_the_export_is_the_same_whatever_the_system_can_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     """For example in a container that forbids the call."""
+
+    def forbidden(fd: int, offset: int, size: int, *, wait: bool) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
     monkeypatch.setattr(thread_module, "AFTER_S", 0.0)
-    fails = {"fails": lambda *a: -1, "is missing": None, "is there": libc_call("sync_file_range")}[call]
-    monkeypatch.setattr(
-        syscalls_module, "libc_call", lambda name: fails if name == "sync_file_range" else libc_call(name)
-    )
+    if call == "fails":
+        monkeypatch.setattr(SYSTEM, "write_back", forbidden)
+    elif call == "is missing":
+        monkeypatch.setattr(page_cache_module, "WRITES_BACK", False)
     with begin(tmp_path, 64) as scan:
         for number in range(64):
             scan[number] = value(number)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage.disk import syscalls as syscalls_module
+from lys_storage.disk.systems import SYSTEM
 from lys_storage.scan import Scan
 from lys_storage.store import ScanStore
 
@@ -47,7 +47,7 @@ def after_a_cut(folder: Path, monkeypatch: pytest.MonkeyPatch, journal: bytes | 
     if journal is not None:
         (copy / "a.npz.part.journal").write_bytes(journal)
     with monkeypatch.context() as patch:
-        patch.setattr(syscalls_module, "read_boot_id", lambda: "another boot")
+        patch.setattr(SYSTEM, "read_boot_id", lambda: "another boot")
         (result,) = lys_storage.recover(copy)
     assert result.path is not None, result.message
     return result.path

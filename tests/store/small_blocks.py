@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import lys_storage
-from lys_storage.disk import syscalls as syscalls_module
+from lys_storage.disk.systems import SYSTEM
 from lys_storage.scan import Scan, begin_scan
 from tests.fixtures import FRAMES_IN_SMALL_BLOCK
 
@@ -41,7 +41,7 @@ def states(scan: Scan) -> list[int]:
 
 
 def on_another_boot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(syscalls_module, "read_boot_id", lambda: "another")
+    monkeypatch.setattr(SYSTEM, "read_boot_id", lambda: "another")
 
 
 def assert_is(path: Path, expected: dict[int, Any]) -> None:

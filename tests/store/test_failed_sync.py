@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 import lys_storage
 from lys_storage import StorageOSError
 from lys_storage.disk import File
+from lys_storage.disk.systems import SYSTEM
 from lys_storage.journal.frame_state import FrameStates
 from lys_storage.store.checksummer import Checksummer
 from tests.helpers import DEADLINE_S, assert_same_array, load_export, raising
@@ -103,7 +103,7 @@ def test_a_frame_that_was_in_flight_during_a_failed_sync_is_rewritten(
 ) -> None:
     """The kernel dropped the part that it had. The frame is written after the next successful sync."""
     scan = begun(tmp_path, 1)
-    store, real = scan._store, os.pwrite
+    store, real = scan._store, SYSTEM.pwrite
     under_way, go_on = threading.Event(), threading.Event()
 
     def slow(fd: int, data: Any, at: int) -> int:
@@ -112,11 +112,11 @@ def test_a_frame_that_was_in_flight_during_a_failed_sync_is_rewritten(
         assert go_on.wait(DEADLINE_S)
         return done
 
-    monkeypatch.setattr(os, "pwrite", slow)
+    monkeypatch.setattr(SYSTEM, "pwrite", slow)
     writing = threading.Thread(target=scan.write, args=(5, value(5)))
     writing.start()
     assert under_way.wait(DEADLINE_S)
-    monkeypatch.setattr(os, "pwrite", real)
+    monkeypatch.setattr(SYSTEM, "pwrite", real)
     with monkeypatch.context() as patch:
         patch.setattr(File, "sync", raising(errno.EIO))
         with pytest.raises(StorageOSError):

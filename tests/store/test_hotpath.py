@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 import lys_storage
 from lys_storage._version import VERSION
 from lys_storage.disk import File, preadv_is_native
+from lys_storage.disk.systems import SYSTEM
 from lys_storage.errors import LysStorageError
 from lys_storage.format import CRC32_ADDRESS
 from lys_storage.journal import ABSENT, BLOCK_CHECKSUMMED, CHECKSUMMED, CHECKSUMMING, REWRITING, WRITING, WRITTEN
@@ -232,7 +233,7 @@ def test_a_write_that_fails_leaves_what_python_leaves(
     for scan in scans:
         scan[0, 0] = frame(0)
         with monkeypatch.context() as patch:
-            patch.setattr(os, "pwrite", failing)
+            patch.setattr(SYSTEM, "pwrite", failing)
             with pytest.raises(BaseException) as caught:
                 scan.update({(0, 1): frame(1)})
         assert type(caught.value).__name__ == (told or type(fault).__name__)
@@ -246,14 +247,14 @@ def test_a_write_that_fails_leaves_what_python_leaves(
 
 @needs_it
 def test_a_short_write_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scan, real, sizes = begin(tmp_path / "a.npz"), os.pwrite, []
+    scan, real, sizes = begin(tmp_path / "a.npz"), SYSTEM.pwrite, []
 
     def short(fd: int, data: Any, offset: int) -> int:
         sizes.append(memoryview(data).nbytes)
         return real(fd, memoryview(data).cast("B")[:5], offset)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "pwrite", short)
+        patch.setattr(SYSTEM, "pwrite", short)
         scan[0, 0] = frame(7)
     assert sizes == [12, 12, 12, 7, 2]  # compiled, the fast path of Python, the general path
     assert scan.frames_written == 1
@@ -310,7 +311,7 @@ def test_a_layout_that_changes_while_it_is_asked_what_it_is_stores_nothing(tmp_p
 
 @needs_it
 def test_a_thread_that_waits_for_a_frame_in_flight_is_woken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scan, real = begin(tmp_path / "a.npz"), os.pwrite
+    scan, real = begin(tmp_path / "a.npz"), SYSTEM.pwrite
     sealing = threading.Thread(target=scan.seal)
 
     def slow(*args: Any) -> int:
@@ -320,9 +321,9 @@ def test_a_thread_that_waits_for_a_frame_in_flight_is_woken(tmp_path: Path, monk
             threading.Event().wait(0.01)
         return done
 
-    monkeypatch.setattr(os, "pwrite", slow)
+    monkeypatch.setattr(SYSTEM, "pwrite", slow)
     scan.update({(0, 0): frame(0)})
-    monkeypatch.setattr(os, "pwrite", real)
+    monkeypatch.setattr(SYSTEM, "pwrite", real)
     sealing.join(10)
     assert not sealing.is_alive()
     assert (scan.frames_written, scan._store.table.in_flight) == (1, [])
@@ -375,14 +376,15 @@ def test_an_interrupt_while_it_waits_for_the_lock_leaves_a_frame_that_can_be_wri
     """Ctrl-C comes after the bytes are written, while another thread holds the lock."""
     code = (
         "import os, signal, sys, threading, time, numpy, lys_storage\n"
+        "from lys_storage.disk.systems import SYSTEM\n"
         "scan = lys_storage.create(sys.argv[1], (3, 4), 'u2', grid_ndim=1, flush_interval_s=None)\n"
-        "store, real, go_on = scan._store, os.pwrite, threading.Event()\n"
+        "store, real, go_on = scan._store, SYSTEM.pwrite, threading.Event()\n"
         "def holder():\n"
         "    with store.table.lock: held.set(); time.sleep(0.3); os.kill(os.getpid(), signal.SIGINT); go_on.wait(30)\n"
         "held = threading.Event()\n"
         "def pwrite(*args):\n"
-        "    done = real(*args); os.pwrite = real; thread.start(); held.wait(); return done\n"
-        "thread = threading.Thread(target=holder); os.pwrite = pwrite\n"
+        "    done = real(*args); SYSTEM.pwrite = real; thread.start(); held.wait(); return done\n"
+        "thread = threading.Thread(target=holder); SYSTEM.pwrite = pwrite\n"
         "threading.Timer(1.0, go_on.set).start()\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "try: scan.write(0, numpy.full(4, 5, 'u2')); print('no interrupt')\n"
@@ -693,7 +695,7 @@ def test_a_read_that_fails_is_reported_by_the_python_path(tmp_path: Path, monkey
     assert store.journal.states.array.tolist() == [WRITTEN] * 7  # none is left CHECKSUMMING
     assert len(store._checksummer._buffers) == 1
     with monkeypatch.context() as patch:
-        patch.setattr(os, "preadv", lambda *args: 0)  # the model of the disk replaces preadv
+        patch.setattr(SYSTEM, "preadv", lambda *args: 0)  # the model of the disk replaces preadv
         assert not preadv_is_native()
         assert store._checksummer._read_checksums(np.arange(7), 4096, out, buffer) == 0
     with contextlib.suppress(LysStorageError):
@@ -710,6 +712,8 @@ def test_the_version_tells_which_code_stores_frames(pure: str) -> None:
     )
     is_built = importlib.util.find_spec("lys_storage.store._hotpath") is not None
     built = "compiled" if is_built else "Python; the compiled part was not built"
+    if not hasattr(os, "pwrite"):
+        built = "Python; the compiled part does not support this Python or this system"
     how = "Python; LYS_STORAGE_PURE is set" if pure == "1" else built
     assert run.stdout == f"lys-storage {VERSION} (frames: {how})\n"
 

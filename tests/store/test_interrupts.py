@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 
 from lys_storage import StorageOSError
 from lys_storage.disk import File
+from lys_storage.disk.systems import SYSTEM
 from lys_storage.journal import CHECKSUMMED
 from lys_storage.journal.frame_state import FrameStates
 from tests.helpers import raising
@@ -42,7 +42,8 @@ def test_an_interrupt_in_the_middle_of_a_write_leaves_the_count_right_and_nobody
 ) -> None:
     """Ctrl-C can come at any line: here the frame has its state, and is not counted yet."""
     scan = begun(tmp_path, 0)
-    real = os.pwritev if together else os.pwrite
+    name = "pwritev" if together else "pwrite"
+    real = getattr(SYSTEM, name)
 
     def interrupted(*args: Any) -> None:
         real(*args)
@@ -50,7 +51,7 @@ def test_an_interrupt_in_the_middle_of_a_write_leaves_the_count_right_and_nobody
 
     data = {(k,): value(k) for k in ((0, 1) if together else (0,))}
     with monkeypatch.context() as patch:
-        patch.setattr(os, real.__name__, interrupted)
+        patch.setattr(SYSTEM, name, interrupted)
         with pytest.raises(KeyboardInterrupt):
             scan.update(data)
     assert (scan.frames_written, scan._store.table.in_flight) == (0, [])

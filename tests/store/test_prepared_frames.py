@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import lys_storage
+from lys_storage.disk.systems import SYSTEM
 from lys_storage.journal import ABSENT, WRITTEN
 from tests.helpers import DEADLINE_S, assert_same_array
 
@@ -34,13 +35,13 @@ def begin(folder: Path, *, compiled: bool = True, **options: Any) -> lys_storage
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """(first frame, frames) of each write of a run."""
     found: list[tuple[int, int]] = []
-    real = os.pwritev
+    real = SYSTEM.pwritev
 
     def noted(fd: int, buffers: Any, offset: int) -> int:
         found.append(((offset - 4096) // SIZE, sum(memoryview(b).nbytes for b in buffers) // SIZE))
         return real(fd, buffers, offset)
 
-    monkeypatch.setattr(os, "pwritev", noted)
+    monkeypatch.setattr(SYSTEM, "pwritev", noted)
     return found
 
 
@@ -92,18 +93,16 @@ def test_a_prepared_frame_that_did_not_come_is_missing(tmp_path: Path, ends: str
 def test_a_run_that_cannot_be_written_leaves_the_frame_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    real = os.pwritev
+    real = SYSTEM.pwritev
 
     def failing(fd: int, buffers: Any, offset: int) -> int:
         if fault == "a short write":
             return real(fd, [memoryview(buffers[1])[:100]], offset)
-        raise OSError(errno.ENOSPC, "full")
+        code = errno.ENOSYS if fault == "no such call" else errno.ENOSPC
+        raise OSError(code, os.strerror(code))
 
     with monkeypatch.context() as patch:
-        if fault == "no such call":
-            patch.delattr(os, "pwritev")
-        else:
-            patch.setattr(os, "pwritev", failing)
+        patch.setattr(SYSTEM, "pwritev", failing)
         scan = begin(tmp_path)
         for number in range(10):
             scan[number] = value(number)
@@ -118,14 +117,14 @@ def test_a_frame_of_another_thread_waits_until_its_run_is_prepared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The zeros must not come over it."""
-    real, begun, go_on = os.pwritev, threading.Event(), threading.Event()
+    real, begun, go_on = SYSTEM.pwritev, threading.Event(), threading.Event()
 
     def slow(fd: int, buffers: Any, offset: int) -> int:
         begun.set()
         assert go_on.wait(DEADLINE_S)
         return real(fd, buffers, offset)
 
-    monkeypatch.setattr(os, "pwritev", slow)
+    monkeypatch.setattr(SYSTEM, "pwritev", slow)
     scan = begin(tmp_path)
     first = threading.Thread(target=lambda: scan.write(0, value(0)))
     first.start()
@@ -150,7 +149,7 @@ def test_an_interrupt_in_it_leaves_nothing_in_flight(tmp_path: Path, monkeypatch
 
     scan = begin(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(os, "pwritev", interrupted)
+        patch.setattr(SYSTEM, "pwritev", interrupted)
         with pytest.raises(KeyboardInterrupt):
             scan[0] = value(0)
     assert scan._store.table.in_flight == []

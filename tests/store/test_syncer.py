@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
 from typing import Any
 
 import pytest
 
 from lys_storage import StorageOSError
 from lys_storage.disk import File
+from lys_storage.disk.systems import SYSTEM
 from lys_storage.journal import ABSENT, BLOCK_CHECKSUMMED, CHECKSUMMED, WRITING, WRITTEN
 from lys_storage.store import Checksummer, FrameTable, join
 from lys_storage.store import syncer as syncer_module
@@ -145,7 +145,7 @@ def test_an_interrupt_anywhere_after_a_failed_sync_keeps_nobody_waiting(
     table: FrameTable, syncer: Syncer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without direct I/O: an interrupt right after its open leaves a descriptor open, which does no harm."""
-    monkeypatch.delattr(os, "O_DIRECT", raising=False)
+    monkeypatch.setattr(SYSTEM, "has_direct_io", False)
     put(table, 3, 4)
     Checksummer(table).checksum(table.take_dirty())
     at = 0

@@ -14,7 +14,7 @@ from typing import Any
 
 import lys_storage
 from lys_storage.disk import File, boot_id, forks
-from lys_storage.disk import syscalls as syscalls_module
+from lys_storage.disk.systems import SYSTEM
 from lys_storage.format import PAGE
 from lys_storage.format import archive as archive_module
 from lys_storage.journal import layout as layout_module
@@ -51,17 +51,17 @@ def replace_everywhere(function: Callable[..., Any], other: Callable[..., Any]) 
 
 def set_boot_id(name: str) -> None:
     """Set the boot id that lys_storage reads in this process."""
-    syscalls_module.read_boot_id = lambda: name
+    SYSTEM.read_boot_id = lambda: name  # type: ignore[method-assign]
 
 
 @contextlib.contextmanager
 def booted_as(name: str) -> Iterator[None]:
-    real = syscalls_module.read_boot_id
+    real = SYSTEM.read_boot_id
     set_boot_id(name)
     try:
         yield
     finally:
-        syscalls_module.read_boot_id = real
+        SYSTEM.read_boot_id = real  # type: ignore[method-assign]
 
 
 @contextlib.contextmanager

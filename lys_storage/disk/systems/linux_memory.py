@@ -1,30 +1,30 @@
-"""How much memory this process can use for the page cache, without displacing what others need."""
+"""How much memory this process can use for the page cache, without displacing what others need. Linux."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
-_DEFAULT = 1 << 33
-"""Bytes, if the system does not tell."""
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/proc/self/cgroup")
 _MOUNTED = Path("/sys/fs/cgroup")
 
 
-def available_memory() -> int:
-    """Bytes: MemAvailable of the machine, or what its memory cgroups leave to this process, if that is less."""
-    return min([_available_on_the_machine(), *_left_in_cgroups()])
+def available_memory() -> int | None:
+    """Bytes: MemAvailable of the machine, or what its memory cgroups leave to this process, if that is less.
+
+    None if neither can be read.
+    """
+    return min([*_available_on_the_machine(), *_left_in_cgroups()], default=None)
 
 
-def _available_on_the_machine() -> int:
+def _available_on_the_machine() -> Iterator[int]:
     try:
         for line in _MEMINFO.read_text().splitlines():
             if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) << 10
+                yield int(line.split()[1]) << 10
     except (OSError, ValueError, IndexError):
-        pass  # not Linux, or no /proc: the default
-    return _DEFAULT
+        pass  # no /proc
 
 
 def _left_in_cgroups() -> Iterator[int]:

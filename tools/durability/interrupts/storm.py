@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from lys_storage.disk.systems import SYSTEM
 from tools.durability.interrupts.trials import Outcome, run_trial
 
 HANGS_AFTER_S = 3.0
@@ -96,7 +97,7 @@ def _batch(call: str, folder: Path, plan: list[tuple[int, ...]], end: str, seed:
 def _child(
     call: str, folder: Path, plan: list[tuple[int, ...]], end: str, seed: str, told: Connection, stacks: Path
 ) -> None:
-    os.fsync = os.fdatasync = lambda fd: None  # type: ignore[assignment]  # no power is cut
+    SYSTEM.sync = SYSTEM.sync_folder = lambda what: None  # type: ignore[method-assign,assignment]  # no power is cut
     sys.unraisablehook = lambda told: None  # an interrupt in a __del__ cannot be caught
     with stacks.open("w") as log:
         for at in plan:

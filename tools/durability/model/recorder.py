@@ -1,7 +1,7 @@
 """Records every change that lys_storage makes to a real folder, as events that the modelled disk replays.
 
-It replaces the system calls that `lys_storage.disk` makes, and restores them at the end. It makes no choices: `model.disk`
-chooses the state after a cut, and `model.sync_errors` the syncs that fail.
+It replaces methods of SYSTEM, by which lys_storage changes files, and restores them at the end. It makes no choices:
+`model.disk` chooses the state after a cut, and `model.sync_errors` the syncs that fail.
 """
 
 from __future__ import annotations
@@ -17,12 +17,17 @@ from types import TracebackType
 from typing import Any
 
 from lys_storage.disk import file as file_module
-from lys_storage.disk import folder as folder_module
 from lys_storage.disk import lock as lock_module
-from lys_storage.disk import syscalls as syscalls_module
+from lys_storage.disk.systems import SYSTEM
 from tools.durability.files import read_files
 from tools.durability.model.disk import PAGE, SECTOR, Disk, Event
 from tools.durability.model.sync_errors import SyncErrors
+
+CALLS = (
+    *("open_file", "open_folder", "pwrite", "pwritev", "preadv", "set_size", "preallocate", "punch_hole", "sync"),
+    *("rename_new", "link", "replace", "remove", "sync_folder"),
+)
+"""The methods of SYSTEM that are replaced, by those of Recorder with an underscore before the name."""
 
 
 class _Proxy:
@@ -68,25 +73,11 @@ class Recorder:
         self._unreported: set[int | str] = set()  # inodes whose next sync reports a write-back that has failed
 
     def __enter__(self) -> Recorder:
-        functions = (
-            "open",
-            "pwrite",
-            "pwritev",
-            "preadv",
-            "truncate",
-            "fdatasync",
-            "fsync",
-            "replace",
-            "rename",
-            "link",
-            "unlink",
-        )
-        ours = {name: getattr(self, f"_{name}") for name in (*functions, "close")}
-        for module in (file_module, folder_module, lock_module):
-            self._put(module, "os", _Proxy(os, **ours))
+        for name in CALLS:
+            self._put(SYSTEM, name, getattr(self, f"_{name}"))
+        for module in (file_module, lock_module):
+            self._put(module, "os", _Proxy(os, close=self._close))
         self._put(file_module, "mmap", _Proxy(file_module.mmap, mmap=self._mmap))
-        self._put(syscalls_module, "fallocate", self._fallocate)
-        self._put(syscalls_module, "rename_noreplace", self._rename_noreplace)
         self._put(os, "mkdir", self._mkdir)
         return self
 
@@ -174,20 +165,23 @@ class Recorder:
             return Path(os.path.abspath(path)).relative_to(self.root).as_posix()
         return None
 
-    # -- system calls, by the names that `lys_storage.disk` uses ---------------------------------------------------------
+    # -- the calls -----------------------------------------------------------------------------------------------------
 
-    def _open(self, path: Any, flags: int, mode: int = 0o777) -> int:
+    def _open_file(self, path: Any, flags: int) -> int:
         with self._change():
-            fd, name = os.open(path, flags, mode), self._name(path)
+            fd: int = self._real("open_file")(path, flags)
+            name = self._name(path)
             if name is None:
-                return fd
-            if flags & os.O_DIRECTORY:
-                self._of_fd[fd] = name
                 return fd
             if flags & os.O_CREAT:
                 assert flags & os.O_EXCL, f"{path}: the model does not support O_CREAT without O_EXCL"
                 self._add(("create", name, len(self.disk.inodes)))
             self._of_fd[fd] = self.disk.now[name]
+            return fd
+
+    def _open_folder(self, folder: Any) -> int:
+        with self._change():
+            fd: int = self._real("open_folder")(folder)
             return fd
 
     def _close(self, fd: int) -> None:
@@ -197,7 +191,7 @@ class Recorder:
 
     def _pwrite(self, fd: int, data: Any, offset: int) -> int:
         with self._change():
-            done = os.pwrite(fd, data, offset)
+            done: int = self._real("pwrite")(fd, data, offset)
             self._add(("write", self._of_fd[fd], offset, bytes(memoryview(data).cast("B")[:done])))
             return done
 
@@ -206,27 +200,34 @@ class Recorder:
 
     def _preadv(self, fd: int, buffers: Any, offset: int) -> int:
         with self._change():
-            return os.preadv(fd, buffers, offset)
-
-    def _truncate(self, fd: int, size: int) -> None:
-        with self._change():
-            os.truncate(fd, size)
-            self._add(("size", self._of_fd[fd], size))
-
-    def _fallocate(self, fd: int, mode: int, offset: int, size: int) -> bool:
-        with self._change():
-            done: bool = self._real("fallocate")(fd, mode, offset, size)
-            if done and mode != file_module._KEEP_SIZE:  # that mode changes no readable byte
-                self._add(("punch" if mode else "grow", self._of_fd[fd], offset, size))
+            done: int = self._real("preadv")(fd, buffers, offset)
             return done
 
-    def _fdatasync(self, fd: int) -> None:
+    def _set_size(self, fd: int, size: int) -> None:
         with self._change():
-            of = self._of_fd[fd]
-            is_folder, error = isinstance(of, str), None
+            self._real("set_size")(fd, size)
+            self._add(("size", self._of_fd[fd], size))
+
+    def _preallocate(self, fd: int, offset: int, size: int, *, beyond_end: bool) -> bool:
+        with self._change():
+            done: bool = self._real("preallocate")(fd, offset, size, beyond_end=beyond_end)
+            if done and not beyond_end:  # else no readable byte changes
+                self._add(("grow", self._of_fd[fd], offset, size))
+            return done
+
+    def _punch_hole(self, fd: int, offset: int, size: int) -> bool:
+        with self._change():
+            done: bool = self._real("punch_hole")(fd, offset, size)
+            if done:
+                self._add(("punch", self._of_fd[fd], offset, size))
+            return done
+
+    def _sync(self, fd: int) -> None:
+        with self._change():
+            of, error = self._of_fd[fd], None
             if self.errors is not None:
-                names = [of] if isinstance(of, str) else [name for name, it in self.disk.now.items() if it == of]
-                error = self.errors.draw(names[0] if names else None, folder=is_folder)
+                names = [name for name, it in self.disk.now.items() if it == of]
+                error = self.errors.draw(names[0] if names else None, folder=False)
             if self.errors is not None and of in self._unreported and error is None:
                 self._unreported.discard(of)
                 self._add(("sync", of))
@@ -235,34 +236,40 @@ class Recorder:
             if error is not None:
                 self._unreported.discard(of)
                 self._failures[of] = self._failures.get(of, 0) + 1
-                self._add(("sync folder failed", of) if is_folder else ("sync failed", of, error[1]))
+                self._add(("sync failed", of, error[1]))
                 raise OSError(error[0], os.strerror(error[0]))
-            self._add(("sync folder" if is_folder else "sync", of))
+            self._add(("sync", of))
 
-    _fsync = _fdatasync
+    def _sync_folder(self, folder: Path) -> None:
+        with self._change():
+            folder.stat()  # raises if it is not there
+            of = self._name(folder)
+            error = None if self.errors is None else self.errors.draw(of, folder=True)
+            if error is not None:
+                self._add(("sync folder failed", of))
+                raise OSError(error[0], os.strerror(error[0]))
+            self._add(("sync folder", of))
 
     def _replace(self, old: Any, new: Any) -> None:
         with self._change():
-            os.replace(old, new)
+            self._real("replace")(old, new)
             self._add(("rename", self._name(old), self._name(new)))
 
-    _rename = _replace
-
-    def _rename_noreplace(self, old: Any, new: Any) -> bool:
+    def _rename_new(self, old: Any, new: Any) -> bool:
         with self._change():
-            done: bool = self._real("rename_noreplace")(old, new)
+            done: bool = self._real("rename_new")(old, new)
             if done:
                 self._add(("rename", self._name(old), self._name(new)))
             return done
 
     def _link(self, old: Any, new: Any) -> None:
         with self._change():
-            os.link(old, new)
+            self._real("link")(old, new)
             self._add(("link", self._name(old), self._name(new)))
 
-    def _unlink(self, path: Any) -> None:
+    def _remove(self, path: Any) -> None:
         with self._change():
-            os.unlink(path)
+            self._real("remove")(path)
             self._add(("unlink", self._name(path)))
 
     def _mkdir(self, path: Any, *args: Any, **options: Any) -> None:
@@ -289,10 +296,9 @@ class Recorder:
 @contextlib.contextmanager
 def without_syncs() -> Iterator[None]:
     """Skip syncs of the real disk: they have no effect on the model."""
-    real = file_module.os, folder_module.os
-    quick = _Proxy(os, fdatasync=lambda fd: None, fsync=lambda fd: None)
-    file_module.os = folder_module.os = quick  # type: ignore[attr-defined]
+    real = SYSTEM.sync, SYSTEM.sync_folder
+    SYSTEM.sync = SYSTEM.sync_folder = lambda what: None  # type: ignore[method-assign,assignment]
     try:
         yield
     finally:
-        file_module.os, folder_module.os = real  # type: ignore[attr-defined]
+        SYSTEM.sync, SYSTEM.sync_folder = real  # type: ignore[method-assign]

@@ -1,14 +1,19 @@
-"""A process that creates, resumes or recovers a scan, reports its actions over a pipe, and is killed."""
+"""A process that creates, resumes or recovers a scan, reports its actions over a pipe, and is killed.
+
+It is forked, or started as a new Python process where the system has no fork.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import pickle
+import queue
 import random
-import select
 import shutil
-import signal
+import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -19,7 +24,7 @@ import numpy as np
 import lys_storage
 from tools.durability.internals import begin_scan, set_boot_id
 from tools.durability.storm.life import DTYPE, FIRST_DTYPE, REPLACED, Life, Told
-from tools.durability.storm.steps import DEADLINE_S, Kill, Steps
+from tools.durability.storm.steps import DEADLINE_S, KILL, Kill, Steps
 
 
 class Child:
@@ -153,28 +158,70 @@ class Child:
             self.tell("suspended")
 
 
+class _Process:
+    """A child, and what it reports. `pieces`: bytes, and None at the end of the pipe."""
+
+    def __init__(self, spec: tuple[Any, ...]) -> None:
+        self._started: subprocess.Popen[bytes] | None = None
+        if hasattr(os, "fork"):
+            sys.stdout.flush()
+            self._pipe, writes = os.pipe()
+            self.pid = os.fork()
+            if self.pid == 0:
+                os.close(self._pipe)
+                _be_child(*spec, writes)
+            os.close(writes)
+        else:
+            command = [sys.executable, "-m", "tools.durability.storm.child"]
+            self._started = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            assert self._started.stdin is not None
+            assert self._started.stdout is not None
+            self._started.stdin.write(pickle.dumps(spec))
+            self._started.stdin.close()
+            self._pipe, self.pid = self._started.stdout.fileno(), self._started.pid
+        self.pieces: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        while piece := os.read(self._pipe, 1 << 16):
+            self.pieces.put(piece)
+        self.pieces.put(b"")
+
+    def kill(self) -> None:
+        if self._started is not None:
+            self._started.kill()
+        else:
+            os.kill(self.pid, KILL)
+
+    def end(self) -> None:
+        """Wait for the process, which was killed or has ended."""
+        self._reader.join()
+        if self._started is not None:
+            self._started.wait()
+            self._started.__exit__(None, None, None)
+        else:
+            os.waitpid(self.pid, 0)
+            os.close(self._pipe)
+
+
 def run_child(life: Life, role: str, kill: Kill, told: Told, seed: str) -> Iterator[list[Any]]:
-    """Fork a child, and yield its reports. The child is dead when the generator ends."""
-    sys.stdout.flush()
-    reads, writes = os.pipe()
-    process = os.fork()
-    if process == 0:
-        os.close(reads)
-        _be_child(life, role, kill, told, seed, writes)
-    os.close(writes)
+    """Start a child, and yield its reports. The child is dead when the generator ends."""
+    process = _Process((life, role, kill, told, seed))
     data, messages, begin, alive = b"", 0, time.monotonic(), True
     try:
         while True:
             due = not kill.at_step and messages >= kill.messages
             if alive and (due or time.monotonic() - begin > DEADLINE_S):
                 time.sleep(kill.delay_s if due else 0)
-                os.kill(process, signal.SIGKILL)
+                process.kill()
                 alive = False
                 if not due:
                     yield ["failed", f"the child hung for {DEADLINE_S} s"]
-            if not select.select([reads], [], [], DEADLINE_S / 10)[0]:
+            try:
+                piece = process.pieces.get(timeout=DEADLINE_S / 10)
+            except queue.Empty:
                 continue
-            piece = os.read(reads, 1 << 16)
             if not piece:
                 break
             *lines, data = (data + piece).split(b"\n")
@@ -182,10 +229,9 @@ def run_child(life: Life, role: str, kill: Kill, told: Told, seed: str) -> Itera
                 messages += 1
                 yield json.loads(line)
     finally:
-        os.close(reads)
         if alive:
-            os.kill(process, signal.SIGKILL)
-        os.waitpid(process, 0)
+            process.kill()
+        process.end()
 
 
 def _be_child(life: Life, role: str, kill: Kill, told: Told, seed: str, pipe: int) -> None:
@@ -199,4 +245,8 @@ def _be_child(life: Life, role: str, kill: Kill, told: Told, seed: str, pipe: in
     except BaseException:
         os.write(pipe, (json.dumps(["failed", traceback.format_exc()]) + "\n").encode())
     finally:
-        os.kill(os.getpid(), signal.SIGKILL) if code == 0 else os._exit(code)
+        os.kill(os.getpid(), KILL) if code == 0 else os._exit(code)
+
+
+if __name__ == "__main__":
+    _be_child(*pickle.load(sys.stdin.buffer), 1)

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lys_storage.disk import File, make_folder, publish_new, remove_file, replace_file, sync_folder
+from lys_storage.disk.systems import SYSTEM
 from tools.durability.internals import replace_everywhere
 
 ANY = "any"
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # on Windows os.kill() with SIGTERM is TerminateProcess
 DEADLINE_S = 60.0
 _MOST_STEPS = {"reserve": 16, "write": 16, "rewrite": 40, "refine": 20, "note": 8, "flush": 12}
 _MOST_STEPS |= {"dtype": 24, "trim": 16, "save": 16, "suspend": 8, "resume": 10, "recover": 26}
@@ -84,10 +86,10 @@ class Steps:
                 self._die(f"{step}, before")
             if self.kill.where == "middle" and name == "write_at":
                 view = memoryview(args[1]).cast("B")
-                os.pwrite(args[0].fd, view[: len(view) // 2], args[2])
+                SYSTEM.pwrite(args[0].fd, view[: len(view) // 2], args[2])
                 self._die(f"{step}, in the middle")
             if self.kill.where == "middle" and name == "publish_new" and not os.path.lexists(args[1]):
-                os.link(*args)  # without renameat2(RENAME_NOREPLACE), publish_new links and unlinks
+                SYSTEM.link(*args)  # without rename_new(), publish_new links and removes
                 self._die(f"{step}, in the middle")
             real(*args, **options)
             self._die(f"{step}, after")
@@ -96,7 +98,7 @@ class Steps:
 
     def _die(self, step: str) -> NoReturn:
         self._tell("step", step)
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), KILL)
         time.sleep(DEADLINE_S)
         raise AssertionError("SIGKILL did not end this process")
 
