@@ -14,7 +14,6 @@ from .folder import (
     ensure_free_space,
     free_space,
     make_folder,
-    publish_new,
     remove_file,
     replace_file,
     sync_folder,
@@ -22,12 +21,13 @@ from .folder import (
 from .forks import call_in_forked_child, fork_generation, process_id, register_for_forks
 from .lock import Lock, LockFile, probe_lock
 from .memory import available_memory, known_available_memory
-from .numbering import LOCK_NAME, claim_number, claim_path, free_number, give_back
+from .numbering import LOCK_NAME, claim_number, claim_path, free_number, give_back, give_up_claim
 from .page_cache import WRITES_BACK, PageCache, open_page_cache
 from .paths import AnyPath, absolute, user_path
 from .pieces import FileCutError, folios_of, range_crc32, read_pieces, rewrite_pieces, rewrite_range, units_crc32
 from .preallocation import Preallocation
 from .probe import check_disk
+from .publishing import publish_new
 from .speed import Speed, rate_text
 from .systems import NO_SUCH_CALL, SYSTEM, Identity
 
@@ -67,6 +67,7 @@ __all__ = [
     "free_number",
     "free_space",
     "give_back",
+    "give_up_claim",
     "known_available_memory",
     "make_folder",
     "open_page_cache",

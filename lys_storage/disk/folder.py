@@ -1,4 +1,4 @@
-"""Names in folders: make, remove, replace, publish, sync, and the free space. Every failure is a StorageOSError that
+"""Names in folders: make, remove, replace, sync, and the free space. Every failure is a StorageOSError that
 names the operation and the path.
 """
 
@@ -9,7 +9,7 @@ import errno
 import os
 from pathlib import Path
 
-from ..errors import DiskFullError, NameTakenError, StorageOSError, os_error
+from ..errors import DiskFullError, StorageOSError, os_error
 from .paths import absolute
 from .systems import SYSTEM
 
@@ -132,24 +132,3 @@ def replace_file(old: Path, new: Path) -> None:
         SYSTEM.replace(old, new)
     except OSError as error:
         raise os_error(f"rename to {new.name}", old, error) from error
-
-
-def publish_new(old: Path, new: Path) -> None:
-    """Rename `old` to `new` in one step. Raises NameTakenError if `new` exists: it is never replaced."""
-    try:
-        if SYSTEM.rename_new(old, new):
-            return
-        SYSTEM.link(old, new)
-    except FileExistsError as error:
-        if not _same_file(old, new):  # the same: an earlier call linked it, and failed to remove the old name
-            raise NameTakenError(errno.EEXIST, "exists already", os.fspath(new)) from error
-    except OSError as error:
-        raise os_error(f"publish as {new.name}", old, error) from error
-    remove_file(old)
-
-
-def _same_file(a: Path, b: Path) -> bool:
-    try:
-        return SYSTEM.place_of(a) == SYSTEM.place_of(b)
-    except OSError:
-        return False

@@ -180,30 +180,30 @@ def claim_path(final: Path, *, unique: bool = False) -> File:
             hint = f"lock: another process held a lock on this new file for {_LOCK_RETRY_S} s; try again"
             raise StorageOSError(errno.EACCES, hint, os.fspath(part))
         if not unique and os.path.lexists(final):
-            _give_up(file)
+            give_up_claim(file)
             hint = "exists already, and is not replaced: choose another name, or pass overwrite=True"
             raise NameTakenError(errno.EEXIST, hint, os.fspath(final))
         left = next((path for path in (journal_path(part), redo_path(part)) if os.path.lexists(path)), None)
         if not unique and left is not None:
-            _give_up(file)
+            give_up_claim(file)
             hint = f"is left over from an earlier scan: {recover_command(part.parent)} reports what to do; or choose another name"
             raise NameTakenError(errno.EEXIST, hint, os.fspath(left))
     except NameTakenError:
         file.close()
         raise
     except BaseException:
-        try:
-            _give_up(file)  # otherwise its name would stay taken
-        finally:
-            file.close()
+        give_up_claim(file)  # otherwise its name would stay taken
         raise
     return file
 
 
-def _give_up(file: File) -> None:
-    """Remove a new scan file and its lock file."""
-    remove_file(file.path)
-    file.lock_file.remove()
+def give_up_claim(file: File) -> None:
+    """Remove and close the scan file of a claim, and its lock file."""
+    try:
+        remove_file(file.path)
+        file.lock_file.remove()
+    finally:
+        file.close()
 
 
 def _is_empty(path: Path) -> bool:
@@ -236,8 +236,5 @@ def claim_number(folder: Path, stem: str) -> tuple[int, File]:
         return number, file
     except BaseException:
         if file is not None:
-            try:
-                _give_up(file)
-            finally:
-                file.close()
+            give_up_claim(file)
         raise

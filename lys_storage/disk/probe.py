@@ -19,9 +19,10 @@ from pathlib import Path
 
 from ..errors import LysStorageError, NameTakenError, os_error
 from .file import File
-from .folder import publish_new, sync_folder
+from .folder import sync_folder
 from .lock import Lock
 from .numbering import claim_number
+from .publishing import publish_new
 from .speed import Speed, measure_speed
 
 _PROBE_BYTES = 64 << 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..disk import claim_number, publish_new, remove_file, replace_file
+from ..disk import claim_number, give_up_claim, publish_new, replace_file
 from ..errors import NameTakenError
 from ..format import Description, export_name, export_stem, numbered_name, recover_command
 
@@ -24,7 +24,7 @@ def publish(part: Path, d: Description, *, recovering: bool) -> Path:
         replace_file(part, final)
         return final
     try:
-        publish_new(part, final)
+        publish_new(part, final, claims=True)
         return final
     except NameTakenError:
         if recovering:
@@ -43,7 +43,7 @@ def _publish_recovered(part: Path, final: Path) -> Path:
     for n in range(_MANY):
         name = final.with_name(export_name(f"{stem}.recovered_{n}"))
         try:
-            publish_new(part, name)
+            publish_new(part, name, claims=True)
             return name
         except NameTakenError:
             continue
@@ -60,6 +60,4 @@ def _publish_under_next_number(part: Path, stem: str) -> Path:
         except NameTakenError:
             continue
         finally:
-            remove_file(claimed.path)
-            claimed.lock_file.remove()
-            claimed.close()
+            give_up_claim(claimed)

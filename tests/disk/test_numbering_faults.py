@@ -19,7 +19,6 @@ import pytest
 import lys_storage
 from lys_storage import Scan
 from lys_storage.disk import File, free_number
-from lys_storage.disk import folder as folder_module
 from lys_storage.disk import numbering as numbering_module
 from lys_storage.disk.numbering import LOCK_NAME
 from lys_storage.disk.systems import SYSTEM
@@ -192,13 +191,13 @@ def test_a_file_of_lys_instr_that_comes_right_before_the_publishing_is_never_rep
     """The next numbers are taken in the same way. The scan gets the first number that stays free."""
     if by_link:
         monkeypatch.setattr(SYSTEM, "rename_new", lambda old, new: False)
-    real = folder_module.publish_new
+    real = publish_module.publish_new
     come: list[Path] = []
 
-    def publish_new(old: Path, new: Path) -> None:
+    def publish_new(old: Path, new: Path, **how: bool) -> None:
         if len(come) < 3:
             come.append(lys_instr_saves(tmp_path))
-        real(old, new)
+        real(old, new, **how)
 
     scan = reserve(tmp_path)
     scan[...] = np.array([1, 2], "u1")
