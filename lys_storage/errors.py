@@ -105,6 +105,8 @@ _HINTS = {
     errno.EROFS: "mount it writable, or choose another folder",
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space of this user",
+    errno.EFBIG: "no file can be that large on this disk, or in this process (ulimit -f): choose a disk with another file "
+    "system, for example exFAT, or write less",
 }
 """What to do next, where the caller of os_error does not know better."""
 

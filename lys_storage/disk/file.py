@@ -154,7 +154,7 @@ class File:
         try:
             SYSTEM.set_size(self.fd, size)
         except OSError as error:
-            raise os_error("set the size", self.path, error) from error
+            raise os_error(f"set the size to {size:,} bytes", self.path, error) from error
 
     def preallocate(self, offset: int, size: int, *, beyond_end: bool = False) -> bool:
         """Preallocate `size` bytes from `offset`. False if the file system cannot.

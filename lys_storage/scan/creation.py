@@ -58,7 +58,7 @@ from .frame_input import check_fill
 from .metadata import warn_of_note
 from .options import check_options
 from .scan import Scan
-from .space import ScanSpace
+from .space import ScanSpace, set_size_of_scan
 from .writer import warn_of_header
 
 
@@ -286,7 +286,7 @@ def _make_files(
     try:
         for at, head in scan_heads(description, plan.layout):
             file.write_at(head, at)
-        file.set_size(plan.layout.array_end)
+        set_size_of_scan(file, plan.layout.array_end, plan.reserve)
         journal.sign(file)
         store = ScanStore(file, journal)
         space = ScanSpace(store, on_error)

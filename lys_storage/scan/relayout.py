@@ -14,6 +14,7 @@ from ..format import layout_of, plan_data_member, replacement_path, scan_heads, 
 from ..journal import Journal
 from ..store import Checksummer, FrameTable, ScanStore
 from .frame_input import check_fill
+from .space import set_size_of_scan
 
 
 def _refine_states(old: Journal, new: Journal, file: File) -> None:
@@ -71,7 +72,8 @@ def _change_dtype(store: ScanStore, dtype: np.dtype[Any], fill: bytes) -> None:
     began = datetime.fromisoformat(old.started).timestamp()
     layout = plan_data_member(old.shape, dtype, began, frame_bytes=new.frame_bytes, hdf5=old.hdf5)
     new = replace(new, array_offset=layout.array_offset)
-    ensure_fits(store.path, layout.array_end + tail_reserve(new.frames))
+    reserve = tail_reserve(new.frames)
+    ensure_fits(store.path, layout.array_end + reserve)
     ensure_free_space(store.path.parent, layout.array_size - layout_of(old).array_size, store.path)
     store.table.ensure_owns_path()
     beside = replacement_path(store.path)
@@ -81,7 +83,7 @@ def _change_dtype(store: ScanStore, dtype: np.dtype[Any], fill: bytes) -> None:
         file.hold_folder()
         for at, head in scan_heads(new, layout):
             file.write_at(head, at)
-        file.set_size(layout.array_end)
+        set_size_of_scan(file, layout.array_end, reserve)
         file.sync()  # an empty file with the scan's name would look like a scan that was only just created
         journal = store.journal.write_replacement(new, lambda j: j.states.withhold_all(), file)
         store.switch_journal(journal, file)

@@ -1,11 +1,22 @@
-"""The preallocation of a scan file."""
+"""The size and the preallocation of a scan file."""
 
 from __future__ import annotations
 
 from ..callbacks import ErrorHandler
-from ..disk import Preallocation
+from ..disk import File, Preallocation
 from ..format import layout_of, tail_reserve
 from ..store import ScanStore
+
+_LARGEST_FILE_OF_FAT = (1 << 32) - 1
+
+
+def set_size_of_scan(file: File, array_end: int, reserve: int) -> None:
+    """Set the size of a new scan file. Raises StorageOSError if no file can be that large, also where ensure_fits could not
+    know it: FAT32 through FUSE, or behind a network share. The `reserve` for the tail is tried if only that is too large.
+    """
+    if array_end <= _LARGEST_FILE_OF_FAT < array_end + reserve:
+        file.set_size(array_end + reserve)
+    file.set_size(array_end)
 
 
 class ScanSpace:
