@@ -139,8 +139,9 @@ def read_part(scan: ScanInProgress, index: Any, *, fill: bool) -> Array:
                 continue
             if not fill:
                 missing = grid.index_of(first + at + int((~present).argmax()))
+                why = "" if scan.is_trusted() else ", or has no matching checksum, which comes 40 ms later"
                 raise MissingFrameError(
-                    f"index {shown_index(index)} needs frame {missing} of {scan.path}, which has not been written; "
+                    f"index {shown_index(index)} needs frame {missing} of {scan.path}, which has not been written{why}; "
                     "read(index) gives the fill value for it"
                 )
             rows[at:stop][~present] = filled

@@ -55,6 +55,23 @@ def test_it_reads_what_is_written_so_far(tmp_path: Path) -> None:
         assert type(export) is lys_storage.StoredWave
 
 
+@pytest.mark.usefixtures("no_early_checksums")
+def test_where_a_frame_needs_a_checksum_to_be_read_the_error_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The states in the journal prove nothing where a file has no identity: on FAT, and on network shares."""
+    monkeypatch.setattr(SYSTEM, "identify", lambda fd: None)
+    with lys_storage.create(tmp_path / "a.npz", (2, 3), "u2", grid_ndim=1) as scan:
+        scan[1] = [4, 5, 6]
+        with lys_storage.open_wave(scan.part_path) as wave:
+            with pytest.raises(
+                MissingFrameError, match="written, or has no matching checksum, which comes 40 ms later"
+            ):
+                wave[1]
+            scan.flush()
+            assert wave[1].tolist() == [4, 5, 6]
+
+
 def test_what_a_scan_in_progress_does_not_offer(tmp_path: Path) -> None:
     """The message says what does work."""
     part = interrupt(tmp_path / "a.npz")
