@@ -31,7 +31,6 @@ def description(frames: int) -> Description:
         number=0,
         replace=False,
         started="2026-01-01T00:00:00.000+00:00",
-        boot_id="",
         software="benchmark",
     )
 

@@ -126,6 +126,7 @@ def child_environment(home: Path) -> dict[str, str]:
         "PYTHONPATH": str(ROOT),
         "PYTHONFAULTHANDLER": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
+        **({"PYTHONUTF8": "1"} if sys.flags.utf8_mode else {}),  # its output is read in the encoding of this process
         "HOME": str(home),
     }
 

@@ -17,6 +17,7 @@ import lys_storage
 from lys_storage import FrameIndexError, Scan, ScanClosedError, StoredWave
 from tests.fixtures import Faults
 from tests.helpers import assert_same_array, some
+from tests.systems import IS_WINDOWS
 
 DATA = some((4, 5, 2, 3), "i4")
 Kind = Scan | StoredWave
@@ -283,13 +284,14 @@ def test_a_notebook_shows_a_table_of_a_scan_and_reads_no_data(tmp_path: Path, fa
         "axis_names": ["x", "y", "<z>"],
         "units": ["mm", None, None],
     }
-    scan = lys_storage.create(tmp_path / "<a>&b.npz", (2, 3, 4), "u2", note=NOTE, grid_ndim=2, **axes)
+    path = tmp_path / ("a&b.npz" if IS_WINDOWS else "<a>&b.npz")
+    scan = lys_storage.create(path, (2, 3, 4), "u2", note=NOTE, grid_ndim=2, **axes)
     scan[0] = 7
     assert len(scan.axes) == 3, "read from the journal, once"
     faults.calls.clear()
     shown = rows(scan._repr_html_())
     assert shown == {
-        "path": str(tmp_path / "<a>&b.npz"),
+        "path": str(path),
         "shape": "(2, 3, 4)",
         "dtype": "uint16",
         "frames": "3 of 6 written",

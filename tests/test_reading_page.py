@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -28,7 +29,7 @@ def test_every_snippet_can_be_pasted_after_the_one_before(run_child: Callable[..
     child = run_child(console_with(snippets, before=QUIET_DASK, after=LEAVE))
     assert (child.code, child.err) == (0, "")
     assert child.out.splitlines() == [
-        "<StoredWave run/data_0.npz (5, 4, 32, 32) uint16",
+        f"<StoredWave {Path('run', 'data_0.npz')} (5, 4, 32, 32) uint16",
         "  y: 0.0 ... 2.0 mm (5 points)",
         "  x: 3.0 ... 0.0 mm (4 points)",
         "  row: 0.0 ... 31.0 pixel (32 points)",

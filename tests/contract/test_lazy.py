@@ -6,7 +6,6 @@ import copy
 import os
 import pickle
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from tests.contract.conftest import Held
 from tests.contract.contents import CONTENTS, LABELLED, begin
 from tests.contract.kinds import differs
 from tests.helpers import assert_same_array
+from tests.systems import not_on_windows
 
 REFUSED = "there are no lazy arrays and no pickles"
 
@@ -126,7 +126,7 @@ FILES = pytest.mark.parametrize("kind", ["export", "recovered", "numpy", "deflat
 
 
 @FILES
-@pytest.mark.skipif(sys.platform == "win32", reason="an open file is not replaced there")
+@not_on_windows("a file that is open, and mapped, is not replaced")
 def test_what_is_open_reads_the_file_that_was_opened(tmp_path: Path, kind: str) -> None:
     path, data = of_one_kind(tmp_path, kind), CONTENTS[LABELLED].data
     with lys_storage.open_wave(path) as wave:

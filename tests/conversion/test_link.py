@@ -17,7 +17,7 @@ import pytest
 import lys_storage
 from lys_storage import AxisLengthError, BadFileError, ConversionError, NameTakenError, convert, link
 from lys_storage.conversion import linking, parts
-from tests.helpers import interrupt, some
+from tests.helpers import interrupt, make_link, some
 from tests.preview.sources import write_scan
 
 h5py = pytest.importorskip("h5py", reason="h5py is not installed: pip install 'lys_storage[hdf5]'")
@@ -79,7 +79,7 @@ def test_a_virtual_link_can_be_moved_with_its_files_and_an_external_one_stays(tm
 def test_a_link_in_a_folder_that_is_a_symbolic_link_finds_its_files(tmp_path: Path) -> None:
     paths, expected = exports(tmp_path)
     (tmp_path / "deep" / "down").mkdir(parents=True)
-    os.symlink(tmp_path / "deep" / "down", tmp_path / "short")
+    make_link(tmp_path / "short", tmp_path / "deep" / "down")
     link(paths, tmp_path / "short" / "all.nxs")
     assert in_another_process(tmp_path / "short" / "all.nxs", tmp_path) == expected.tolist()
     assert in_another_process(tmp_path / "deep" / "down" / "all.nxs", tmp_path) == expected.tolist()

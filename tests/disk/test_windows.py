@@ -311,3 +311,20 @@ def test_a_lock_that_is_taken_twice_by_one_file_is_not_busy(tmp_path: Path) -> N
     assert file.try_lock() is Lock.TAKEN
     assert file.try_lock() is Lock.TAKEN
     file.close()
+
+
+def test_a_name_with_a_nul_is_not_the_name_before_it(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    with pytest.raises(ValueError, match="null character"):
+        SYSTEM.open_file(f"{tmp_path}\\a\0b", os.O_RDONLY)
+    with pytest.raises(ValueError, match="null character"):
+        SYSTEM.remove(Path(f"{tmp_path}\\a\0b"))
+    assert (tmp_path / "a").read_bytes() == b"abc"
+
+
+def test_a_file_is_not_published_over_another_name_of_itself(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    os.link(tmp_path / "a", tmp_path / "b")
+    with pytest.raises(FileExistsError):
+        SYSTEM.rename_new(tmp_path / "a", tmp_path / "b")
+    assert files(tmp_path) == {"a", "b"}

@@ -284,7 +284,7 @@ def test_long_axes_are_stored_without_a_python_object_for_each_point(tmp_path: P
     "name",
     [
         *("温度/走査 µ é.npz", "a b/[x]_{y}.npz", "a.b.c.npz", "x'q.npz"),
-        pytest.param("a*b\"q.npz", marks=not_on_windows("no name has these characters")),
+        pytest.param('a*b"q.npz', marks=not_on_windows("no name has these characters")),
     ],
 )
 def test_names_and_notes_beyond_ascii_come_back(tmp_path: Path, name: str) -> None:

@@ -19,6 +19,7 @@ from lys_storage.reading import ScanInProgress
 from lys_storage.store.rewriter import Rewriter
 from tests.helpers import DEADLINE_S, wait_until
 from tests.live.writers import Writer
+from tests.systems import IS_WINDOWS
 
 Follow = Callable[..., lys_storage.Follower]
 
@@ -40,9 +41,10 @@ def test_no_half_frame_is_read_while_a_process_rewrites_at_full_speed(
     writer.do("scan[0] = np.zeros(scan.frame_shape, 'u2'); scan[1] = np.zeros(scan.frame_shape, 'u2')")
     writer.do("import time")
     loop = "k = 0\nwhile time.monotonic() < end:\n k += 1\n scan[k % 2] = np.full(scan.frame_shape, k % 60000, 'u2')"
-    writer.begin(f"end = time.monotonic() + 1.5; exec({loop!r})")
+    seconds = 8.0 if IS_WINDOWS else 1.3  # the shortest pause of a read that tries again is 16 ms there
+    writer.begin(f"end = time.monotonic() + {seconds + 0.2}; exec({loop!r})")
     follower = follow()
-    end = time.monotonic() + 1.3
+    end = time.monotonic() + seconds
     reads, seen = 0, set()
     while time.monotonic() < end:
         for rows in (follower.read(reads % 2)[None], follower.data.read()):

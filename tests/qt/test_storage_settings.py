@@ -94,7 +94,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("name", "value", "kind"), REFUSED, ids=repr)
+@pytest.mark.parametrize(("name", "value", "kind"), REFUSED, ids=lambda value: repr(value).partition(" at 0x")[0])
 def test_a_value_that_a_property_cannot_have_is_refused_when_it_is_set(
     make_storage: Any, name: str, value: Any, kind: type[Exception]
 ) -> None:

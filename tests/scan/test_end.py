@@ -13,6 +13,7 @@ import pytest
 
 import lys_storage
 from lys_storage import Scan, ScanClosedError
+from lys_storage.format import quoted
 from lys_storage.store import FrameTable
 from tests.fixtures import Faults
 from tests.helpers import DEADLINE_S, assert_same_array, files, load_export

@@ -13,6 +13,7 @@ from tests.fixtures import Faults
 from tests.helpers import assert_same_array
 from tests.scan.scans import begin, saved
 from tests.store.one_block import SIZE, assert_export, begun, value
+from tests.systems import IS_WINDOWS
 
 
 def test_update_stores_the_good_frames_and_raises_for_the_bad_ones(tmp_path: Path) -> None:
@@ -43,11 +44,12 @@ def test_a_mapping_that_hands_out_one_buffer_again_and_again_is_stored_as_it_com
 
 
 def test_neighbours_of_one_update_are_written_in_one_call_of_the_system(tmp_path: Path, faults: Faults) -> None:
-    """Frames that are not neighbours are each written in their own call."""
+    """Frames that are not neighbours are each written in their own call. Windows has no call for several buffers."""
+    within = 4 if IS_WINDOWS else 0
     scan = begun(tmp_path, 0)
     faults.calls.clear()
     scan.update({(k,): value(k) for k in range(4)})
-    assert (faults.calls["write together"], faults.calls["write"]) == (1, 0)
+    assert (faults.calls["write together"], faults.calls["write"]) == (1, within)
     scan.update({(k,): value(k) for k in (5, 7)})
-    assert (faults.calls["write together"], faults.calls["write"]) == (1, 2)
+    assert (faults.calls["write together"], faults.calls["write"]) == (1, within + 2)
     assert_export(scan.close(), dict.fromkeys((0, 1, 2, 3, 5, 7), 0))

@@ -44,7 +44,7 @@ class Windows(System):
     closed_pipe = frozenset({errno.EPIPE, errno.EINVAL})
 
     def open_file(self, path: str | os.PathLike[str], flags: int) -> int:
-        text = os.fspath(path)
+        text = files.checked(path)
         access = files.GENERIC_READ | (files.GENERIC_WRITE if flags & os.O_RDWR else 0)
         how = files.OPEN_EXISTING
         if flags & os.O_CREAT:
@@ -145,7 +145,7 @@ class Windows(System):
 
     def place_of(self, path: str | os.PathLike[str], *, follow: bool = True) -> Place:
         """From an open handle, which needs no right to read: os.stat opens the file without sharing it on some systems."""
-        text = os.fspath(path)
+        text = files.checked(path)
         how = _BACKUP_SEMANTICS | (0 if follow else _OPEN_REPARSE_POINT)
         handle = files.opened(text, 0, flags=how)
         if handle is None:
@@ -174,18 +174,23 @@ class Windows(System):
         return is_plain and files.is_internal(fd)
 
     def rename_new(self, old: Path, new: Path) -> bool:
-        files.rename(str(old), str(new), replace=False)
+        source, target = files.checked(old), files.checked(new)
+        if (
+            calls.get_attributes(target) != files.NO_ATTRIBUTES
+        ):  # a link of the same file would count as renamed already
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), source, None, target)
+        files.rename(source, target, replace=False)
         return True
 
     def link(self, old: Path, new: Path) -> None:
         os.link(old, new)
 
     def replace(self, old: Path, new: Path) -> None:
-        files.rename(str(old), str(new), replace=True)
+        files.rename(files.checked(old), files.checked(new), replace=True)
 
     def check_replaceable(self, path: Path) -> None:
         """A file with the read-only attribute, or open in a program that does not share its deletion, is not replaced."""
-        text = str(path)
+        text = files.checked(path)
         attributes = calls.get_attributes(text)
         if attributes != files.NO_ATTRIBUTES and attributes & files.READONLY:
             raise OSError(errno.EACCES, "it has the read-only attribute: remove that first", text)
@@ -193,7 +198,8 @@ class Windows(System):
             calls.close_handle(files.patiently(lambda: files.opened(text, files.DELETE), text))
 
     def remove(self, path: Path) -> None:
-        files.patiently(lambda: calls.delete_file(str(path)) or None, str(path))
+        text = files.checked(path)
+        files.patiently(lambda: calls.delete_file(text) or None, text)
 
     def sync_folder(self, folder: Path) -> None:
         """MOVEFILE_WRITE_THROUGH has done it for a rename, and FlushFileBuffers of a file includes its name on NTFS."""
@@ -202,7 +208,7 @@ class Windows(System):
         return shutil.disk_usage(folder).free
 
     def largest_file(self, folder: Path) -> int | None:
-        handle = files.opened(str(folder), 0, flags=_BACKUP_SEMANTICS)
+        handle = files.opened(files.checked(folder), 0, flags=_BACKUP_SEMANTICS)
         if handle is None:
             return None
         try:

@@ -54,6 +54,14 @@ def error(path: str | None = None, code: int | None = None, holders: str = "") -
     return error
 
 
+def checked(path: str | os.PathLike[str]) -> str:
+    """`path` as the functions of Windows take it: they would stop at a NUL, and use another file."""
+    text = os.fspath(path)
+    if "\0" in text:
+        raise ValueError("embedded null character in path")
+    return text
+
+
 def opened(path: str, access: int, how: int = OPEN_EXISTING, flags: int = NORMAL) -> int | None:
     """A handle of a file; None if that fails."""
     handle: int = calls.create_file(path, access, SHARE_ALL, None, how, flags, None)

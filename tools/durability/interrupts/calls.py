@@ -129,7 +129,7 @@ def _after_failed_sync(trial: Trial) -> None:
     trial.put((2, 0))
     real = File.sync
 
-    def fail(file: File, mapped: Any = None) -> None:
+    def fail(file: File) -> None:
         raise lys_storage.StorageOSError(errno.EIO, os.strerror(errno.EIO), os.fspath(file.path))
 
     File.sync = fail  # type: ignore[method-assign]
