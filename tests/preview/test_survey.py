@@ -170,6 +170,7 @@ def test_the_grid_is_that_of_the_file_or_the_given_one(tmp_path: Path) -> None:
 # -- a scan in progress ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("no_early_checksums")
 def test_a_running_scan_is_read_while_it_is_written_and_not_disturbed(tmp_path: Path) -> None:
     """Its files do not change. Its writer, and a process that resumes it, go on while the preview has it open."""
     scan = lys_storage.create(tmp_path / "a.npz", (3, 4, 5), "u2", grid_ndim=2, flush_interval_s=None)

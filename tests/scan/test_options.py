@@ -136,7 +136,7 @@ def test_the_grid_may_be_numpys_int(tmp_path: Path) -> None:
         pytest.param({"dtype": object()}, "is not a numpy dtype", id="an object as the dtype"),
         pytest.param(
             {"dtype": "V99999999999999999999"},
-            "not a numpy dtype|fixed, non-zero size",
+            "not a numpy dtype|fixed, non-zero size|at most 4,194,304 are possible",  # the last: numpy on Windows cuts the number
             id="a dtype too large for numpy",
         ),
         pytest.param({"dtype": "V2147483647"}, "at most 4,194,304 are possible", id="elements of two gigabytes"),
