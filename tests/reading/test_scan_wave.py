@@ -56,13 +56,14 @@ def test_it_reads_what_is_written_so_far(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_early_checksums")
+@pytest.mark.usefixtures("no_early_checksums")
 def test_where_a_frame_needs_a_checksum_to_be_read_the_error_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The states in the journal prove nothing where a file has no identity: on FAT, and on network shares."""
-    monkeypatch.setattr(SYSTEM, "identify", lambda fd: None)
+    """For a reader in a container, or on another computer, the states in the journal prove nothing."""
     with lys_storage.create(tmp_path / "a.npz", (2, 3), "u2", grid_ndim=1) as scan:
         scan[1] = [4, 5, 6]
+        monkeypatch.setattr(SYSTEM, "identify", lambda fd: None)
         with lys_storage.open_wave(scan.part_path) as wave:
             with pytest.raises(
                 MissingFrameError, match="written, or has no matching checksum, which comes 40 ms later"
