@@ -71,10 +71,8 @@ class DirectWriter:
             wanted[: len(data)] = data
             try:
                 done = SYSTEM.pwrite(self._fd, wanted, offset)
-            except OSError:
-                done = SYSTEM.pwrite(
-                    self._fd, wanted, offset
-                )  # the first one can report the write-back that has failed
+            except OSError:  # the first one can report the write-back that has failed
+                done = SYSTEM.pwrite(self._fd, wanted, offset)
             if done != size:
                 raise OSError(errno.EIO, "a short write")
             if SYSTEM.preadv(self._fd, [found], offset) != size or found[:] != wanted[:]:
