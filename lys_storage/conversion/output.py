@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..disk import SYSTEM, File, publish_new, remove_file, replace_file, sync_folder
+from ..disk import SYSTEM, File, check_name, publish_new, remove_file, replace_file, sync_folder
 from ..errors import ConversionError, LysStorageError, NameTakenError, StorageOSError, os_error
 
 _ZARR = ("zarr.json", ".zgroup", ".zarray")
@@ -43,12 +43,17 @@ def written_in_one_step(out: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 def check_target(out: Path, *, overwrite: bool) -> None:
+    check_name(out)
     try:
         os.lstat(out)
     except FileNotFoundError:
         if not out.parent.is_dir():
             raise os_error(
                 "write", out, OSError(errno.ENOENT, f"there is no folder {out.parent}"), "make it first"
+            ) from None
+        if SYSTEM.name_length(out.name) > SYSTEM.name_limits(out.parent)[0]:  # on Windows nothing has this name
+            raise os_error(
+                "write", out, OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG)), "choose a shorter name"
             ) from None
         return
     except (OSError, ValueError) as error:  # a name that is too long, or has a NUL: found before the work

@@ -29,10 +29,11 @@ from .preallocation import Preallocation
 from .probe import check_disk
 from .publishing import publish_new
 from .speed import Speed, rate_text
-from .systems import NO_SUCH_CALL, SYSTEM, Identity
+from .systems import HELD_BY_OTHERS, NO_SUCH_CALL, SYSTEM, Identity
 
 __all__ = [
     "FOLIO_BYTES",
+    "HELD_BY_OTHERS",
     "LOCK_NAME",
     "NO_SUCH_CALL",
     "SYSTEM",

@@ -89,12 +89,9 @@ class File:
         """Write all of `data`, a contiguous buffer of any format, at `offset`."""
         try:
             size = data.nbytes if isinstance(data, memoryview) else len(data)
-            if size <= WRITE_BYTES:
-                done = SYSTEM.pwrite(self.fd, data, offset)
-                if done == size:
-                    return
-            else:
-                done = 0
+            done = SYSTEM.pwrite(self.fd, data, offset) if size <= WRITE_BYTES else 0
+            if done == size:
+                return
             view = data.cast("B") if isinstance(data, memoryview) else memoryview(data)
             while done < size:
                 done += SYSTEM.pwrite(self.fd, view[done : done + WRITE_BYTES], offset + done)
@@ -167,7 +164,7 @@ class File:
             raise os_error(f"preallocate {size:,} bytes", self.path, error) from error
 
     def keeps_mapped_stores(self) -> bool:
-        """Whether a store through a memory map into preallocated space never fails: the process would be killed."""
+        """Whether a store through a memory map into preallocated space never fails, which would kill the process."""
         return SYSTEM.keeps_mapped_stores(self.fd)
 
     def identity(self) -> Identity | None:
@@ -276,13 +273,18 @@ class File:
         if not SYSTEM.open_files_keep_their_names:
             yield
             return
-        self._close()
+        before = self.place()
         try:
+            self._close()
             yield
         except BaseException:
-            self.fd = SYSTEM.open_file(self.path, os.O_RDWR)
-            if is_scan_file:
-                self.share_lock()
+            with contextlib.suppress(FileNotFoundError):
+                if (
+                    self.fd < 0 and SYSTEM.place_of(self.path) == before
+                ):  # else it was replaced before the exception came
+                    self.fd = SYSTEM.open_file(self.path, os.O_RDWR)
+                    if is_scan_file:
+                        self.share_lock()
             raise
 
     def follow_folder(self) -> bool:

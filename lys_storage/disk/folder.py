@@ -41,8 +41,9 @@ def check_name_length(path: Path, longest: str, stem: str) -> None:
     if over > 0:
         size, rest = length(path.name), path.name[len(stem) :]
         text = (
-            f"the name is {size} bytes long, and can be {max(size - over, 0)} here ({max(length(stem) - over, 0)} before "
-            f"{rest!r}): files beside the scan need {length(longest) - size} more; choose a shorter one"
+            f"the name is {size} {SYSTEM.name_unit} long, and can be {max(size - over, 0)} here "
+            f"({max(length(stem) - over, 0)} before {rest!r}): files beside the scan need {length(longest) - size} more; "
+            "choose a shorter one"
         )
         raise StorageOSError(errno.ENAMETOOLONG, text, os.fspath(path))
 

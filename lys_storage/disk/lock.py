@@ -18,7 +18,7 @@ from pathlib import Path
 from ..errors import StorageOSError, os_error
 from ..format import lock_path
 from .folder import remove_file
-from .systems import SYSTEM
+from .systems import HELD_BY_OTHERS, SYSTEM
 
 _NO_LINK = SYSTEM.no_link
 _NEW_TRIES = 50
@@ -124,8 +124,8 @@ class LockFile:
         if is_own:
             try:
                 remove_file(self._path)
-            except StorageOSError:
-                if not SYSTEM.open_files_keep_their_names:
+            except StorageOSError as error:
+                if not SYSTEM.open_files_keep_their_names or error.errno not in HELD_BY_OTHERS:
                     raise
         self._close()
 

@@ -35,6 +35,9 @@ ABSENT, WRITING, WRITTEN, CHECKSUMMED, REWRITING, CHECKSUMMING, BLOCK_CHECKSUMME
 TABLE_STEP = 1 << 16
 """States that are processed together; a multiple of each block size."""
 
+_RELEASED = memoryview(b"")
+_RELEASED.release()
+
 Span = tuple[int, int]
 """(first, stop) of frame numbers."""
 Numbers = np.ndarray[Any, np.dtype[np.intp]]
@@ -319,6 +322,8 @@ class FrameStates:
         """Release the views of the journal's map. Raises BufferError if another view of the states exists."""
         self.checksums = self.block_checksums = np.empty(0, np.uint32)
         self._doubtful_bits = np.empty(0, np.uint8)
-        if isinstance(self.raw, memoryview):
-            self.raw.release()
-        self._view.release()
+        raw, view = self.raw, self._view
+        self.raw = self._view = _RELEASED  # first: only a view that still exists keeps the map then
+        if isinstance(raw, memoryview):
+            raw.release()
+        view.release()

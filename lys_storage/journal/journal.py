@@ -262,12 +262,13 @@ class Journal:
         if not SYSTEM.open_files_keep_their_names:
             yield
             return
-        self._release_map()
         try:
+            self._release_map()
             with self.file.closed_for_replacement():
                 yield
         except BaseException:
-            self._make_map()
+            if self.file.fd >= 0:
+                self._make_map()
             raise
 
     def _rewrite(self) -> None:
@@ -299,9 +300,15 @@ class Journal:
     def close(self) -> None:
         try:
             self._release_map()
-        except BufferError:
-            pass  # a view of the states still exists: the map is freed with it
+        except BufferError:  # a view of the states still exists, as in a traceback: the map is freed with it
+            self._bytes.map, self._map = None, _closed_map()
         self.file.close()
+
+
+def _closed_map() -> mmap.mmap:
+    made = mmap.mmap(-1, 1)
+    made.close()
+    return made
 
 
 class _Bytes:

@@ -221,6 +221,7 @@ class FrameWriter:
         with self._lifecycle.lock:
             self._lifecycle.raise_unless_open(self._store.final_path)
             self._space.stop()
+            self._array_map.drop()
             try:
                 change_dtype(self._store, check_dtype(dtype), fill_value)
             finally:

@@ -158,9 +158,8 @@ class Checksummer:
         """For any range within one step of the table. Returns the range of frames left without a checksum."""
         table, states = self._table, self._table.states
         size, per_block = table.frame_bytes, states.per_block
-        known = states.array[first:stop]
         with table.lock:
-            blocks, loose = _chosen(known, first, per_block, states.blocks, in_blocks)
+            blocks, loose = _chosen(states.array[first:stop], first, per_block, states.blocks, in_blocks)
             left: Span = (0, 0)
             if whole_blocks_only and loose.size:
                 left = (first + int(loose[0]), first + int(loose[-1]) + 1)

@@ -11,14 +11,13 @@ Lock order: layout > flush > priority > checksum > redo > directory > journal sy
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import threading
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
-from ..disk import File, remove_file, replace_file
+from ..disk import HELD_BY_OTHERS, File, remove_file, replace_file
 from ..errors import ScanClosedError, StorageOSError
 from ..format import EXPORT_SUFFIX, Description, FrameLayout, Grid, redo_path, replacement_path
 from ..journal import Chunk, Journal, Span
@@ -29,7 +28,6 @@ from .syncer import Syncer
 from .write_behind import WriteBehind
 
 log = logging.getLogger("lys_storage")
-_HELD_BY_OTHERS = {errno.EACCES, errno.EPERM, errno.EBUSY}
 
 
 class ScanStore:
@@ -307,7 +305,7 @@ class ScanStore:
                 remove_file(redo_path(self.path))
                 remove_file(self.journal.path)
             except StorageOSError as error:
-                if self.published is None or error.errno not in _HELD_BY_OTHERS:
+                if self.published is None or error.errno not in HELD_BY_OTHERS:
                     raise
                 log.warning("%s is complete, but %s; lys-storage recover removes it later", self.published, error)
 

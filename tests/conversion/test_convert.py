@@ -217,7 +217,7 @@ def test_a_name_that_is_too_long_is_found_before_the_work(tmp_path: Path, scan: 
     need(suffix)
     with pytest.raises(StorageOSError, match=os.strerror(errno.ENAMETOOLONG)):
         convert(scan, tmp_path / ("x" * 260 + suffix), on_progress=lambda done, total: pytest.fail("it began"))
-    with pytest.raises(StorageOSError, match="null"):
+    with pytest.raises(StorageOSError, match=r"null|x00"):
         convert(scan, tmp_path / f"a\0b{suffix}")
     assert only(tmp_path, "a.npz")
 

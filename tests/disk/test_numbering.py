@@ -199,7 +199,7 @@ def test_threads_never_get_the_same_number(tmp_path: Path) -> None:
     assert sorted(n for n in numbers if n is not None) == list(range(100))
 
 
-@pytest.mark.timeout(600)  # of them Wine makes ten a second
+@pytest.mark.timeout(600)  # Wine takes 100 s
 def test_eight_processes_that_reserve_200_files_each_get_1600_numbers(tmp_path: Path, start_child: Any) -> None:
     """All use one name in one folder at the same time. The numbers are the smallest ones, without a gap."""
     children = [

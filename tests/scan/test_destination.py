@@ -96,7 +96,7 @@ def longest(folder: Path, numbered: bool, replaces: bool, letter: str) -> int:
         except StorageOSError as error:
             refused.append(error)
     assert refused[0].errno == errno.ENAMETOOLONG
-    assert f"{size} bytes long, and can be {size - 1} here" in str(refused[0])
+    assert f"{size} {SYSTEM.name_unit} long, and can be {size - 1} here" in str(refused[0])
     return size - 1
 
 

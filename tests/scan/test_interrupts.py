@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,12 +17,12 @@ import pytest
 import lys_storage
 from lys_storage import ScanClosedError
 from lys_storage.disk import File
-from lys_storage.disk.systems import SYSTEM
 from lys_storage.export import finalization
 from lys_storage.scan import Scan, begin_scan, creation
 from lys_storage.scan.space import ScanSpace
 from lys_storage.store import ScanStore
 from tests.helpers import files, load_export
+from tests.systems import not_on_windows
 from tools.durability.interrupts.points import Interrupts
 
 SHAPE = (3, 4, 8)
@@ -142,6 +141,7 @@ def test_a_close_that_was_interrupted_past_the_rename_is_ended_by_the_next_call(
     assert {each for each in files(tmp_path) if each != "a_0.npz"} == {name}
 
 
+@not_on_windows("a traceback can keep a view of the journal, and a file that is mapped is not removed")
 @pytest.mark.parametrize("end", ["suspend", "discard"])
 def test_an_end_that_was_interrupted_is_ended_by_suspend(tmp_path: Path, end: str) -> None:
     """At each point `suspend` releases the lock. A scan whose discard was interrupted leaves no file."""
@@ -153,10 +153,7 @@ def test_an_end_that_was_interrupted_is_ended_by_suspend(tmp_path: Path, end: st
         if end == "suspend":
             scan[0, 0] = frame(0)
 
-    for error in at_each_point(lambda: getattr(scan, end)(), begin):
-        if SYSTEM.open_files_keep_their_names:
-            assert error.__traceback__ is not None  # the first frame is that of at_each_point()
-            traceback.clear_frames(error.__traceback__.tb_next)  # a view of the journal in the others keeps its name
+    for _ in at_each_point(lambda: getattr(scan, end)(), begin):
         scan.suspend()
         assert not scan.part_path.exists() or is_free(scan.part_path)
         for found in lys_storage.recover(tmp_path):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from .interface import NO_SUCH_CALL, Identity, Place, System
+from .interface import HELD_BY_OTHERS, NO_SUCH_CALL, Identity, Place, System
 
 if sys.platform == "win32":
     from .windows import Windows as _ThisSystem
@@ -20,4 +20,4 @@ else:
 
 SYSTEM: System = _ThisSystem()
 
-__all__ = ["NO_SUCH_CALL", "SYSTEM", "Identity", "Place", "System"]
+__all__ = ["HELD_BY_OTHERS", "NO_SUCH_CALL", "SYSTEM", "Identity", "Place", "System"]

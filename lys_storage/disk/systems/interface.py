@@ -20,6 +20,8 @@ Identity = tuple[int, int, int, int, int]
 """Of a file: mount, subvolume, inode, seconds and nanoseconds of its birth time."""
 NO_SUCH_CALL = {errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 """The file system, or the system, lacks a call."""
+HELD_BY_OTHERS = {errno.EACCES, errno.EPERM, errno.EBUSY}
+"""A name cannot be removed now: on Windows another program has the file open."""
 Place = tuple[int, int]
 """Of a file: its device or volume, and its number there."""
 
@@ -35,6 +37,8 @@ class System(ABC):
     """Whether write_back() and drop_pages() exist."""
     has_direct_io: ClassVar[bool] = False
     """Whether open_direct() exists."""
+    name_unit: ClassVar[str] = "bytes"
+    """Of name_limits() and name_length(), for people."""
     no_link: ClassVar[int] = 0
     """A flag of open_file()."""
     closed_pipe: ClassVar[frozenset[int]] = frozenset({errno.EPIPE})

@@ -40,6 +40,7 @@ _VOLATILE, _KEY_READ = 1, 0x20019
 
 class Windows(System):
     open_files_keep_their_names = True
+    name_unit = "characters"
     no_link = 1 << 30
     closed_pipe = frozenset({errno.EPIPE, errno.EINVAL})
 
@@ -63,7 +64,7 @@ class Windows(System):
 
     def open_again(self, fd: int, path: Path) -> int:
         handle = calls.reopen_file(files.handle(fd), files.GENERIC_READ, files.SHARE_ALL, 0)
-        if handle in (None, files.INVALID_HANDLE):
+        if handle.value in (None, calls.INVALID_HANDLE):
             return self.open_file(path, os.O_RDONLY)
         return files.descriptor(handle, os.O_RDONLY)
 
@@ -153,7 +154,7 @@ class Windows(System):
         try:
             return files.place_of_handle(handle)
         finally:
-            calls.close_handle(handle)
+            handle.close()
 
     def is_unlinked(self, fd: int) -> bool:
         return files.is_unlinked(fd)
@@ -195,7 +196,7 @@ class Windows(System):
         if attributes != files.NO_ATTRIBUTES and attributes & files.READONLY:
             raise OSError(errno.EACCES, "it has the read-only attribute: remove that first", text)
         if attributes != files.NO_ATTRIBUTES:
-            calls.close_handle(files.patiently(lambda: files.opened(text, files.DELETE), text))
+            files.patiently(lambda: files.opened(text, files.DELETE), text).close()
 
     def remove(self, path: Path) -> None:
         text = files.checked(path)
@@ -214,7 +215,7 @@ class Windows(System):
         try:
             return _FAT_LARGEST_FILE if files.file_system_of_handle(handle) in ("FAT32", "FAT") else None
         finally:
-            calls.close_handle(handle)
+            handle.close()
 
     def name_limits(self, folder: Path) -> tuple[int, int]:
         allowed = getattr(

@@ -12,6 +12,7 @@ assert sys.platform == "win32"
 _kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
 _advapi32 = ctypes.WinDLL("advapi32")
 ntdll = ctypes.WinDLL("ntdll")
+INVALID_HANDLE = ctypes.c_void_p(-1).value
 
 
 class Overlapped(ctypes.Structure):
@@ -46,6 +47,18 @@ class FileInformation(ctypes.Structure):
     )
 
 
+class Handle(ctypes.c_void_p):
+    """An open file. It is closed with the object: an interrupt right after the call that made it leaves none open."""
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        value, self.value = self.value, None
+        if value not in (None, INVALID_HANDLE):
+            close_handle(value)
+
+
 def _declare(library: Any, name: str, result: Any, *arguments: Any) -> Any:
     call = getattr(library, name)
     call.restype, call.argtypes = result, arguments
@@ -55,8 +68,8 @@ def _declare(library: Any, name: str, result: Any, *arguments: Any) -> Any:
 _HANDLE, _DWORD, _BOOL = wintypes.HANDLE, wintypes.DWORD, wintypes.BOOL
 _TEXT, _POINTER = wintypes.LPCWSTR, ctypes.c_void_p
 _VOLUME_FIELDS = (_POINTER, _DWORD, _POINTER, _POINTER, _POINTER, _POINTER, _DWORD)
-create_file = _declare(_kernel32, "CreateFileW", _HANDLE, _TEXT, _DWORD, _DWORD, _POINTER, _DWORD, _DWORD, _HANDLE)
-reopen_file = _declare(_kernel32, "ReOpenFile", _HANDLE, _HANDLE, _DWORD, _DWORD, _DWORD)
+create_file = _declare(_kernel32, "CreateFileW", Handle, _TEXT, _DWORD, _DWORD, _POINTER, _DWORD, _DWORD, _HANDLE)
+reopen_file = _declare(_kernel32, "ReOpenFile", Handle, _HANDLE, _DWORD, _DWORD, _DWORD)
 close_handle = _declare(_kernel32, "CloseHandle", _BOOL, _HANDLE)
 write_file = _declare(_kernel32, "WriteFile", _BOOL, _HANDLE, _POINTER, _DWORD, _POINTER, _POINTER)
 read_file = _declare(_kernel32, "ReadFile", _BOOL, _HANDLE, _POINTER, _DWORD, _POINTER, _POINTER)

@@ -22,10 +22,10 @@ from .interface import Buffer, Place
 from .windows_holders import holders_of
 
 _T = TypeVar("_T")
+AnyHandle = int | calls.Handle
 GENERIC_READ, GENERIC_WRITE = 0x80000000, 0x40000000
 SHARE_ALL = 1 | 2 | 4  # read, write, delete: otherwise nobody can rename or remove a file that is open
 CREATE_NEW, OPEN_EXISTING, OPEN_ALWAYS = 1, 3, 4
-INVALID_HANDLE = ctypes.c_void_p(-1).value
 REPLACE_EXISTING, WRITE_THROUGH = 1, 8
 DELETE, RENAME_INFO_EX, POSIX_SEMANTICS = 0x10000, 22, 2
 NO_ATTRIBUTES, NORMAL = 0xFFFFFFFF, 0x80
@@ -62,10 +62,10 @@ def checked(path: str | os.PathLike[str]) -> str:
     return text
 
 
-def opened(path: str, access: int, how: int = OPEN_EXISTING, flags: int = NORMAL) -> int | None:
+def opened(path: str, access: int, how: int = OPEN_EXISTING, flags: int = NORMAL) -> calls.Handle | None:
     """A handle of a file; None if that fails."""
-    handle: int = calls.create_file(path, access, SHARE_ALL, None, how, flags, None)
-    return None if handle == INVALID_HANDLE else handle
+    handle: calls.Handle = calls.create_file(path, access, SHARE_ALL, None, how, flags, None)
+    return None if handle.value == calls.INVALID_HANDLE else handle
 
 
 def held_for_a_moment(code: int, path: str) -> bool:
@@ -115,18 +115,20 @@ def posix_rename(old: str, new: str, *, replace: bool) -> bool:
             raise error(new)
         return True
     finally:
-        calls.close_handle(handle)
+        handle.close()
 
 
 def handle(fd: int) -> int:
     return msvcrt.get_osfhandle(fd)  # raises OSError (EBADF) for a closed one
 
 
-def descriptor(handle: int, flags: int) -> int:
+def descriptor(handle: calls.Handle, flags: int) -> int:
+    """A descriptor, which owns the handle from now on."""
+    value, handle.value = handle.value, None
     try:
-        return msvcrt.open_osfhandle(handle, (flags & os.O_RDWR) | os.O_BINARY | os.O_NOINHERIT)
+        return msvcrt.open_osfhandle(value or 0, (flags & os.O_RDWR) | os.O_BINARY | os.O_NOINHERIT)
     except BaseException:
-        calls.close_handle(handle)
+        calls.close_handle(value)
         raise
 
 
@@ -147,20 +149,20 @@ def information(fd: int) -> calls.FileInformation:
     return information_of_handle(handle(fd))
 
 
-def information_of_handle(handle: int) -> calls.FileInformation:
+def information_of_handle(handle: AnyHandle) -> calls.FileInformation:
     found = calls.FileInformation()
     if not calls.get_information(handle, ctypes.byref(found)):
         raise error()
     return found
 
 
-def place_of_handle(handle: int) -> Place:
+def place_of_handle(handle: AnyHandle) -> Place:
     found = information_of_handle(handle)
     volume = found.volume or serial_of(volume_path(handle))  # Wine gives 0 after a rename
     return volume, found.index_high << 32 | found.index_low
 
 
-def volume_path(handle: int) -> str:
+def volume_path(handle: AnyHandle) -> str:
     r"""`\\?\C:\`, or a folder where a volume is mounted; empty if it is unknown."""
     path, volume = ctypes.create_unicode_buffer(MAX_LONG_PATH), ctypes.create_unicode_buffer(MAX_LONG_PATH)
     if not 0 < calls.final_path(handle, path, MAX_LONG_PATH, 0) < MAX_LONG_PATH:
@@ -177,7 +179,7 @@ def file_system(fd: int) -> str:
     return file_system_of_handle(handle(fd))
 
 
-def file_system_of_handle(handle: int) -> str:
+def file_system_of_handle(handle: AnyHandle) -> str:
     """ "NTFS", "ReFS", "exFAT", "FAT32", ...; empty if it is unknown."""
     name = ctypes.create_unicode_buffer(64)
     return name.value if calls.volume_of_handle(handle, None, 0, None, None, None, name, 64) else ""
@@ -222,6 +224,6 @@ def is_internal(fd: int) -> bool:
         ):
             return False
     finally:
-        calls.close_handle(device)
+        device.close()
     is_removable, bus = struct.unpack_from("=?", found.raw, 10)[0], struct.unpack_from("=I", found.raw, 28)[0]
     return done.value >= 32 and not is_removable and bus in _INTERNAL_BUSES
