@@ -245,6 +245,7 @@ class Scan(ScanView):
 
     def _discard(self) -> None:
         self._lifecycle.state = DISCARDING
+        self._map.end()  # Windows neither cuts nor removes a file that is mapped
         self._store.discard()
         if self.number is not None:
             give_back(self.part_path.parent, self._store.description.stem, self.number)

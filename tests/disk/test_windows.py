@@ -133,6 +133,13 @@ def test_a_scan_that_was_looked_at_can_be_saved(tmp_path: Path) -> None:
     assert (view[0] == FRAME).all()
 
 
+def test_a_scan_that_was_looked_at_can_be_discarded(tmp_path: Path) -> None:
+    scan = begin(tmp_path / "a.npz")
+    assert scan.array.shape == (4, 8, 8)
+    scan.discard()
+    assert files(tmp_path) == set()
+
+
 def test_an_export_that_our_own_reader_has_open_can_be_replaced_or_is_refused_at_create(tmp_path: Path) -> None:
     with begin(tmp_path / "a.npz", grid_ndim=1) as scan:
         scan[0] = FRAME
