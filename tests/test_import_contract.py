@@ -22,7 +22,7 @@ def copy(tmp_path: Path) -> Path:
 
 
 def lint(folder: Path) -> tuple[int, str]:
-    pytest.importorskip("importlinter", reason="import-linter is not installed: uv sync --group dev")
+    pytest.importorskip("importlinter", reason="import-linter is not installed: pip install '.[test]'")
     code = "import sys; sys.path.insert(0, '.'); from importlinter.cli import lint_imports; sys.exit(lint_imports())"
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=100, check=False

@@ -67,7 +67,7 @@ def check_replaceable(path: Path) -> None:
     try:
         SYSTEM.check_replaceable(path)
     except OSError as error:
-        hint = "close it there, or choose another name"
+        hint = "close the program that has it open, remove its read-only attribute, or choose another name"
         raise os_error("replace", path, error, hint) from error
 
 

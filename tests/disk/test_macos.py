@@ -130,10 +130,12 @@ def test_a_folder_is_found_after_a_rename(system: Any, fd: int, monkeypatch: pyt
 def test_where_no_rename_can_refuse_to_replace_the_caller_finds_another_way(
     system: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
+    from lys_storage.disk.systems import posix
+
     module = sys.modules[type(system).__module__]
     call: Callable[..., int] | None = None if missing == "no call" else lambda *arguments: -1
     monkeypatch.setattr(module, "libc_call", lambda name: call)
-    monkeypatch.setattr(module, "last_error", lambda: OSError(errno.ENOTSUP, "not supported"))
+    monkeypatch.setattr(posix, "last_error", lambda: OSError(errno.ENOTSUP, "not supported"))
     (tmp_path / "a").touch()
     assert system.rename_new(tmp_path / "a", tmp_path / "b") is False
 
@@ -166,3 +168,16 @@ def test_the_identity_of_a_file_is_known_on_disks_that_stay(
         patch.setattr(os, "fstat", lambda fd: Stat)
         found = system.identify(fd)
     assert found == ((7, 0, 8, 1, 500_000_000) if known else None)
+
+
+def test_a_system_without_calls_for_several_buffers_reads_and_writes_the_same(tmp_path: Path) -> None:
+    """macOS before 11 has neither pwritev nor preadv."""
+    from lys_storage.disk.systems import posix
+
+    fd = os.open(tmp_path / "a", os.O_RDWR | os.O_CREAT)
+    assert posix._pwritev(fd, [b"ab", memoryview(b"cd"), b""], 3) == 4
+    buffer = bytearray(10)
+    assert posix._preadv(fd, [buffer], 0) == 7
+    assert bytes(buffer) == b"\0\0\0abcd\0\0\0"
+    assert posix._preadv(fd, [buffer], 7) == 0
+    os.close(fd)

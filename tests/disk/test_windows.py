@@ -143,7 +143,7 @@ def test_a_scan_that_was_looked_at_can_be_discarded(tmp_path: Path) -> None:
 def test_an_export_that_our_own_reader_has_open_can_be_replaced_or_is_refused_at_create(tmp_path: Path) -> None:
     with begin(tmp_path / "a.npz", grid_ndim=1) as scan:
         scan[0] = FRAME
-    with held(tmp_path / "a.npz"), pytest.raises(StorageOSError, match=r"replace: .*close it there"):
+    with held(tmp_path / "a.npz"), pytest.raises(StorageOSError, match=r"replace: .*close the program"):
         begin(tmp_path / "a.npz", overwrite=True)
     assert files(tmp_path) == {"a.npz"}
 

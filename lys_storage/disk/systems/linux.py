@@ -12,7 +12,7 @@ assert sys.platform == "linux"
 
 from . import linux_memory
 from .interface import NO_SUCH_CALL, Identity
-from .posix import Posix, last_error, libc_call
+from .posix import Posix, last_error, libc_call, succeeds
 
 _BTRFS, _EXT, _XFS, _TMPFS = 0x9123683E, 0xEF53, 0x58465342, 0x01021994  # f_type of statfs(2); ext2 to ext4
 _VFAT, _EXFAT = 0x4D44, 0x2011BAB0
@@ -98,15 +98,8 @@ class Linux(Posix):
         return _kind(fd) in _DROPS_PAGES and hasattr(os, "posix_fadvise")
 
     def rename_new(self, old: Path, new: Path) -> bool:
-        call = libc_call("renameat2")
-        if call is None:
-            return False
-        if call(_AT_FDCWD, os.fsencode(old), _AT_FDCWD, os.fsencode(new), _RENAME_NOREPLACE) == 0:
-            return True
-        error = last_error()
-        if error.errno in NO_SUCH_CALL:
-            return False
-        raise error
+        names = (_AT_FDCWD, os.fsencode(old), _AT_FDCWD, os.fsencode(new))
+        return succeeds(libc_call("renameat2"), *names, _RENAME_NOREPLACE)
 
     def largest_file(self, folder: Path) -> int | None:
         fd = self.open_folder(folder)

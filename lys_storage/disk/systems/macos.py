@@ -13,7 +13,7 @@ from pathlib import Path
 assert sys.platform == "darwin"
 
 from .interface import NO_SUCH_CALL, Identity
-from .posix import Posix, last_error, libc_call
+from .posix import Posix, libc_call, succeeds
 
 _F_PREALLOCATE, _F_PUNCHHOLE = 42, 99
 _ALLOCATE_ALL, _FROM_END_OF_FILE = 4, 3
@@ -70,15 +70,7 @@ class MacOS(Posix):
         return found.st_dev, 0, found.st_ino, int(seconds), int(fraction * 1e9)
 
     def rename_new(self, old: Path, new: Path) -> bool:
-        call = libc_call("renamex_np")
-        if call is None:
-            return False
-        if call(os.fsencode(old), os.fsencode(new), _RENAME_EXCL) == 0:
-            return True
-        error = last_error()
-        if error.errno in NO_SUCH_CALL:
-            return False
-        raise error
+        return succeeds(libc_call("renamex_np"), os.fsencode(old), os.fsencode(new), _RENAME_EXCL)
 
     def largest_file(self, folder: Path) -> int | None:
         fd = self.open_folder(folder)

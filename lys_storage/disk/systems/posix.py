@@ -9,12 +9,13 @@ import functools
 import mmap
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 assert sys.platform != "win32"
 
-from .interface import NO_SUCH_CALL, Place, System
+from .interface import NO_SUCH_CALL, Buffer, Place, System
 
 _BUSY = {errno.EAGAIN, errno.EACCES, errno.EDEADLK}
 
@@ -34,6 +35,31 @@ def last_error() -> OSError:
     return OSError(code, os.strerror(code))
 
 
+def succeeds(call: Any, *arguments: object) -> bool:
+    """Call a function of the C library, which returns 0. False if it is None, or the file system does not support it."""
+    if call is None:
+        return False
+    if call(*arguments) == 0:
+        return True
+    error = last_error()
+    if error.errno in NO_SUCH_CALL:
+        return False
+    raise error
+
+
+def _pwritev(fd: int, buffers: Sequence[Buffer], offset: int, /) -> int:
+    """For macOS before 11."""
+    return os.pwrite(fd, b"".join(buffers), offset)
+
+
+def _preadv(fd: int, buffers: Sequence[Buffer], offset: int, /) -> int:
+    """For macOS before 11. Fills the first buffer only, as a short read does."""
+    view = memoryview(buffers[0]).cast("B")
+    data = os.pread(fd, len(view), offset)
+    view[: len(data)] = data
+    return len(data)
+
+
 class Posix(System):
     """A POSIX system of which nothing else is known."""
 
@@ -46,8 +72,8 @@ class Posix(System):
         return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     pwrite = staticmethod(os.pwrite)
-    pwritev = staticmethod(os.pwritev)
-    preadv = staticmethod(os.preadv)
+    pwritev = staticmethod(getattr(os, "pwritev", _pwritev))
+    preadv = staticmethod(getattr(os, "preadv", _preadv))
 
     def set_size(self, fd: int, size: int) -> None:
         os.truncate(fd, size)

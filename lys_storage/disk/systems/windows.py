@@ -194,7 +194,7 @@ class Windows(System):
         text = files.checked(path)
         attributes = calls.get_attributes(text)
         if attributes != files.NO_ATTRIBUTES and attributes & files.READONLY:
-            raise OSError(errno.EACCES, "it has the read-only attribute: remove that first", text)
+            raise OSError(errno.EACCES, "it has the read-only attribute", text)
         if attributes != files.NO_ATTRIBUTES:
             files.patiently(lambda: files.opened(text, files.DELETE), text).close()
 
